@@ -1,0 +1,46 @@
+"""Voxel 3D CNNs on electron density.
+
+`edjax.train`, `edjax.fields`, ... are imported on first use, so that the
+physics (jax and numpy) does not pay for the training stack.
+"""
+
+import importlib
+
+__version__ = '0.1.0'
+
+_MODULES = (
+  'checkpoint',
+  'conv',
+  'elements',
+  'evaluate',
+  'fields',
+  'form_factors',
+  'geometry',
+  'grid',
+  'input_pipeline',
+  'losses',
+  'main',
+  'maps',
+  'metrics',
+  'models',
+  'molecule',
+  'numerics',
+  'optim',
+  'orbitals',
+  'parallel',
+  'report',
+  'splat',
+  'train',
+  'units',
+  'voxelize',
+)
+
+
+def __getattr__(name: str):
+  if name in _MODULES:
+    return importlib.import_module(f'edjax.{name}')
+  raise AttributeError(f'module edjax has no attribute {name!r}')
+
+
+def __dir__():
+  return sorted([*globals(), *_MODULES])

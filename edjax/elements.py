@@ -1,0 +1,65 @@
+"""Symbols, masses and van der Waals radii of H to Cf (sources in the table).
+
+Arrays are indexed by atomic number; entry 0 stands for padding.
+"""
+
+import functools
+import importlib.resources
+import json
+
+import numpy as np
+
+# Radius in Å of the elements to which the source gives none (transition
+# metals, lanthanoids, actinoids): a round value in the middle of the range.
+DEFAULT_RADIUS_A = 2.0
+
+
+@functools.cache
+def _table() -> dict:
+  path = importlib.resources.files('edjax') / 'tables' / 'elements.json'
+  return json.loads(path.read_text(encoding='utf-8'))
+
+
+SYMBOLS: tuple[str, ...] = ('X', *(row[1] for row in _table()['elements']))
+MASSES = np.array([0.0, *(row[2] for row in _table()['elements'])])
+VDW_RADII = np.array(
+  [0.0, *(row[3] or DEFAULT_RADIUS_A for row in _table()['elements'])]
+)
+MAX_NUMBER = len(SYMBOLS) - 1
+_NUMBERS = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
+
+
+def atomic_number(symbol: str) -> int:
+  """Atomic number of an element symbol ('C', 'CL', 'cl' and 'Cl' all work).
+
+  Raises:
+    ValueError: the symbol is not one of H to Cf.
+  """
+  number = _NUMBERS.get(str(symbol).strip().capitalize())
+  if number is None:
+    raise ValueError(f'unknown element symbol {symbol!r} (known: H to Cf)')
+  return number
+
+
+def check_numbers(numbers) -> np.ndarray:
+  """Atomic numbers as int32, checked.
+
+  Args:
+    numbers: [A] whole numbers from 1 to 98.
+
+  Raises:
+    ValueError: no atom, a wrong shape, or a number outside the table, named
+      with its position.
+  """
+  values = np.asarray(numbers)
+  if values.ndim != 1 or values.size == 0:
+    raise ValueError(f'numbers must be [A] with A >= 1, not {values.shape}')
+  as_int = values.astype(np.int32)
+  bad = (as_int != values) | (as_int < 1) | (as_int > MAX_NUMBER)
+  if bad.any():
+    i = int(np.argmax(bad))
+    raise ValueError(
+      f'atom {i}: no element with atomic number {values[i]!r} '
+      f'(known: 1 to {MAX_NUMBER})'
+    )
+  return as_int

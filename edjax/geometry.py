@@ -1,0 +1,162 @@
+"""Rigid motions of molecules: values that can be kept, composed, inverted.
+
+A rotation matrix R moves column vectors, x' = R x. Orbitals and map frames
+move with the atoms, so that a field of the moved molecule is the moved field.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax.molecule import Molecule
+from edjax.numerics import HIGHEST
+
+# The d functions xy, yz, z2, xz, x2-y2 as quadratic forms r^T Q r, scaled to
+# tr(Q Q) = 1. GFN2 normalises all five alike, so that rotating them is
+# rotating Q: D_mn = tr(Q_m R Q_n R^T).
+_H = np.sqrt(0.5)
+_QUADRATIC_FORMS = np.array(
+  [
+    [[0, _H, 0], [_H, 0, 0], [0, 0, 0]],
+    [[0, 0, 0], [0, 0, _H], [0, _H, 0]],
+    np.diag([-1, -1, 2]) / np.sqrt(6),
+    [[0, 0, _H], [0, 0, 0], [_H, 0, 0]],
+    np.diag([1, -1, 0]) / np.sqrt(2),
+  ]
+)
+
+
+def random_rotation(key: jax.Array) -> jax.Array:
+  """A rotation drawn uniformly (Haar measure) from SO(3).
+
+  A normalised 4-D Gaussian vector is a uniform unit quaternion, and that a
+  uniform rotation (K. Shoemake, Graphics Gems III, 1992, p. 124). Uniform
+  Euler angles would not be.
+
+  Args:
+    key: a PRNG key.
+
+  Returns:
+    rotation_33.
+  """
+  quaternion = jax.random.normal(key, (4,))
+  return quaternion_to_rotation(quaternion)
+
+
+def quaternion_to_rotation(quaternion_4: jax.Array) -> jax.Array:
+  """Rotation matrix of the quaternion (w, x, y, z), normalised here.
+
+  Args:
+    quaternion_4: [4], not zero.
+
+  Returns:
+    rotation_33.
+  """
+  q = quaternion_4 / jnp.sqrt(jnp.sum(quaternion_4**2))
+  w, x, y, z = q
+  return jnp.array(
+    [
+      [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+      [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+      [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+  )
+
+
+def random_translation(key: jax.Array, amplitude: float) -> jax.Array:
+  """A shift drawn uniformly from the cube [-amplitude, amplitude]^3.
+
+  Args:
+    key: a PRNG key.
+    amplitude: Å.
+
+  Returns:
+    shift_3, Å.
+  """
+  return jax.random.uniform(key, (3,), minval=-amplitude, maxval=amplitude)
+
+
+def d_rotation(rotation_33: jax.Array) -> jax.Array:
+  """How the five real d functions mix under a rotation.
+
+  Args:
+    rotation_33: rotation matrix.
+
+  Returns:
+    [5, 5] matrix D; coefficients move as c' = D c, in the order xy, yz, z2,
+    xz, x2-y2.
+  """
+  forms = jnp.asarray(_QUADRATIC_FORMS, rotation_33.dtype)
+  rotated = jnp.einsum(
+    'ia,nab,jb->nij', rotation_33, forms, rotation_33, precision=HIGHEST
+  )
+  return jnp.einsum('mij,nji->mn', forms, rotated, precision=HIGHEST)
+
+
+def rotate(mol: Molecule, rotation_33: jax.Array) -> Molecule:
+  """Rotates a molecule about the origin of its frame.
+
+  Args:
+    mol: one molecule.
+    rotation_33: rotation matrix; its transpose undoes it.
+
+  Returns:
+    The molecule with coordinates, orbitals and map frame rotated.
+
+  Raises:
+    ValueError: rotation_33 is not [3, 3].
+  """
+  if rotation_33.shape != (3, 3):
+    raise ValueError(f'rotation_33 must be [3, 3], not {rotation_33.shape}')
+
+  def turn(rows):  # rows are vectors
+    matrix = jnp.asarray(rotation_33, rows.dtype)
+    return jnp.einsum('...j,ij->...i', rows, matrix, precision=HIGHEST)
+
+  changes = {'coords_A3': turn(mol.coords_A3)}
+  if mol.orbitals_OL9 is not None:
+    c = mol.orbitals_OL9
+    parts = [c[..., :1], turn(c[..., 1:4])]
+    if c.shape[-1] == 9:
+      d = d_rotation(jnp.asarray(rotation_33, c.dtype))
+      parts.append(
+        jnp.einsum('...n,mn->...m', c[..., 4:], d, precision=HIGHEST)
+      )
+    changes['orbitals_OL9'] = jnp.concatenate(parts, axis=-1)
+  if mol.density_map is not None:
+    changes['density_map'] = dataclasses.replace(
+      mol.density_map,
+      origin_3=turn(mol.density_map.origin_3),
+      steps_33=turn(mol.density_map.steps_33),
+    )
+  return dataclasses.replace(mol, **changes)
+
+
+def translate(mol: Molecule, shift_3: jax.Array) -> Molecule:
+  """Moves a molecule: atoms (orbitals with them) and map frame.
+
+  Padding atoms stay at the origin.
+
+  Args:
+    mol: one molecule.
+    shift_3: Å; its negative undoes it.
+
+  Returns:
+    The moved molecule.
+
+  Raises:
+    ValueError: shift_3 is not [3].
+  """
+  if shift_3.shape != (3,):
+    raise ValueError(f'shift_3 must be [3], not {shift_3.shape}')
+  moved_A3 = mol.coords_A3 + shift_3[None, :]
+  changes = {
+    'coords_A3': jnp.where(mol.mask_A[:, None], moved_A3, mol.coords_A3)
+  }
+  if mol.density_map is not None:
+    changes['density_map'] = dataclasses.replace(
+      mol.density_map, origin_3=mol.density_map.origin_3 + shift_3
+    )
+  return dataclasses.replace(mol, **changes)

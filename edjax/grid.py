@@ -1,0 +1,94 @@
+"""Cubic voxel grids around the origin of a molecule's frame."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """A cube of voxels centred on the origin; hashable, static under jit.
+
+  Attributes:
+    size: voxels along each edge.
+    spacing: edge of a voxel, Å.
+  """
+
+  size: int
+  spacing: float
+
+  def __post_init__(self):
+    if int(self.size) != self.size or self.size < 1:
+      raise ValueError(f'size must be a whole number >= 1, not {self.size}')
+    if not (np.isfinite(self.spacing) and self.spacing > 0):
+      raise ValueError(f'spacing must be > 0 Å, not {self.spacing}')
+
+  @property
+  def extent(self) -> float:
+    """Edge of the cube, Å."""
+    return self.size * self.spacing
+
+  @property
+  def voxel_volume(self) -> float:
+    """Volume of one voxel, Å^3."""
+    return self.spacing**3
+
+  def refine(self, supersample: int) -> 'Grid':
+    """The grid of sub-points: every voxel cut into supersample^3 cubes.
+
+    The mean over a voxel's sub-points is `pool` of a field on this grid.
+
+    Raises:
+      ValueError: supersample is not a whole number >= 1.
+    """
+    if int(supersample) != supersample or supersample < 1:
+      raise ValueError(
+        f'supersample must be a whole number >= 1, not {supersample}'
+      )
+    return Grid(self.size * int(supersample), self.spacing / int(supersample))
+
+
+def axis(grid: Grid) -> np.ndarray:
+  """Coordinates of the voxel centres along one axis, Å.
+
+  `(i - (n - 1)/2) * spacing`, in float64 on the host: they are constants.
+
+  Returns:
+    [X] (and the same for Y and Z).
+  """
+  return (np.arange(grid.size) - (grid.size - 1) / 2) * grid.spacing
+
+
+def centres(grid: Grid) -> np.ndarray:
+  """Voxel centres, x slowest.
+
+  Returns:
+    points_G3 in Å, G = size^3, float64.
+  """
+  x = axis(grid)
+  return np.stack(np.meshgrid(x, x, x, indexing='ij'), -1).reshape(-1, 3)
+
+
+def pool(values: jax.Array, supersample: int) -> jax.Array:
+  """Means over the supersample^3 sub-points of each voxel.
+
+  Args:
+    values: field on `grid.refine(supersample)`, [sX, sY, sZ, ...].
+    supersample: sub-points along each edge of a voxel.
+
+  Returns:
+    Cell means, [X, Y, Z, ...].
+
+  Raises:
+    ValueError: an edge is not a multiple of supersample.
+  """
+  s = supersample
+  if any(n % s for n in values.shape[:3]):
+    raise ValueError(f'grid {values.shape[:3]} is no multiple of {s}')
+  if s == 1:
+    return values
+  x, y, z, *rest = values.shape
+  blocks = values.reshape(x // s, s, y // s, s, z // s, s, *rest)
+  return jnp.mean(blocks, axis=(1, 3, 5))

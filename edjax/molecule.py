@@ -1,0 +1,236 @@
+"""The padded molecule: the one data type of the physics.
+
+Shape suffixes, everywhere in edjax (a digit is literal: `coords_A3`):
+
+  B batch            A atoms, padded      L atoms that carry orbitals
+  G points           X Y Z voxel axes     C channels (always last)
+  O occupied orbitals                     K basis functions (AOs)
+  P primitives       D devices            T targets
+  E elements of a table                   M density-map axes (M M M values)
+
+Voxel arrays are `vox_XYZC`: x slowest, channels last. Everything is written
+for one molecule; `vmap` batches it. `numbers_A == 0` is padding.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax import elements
+
+# Slots of the atomic orbitals of one atom: s; p x, y, z; d xy, yz, z2, xz,
+# x2-y2. Arrays of width 4 hold molecules without d shells.
+AO_SLOTS = ('s', 'x', 'y', 'z', 'xy', 'yz', 'z2', 'xz', 'x2-y2')
+
+LIGAND, POCKET = 0, 1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DensityMap:
+  """A sampled density and where its grid lies in the molecule's frame.
+
+  Value (i, j, k) sits at `origin_3 + i*steps_33[0] + j*steps_33[1] +
+  k*steps_33[2]`.
+
+  Attributes:
+    values_XYZ: density, e/Å^3 (or the unit of the map).
+    origin_3: position of value (0, 0, 0), Å.
+    steps_33: rows are the steps along the three grid axes, Å.
+  """
+
+  values_XYZ: jax.Array
+  origin_3: jax.Array
+  steps_33: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Molecule:
+  """One padded molecule. A pytree; make it with `Molecule.from_arrays`.
+
+  Attributes:
+    numbers_A: atomic numbers, int32; 0 is padding.
+    coords_A3: positions in the molecule's frame, Å; 0 on padding.
+    b_factors_A: isotropic displacement parameters B = 8 pi^2 <u^2>, Å^2, as
+      read from a file; fields use them on request only.
+    groups_A: 0 ligand, 1 pocket, int32.
+    example_id: identifies the example, uint32: keys the noise channel.
+    orbitals_OL9: sqrt(occupation) * coefficient of the occupied orbitals,
+      bohr^-3/2, for the first L atoms, slots as in AO_SLOTS (width 4 where no
+      atom has d functions); zero rows are padding. None where there are none.
+    density_map: an experimental or computed map, or None.
+  """
+
+  numbers_A: jax.Array
+  coords_A3: jax.Array
+  b_factors_A: jax.Array
+  groups_A: jax.Array
+  example_id: jax.Array
+  orbitals_OL9: jax.Array | None = None
+  density_map: DensityMap | None = None
+
+  @property
+  def mask_A(self) -> jax.Array:
+    """True on real atoms."""
+    return self.numbers_A > 0
+
+  @classmethod
+  def from_arrays(
+    cls,
+    numbers,
+    coords,
+    orbitals=None,
+    *,
+    b_factors=None,
+    groups=None,
+    density_map: DensityMap | None = None,
+    example_id: int = 0,
+    max_atoms: int | None = None,
+    max_orbitals: int | None = None,
+    center: bool = True,
+  ) -> 'Molecule':
+    """Checks, centres and pads one molecule.
+
+    Args:
+      numbers: [A] atomic numbers, 1 to 98.
+      coords: [A, 3] positions, Å.
+      orbitals: [O, L, 9] or [O, L, 4], see the class; L <= A.
+      b_factors: [A] in Å^2 (default 0).
+      groups: [A] of 0 (ligand) and 1 (pocket) (default 0).
+      density_map: in the same frame as coords.
+      example_id: 0 to 2^32 - 1.
+      max_atoms: length to pad atoms to (default: no padding). The orbitals'
+        atoms are padded to the same length when L == A.
+      max_orbitals: number to pad orbitals to (default: no padding).
+      center: move the origin to the centre of mass (of the ligand's heavy
+        atoms where there is a pocket); False keeps the frame of coords.
+
+    Returns:
+      The molecule, float32.
+
+    Raises:
+      ValueError: a shape does not fit, a number is not finite, an element is
+        unknown, or the padding is too short; the message names it.
+    """
+    numbers_A = elements.check_numbers(numbers)
+    n_atoms = len(numbers_A)
+    coords_A3 = _checked('coords', coords, (n_atoms, 3))
+    b_factors_A = _checked(
+      'b_factors', np.zeros(n_atoms) if b_factors is None else b_factors,
+      (n_atoms,),
+    )  # fmt: skip
+    groups_A = np.asarray(
+      np.zeros(n_atoms, np.int32) if groups is None else groups
+    )
+    if groups_A.shape != (n_atoms,) or not np.isin(groups_A, (0, 1)).all():
+      raise ValueError(
+        f'groups must be [{n_atoms}] of 0 (ligand) and 1 (pocket)'
+      )
+    if not 0 <= int(example_id) < 2**32:
+      raise ValueError(f'example_id must fit into uint32, not {example_id}')
+    if center:
+      origin_3 = frame_origin(numbers_A, coords_A3, groups_A)
+      coords_A3 = coords_A3 - origin_3
+      if density_map is not None:
+        density_map = dataclasses.replace(
+          density_map, origin_3=density_map.origin_3 - origin_3
+        )
+    size = n_atoms if max_atoms is None else int(max_atoms)
+    if size < n_atoms:
+      raise ValueError(f'max_atoms={size} is less than the {n_atoms} atoms')
+    if orbitals is not None:
+      orbitals = _pad_orbitals(orbitals, n_atoms, size, max_orbitals)
+    elif max_orbitals is not None:
+      raise ValueError('max_orbitals was given but orbitals were not')
+    pad = (0, size - n_atoms)
+    if density_map is not None:
+      density_map = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.float32), density_map
+      )
+    return cls(
+      numbers_A=jnp.asarray(np.pad(numbers_A, pad)),
+      coords_A3=jnp.asarray(np.pad(coords_A3, (pad, (0, 0))), jnp.float32),
+      b_factors_A=jnp.asarray(np.pad(b_factors_A, pad), jnp.float32),
+      groups_A=jnp.asarray(np.pad(groups_A, pad), jnp.int32),
+      example_id=jnp.asarray(int(example_id), jnp.uint32),
+      orbitals_OL9=orbitals,
+      density_map=density_map,
+    )
+
+
+def frame_origin(numbers_A, coords_A3, groups_A) -> np.ndarray:
+  """Where the molecule's frame has its origin.
+
+  Args:
+    numbers_A: atomic numbers, no padding.
+    coords_A3: Å.
+    groups_A: 0 ligand, 1 pocket.
+
+  Returns:
+    [3] the centre of mass; where there is a pocket, that of the ligand's
+    heavy atoms (its hydrogens are not always in the file).
+
+  Raises:
+    ValueError: there is a pocket and no heavy ligand atom.
+  """
+  masses_A = elements.MASSES[numbers_A]
+  if np.any(groups_A == POCKET):
+    masses_A = np.where((groups_A == LIGAND) & (numbers_A > 1), masses_A, 0)
+    if not masses_A.any():
+      raise ValueError('a pocket without any heavy ligand atom')
+  return masses_A @ np.asarray(coords_A3, np.float64) / masses_A.sum()
+
+
+def _checked(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
+  values = np.asarray(values, np.float64)
+  if values.shape != shape:
+    raise ValueError(f'{name} must be {list(shape)}, not {list(values.shape)}')
+  if not np.isfinite(values).all():
+    row = int(np.argwhere(~np.isfinite(values))[0][0])
+    raise ValueError(f'{name} of atom {row} is not finite: {values[row]}')
+  return values
+
+
+def _pad_orbitals(orbitals, n_atoms, max_atoms, max_orbitals) -> jax.Array:
+  """Checks [O, L, 4 or 9] and pads O, and L where every atom has orbitals."""
+  orbitals = np.asarray(orbitals)
+  if orbitals.ndim != 3 or orbitals.shape[2] not in (4, 9):
+    raise ValueError(
+      f'orbitals must be [O, L, 4] or [O, L, 9], not {list(orbitals.shape)}'
+    )
+  n_orbitals, n_carriers, _ = orbitals.shape
+  if n_carriers > n_atoms:
+    raise ValueError(f'orbitals for {n_carriers} atoms, but {n_atoms} atoms')
+  if not np.isfinite(orbitals).all():
+    raise ValueError('orbitals are not finite')
+  count = n_orbitals if max_orbitals is None else int(max_orbitals)
+  if count < n_orbitals:
+    raise ValueError(
+      f'max_orbitals={count} is less than the {n_orbitals} orbitals'
+    )
+  length = max_atoms if n_carriers == n_atoms else n_carriers
+  padding = ((0, count - n_orbitals), (0, length - n_carriers), (0, 0))
+  return jnp.asarray(np.pad(orbitals, padding), jnp.float32)
+
+
+def stack(molecules: list[Molecule]) -> Molecule:
+  """Stacks molecules of equal padding into one batch (leading axis B).
+
+  Raises:
+    ValueError: no molecule, or different padding or contents.
+  """
+  if not molecules:
+    raise ValueError('no molecule to stack')
+  kinds = {
+    (jax.tree.structure(m), tuple(x.shape for x in jax.tree.leaves(m)))
+    for m in molecules
+  }
+  if len(kinds) > 1:
+    raise ValueError(
+      'molecules differ in padding or in what they carry; give from_arrays '
+      'the same max_atoms and max_orbitals'
+    )
+  return jax.tree.map(lambda *xs: jnp.stack(xs), *molecules)

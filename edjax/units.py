@@ -1,0 +1,36 @@
+"""Units: everything inside edjax is Å, electrons, and Hartree or eV by name.
+
+CODATA 2022 (https://physics.nist.gov/cuu/Constants/), the recommended values
+of E. Tiesinga et al.; scipy.constants carries the same set and the tests
+compare with it.
+"""
+
+# https://physics.nist.gov/cgi-bin/cuu/Value?bohrrada0
+BOHR_A = 0.529177210544
+# https://physics.nist.gov/cgi-bin/cuu/Value?hrev
+HARTREE_EV = 27.211386245981
+HARTREE_MEV = 1e3 * HARTREE_EV
+# One atomic unit of dipole moment (e bohr) in debye: 8.4783536198e-30 C m
+# (https://physics.nist.gov/cgi-bin/cuu/Value?auedm) over the debye,
+# 1e-21 / 299792458 C m (1e-18 statC cm, exact by definition).
+AU_DIPOLE_D = 8.4783536198e-30 * 299792458 * 1e21
+
+
+def bohr_to_A(length):
+  """Length in bohr to Å."""
+  return length * BOHR_A
+
+
+def A_to_bohr(length):
+  """Length in Å to bohr."""
+  return length / BOHR_A
+
+
+def density_au_to_A3(rho):
+  """Density in e/bohr^3 to e/Å^3."""
+  return rho / BOHR_A**3
+
+
+def gradient_au_to_A4(gradient):
+  """Density gradient in e/bohr^4 to e/Å^4."""
+  return gradient / BOHR_A**4
