@@ -1,0 +1,554 @@
+"""Fields of a molecule: densities and their kin, on points and on grids.
+
+Each field has two forms that agree: `f(mol, points_G3)` on any points, the
+reference, and `f_grid(mol, grid, supersample=1)`, evaluated separably; there
+values are means over supersample^3 sub-points of each voxel. One molecule,
+padded; `vmap` or `numerics.batched` make batches. Densities are in e/Å^3.
+`gradient_magnitude` turns any of them into the length of its gradient.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax import form_factors, free_atoms, geometry, maps, orbitals, splat
+from edjax import grid as grids
+from edjax.elements import VDW_RADII, atomic_number
+from edjax.grid import Grid
+from edjax.molecule import LIGAND, POCKET, Molecule
+from edjax.numerics import HIGHEST, safe_norm
+
+ELEMENTS = ('H', 'C', 'N', 'O', 'F')
+# Standard deviation of atom Gaussians, Å.
+ATOM_WIDTH = 0.5
+# Standard deviation of the Gaussians of `shape`, in van der Waals radii.
+SHAPE_WIDTH = 0.5
+
+
+def promolecule(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  blur: float,
+  use_b_factors: bool = False,
+) -> jax.Array:
+  """Superposed densities of free atoms: IT92 form factors blurred by B.
+
+  All electrons, neutral atoms; see `form_factors`.
+
+  Args:
+    mol: one molecule.
+    points_G3: Å.
+    blur: B in Å^2, the same for every atom, above 0.
+    use_b_factors: add each atom's B from the file (a negative one counts as
+      0).
+
+  Returns:
+    rho_G, e/Å^3.
+
+  Raises:
+    ValueError: blur is not above 0, or points are not [G, 3].
+  """
+  coords, weights, sigma = _promolecule_terms(mol, blur, use_b_factors)
+  return splat.splat_points(points_G3, coords, weights, sigma)[:, 0]
+
+
+def promolecule_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  blur: float = 0.0,
+  use_b_factors: bool = False,
+) -> jax.Array:
+  """`promolecule` on a grid.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    blur: B in Å^2; 0 ties it to the spacing, 8 pi^2/1.1 * spacing^2.
+    use_b_factors: add each atom's B from the file.
+
+  Returns:
+    rho_XYZ, e/Å^3.
+
+  Raises:
+    ValueError: blur is negative or not finite.
+  """
+  blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
+  coords, weights, sigma = _promolecule_terms(mol, blur, use_b_factors)
+  return splat.splat_grid(coords, weights, sigma, grid, supersample)[..., 0]
+
+
+def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """Valence density of the stored GFN2-xTB orbitals; see `orbitals`.
+
+  Args:
+    mol: one molecule with orbitals.
+    points_G3: Å.
+
+  Returns:
+    rho_G, e/Å^3.
+
+  Raises:
+    ValueError: the molecule has no orbitals.
+  """
+  _need_orbitals(mol)
+  return orbitals.density(mol, points_G3)
+
+
+def orbital_density_grid(
+  mol: Molecule, grid: Grid, supersample: int = 1
+) -> jax.Array:
+  """`orbital_density` on a grid.
+
+  Args:
+    mol: one molecule with orbitals.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+
+  Returns:
+    rho_XYZ, e/Å^3.
+
+  Raises:
+    ValueError: the molecule has no orbitals.
+  """
+  _need_orbitals(mol)
+  return orbitals.density_grid(mol, grid, supersample)
+
+
+def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """Orbital density minus the valence densities of the free atoms.
+
+  Both at the level of GFN2-xTB (`free_atoms`) and neither blurred, so that
+  what is left is the rearrangement of electrons, not a difference of models:
+  for a neutral molecule it integrates to 0, and the atoms' inner parts and
+  tails cancel. IT92 atoms would not do: they hold core electrons, and their
+  blur would have to be given to the orbitals too.
+
+  Args:
+    mol: one molecule with orbitals; only atoms that carry orbitals count.
+    points_G3: Å.
+
+  Returns:
+    rho_G, e/Å^3, of either sign.
+
+  Raises:
+    ValueError: the molecule has no orbitals.
+  """
+  rho_G = orbital_density(mol, points_G3)
+  return rho_G - free_atoms.density(*_carriers(mol), points_G3, _has_d(mol))
+
+
+def deformation_grid(
+  mol: Molecule, grid: Grid, supersample: int = 1
+) -> jax.Array:
+  """`deformation` on a grid.
+
+  Args:
+    mol: one molecule with orbitals.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+
+  Returns:
+    rho_XYZ, e/Å^3, of either sign.
+
+  Raises:
+    ValueError: the molecule has no orbitals.
+  """
+  rho_XYZ = orbital_density_grid(mol, grid, supersample)
+  return rho_XYZ - free_atoms.density_grid(
+    *_carriers(mol), grid, supersample, _has_d(mol)
+  )
+
+
+def map_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """The molecule's density map at points; see `maps.sample`.
+
+  Raises:
+    ValueError: the molecule has no map.
+  """
+  return maps.sample(_need_map(mol), points_G3)
+
+
+def map_density_grid(
+  mol: Molecule, grid: Grid, supersample: int = 1
+) -> jax.Array:
+  """The molecule's density map on a grid; see `maps.sample_grid`.
+
+  Raises:
+    ValueError: the molecule has no map.
+  """
+  return maps.sample_grid(_need_map(mol), grid, supersample)
+
+
+def atom_channels(
+  elements: tuple[str, ...] = ELEMENTS, groups: bool = False
+) -> tuple[str, ...]:
+  """Names of the channels of `atoms`.
+
+  Args:
+    elements: symbols of the listed elements.
+    groups: ligand and pocket apart.
+
+  Returns:
+    One name per channel: the elements in order, then 'other'; with groups,
+    those of the ligand, then those of the pocket.
+
+  Raises:
+    ValueError: an unknown or repeated symbol.
+  """
+  numbers = [atomic_number(symbol) for symbol in elements]
+  if len(set(numbers)) != len(numbers):
+    raise ValueError(f'an element is listed twice: {elements}')
+  names = (*elements, 'other')
+  if not groups:
+    return tuple(f'atoms_{name}' for name in names)
+  return tuple(f'{g}_{name}' for g in ('ligand', 'pocket') for name in names)
+
+
+def atoms(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """Atom types: one channel per element, atoms as Gaussians of peak 1.
+
+  The peak, not the integral, is 1: a network's input then keeps its scale
+  when the width changes. Atoms of elements that are not listed go to 'other',
+  so that none is dropped.
+
+  Args:
+    mol: one molecule.
+    points_G3: Å.
+    elements: symbols of the listed elements.
+    width: standard deviation, Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    values_GC; C as in `atom_channels`.
+
+  Raises:
+    ValueError: an unknown element, or a width that is not above 0.
+  """
+  terms = _atom_terms(mol, elements, width, groups)
+  return splat.splat_points(points_G3, *terms)
+
+
+def atoms_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """`atoms` on a grid.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    elements: symbols of the listed elements.
+    width: standard deviation, Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    vox_XYZC.
+
+  Raises:
+    ValueError: an unknown element, or a width that is not above 0.
+  """
+  terms = _atom_terms(mol, elements, width, groups)
+  return splat.splat_grid(*terms, grid, supersample)
+
+
+def binary_atoms(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  radius: float = 1.0,
+  groups: bool = False,
+) -> jax.Array:
+  """Atom types as older recipes have them: 1 within a radius of an atom.
+
+  Args:
+    mol: one molecule.
+    points_G3: Å.
+    elements: symbols of the listed elements.
+    radius: Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    values_GC, 0 or 1; its derivative is 0 everywhere.
+
+  Raises:
+    ValueError: an unknown element, or a radius that is not above 0.
+  """
+  _check_width('radius', radius)
+  types_AC = _types(mol, elements, groups)
+  points_G3 = jnp.asarray(points_G3, mol.coords_A3.dtype)
+
+  def at(point_3):
+    d2_A = jnp.sum((point_3[None, :] - mol.coords_A3) ** 2, axis=1)
+    return jnp.any((d2_A <= radius**2)[:, None] & types_AC, axis=0)
+
+  return jax.vmap(at)(points_G3).astype(mol.coords_A3.dtype)
+
+
+def binary_atoms_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  radius: float = 1.0,
+  groups: bool = False,
+) -> jax.Array:
+  """`binary_atoms` on a grid; with sub-points the fraction that is inside.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    elements: symbols of the listed elements.
+    radius: Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    vox_XYZC, 0 to 1.
+
+  Raises:
+    ValueError: an unknown element, or a radius that is not above 0.
+  """
+  _check_width('radius', radius)
+  dtype = mol.coords_A3.dtype
+  types_AC = _types(mol, elements, groups).astype(dtype)
+  x2, y2, z2 = splat.offsets(mol.coords_A3, grid, supersample) ** 2
+  d2 = x2[:, None, None] + y2[None, :, None] + z2[None, None, :]
+  inside = (d2 <= radius**2).astype(dtype)
+  counts = jnp.einsum('xyza,ac->xyzc', inside, types_AC, precision=HIGHEST)
+  return grids.pool((counts > 0.5).astype(dtype), supersample)
+
+
+def shape(
+  mol: Molecule, points_G3: jax.Array, *, width: float = SHAPE_WIDTH
+) -> jax.Array:
+  """Occupancy, 1 - exp(-sum of Gaussians): 0 outside, towards 1 inside.
+
+  An atom's Gaussian has the standard deviation `width` times its van der
+  Waals radius, and the peak ln(2) exp(1/(2 width^2)): an isolated atom then
+  has the value 1/2 at its van der Waals radius, whatever the width, which
+  sets the softness of the surface alone.
+
+  Args:
+    mol: one molecule.
+    points_G3: Å.
+    width: standard deviation in van der Waals radii.
+
+  Returns:
+    values_G, in [0, 1).
+
+  Raises:
+    ValueError: a width that is not above 0.
+  """
+  terms = _shape_terms(mol, width)
+  return -jnp.expm1(-splat.splat_points(points_G3, *terms)[:, 0])
+
+
+def shape_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  width: float = SHAPE_WIDTH,
+) -> jax.Array:
+  """`shape` on a grid.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    width: standard deviation in van der Waals radii.
+
+  Returns:
+    values_XYZ, in [0, 1).
+
+  Raises:
+    ValueError: a width that is not above 0.
+  """
+  terms = _shape_terms(mol, width)
+  sums = splat.splat_grid(*terms, grid.refine(supersample))[..., 0]
+  return grids.pool(-jnp.expm1(-sums), supersample)
+
+
+def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """A control without information: unit normals keyed by the example id.
+
+  The values belong to the points' indices, not to positions: they do not
+  turn with the molecule.
+
+  Args:
+    mol: one molecule.
+    points_G3: only their number counts.
+
+  Returns:
+    values_G.
+  """
+  return _noise(mol, points_G3.shape[:1])
+
+
+def noise_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
+  """`noise` on a grid; always of unit variance.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: without effect; means of noise would only be weaker noise.
+
+  Returns:
+    values_XYZ.
+  """
+  del supersample
+  return _noise(mol, (grid.size,) * 3)
+
+
+def value_and_gradient_magnitude(field: Callable) -> Callable:
+  """A field together with the length of its gradient, from one evaluation.
+
+  The gradient is exact, by forward mode through a translation of the whole
+  molecule; the three directions share the field's own value. On a grid with
+  sub-points it is the gradient of the cell means. Where it is zero, so is its
+  derivative (`numerics.safe_norm`).
+
+  Args:
+    field: f(mol, ...) -> array.
+
+  Returns:
+    f(mol, ...) -> (value, magnitude), both of the field's shape; the
+    magnitude in the field's unit per Å.
+  """
+
+  def both(mol, *args, **kwargs):
+    def moved(shift_3):
+      return field(geometry.translate(mol, shift_3), *args, **kwargs)
+
+    dtype = mol.coords_A3.dtype
+    value, tangents = jax.vmap(
+      lambda unit_3: jax.jvp(moved, (jnp.zeros(3, dtype),), (unit_3,)),
+      out_axes=(None, 0),
+    )(jnp.eye(3, dtype=dtype))
+    return value, safe_norm(tangents, axis=0)
+
+  return both
+
+
+def gradient_magnitude(field: Callable) -> Callable:
+  """The length of a field's gradient, as a field of the same signature.
+
+  Args:
+    field: f(mol, ...) -> array, on points or on a grid.
+
+  Returns:
+    f(mol, ...) -> array of the same shape, the field's unit per Å; see
+    `value_and_gradient_magnitude`.
+  """
+  both = value_and_gradient_magnitude(field)
+
+  def magnitude(mol, *args, **kwargs):
+    return both(mol, *args, **kwargs)[1]
+
+  return magnitude
+
+
+def _promolecule_terms(mol: Molecule, blur: float, use_b_factors: bool):
+  """Centres, electrons and widths of one row per atom and Gaussian."""
+  blur = form_factors.check_blur(blur)
+  dtype = mol.coords_A3.dtype
+  weights_AP = jnp.asarray(form_factors.A_EP, dtype)[mol.numbers_A]
+  b_AP = jnp.asarray(form_factors.B_EP + blur, dtype)[mol.numbers_A]
+  if use_b_factors:
+    b_AP = b_AP + jnp.maximum(mol.b_factors_A, 0)[:, None]
+  coords_A3 = jnp.repeat(mol.coords_A3, weights_AP.shape[1], axis=0)
+  sigma_A = form_factors.sigma(b_AP).reshape(-1)
+  return coords_A3, weights_AP.reshape(-1, 1), sigma_A
+
+
+def _need_orbitals(mol: Molecule) -> None:
+  if mol.orbitals_OL9 is None:
+    raise ValueError(
+      'this field needs orbitals, and the molecule has none: build the '
+      'dataset with xTB, or choose density="promolecule"'
+    )
+
+
+def _need_map(mol: Molecule):
+  if mol.density_map is None:
+    raise ValueError(
+      'this field needs a density map, and the molecule has none: give '
+      'density_map to Molecule.from_arrays'
+    )
+  return mol.density_map
+
+
+def _carriers(mol: Molecule) -> tuple[jax.Array, jax.Array]:
+  """Numbers and coordinates of the atoms that carry orbitals."""
+  n = mol.orbitals_OL9.shape[1]
+  return mol.numbers_A[:n], mol.coords_A3[:n]
+
+
+def _has_d(mol: Molecule) -> bool:
+  return mol.orbitals_OL9.shape[2] == 9
+
+
+def _types(mol: Molecule, elements, groups: bool) -> jax.Array:
+  """Which channel each atom belongs to: bool [A, C], false on padding."""
+  atom_channels(elements, groups)  # checks
+  zs = np.array([atomic_number(e) for e in elements], np.int32)
+  listed_AC = mol.numbers_A[:, None] == zs[None, :]
+  other_A = mol.mask_A & ~jnp.any(listed_AC, axis=1)
+  types_AC = jnp.concatenate([listed_AC, other_A[:, None]], axis=1)
+  if not groups:
+    return types_AC
+  return jnp.concatenate(
+    [types_AC & (mol.groups_A == g)[:, None] for g in (LIGAND, POCKET)],
+    axis=1,
+  )
+
+
+def _check_width(name: str, value: float) -> None:
+  if not (np.isfinite(value) and value > 0):
+    raise ValueError(f'{name} must be > 0, not {value}')
+
+
+def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
+  _check_width('width', width)
+  dtype = mol.coords_A3.dtype
+  sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
+  types_AC = _types(mol, elements, groups).astype(dtype)
+  weights_AC = types_AC * splat.peak_to_integral(sigma_A)[:, None]
+  return mol.coords_A3, weights_AC, sigma_A
+
+
+def _shape_terms(mol: Molecule, width: float):
+  _check_width('width', width)
+  dtype = mol.coords_A3.dtype
+  radii = np.where(VDW_RADII > 0, VDW_RADII, 1.0)  # padding: harmless
+  sigma_A = jnp.asarray(radii * width, dtype)[mol.numbers_A]
+  peak = np.log(2) * np.exp(0.5 / width**2)
+  weights_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)
+  weights_A = weights_A * splat.peak_to_integral(sigma_A)
+  return mol.coords_A3, weights_A[:, None], sigma_A
+
+
+def _noise(mol: Molecule, dims: tuple[int, ...]) -> jax.Array:
+  key = jax.random.fold_in(jax.random.key(0), mol.example_id)
+  return jax.random.normal(key, dims, mol.coords_A3.dtype)

@@ -1,0 +1,156 @@
+"""Spherical valence densities of free atoms at the level of GFN2-xTB.
+
+Superposed, they are what a deformation density is measured against: the same
+basis functions as the molecule's, filled with GFN2's reference occupations
+of the neutral atoms and averaged over directions (`tables/
+gfn2_occupations.json`). A shell of occupation n contributes
+n/(2l+1) * sum_m chi_m(r)^2, and with R = sum_p c_p exp(-a_p r^2) the sum is
+R^2, R^2 r^2 and R^2 r^4/3 for s, p and d: Gaussians times powers of r^2,
+which are separable.
+"""
+
+import functools
+import importlib.resources
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax import gto_basis, splat
+from edjax.grid import Grid
+from edjax.numerics import HIGHEST
+from edjax.units import BOHR_A
+
+
+@functools.cache
+def occupations() -> np.ndarray:
+  """Reference occupations of the valence shells: [87, 3] by Z and l."""
+  path = importlib.resources.files('edjax') / 'tables'
+  text = (path / 'gfn2_occupations.json').read_text(encoding='utf-8')
+  rows = json.loads(text)['elements']
+  return np.array([[0.0, 0.0, 0.0], *(row[2:5] for row in rows)])
+
+
+def valence_electrons(numbers) -> np.ndarray:
+  """Valence electrons of each neutral atom in GFN2-xTB.
+
+  Args:
+    numbers: [...] atomic numbers up to 86, 0 for padding.
+
+  Returns:
+    [...], same shape.
+  """
+  return occupations().sum(axis=1)[np.asarray(numbers)]
+
+
+@functools.cache
+def _terms() -> tuple[np.ndarray, np.ndarray]:
+  """Gaussian terms of the density of each element, by l.
+
+  Returns:
+    exponents [Z, 3, P] in Å^-2 and factors [Z, 3, P] in e/Å^(3 + 2l) of
+    r^(2l) exp(-exponent r^2); P runs over pairs of primitives.
+  """
+  exponents_Z3P, coefficients_Z3P = gto_basis.tables()
+  i, j = np.triu_indices(exponents_Z3P.shape[2])
+  factors = coefficients_Z3P[..., i] * coefficients_Z3P[..., j]
+  factors = np.where(i == j, 1, 2) * factors
+  # n/(2l+1), and the 1/3 of r^4/3.
+  factors = factors * (occupations() / [1, 3, 5 * 3])[:, :, None]
+  exponents = exponents_Z3P[..., i] + exponents_Z3P[..., j]
+  powers = np.array([3, 5, 7])[None, :, None]
+  return exponents / BOHR_A**2, factors / BOHR_A**powers
+
+
+def _gather(numbers_A: jax.Array, dtype, with_d: bool):
+  exponents, factors = _terms()
+  n = 3 if with_d else 2
+  pick = jnp.minimum(numbers_A, gto_basis.MAX_NUMBER)
+  return (
+    jnp.asarray(exponents[:, :n], dtype)[pick],
+    jnp.asarray(factors[:, :n], dtype)[pick],
+  )
+
+
+def density(
+  numbers_A: jax.Array,
+  coords_A3: jax.Array,
+  points_G3: jax.Array,
+  with_d: bool = True,
+) -> jax.Array:
+  """Superposed valence densities of free atoms, point by point.
+
+  Args:
+    numbers_A: atomic numbers up to 86; 0 is padding.
+    coords_A3: Å.
+    points_G3: Å.
+    with_d: False leaves out d shells, for molecules that have none.
+
+  Returns:
+    rho_G, e/Å^3.
+  """
+  dtype = coords_A3.dtype
+  exponents_A3P, factors_A3P = _gather(numbers_A, dtype, with_d)
+
+  def at(point_3):
+    r2_A = jnp.sum((point_3[None, :] - coords_A3) ** 2, axis=1)
+    gaussians = jnp.exp(-exponents_A3P * r2_A[:, None, None])
+    shells_AL = jnp.sum(factors_A3P * gaussians, axis=2)
+    powers = [r2_A**l for l in range(shells_AL.shape[1])]
+    return sum(jnp.sum(shells_AL[:, l] * r) for l, r in enumerate(powers))
+
+  return jax.vmap(at)(jnp.asarray(points_G3, dtype))
+
+
+def density_grid(
+  numbers_A: jax.Array,
+  coords_A3: jax.Array,
+  grid: Grid,
+  supersample: int = 1,
+  with_d: bool = True,
+) -> jax.Array:
+  """Superposed valence densities of free atoms on a grid, separably.
+
+  Args:
+    numbers_A: atomic numbers up to 86; 0 is padding.
+    coords_A3: Å.
+    grid: voxels.
+    supersample: values are means over this many sub-points along each edge.
+    with_d: False leaves out d shells, for molecules that have none.
+
+  Returns:
+    rho_XYZ, e/Å^3.
+  """
+  dtype = coords_A3.dtype
+  exponents_ALP, factors_ALP = _gather(numbers_A, dtype, with_d)
+  _, n_l, n_terms = exponents_ALP.shape
+  flat_A3 = jnp.repeat(coords_A3, n_terms, axis=0)
+  d2 = splat.offsets(flat_A3, grid, supersample) ** 2
+  left, right = [], []
+  for l in range(n_l):
+    exponents = exponents_ALP[:, l].reshape(-1)
+    factors = factors_ALP[:, l].reshape(-1)
+    line = jnp.exp(-exponents[None, None, :] * d2)
+    # x^(2n) exp(-a x^2) for n up to l, means over sub-points taken.
+    powers = [splat.pool_lines(line * d2**n, supersample) for n in range(l + 1)]
+    # r^(2l) = sum_n binomial(l, n) (x^2 + y^2)^(l-n) z^(2n)
+    for n in range(l + 1):
+      left.append(_cylinder(powers, l - n))
+      right.append((_BINOMIAL[l][n] * factors[None, :]) * powers[n][2])
+  size = grid.size
+  xy = jnp.concatenate(left, axis=-1).reshape(size * size, -1)
+  z = jnp.concatenate(right, axis=-1)
+  rho = jnp.matmul(xy, z.T, precision=HIGHEST)
+  return rho.reshape(size, size, size)
+
+
+_BINOMIAL = ((1,), (1, 1), (1, 2, 1))
+
+
+def _cylinder(powers: list, n: int) -> jax.Array:
+  """(x^2 + y^2)^n exp(-a (x^2 + y^2)): [X, Y, A*P]."""
+  return sum(
+    _BINOMIAL[n][m] * powers[m][0][:, None, :] * powers[n - m][1][None, :, :]
+    for m in range(n + 1)
+  )

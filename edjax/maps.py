@@ -1,0 +1,128 @@
+"""Sampling of a density map at points: tricubic interpolation.
+
+Catmull-Rom splines (E. Catmull, R. Rom, in Computer Aided Geometric Design,
+1974, p. 317): they pass through the map's values, reproduce quadratics, have
+a continuous gradient and need 4^3 values, so that there is no prefilter whose
+ringing would reach across the edge of a map. Outside, the map is continued
+with zeros; `coverage` says how much of a grid that concerns.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+
+from edjax import grid as grids
+from edjax.grid import Grid
+from edjax.molecule import DensityMap
+from edjax.numerics import HIGHEST
+
+
+def map_indices(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
+  """Fractional indices of points in a map (value i, j, k sits at i, j, k).
+
+  Args:
+    density_map: the map; its steps need not be orthogonal.
+    points_G3: Å.
+
+  Returns:
+    [G, 3].
+
+  Raises:
+    ValueError: a shape does not fit.
+  """
+  if points_G3.ndim != 2 or points_G3.shape[1] != 3:
+    raise ValueError(f'points must be [G, 3], not {points_G3.shape}')
+  if density_map.values_XYZ.ndim != 3:
+    raise ValueError(
+      f'a map must be [X, Y, Z], not {density_map.values_XYZ.shape}'
+    )
+  # Reciprocal vectors: the columns of the inverse of the matrix of steps.
+  a, b, c = density_map.steps_33
+  crosses = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
+  inverse_33 = crosses / jnp.sum(a * crosses[0])
+  points_G3 = jnp.asarray(points_G3, density_map.origin_3.dtype)
+  relative_G3 = points_G3 - density_map.origin_3[None, :]
+  return jnp.einsum('gi,ni->gn', relative_G3, inverse_33, precision=HIGHEST)
+
+
+def sample(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
+  """The map at points; differentiable in the points and in the map's frame.
+
+  Args:
+    density_map: the map.
+    points_G3: Å.
+
+  Returns:
+    [G], the map's unit; 0 outside.
+
+  Raises:
+    ValueError: a shape does not fit.
+  """
+  values_XYZ = density_map.values_XYZ
+  index_G3 = map_indices(density_map, points_G3)
+  # Four zeros on each side: wherever a point lies, its 4^3 values can be read
+  # from here after its index is brought to within 2 of the map.
+  padded = jnp.pad(values_XYZ, 4)
+  size_3 = jnp.asarray(values_XYZ.shape, index_G3.dtype)[None, :]
+  index_G3 = jnp.clip(index_G3, -2, size_3 + 1)
+  floor_G3 = jnp.floor(index_G3)
+  weights_G34 = _catmull_rom(index_G3 - floor_G3)
+  first_G3 = floor_G3.astype(jnp.int32) + 3  # tap 0 of 4, in padded
+
+  def tap(i, j, k):
+    at = padded[
+      first_G3[:, 0] + i, first_G3[:, 1] + j, first_G3[:, 2] + k
+    ]  # fmt: skip
+    return at * (
+      weights_G34[:, 0, i] * weights_G34[:, 1, j] * weights_G34[:, 2, k]
+    )
+
+  return sum(tap(*ijk) for ijk in itertools.product(range(4), repeat=3))
+
+
+def sample_grid(
+  density_map: DensityMap, grid: Grid, supersample: int = 1
+) -> jax.Array:
+  """The map at voxel centres, or its means over sub-points.
+
+  Args:
+    density_map: the map.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+
+  Returns:
+    [X, Y, Z], the map's unit; 0 outside.
+  """
+  fine = grid.refine(supersample)
+  values_G = sample(density_map, grids.centres(fine))
+  return grids.pool(values_G.reshape((fine.size,) * 3), supersample)
+
+
+def coverage(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
+  """Fraction of points that lie within the map.
+
+  Args:
+    density_map: the map.
+    points_G3: Å, for example `grid.centres(g)`.
+
+  Returns:
+    Scalar from 0 to 1.
+  """
+  index_G3 = map_indices(density_map, points_G3)
+  last_3 = jnp.asarray(density_map.values_XYZ.shape, index_G3.dtype) - 1
+  inside_G3 = (index_G3 >= 0) & (index_G3 <= last_3[None, :])
+  return jnp.mean(jnp.all(inside_G3, axis=1).astype(index_G3.dtype))
+
+
+def _catmull_rom(u: jax.Array) -> jax.Array:
+  """Weights of the values at -1, 0, 1, 2 for a position u in [0, 1)."""
+  return jnp.stack(
+    [
+      ((2 - u) * u - 1) * u / 2,
+      ((3 * u - 5) * u * u + 2) / 2,
+      ((4 - 3 * u) * u + 1) * u / 2,
+      (u - 1) * u * u / 2,
+    ],
+    axis=-1,
+  )

@@ -1,0 +1,185 @@
+"""Sums of Gaussians about atoms, on points and, separably, on a grid.
+
+A Gaussian on a regular grid is a product of three 1-D Gaussians, so that a
+sum over atoms is one matrix product, [X*Y, A] times [A, Z*C]. The mean of a
+product over a box of sub-points, or over the whole cell, is the product of
+the 1-D means: cell means cost no more than point values. `splat_points` is
+the same sum written point by point: the reference.
+
+Written for one molecule; a batch is `jax.vmap(lambda m: splat_grid(...))`, or
+`numerics.batched` where memory or a CPU's cache matters. Atoms of several
+Gaussians are flattened to one row per Gaussian. Rows of weight 0 (padding)
+are inert in value and gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax import grid as grids
+from edjax.grid import Grid
+from edjax.numerics import HIGHEST
+
+
+def peak_to_integral(sigma_A: jax.Array) -> jax.Array:
+  """Integral of a Gaussian of peak 1: (2 pi)^1.5 sigma^3.
+
+  A weight times this makes `splat_grid`, whose Gaussians hold 1, splat a
+  Gaussian with that weight as its peak.
+
+  Args:
+    sigma_A: standard deviations, Å.
+
+  Returns:
+    [A], Å^3.
+  """
+  return (2 * np.pi) ** 1.5 * sigma_A**3
+
+
+def splat_points(
+  points_G3: jax.Array,
+  coords_A3: jax.Array,
+  weights_AC: jax.Array,
+  sigma_A: jax.Array,
+) -> jax.Array:
+  """Sum of Gaussians of unit integral, point by point.
+
+  Args:
+    points_G3: Å.
+    coords_A3: centres, Å.
+    weights_AC: integral of each centre's Gaussian in each channel.
+    sigma_A: standard deviations, Å, above 0.
+
+  Returns:
+    values_GC, weights per Å^3.
+
+  Raises:
+    ValueError: a shape does not fit.
+  """
+  _check(coords_A3, weights_AC, sigma_A)
+  if points_G3.ndim != 2 or points_G3.shape[1] != 3:
+    raise ValueError(f'points must be [G, 3], not {points_G3.shape}')
+  peaks_AC = weights_AC / peak_to_integral(sigma_A)[:, None]
+
+  def at(point_3):
+    d2_A = jnp.sum((point_3[None, :] - coords_A3) ** 2, axis=1)
+    gaussians_A = jnp.exp(-d2_A / (2 * sigma_A**2))
+    return jnp.einsum('a,ac->c', gaussians_A, peaks_AC, precision=HIGHEST)
+
+  return jax.vmap(at)(jnp.asarray(points_G3, coords_A3.dtype))
+
+
+def splat_grid(
+  coords_A3: jax.Array,
+  weights_AC: jax.Array,
+  sigma_A: jax.Array,
+  grid: Grid,
+  supersample: int = 1,
+  cell_mean: bool = False,
+) -> jax.Array:
+  """Sum of Gaussians of unit integral on a grid, as one matrix product.
+
+  Args:
+    coords_A3: centres, Å.
+    weights_AC: integral of each centre's Gaussian in each channel.
+    sigma_A: standard deviations, Å, above 0.
+    grid: voxels.
+    supersample: values are means over this many sub-points along each edge.
+    cell_mean: exact means over the cells instead (supersample is then
+      without effect).
+
+  Returns:
+    vox_XYZC, weights per Å^3.
+
+  Raises:
+    ValueError: a shape does not fit.
+  """
+  _check(coords_A3, weights_AC, sigma_A)
+  lines_3XA = lines(coords_A3, sigma_A, grid, supersample, cell_mean)
+  return product(lines_3XA[0], lines_3XA[1], lines_3XA[2], weights_AC)
+
+
+def lines(
+  coords_A3: jax.Array,
+  sigma_A: jax.Array,
+  grid: Grid,
+  supersample: int = 1,
+  cell_mean: bool = False,
+) -> jax.Array:
+  """1-D Gaussians of unit integral along the three axes of a grid.
+
+  Args:
+    coords_A3: centres, Å.
+    sigma_A: standard deviations, Å.
+    grid: voxels.
+    supersample: sub-points along each edge.
+    cell_mean: exact means over the cells.
+
+  Returns:
+    lines_3XA, 1/Å.
+  """
+  dtype = coords_A3.dtype
+  if cell_mean:
+    edges = (np.arange(grid.size + 1) - grid.size / 2) * grid.spacing
+    offsets_3XA = (
+      jnp.asarray(edges, dtype)[None, :, None] - coords_A3.T[:, None, :]
+    )
+    cdf_3XA = jax.scipy.special.erf(
+      offsets_3XA / (np.sqrt(2).astype(dtype) * sigma_A)[None, None, :]
+    )
+    return (cdf_3XA[:, 1:] - cdf_3XA[:, :-1]) / (2 * grid.spacing)
+  d2_3XA = offsets(coords_A3, grid, supersample) ** 2
+  scale_A = 1 / (np.sqrt(2 * np.pi).astype(dtype) * sigma_A)
+  values_3XA = scale_A[None, None, :] * jnp.exp(
+    -d2_3XA * (0.5 / sigma_A**2)[None, None, :]
+  )
+  return pool_lines(values_3XA, supersample)
+
+
+def offsets(coords_A3: jax.Array, grid: Grid, supersample: int = 1):
+  """Axis coordinates of sub-points relative to the atoms: [3, sX, A], Å."""
+  x_X = grids.axis(grid.refine(supersample))
+  x_X = jnp.asarray(x_X, coords_A3.dtype)
+  return x_X[None, :, None] - coords_A3.T[:, None, :]
+
+
+def pool_lines(lines_3XA: jax.Array, supersample: int) -> jax.Array:
+  """Means of 1-D factors over the sub-points of each voxel: [3, X, A]."""
+  if supersample == 1:
+    return lines_3XA
+  _, x, a = lines_3XA.shape
+  parts = lines_3XA.reshape(3, x // supersample, supersample, a)
+  return jnp.mean(parts, axis=2)
+
+
+def product(
+  x_XA: jax.Array, y_YA: jax.Array, z_ZA: jax.Array, weights_AC: jax.Array
+) -> jax.Array:
+  """sum_A x_XA y_YA z_ZA weights_AC as one matrix product.
+
+  Args:
+    x_XA: factors along x.
+    y_YA: factors along y.
+    z_ZA: factors along z.
+    weights_AC: weights per channel.
+
+  Returns:
+    vox_XYZC.
+  """
+  nx, n_atoms = x_XA.shape
+  ny, nz, channels = len(y_YA), len(z_ZA), weights_AC.shape[1]
+  xy = (x_XA[:, None, :] * y_YA[None, :, :]).reshape(nx * ny, n_atoms)
+  zc = z_ZA.T[:, :, None] * weights_AC[:, None, :]
+  zc = zc.reshape(n_atoms, nz * channels)
+  vox = jnp.matmul(xy, zc, precision=HIGHEST)
+  return vox.reshape(nx, ny, nz, channels)
+
+
+def _check(coords_A3, weights_AC, sigma_A) -> None:
+  if coords_A3.ndim != 2 or coords_A3.shape[1] != 3:
+    raise ValueError(f'coords must be [A, 3], not {coords_A3.shape}')
+  n = coords_A3.shape[0]
+  if weights_AC.ndim != 2 or weights_AC.shape[0] != n:
+    raise ValueError(f'weights must be [{n}, C], not {weights_AC.shape}')
+  if sigma_A.shape != (n,):
+    raise ValueError(f'sigma must be [{n}], not {sigma_A.shape}')

@@ -1,0 +1,261 @@
+"""From a molecule to the voxel channels that a network reads."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax import fields, numerics
+from edjax.grid import Grid
+from edjax.molecule import Molecule
+
+CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'noise')
+DENSITIES = ('xtb', 'promolecule', 'deformation', 'map')
+TRANSFORMS = {
+  'none': lambda x: x,
+  'log1p': jnp.log1p,  # of values that are never below 0
+  'arcsinh': jnp.arcsinh,  # keeps the sign
+}
+# Densities of either sign, which log1p cannot take (experimental maps go
+# below 0 as well).
+_SIGNED_DENSITIES = ('deformation', 'map')
+_WIDTHS = {'atoms': fields.ATOM_WIDTH, 'shape': fields.SHAPE_WIDTH}
+
+
+@dataclasses.dataclass(frozen=True)
+class Voxelizer:
+  """f(mol) -> vox_XYZC; hashable, so that equal ones share compiled code.
+
+  Make it with `make_voxelizer`, where the fields are described.
+  """
+
+  channels: tuple[str, ...]
+  grid: Grid
+  density: str
+  supersample: int
+  blur: float
+  widths: tuple[tuple[str, float], ...]
+  elements: tuple[str, ...]
+  transforms: tuple[tuple[str, str], ...]
+  scales: tuple[float, ...]
+  groups: bool
+  binary: bool
+  use_b_factors: bool
+
+  @functools.cached_property
+  def channel_names(self) -> tuple[str, ...]:
+    """One name per channel, in order."""
+    return tuple(name for c in self.channels for name in self._names(c))
+
+  @property
+  def num_channels(self) -> int:
+    """Length of the last axis."""
+    return len(self.channel_names)
+
+  def _names(self, channel: str) -> tuple[str, ...]:
+    if channel == 'atoms':
+      return fields.atom_channels(self.elements, self.groups)
+    return (channel,)
+
+  def __call__(self, mol: Molecule) -> jax.Array:
+    """Evaluates the channels.
+
+    Args:
+      mol: one molecule.
+
+    Returns:
+      vox_XYZC, float32.
+
+    Raises:
+      ValueError: a channel needs orbitals or a map that mol lacks.
+    """
+    transforms = dict(self.transforms)
+    parts = self._fields(mol)
+    parts = [TRANSFORMS[transforms.get(c, 'none')](parts[c])
+             for c in self.channels]  # fmt: skip
+    vox = jnp.concatenate(
+      [p if p.ndim == 4 else p[..., None] for p in parts], axis=-1
+    ).astype(jnp.float32)
+    if self.scales:
+      vox = vox / np.array(self.scales, np.float32)[None, None, None, :]
+    return vox
+
+  def _fields(self, mol: Molecule) -> dict[str, jax.Array]:
+    """The untransformed channels."""
+    args = (mol, self.grid, self.supersample)
+    widths = {**_WIDTHS, **dict(self.widths)}
+    values = {}
+    if 'atoms' in self.channels:
+      options = {'elements': self.elements, 'groups': self.groups}
+      values['atoms'] = (
+        fields.binary_atoms_grid(*args, radius=widths['atoms'], **options)
+        if self.binary
+        else fields.atoms_grid(*args, width=widths['atoms'], **options)
+      )
+    density = self._density()
+    if 'gradient' in self.channels:
+      both = fields.value_and_gradient_magnitude(density)
+      values['density'], values['gradient'] = both(*args)
+    elif 'density' in self.channels:
+      values['density'] = density(*args)
+    if 'shape' in self.channels:
+      values['shape'] = fields.shape_grid(*args, width=widths['shape'])
+    if 'noise' in self.channels:
+      values['noise'] = fields.noise_grid(*args)
+    return values
+
+  def _density(self) -> Callable:
+    return {
+      'xtb': fields.orbital_density_grid,
+      'promolecule': functools.partial(
+        fields.promolecule_grid,
+        blur=self.blur,
+        use_b_factors=self.use_b_factors,
+      ),
+      'deformation': fields.deformation_grid,
+      'map': fields.map_density_grid,
+    }[self.density]
+
+
+def make_voxelizer(
+  channels: tuple[str, ...],
+  grid: Grid,
+  *,
+  density: str = 'xtb',
+  supersample: int = 1,
+  blur: float = 0.0,
+  widths: tuple[tuple[str, float], ...] = (),
+  elements: tuple[str, ...] = fields.ELEMENTS,
+  transforms: tuple[tuple[str, str], ...] = (),
+  scales: tuple[float, ...] = (),
+  groups: bool = False,
+  binary: bool = False,
+  use_b_factors: bool = False,
+) -> Voxelizer:
+  """A function from a molecule to voxel channels; deterministic, no key.
+
+  Values depend on the molecule alone (never on a sample's statistics), and
+  on nothing random: 'noise' is keyed by the example id.
+
+  Args:
+    channels: any of 'atoms', 'density', 'gradient' (length of the gradient of
+      the density), 'shape', 'noise', in the order of the channels.
+    grid: voxels.
+    density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
+      'promolecule', 'deformation' (xtb minus free atoms) or 'map'.
+    supersample: sub-points along each edge of a voxel, for every channel.
+    blur: B of the promolecule in Å^2; 0 ties it to the spacing.
+    widths: ('atoms', standard deviation in Å; the radius where binary),
+      ('shape', standard deviation in van der Waals radii).
+    elements: symbols with an atom channel of their own; all others share
+      'other'.
+    transforms: (channel, 'none' | 'log1p' | 'arcsinh') pairs.
+    scales: one number per channel name, by which the transformed values are
+      divided: constants, from `fit_scales` on training data.
+    groups: ligand and pocket atoms in channels of their own.
+    binary: atoms as 0 or 1 within a radius instead of Gaussians.
+    use_b_factors: the promolecule adds the file's B factors.
+
+  Returns:
+    The voxelizer; `.channel_names` and `.num_channels` describe the output.
+
+  Raises:
+    ValueError: an unknown name (the message lists those there are), a
+      repeated channel, log1p of values of either sign, a number that makes no
+      sense, or as many scales as there are not channels.
+  """
+  channels = tuple(channels)
+  if not channels:
+    raise ValueError(f'no channel; there are {CHANNELS}')
+  for name in channels:
+    _one_of('channel', name, CHANNELS)
+  if len(set(channels)) != len(channels):
+    raise ValueError(f'a channel is repeated: {channels}')
+  _one_of('density', density, DENSITIES)
+  grid.refine(supersample)  # checks
+  if not (np.isfinite(blur) and blur >= 0):
+    raise ValueError(f'blur must be 0 (tied) or a B > 0 Å^2, not {blur}')
+  widths = _pairs('widths', widths)
+  for name, value in widths:
+    _one_of('width', name, tuple(_WIDTHS))
+    if not (np.isfinite(value) and value > 0):
+      raise ValueError(f'width of {name} must be > 0, not {value}')
+  transforms = _pairs('transforms', transforms)
+  for name, transform in transforms:
+    _one_of('channel of a transform', name, CHANNELS)
+    _one_of('transform', transform, tuple(TRANSFORMS))
+    signed = name == 'noise' or (
+      name == 'density' and density in _SIGNED_DENSITIES
+    )
+    if transform == 'log1p' and signed:
+      raise ValueError(
+        f'log1p cannot take {name} with density={density!r}, which has '
+        "either sign: use 'arcsinh'"
+      )
+  voxelizer = Voxelizer(
+    channels=channels,
+    grid=grid,
+    density=density,
+    supersample=int(supersample),
+    blur=float(blur),
+    widths=tuple((name, float(value)) for name, value in widths),
+    elements=tuple(elements),
+    transforms=transforms,
+    scales=tuple(float(s) for s in scales),
+    groups=bool(groups),
+    binary=bool(binary),
+    use_b_factors=bool(use_b_factors),
+  )
+  if scales:
+    if len(scales) != voxelizer.num_channels:
+      raise ValueError(
+        f'{len(scales)} scales for the {voxelizer.num_channels} channels '
+        f'{voxelizer.channel_names}'
+      )
+    if not all(np.isfinite(s) and s > 0 for s in scales):
+      raise ValueError(f'scales must be > 0, not {scales}')
+  return voxelizer
+
+
+def fit_scales(
+  voxelizer: Voxelizer, molecules: Molecule, chunk: int = 0
+) -> tuple[float, ...]:
+  """Root mean square of each channel over a sample of training molecules.
+
+  Args:
+    voxelizer: one without scales.
+    molecules: a batch (leading axis B), from the training split.
+    chunk: see `numerics.batched`.
+
+  Returns:
+    One number per channel name for `make_voxelizer(..., scales=...)`; 1 for
+    a channel that is 0 throughout the sample.
+
+  Raises:
+    ValueError: the voxelizer has scales, or a channel is not finite.
+  """
+  if voxelizer.scales:
+    raise ValueError('fit_scales needs a voxelizer without scales')
+
+  def mean_square(mol):
+    return jnp.mean(voxelizer(mol) ** 2, axis=(0, 1, 2))
+
+  squares_BC = jax.jit(numerics.batched(mean_square, chunk))(molecules)
+  rms_C = np.sqrt(np.mean(np.asarray(squares_BC, np.float64), axis=0))
+  if not np.isfinite(rms_C).all():
+    bad = voxelizer.channel_names[int(np.argmin(np.isfinite(rms_C)))]
+    raise ValueError(f'channel {bad} is not finite on the sample')
+  return tuple(float(r) if r > 0 else 1.0 for r in rms_C)
+
+
+def _pairs(name: str, pairs) -> tuple:
+  pairs = tuple(tuple(pair) for pair in dict(pairs).items())
+  return tuple(sorted(pairs))
+
+
+def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
+  if name not in known:
+    raise ValueError(f'unknown {what} {name!r}; there are {", ".join(known)}')
