@@ -1,0 +1,338 @@
+"""Makes qm9_mini: small molecules and their DFT labels, from SMILES alone.
+
+    python -m data_builders.qm9_mini.generate --count 20 --out new.jsonl
+
+SMILES are grown at random under valence rules (draw.py), embedded with ETKDG
+and MMFF94 (RDKit), relaxed with GFN2-xTB (tblite), kept when the bonds are
+still those of the SMILES, and labelled with B3LYP/6-31G(2df,p) (PySCF).
+README.md beside this file states fields, units, level and tolerances.
+
+This file works in bohr and Hartree; the records hold Angstrom and Hartree. It
+needs the extra `reference` (pyscf); nothing that trains imports it.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import gzip
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import sys
+
+import numpy as np
+
+from data_builders.qm9_mini import calculate, draw
+from edjax import units
+
+EMBEDDED = pathlib.Path(__file__).with_name('molecules.jsonl.gz')
+FIELDS = (
+  'smiles',
+  'numbers',
+  'coords',
+  'mu',
+  'homo',
+  'lumo',
+  'gap',
+  'r2',
+  'energy',
+  'atomization_energy',
+)
+
+# Largest |difference| of labels recomputed from a stored geometry: Ha, D,
+# bohr^2. SCF and integration grid repeat to 1e-6 Ha; coordinates rounded to
+# 1e-5 Å move a dipole by up to 1e-4 D and r2 by a few 1e-3 bohr^2.
+TOLERANCE = {
+  'mu': 2e-4,
+  'homo': 1e-5,
+  'lumo': 1e-5,
+  'gap': 1e-5,
+  'r2': 5e-3,
+  'energy': 5e-6,
+  'atomization_energy': 5e-6,
+}
+
+
+def make_record(smiles):
+  """The whole way from SMILES to a record (see README.md).
+
+  Raises:
+    RuntimeError: no conformer, no relaxation, other bonds, or no SCF.
+  """
+  numbers, coords_A3, bonds = calculate.embed(smiles)
+  coords_A3, _ = calculate.relax(numbers, coords_A3)
+  if calculate.bonds_from_distances(numbers, coords_A3) != bonds:
+    raise RuntimeError('the bonds changed while relaxing')
+  # Rounded before the labels, so that they belong to the stored geometry.
+  coords_A3 = coords_A3 - coords_A3.mean(0)
+  angstrom_A3 = np.round(coords_A3 * units.BOHR_A, 5)
+  labels = calculate.label(numbers, angstrom_A3 / units.BOHR_A)
+  digits = {'mu': 5, 'r2': 4}
+  return {
+    'smiles': smiles,
+    'numbers': [int(z) for z in numbers],
+    'coords': angstrom_A3.tolist(),
+    **{k: round(v, digits.get(k, 6)) for k, v in labels.items()},
+  }
+
+
+def read_records(path):
+  """Records of a .jsonl or .jsonl.gz file, in its order."""
+  path = pathlib.Path(path)
+  opener = gzip.open if path.suffix == '.gz' else open
+  with opener(path, 'rt', encoding='utf-8') as f:
+    return [json.loads(line) for line in f]
+
+
+def _attempt(smiles):
+  """(record, '') or (None, reason); the unit of work of one process."""
+  try:
+    return make_record(smiles), ''
+  except Exception as error:  # counted and listed
+    return None, f'{type(error).__name__}: {error}'
+
+
+def generate(todo, out, workers):
+  """Computes the SMILES `todo` that `out` lacks and appends them to it.
+
+  Each line is written as soon as it is ready. What failed goes to
+  `out`.failed, one JSON object a line, and is not tried again.
+
+  Returns:
+    (made, failed): how many in this call.
+  """
+  import tqdm
+
+  out = pathlib.Path(out)
+  failed_path = out.with_name(out.name + '.failed')
+  seen = set()
+  for path in (out, failed_path):
+    if path.exists():
+      # A kill may leave half a line; drop it and compute that one again.
+      whole = path.read_bytes()
+      path.write_bytes(whole[: whole.rfind(b'\n') + 1])
+      seen |= {record['smiles'] for record in read_records(path)}
+  todo = [s for s in todo if s not in seen]
+  made, failed = 0, collections.Counter()
+  # Spawned: OpenMP does not survive a fork. One thread each, set before the
+  # children import numpy.
+  os.environ['OMP_NUM_THREADS'] = '1'
+  pool = concurrent.futures.ProcessPoolExecutor(
+    workers, mp_context=multiprocessing.get_context('spawn')
+  )
+  with (
+    pool,
+    open(out, 'a', encoding='utf-8') as f,
+    open(failed_path, 'a', encoding='utf-8') as g,
+  ):
+    futures = {pool.submit(_attempt, smiles): smiles for smiles in todo}
+    done = concurrent.futures.as_completed(futures)
+    for future in tqdm.tqdm(done, total=len(todo), unit='molecule'):
+      record, reason = future.result()
+      if record is None:
+        failed[reason] += 1
+        record, file = {'smiles': futures[future], 'reason': reason}, g
+      else:
+        made, file = made + 1, f
+      file.write(json.dumps(record) + '\n')
+      file.flush()
+  for reason, count in failed.most_common():
+    print(f'failed {count}: {reason}')
+  print(f'{made} molecules made, {failed.total()} failed')
+  return made, failed.total()
+
+
+def _fault(record):
+  """What cannot be right about a record, or ''."""
+  from rdkit import Chem
+
+  r = record
+  if set(r) != set(FIELDS):
+    return f'fields {sorted(set(r) ^ set(FIELDS))} lack or are too many'
+  if Chem.CanonSmiles(r['smiles']) != r['smiles']:
+    return 'the SMILES is not canonical'
+  mol = Chem.AddHs(Chem.MolFromSmiles(r['smiles']))
+  if r['numbers'] != [a.GetAtomicNum() for a in mol.GetAtoms()]:
+    return 'numbers differ from the SMILES'
+  coords_A3 = np.array(r['coords']) / units.BOHR_A
+  if coords_A3.shape != (len(r['numbers']), 3):
+    return f'coords have shape {coords_A3.shape}'
+  if not np.isfinite([*coords_A3.flat, *(r[k] for k in TOLERANCE)]).all():
+    return 'a value is not finite'
+  bonds = {
+    tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())))
+    for b in mol.GetBonds()
+  }
+  if calculate.bonds_from_distances(r['numbers'], coords_A3) != bonds:
+    return 'the bonds are not those of the SMILES'
+  if abs(r['gap'] - (r['lumo'] - r['homo'])) > 2e-6:
+    return 'gap is not lumo - homo'
+  if r['gap'] < 0.05:
+    return 'the gap is below 0.05 Ha'
+  if r['mu'] < 0 or r['r2'] < 0:
+    return 'mu or r2 is below 0'
+  bound_Ha = r['energy'] - calculate.atoms_energy(r['numbers'])
+  if abs(r['atomization_energy'] - bound_Ha) > 1e-6:
+    return 'atomization_energy is not energy minus atoms'
+  if bound_Ha >= 0:
+    return 'the molecule is not bound'
+  return ''
+
+
+def check_records(records):
+  """Raises ValueError naming the first record that cannot be right."""
+  seen = set()
+  for r in records:
+    fault = 'the SMILES occurs twice' if r['smiles'] in seen else _fault(r)
+    if fault:
+      raise ValueError(f'record {r["smiles"]}: {fault}')
+    seen.add(r['smiles'])
+
+
+def composition_residuals(records):
+  """Atomisation energies (Ha) minus their least squares fit to element counts.
+
+  A label that is wrong, or a molecule in a strange state, stands out.
+
+  Returns:
+    [number of records].
+  """
+  counts = np.array(
+    [
+      [r['numbers'].count(z) for z in calculate.ATOM_ENERGY_HA] for r in records
+    ],
+    float,
+  )
+  energy = np.array([r['atomization_energy'] for r in records])
+  return energy - counts @ np.linalg.lstsq(counts, energy)[0]
+
+
+def pack(records, path):
+  """Writes records as .jsonl.gz; equal records give equal bytes.
+
+  The order is that of the SHA-256 of the SMILES: it does not depend on who
+  finished first, and every contiguous part is a random sample of the whole.
+  """
+  records = sorted(
+    records, key=lambda r: hashlib.sha256(r['smiles'].encode()).digest()
+  )
+  lines = [json.dumps({k: r[k] for k in FIELDS}) + '\n' for r in records]
+  data = gzip.compress(''.join(lines).encode(), 9, mtime=0)
+  pathlib.Path(path).write_bytes(data)
+
+
+def describe(records):
+  """A few lines of text: how many of what, and the strangest energies."""
+  sizes = collections.Counter(sum(z > 1 for z in r['numbers']) for r in records)
+  lines = [f'{len(records)} molecules; by heavy atoms {sorted(sizes.items())}']
+  for z in calculate.ATOM_ENERGY_HA:
+    with_z = sum(z in r['numbers'] for r in records)
+    atoms = sum(r['numbers'].count(z) for r in records)
+    lines.append(f'element {z}: in {with_z} molecules, {atoms} atoms')
+  residual = composition_residuals(records)
+  lines.append(
+    'atomisation energy minus its fit to the composition: standard '
+    f'deviation {residual.std():.4f} Ha; largest:'
+  )
+  for i in np.argsort(-np.abs(residual))[:10]:
+    lines.append(f'  {residual[i]:+.4f} {records[i]["smiles"]}')
+  return '\n'.join(lines)
+
+
+def differences(record, again):
+  """|difference| of every label in TOLERANCE, {name: float}."""
+  return {k: abs(again[k] - record[k]) for k in TOLERANCE}
+
+
+def verify(records, count, seed):
+  """Recomputes `count` records and prints a Markdown table of differences.
+
+  One row from the stored geometry, which has to meet TOLERANCE, and one of
+  the whole way from SMILES, which another RDKit or tblite may lead to
+  another minimum: there the largest coordinate difference says what happened.
+
+  Returns:
+    Whether all rows from stored geometries are within TOLERANCE.
+  """
+  records = sorted(records, key=lambda r: r['smiles'])
+  print(f'| molecule | from | {" | ".join(TOLERANCE)} | coords (Å) |')
+  print('|---' * (len(TOLERANCE) + 3) + '|')
+
+  def row(name, start, values, coords):
+    cells = ' | '.join(f'{values[k]:.0e}' for k in TOLERANCE)
+    print(f'| {name} | {start} | {cells} | {coords} |', flush=True)
+
+  good = True
+  for r in random.Random(seed).sample(records, count):
+    coords_A3 = np.array(r['coords'])
+    found = differences(
+      r, calculate.label(r['numbers'], coords_A3 / units.BOHR_A)
+    )
+    good &= all(found[k] <= TOLERANCE[k] for k in TOLERANCE)
+    row(f'`{r["smiles"]}`', 'geometry', found, '')
+    whole = make_record(r['smiles'])
+    moved = np.abs(np.array(whole['coords']) - coords_A3).max()
+    row('', 'SMILES', differences(r, whole), f'{moved:.0e}')
+  row('tolerance', 'geometry', TOLERANCE, '')
+  return good
+
+
+def main(argv=None):
+  """The command line; returns the exit status."""
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--count', type=int, help='draw so many SMILES')
+  parser.add_argument('--seed', type=int, default=0, help='of every draw')
+  parser.add_argument('--smiles', help='file of SMILES, one a line')
+  parser.add_argument('--out', help='file to append to, or to --merge into')
+  parser.add_argument('--workers', type=int, default=1, help='processes')
+  parser.add_argument(
+    '--exclude', nargs='*', default=[], help='record files: draw none of these'
+  )
+  parser.add_argument(
+    '--merge', nargs='+', help='record files: check, describe, write to --out'
+  )
+  parser.add_argument(
+    '--verify', type=int, metavar='K', help='recompute K embedded molecules'
+  )
+  parser.add_argument(
+    '--atoms', action='store_true', help='recompute the energies of free atoms'
+  )
+  args = parser.parse_args(argv)
+  jobs = (args.count, args.smiles, args.merge, args.verify, args.atoms or None)
+  if sum(job is not None for job in jobs) != 1:
+    parser.error('give one of --count, --smiles, --merge, --verify, --atoms')
+  if args.atoms:
+    for z, stored in calculate.ATOM_ENERGY_HA.items():
+      energy = calculate.atom_energy(z)
+      print(f'{z}: {energy:.6f} Ha, stored {stored:.6f}')
+    return 0
+  if args.verify is not None:
+    return 0 if verify(read_records(EMBEDDED), args.verify, args.seed) else 1
+  if args.out is None:
+    parser.error('--out is missing: the file to write')
+  if args.merge:
+    records = [r for path in args.merge for r in read_records(path)]
+    # One table of atoms, whatever digits a file was made with.
+    for r in records:
+      bound_Ha = r['energy'] - calculate.atoms_energy(r['numbers'])
+      if abs(bound_Ha - r['atomization_energy']) > 1e-5:
+        raise ValueError(f'{r["smiles"]}: other energies of the free atoms')
+      r['atomization_energy'] = round(bound_Ha, 6)
+    check_records(records)
+    print(describe(records))
+    pack(records, args.out)
+    return 0
+  if args.smiles:
+    todo = draw.read_smiles(args.smiles)
+  else:
+    known = [r['smiles'] for path in args.exclude for r in read_records(path)]
+    todo = draw.draw_smiles(args.count, args.seed, known)
+  generate(todo, args.out, args.workers)
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
