@@ -1,1 +1,83 @@
-"""Builders of the datasets that edjax trains on."""
+"""Builders of the datasets that edjax trains on.
+
+Each is a TFDS builder, instantiated as a class (never by name through TFDS's
+registry, where names are global), written as array_record and read with
+`builder.as_data_source(split='all')`. TensorFlow is not needed.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import pathlib
+
+DATASETS = {
+  'qm9': 'data_builders.qm9.qm9_dataset_builder',
+  'qm9_mini': 'data_builders.qm9_mini.qm9_mini_dataset_builder',
+}
+REPORT = 'report.json'
+
+
+def build(name, data_dir, manual_dir='', workers=None):
+  """Opens a dataset, after making it where it is missing.
+
+  A dataset is written beside its place and moved there when it is complete:
+  a build that was killed leaves nothing that could be opened.
+
+  Args:
+    name: a key of DATASETS.
+    data_dir: where datasets are kept, one directory each.
+    manual_dir: where files lie that were fetched by hand; '' is nowhere.
+    workers: xTB processes (default: as many as there are cores).
+
+  Returns:
+    The builder; `as_data_source(split='all')` reads it, `report` tells how it
+    was made.
+
+  Raises:
+    ValueError: an unknown name, or a record that cannot be read.
+    FileNotFoundError: source files are missing; the message says what to put
+      where.
+  """
+  builder_class = _module(name).Builder
+  builder = builder_class(
+    data_dir=str(data_dir), manual_dir=str(manual_dir), workers=workers
+  )
+  with _without_second_bar():
+    builder.download_and_prepare(file_format='array_record')
+  return builder
+
+
+def report(builder) -> dict:
+  """What was written, left out and why, as kept beside the dataset."""
+  path = pathlib.Path(builder.data_dir) / REPORT
+  return json.loads(path.read_text(encoding='utf-8'))
+
+
+def fingerprint(builder) -> str:
+  """SHA-256 over a dataset's name, version and contents, in hexadecimal.
+
+  The contents were hashed, record by record, when they were written.
+  """
+  facts = (builder.name, str(builder.version), report(builder)['sha256'])
+  return hashlib.sha256('\n'.join(facts).encode()).hexdigest()
+
+
+def _module(name):
+  if name not in DATASETS:
+    raise ValueError(
+      f'unknown dataset {name!r} (known: {", ".join(sorted(DATASETS))})'
+    )
+  return importlib.import_module(DATASETS[name])
+
+
+@contextlib.contextmanager
+def _without_second_bar():
+  """TFDS's own progress bars know no totals; ours does."""
+  import tensorflow_datasets as tfds
+
+  tfds.disable_progress_bar()
+  try:
+    yield
+  finally:
+    tfds.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""QM9 with GFN2-xTB orbitals."""

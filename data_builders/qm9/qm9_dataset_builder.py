@@ -1,0 +1,160 @@
+"""TFDS builder of QM9 with GFN2-xTB orbitals."""
+
+import hashlib
+import pathlib
+import tarfile
+import time
+from collections.abc import Iterator
+from typing import ClassVar
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import checksums
+
+from data_builders import records as records_lib
+from data_builders.qm9 import parse
+from data_builders.targets import TARGETS
+
+ARCHIVE = 'dsgdb9nsd.xyz.tar.bz2'
+UNCHARACTERIZED = 'uncharacterized.txt'
+# Addresses, sizes in bytes and SHA-256 are those that tensorflow_datasets
+# 4.9.10 lists for its own qm9 (datasets/qm9/checksums.tsv). Figshare has been
+# answering such requests without a file since June 2026
+# (github.com/tensorflow/datasets/issues/11210).
+_FIGSHARE = 'https://springernature.figshare.com/ndownloader/files'
+URLS = {
+  ARCHIVE: f'{_FIGSHARE}/3195389',
+  UNCHARACTERIZED: f'{_FIGSHARE}/3195404',
+}
+_FACTS = {
+  ARCHIVE: (
+    86144227,
+    '3a63848ac80691bdb8d41834b575afad345b9300d7a2db0c38adb7f6eaa8360c',
+  ),
+  UNCHARACTERIZED: (
+    486752,
+    '3aa5115d540b356de94791d4a74c3bf1ed91c469ecf52a4f5d7cc0506fe02e24',
+  ),
+}
+_INSTRUCTIONS = f"""Fetch {ARCHIVE} (86 MB, sha256 3a63848a...) from
+{URLS[ARCHIVE]} and, better,
+{UNCHARACTERIZED} from {URLS[UNCHARACTERIZED]}
+with a browser (https://doi.org/10.6084/m9.figshare.c.978904.v5 lists both),
+and put them, unchanged, into the manual directory"""
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """All molecules in one TFDS split, `molecules`; see README.md."""
+
+  name = 'edjax_qm9'
+  VERSION = tfds.core.Version('1.0.0')
+  # Checked by TFDS after a download. It would look for a file of them with
+  # importlib_resources, which it does not require.
+  url_infos: ClassVar = {
+    URLS[name]: checksums.UrlInfo(size, sha256, name)
+    for name, (size, sha256) in _FACTS.items()
+  }
+
+  def __init__(self, *, manual_dir='', workers=None, **kwargs):
+    """Opens the dataset.
+
+    Args:
+      manual_dir: where files lie that were fetched by hand; '' is nowhere.
+      workers: xTB processes (default: as many as there are cores).
+      **kwargs: for TFDS: data_dir, ...
+    """
+    self._manual_dir = manual_dir
+    self._workers = workers
+    super().__init__(**kwargs)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description='QM9 with occupied GFN2-xTB orbitals',
+      homepage='https://doi.org/10.6084/m9.figshare.c.978904.v5',
+      features=records_lib.features(TARGETS['qm9']),
+      disable_shuffling=True,
+    )
+
+  def _split_generators(self, dl_manager):
+    return {'molecules': self._generate_examples(dl_manager)}
+
+  def _generate_examples(self, dl_manager):
+    sources = _sources(self._manual_dir, dl_manager)
+    left_out = None
+    if UNCHARACTERIZED in sources:
+      left_out = parse.parse_uncharacterized(
+        sources[UNCHARACTERIZED].read_text(encoding='utf-8')
+      )
+    start = time.monotonic()
+    every = list(read_archive(sources[ARCHIVE]))
+    dropped = set(left_out or ())
+    kept = [record for record in every if record.index not in dropped]
+    facts = {
+      'dataset': self.name,
+      'archive': str(sources[ARCHIVE]),
+      'archive_sha256': _sha256(sources[ARCHIVE]),
+      'in_archive': len(every),
+      # None: the file was absent and nothing was dropped.
+      'uncharacterized': left_out,
+      'uncharacterized_dropped': len(every) - len(kept),
+      'seconds_parsing': round(time.monotonic() - start, 1),
+    }
+    if left_out is None:
+      print(
+        f'{self.name}: no {UNCHARACTERIZED}, so no molecule is dropped as '
+        'uncharacterized, and the splits cormorant and dimenet are not defined'
+      )
+    return records_lib.examples(kept, self.data_dir, facts, self._workers)
+
+
+def read_archive(path) -> Iterator:
+  """Records of the archive, sorted by index.
+
+  Everything is read before anything is computed: a damaged archive shows
+  after seconds, not at the end.
+
+  Raises:
+    ValueError: a record cannot be read or sits in the wrong file, or the
+      archive holds none.
+    tarfile.ReadError, EOFError: it is not a tar file or is cut short.
+  """
+  found = []
+  with tarfile.open(path, 'r:*') as archive:
+    for member in archive:
+      name = pathlib.PurePosixPath(member.name).name
+      if not member.isfile() or not name.endswith('.xyz'):
+        continue
+      text = archive.extractfile(member).read().decode('ascii')
+      record = parse.parse_xyz(text, name)
+      if name != f'dsgdb9nsd_{record.index:06d}.xyz':
+        raise ValueError(f'{name}, line 2: holds molecule {record.index}')
+      found.append(record)
+  if not found:
+    raise ValueError(f'{path} holds no dsgdb9nsd_*.xyz')
+  return iter(sorted(found, key=lambda record: record.index))
+
+
+def _sources(manual_dir: str, dl_manager) -> dict[str, pathlib.Path]:
+  """Files by name: from the manual directory, else downloaded.
+
+  The list of uncharacterized molecules is only downloaded together with the
+  archive: an archive in the manual directory is used with what lies there.
+  """
+  if manual_dir:
+    manual = pathlib.Path(manual_dir).expanduser()
+    if (manual / ARCHIVE).is_file():
+      return {n: manual / n for n in URLS if (manual / n).is_file()}
+  try:
+    found = dl_manager.download(URLS)
+  except Exception as error:  # whatever the network thinks of
+    where = f' ({manual_dir})' if manual_dir else ''
+    raise FileNotFoundError(
+      f'QM9 is neither in the manual directory{where} nor could it be '
+      f'downloaded ({type(error).__name__}: {error}).\n{_INSTRUCTIONS}{where}.'
+    ) from error
+  return {name: pathlib.Path(path) for name, path in found.items()}
+
+
+def _sha256(path) -> str:
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,0 +1,1 @@
+"""The embedded molecules: geometries and labels that this project computed."""

@@ -1,0 +1,232 @@
+"""Which molecule is for training, validation and testing: pure functions."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+PARTS = ('train', 'validation', 'test')
+# QM9 as published, and how many of it failed the authors' consistency check.
+N_MOLECULES = 133_885
+N_UNCHARACTERIZED = 3_054
+
+
+class _Published(NamedTuple):
+  """A split of QM9 by one permutation; what is left over is the test set."""
+
+  seed: int
+  n_train: int
+  n_validation: int
+
+
+# A permutation of the 130,831 characterised molecules in the order of their
+# ids by numpy's legacy generator, as tensorflow_datasets 4.9.10 defines these
+# two (datasets/qm9/qm9_dataset_builder.py) after the papers' own code:
+# github.com/risilab/cormorant src/cormorant/data/prepare/qm9.py
+# (arXiv 1906.04015) and github.com/gasteigerjo/dimenet
+# dimenet/training/data_provider.py (arXiv 2003.03123).
+PUBLISHED = {
+  'cormorant': _Published(seed=0, n_train=100_000, n_validation=17_748),
+  'dimenet': _Published(seed=42, n_train=110_000, n_validation=10_000),
+}
+NAMES = ('random', 'size', 'file', *PUBLISHED)
+
+
+class Split(NamedTuple):
+  """Rows of a dataset by part.
+
+  Attributes:
+    train: [*] int64 rows, in the order of the split.
+    validation: the same.
+    test: the same.
+    sha256: over the ids of each part, in order, in hexadecimal.
+    missing: part -> how many of its molecules the dataset does not hold.
+  """
+
+  train: np.ndarray
+  validation: np.ndarray
+  test: np.ndarray
+  sha256: str
+  missing: dict[str, int]
+
+
+def make_split(
+  name: str,
+  ids: Sequence,
+  heavy_atoms=None,
+  seed: int = 0,
+  fractions: tuple[float, float] = (0.1, 0.1),
+  path: str = '',
+  uncharacterized: Sequence[int] | None = None,
+) -> Split:
+  """Splits a dataset.
+
+  'random' sorts the molecules by a hash of seed and id, so that neither the
+  order of the dataset nor a numpy version matters. 'size' tests on the
+  molecules with the most heavy atoms (9 in QM9) and divides the smaller ones
+  at random. 'file' reads lists of ids. 'cormorant' and 'dimenet' are the
+  published splits of QM9, as far as the dataset holds their molecules.
+
+  Args:
+    name: one of NAMES.
+    ids: [N] ids, different: numbers, or texts that end in _<number>.
+    heavy_atoms: [N] number of atoms heavier than hydrogen, for 'size'.
+    seed: for 'random' and 'size'.
+    fractions: of validation and test, for 'random' and 'size' ('size' takes
+      its test set by size and ignores the second).
+    path: for 'file': a JSON file {"train": [...], "validation": [...],
+      "test": [...]}, or a directory with train.txt, validation.txt and
+      test.txt, one id a line; an id is a text or a number.
+    uncharacterized: the 3,054 ids of uncharacterized.txt, for 'cormorant' and
+      'dimenet': which molecules these permute depends on them.
+
+  Returns:
+    The split.
+
+  Raises:
+    ValueError: an unknown name, an argument that the split needs is missing
+      or wrong, ids are repeated, or a part is empty (it is named).
+    FileNotFoundError: there is no such file.
+  """
+  keys = [str(i) for i in ids]
+  rows = {key: row for row, key in enumerate(keys)}
+  if len(rows) != len(keys):
+    raise ValueError(f'{len(keys)} ids, but {len(rows)} different ones')
+  if name in ('random', 'size'):
+    ordered = sorted(keys, key=lambda key: _hash(f'{seed}:{key}'))
+    if name == 'random':
+      parts = _by_fraction(ordered, fractions)
+    else:
+      parts = _by_size(ordered, rows, heavy_atoms, fractions[0])
+  elif name == 'file':
+    parts = _translated(_read(path), keys)
+  elif name in PUBLISHED:
+    parts = _translated(published(name, uncharacterized), keys)
+  else:
+    raise ValueError(f'unknown split {name!r} (known: {", ".join(NAMES)})')
+  missing = {part: sum(k not in rows for k in parts[part]) for part in PARTS}
+  found = {part: [k for k in parts[part] if k in rows] for part in PARTS}
+  for part in PARTS:
+    if not found[part]:
+      raise ValueError(
+        f'split {name!r} leaves no molecule for {part} ({len(keys)} in the '
+        f'dataset; {missing[part]} of the split are not in it)'
+      )
+  text = '\n'.join(
+    line for part in PARTS for line in (f'[{part}]', *found[part])
+  )
+  arrays = {
+    part: np.array([rows[k] for k in found[part]], np.int64) for part in PARTS
+  }
+  return Split(**arrays, sha256=_hash(text), missing=missing)
+
+
+def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
+  """A published split of the whole of QM9.
+
+  Args:
+    name: a key of PUBLISHED.
+    uncharacterized: the 3,054 ids that are left out.
+
+  Returns:
+    {part: [*] gdb ids, 1 to 133,885}.
+
+  Raises:
+    ValueError: uncharacterized is missing or not 3,054 ids of QM9.
+  """
+  if uncharacterized is None:
+    raise ValueError(
+      f'split {name!r} permutes the molecules of QM9 that are not in '
+      'uncharacterized.txt: put that file '
+      '(https://springernature.figshare.com/ndownloader/files/3195404) into '
+      'the manual directory and build the dataset again'
+    )
+  left_out = {int(i) for i in uncharacterized}
+  everything = set(range(1, N_MOLECULES + 1))
+  if len(left_out) != N_UNCHARACTERIZED or not left_out <= everything:
+    raise ValueError(
+      f'expected {N_UNCHARACTERIZED} different uncharacterized ids from 1 to '
+      f'{N_MOLECULES}, got {len(left_out)}'
+    )
+  seed, n_train, n_validation = PUBLISHED[name]
+  # The definition of these splits, hence the legacy generator.
+  generator = np.random.RandomState(seed)
+  order = generator.permutation(np.array(sorted(everything - left_out)))
+  end = n_train + n_validation
+  return {
+    'train': order[:n_train],
+    'validation': order[n_train:end],
+    'test': order[end:],
+  }
+
+
+def _by_fraction(ordered: list, fractions) -> dict:
+  validation, test = fractions
+  if min(validation, test) < 0 or validation + test >= 1:
+    raise ValueError(
+      f'fractions={tuple(fractions)} of validation and test must not be '
+      'negative and must leave some training set'
+    )
+  n_test = round(test * len(ordered))
+  n_validation = round(validation * len(ordered))
+  # Test first: it stays the same when the share of validation changes.
+  return {
+    'test': ordered[:n_test],
+    'validation': ordered[n_test : n_test + n_validation],
+    'train': ordered[n_test + n_validation :],
+  }
+
+
+def _by_size(ordered: list, rows: dict, heavy_atoms, fraction) -> dict:
+  if heavy_atoms is None or len(heavy_atoms) != len(rows):
+    raise ValueError("split 'size' needs heavy_atoms, one number per id")
+  largest = max(heavy_atoms)
+  small = [k for k in ordered if heavy_atoms[rows[k]] < largest]
+  parts = _by_fraction(small, (fraction, 0.0))
+  return {
+    **parts,
+    'test': [k for k in ordered if heavy_atoms[rows[k]] == largest],
+  }
+
+
+def _read(path: str) -> dict:
+  """Lists of ids by part."""
+  if not path:
+    raise ValueError("split 'file' needs a path")
+  where = pathlib.Path(path)
+  if where.is_dir():
+    parts = {p: (where / f'{p}.txt').read_text().split() for p in PARTS}
+  else:
+    parts = json.loads(where.read_text(encoding='utf-8'))
+    if not isinstance(parts, dict) or set(parts) != set(PARTS):
+      raise ValueError(f'{path} must have the lists {", ".join(PARTS)}')
+  return parts
+
+
+def _translated(parts: dict, keys: list) -> dict:
+  """Ids of parts as the dataset writes them; numbers match text endings."""
+  names = {}
+  for key in keys:
+    ending = key.rsplit('_', 1)[-1]
+    if ending.isdecimal() and names.setdefault(int(ending), key) != key:
+      raise ValueError(f'ids {names[int(ending)]} and {key} have one number')
+
+  def translate(i):
+    text = str(i)
+    return names.get(int(text), text) if text.isdecimal() else text
+
+  parts = {part: [translate(i) for i in parts[part]] for part in PARTS}
+  seen = {}
+  for part in PARTS:
+    for key in parts[part]:
+      if key in seen:
+        raise ValueError(f'id {key} is in {seen[key]} and again in {part}')
+      seen[key] = part
+  return parts
+
+
+def _hash(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()

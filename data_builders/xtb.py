@@ -1,0 +1,228 @@
+"""GFN2-xTB by tblite: occupied orbitals, energy, dipole and gap.
+
+C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 2019, 15, 1652.
+"""
+
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from data_builders import workers as workers_lib
+from edjax import elements, gto_basis, units
+
+METHOD = 'GFN2-xTB'
+# Orbitals with fewer electrons than this are left out: at 300 K the Fermi
+# function passes it about 0.5 eV above the Fermi level; what is lost is below
+# the rounding of float32.
+MIN_OCCUPATION = 1e-8
+# tblite and gto_basis agree within 2e-10; another order of the orbitals or
+# another basis shows at 1e-2 and more.
+_OVERLAP_TOLERANCE = 1e-6
+_ELECTRON_TOLERANCE = 1e-6
+_MIN_DISTANCE_A = 0.3
+
+
+class XtbError(RuntimeError):
+  """A calculation failed, or its result is not what edjax relies on."""
+
+
+class XtbResult(NamedTuple):
+  """What edjax keeps of one calculation.
+
+  Attributes:
+    orbitals: orbitals_OL9 (or [O, A, 4] without d functions), float32:
+      sqrt(occupation) * coefficient, bohr^-3/2, slots of molecule.AO_SLOTS.
+      Occupations are those of tblite's 300 K electronic temperature: small
+      gaps have fractional ones.
+    n_electrons: valence electrons.
+    energy: total energy, Ha.
+    dipole: [3], D, from minus to plus. A charged molecule's dipole refers to
+      the origin of the coordinates given.
+    gap: lowest unoccupied minus highest occupied orbital energy, eV; NaN
+      where the basis has no unoccupied orbital.
+  """
+
+  orbitals: np.ndarray
+  n_electrons: float
+  energy: float
+  dipole: np.ndarray
+  gap: float
+
+
+def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
+  """One molecule through GFN2-xTB.
+
+  Args:
+    numbers: [A] atomic numbers, 1 to 86.
+    coords: [A, 3], Å.
+    total_charge: in units of the elementary charge, a whole number.
+    unpaired: number of unpaired electrons.
+
+  Returns:
+    The result. Nothing of tblite outlives the call.
+
+  Raises:
+    ValueError: shapes, elements or distances are impossible, or the number
+      of electrons does not fit total_charge and unpaired.
+    XtbError: the self-consistent field did not converge, or overlap or
+      number of electrons disagree with edjax's basis.
+  """
+  numbers_A, coords_A3 = _checked(numbers, coords)
+  n_nuclear = _check_electrons(numbers_A, total_charge, unpaired)
+  raw = _singlepoint(numbers_A, coords_A3, total_charge, unpaired)
+  name = f'{_formula(numbers_A)} ({METHOD}, tblite {version()})'
+  overlap_KK = gto_basis.overlap(numbers_A, coords_A3)
+  if raw['overlap'].shape != overlap_KK.shape:
+    raise XtbError(
+      f'{name}: tblite has {len(raw["overlap"])} basis functions, the table '
+      f'has {len(overlap_KK)}'
+    )
+  difference = np.abs(raw['overlap'] - overlap_KK).max()
+  if not difference < _OVERLAP_TOLERANCE:
+    raise XtbError(
+      f'{name}: overlaps differ from those of the basis table by up to '
+      f'{difference:.1e}; the order of orbitals or the basis has changed, '
+      'install the tblite version that edjax pins'
+    )
+  occupation_O = raw['occupations']
+  kept_O = occupation_O > MIN_OCCUPATION
+  scaled_KO = raw['coefficients'][:, kept_O] * np.sqrt(occupation_O[kept_O])
+  n_electrons = float(np.sum(scaled_KO * (overlap_KK @ scaled_KO)))
+  expected = occupation_O.sum()
+  # Core electrons come in pairs: parity of the valence count is that of the
+  # full one.
+  odd = (round(expected) - n_nuclear) % 2
+  if odd or not abs(n_electrons - expected) < _ELECTRON_TOLERANCE:
+    raise XtbError(
+      f'{name}: the orbitals hold {n_electrons:.8f} electrons, expected '
+      f'{expected:.8f}'
+    )
+  return XtbResult(
+    orbitals=gto_basis.to_slots(numbers_A, scaled_KO).astype(np.float32),
+    n_electrons=n_electrons,
+    energy=float(raw['energy']),
+    dipole=raw['dipole'] * units.AU_DIPOLE_D,
+    gap=_gap(raw['orbital_energies'], round(expected), unpaired),
+  )
+
+
+def run_many(
+  molecules: Sequence,
+  workers: int | None = None,
+  chunk: int = 64,
+  progress: str = '',
+) -> Iterator[XtbResult | workers_lib.Failure]:
+  """Many molecules, in order, each worker process on one thread.
+
+  Args:
+    molecules: tuples of the arguments of `run`: (numbers, coords) or
+      (numbers, coords, total_charge, unpaired).
+    workers: processes (default: one per core).
+    chunk: molecules sent to a process at once.
+    progress: label of a progress bar on stderr; '' for none.
+
+  Yields:
+    An `XtbResult`, or a `workers.Failure` with index and reason. Neither a
+    molecule that fails nor a process that dies stops the others.
+  """
+  return workers_lib.map_ordered(
+    'data_builders.xtb:run', molecules, workers, chunk, progress
+  )
+
+
+def _checked(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
+  numbers_A = elements.check_numbers(numbers)
+  if numbers_A.max() > gto_basis.MAX_NUMBER:
+    raise ValueError(
+      f'{METHOD} covers atomic numbers 1 to {gto_basis.MAX_NUMBER}, not '
+      f'{numbers_A.max()}'
+    )
+  coords_A3 = np.array(coords, np.float64)
+  if coords_A3.shape != (len(numbers_A), 3):
+    raise ValueError(
+      f'coords must be [{len(numbers_A)}, 3], not {list(coords_A3.shape)}'
+    )
+  if not np.isfinite(coords_A3).all():
+    row = int(np.argwhere(~np.isfinite(coords_A3))[0][0])
+    raise ValueError(f'coords of atom {row} are not finite: {coords_A3[row]}')
+  apart_AA = np.linalg.norm(coords_A3[:, None] - coords_A3, axis=-1)
+  apart_AA[np.diag_indices(len(numbers_A))] = np.inf
+  if apart_AA.min() < _MIN_DISTANCE_A:
+    i, j = np.unravel_index(apart_AA.argmin(), apart_AA.shape)
+    raise ValueError(
+      f'atoms {i} and {j} are {apart_AA.min():.3f} Å apart; coords are in Å'
+    )
+  return numbers_A, coords_A3
+
+
+def _check_electrons(numbers_A, total_charge, unpaired) -> int:
+  """All electrons, those of the cores included."""
+  if total_charge != int(total_charge) or unpaired != int(unpaired):
+    raise ValueError(
+      f'total_charge={total_charge} and unpaired={unpaired} must be whole'
+    )
+  if unpaired < 0:
+    raise ValueError(f'unpaired={unpaired} is negative')
+  n_electrons = int(numbers_A.sum()) - int(total_charge)
+  if n_electrons < 1:
+    raise ValueError(f'total_charge={total_charge} leaves no electron')
+  if (n_electrons - int(unpaired)) % 2:
+    parity = 'odd' if n_electrons % 2 else 'even'
+    raise ValueError(
+      f'{_formula(numbers_A)} with total_charge={total_charge} has an {parity} '
+      f'number of electrons ({n_electrons}), which does not fit '
+      f'unpaired={unpaired}: set total_charge or unpaired'
+    )
+  return n_electrons
+
+
+def _singlepoint(numbers_A, coords_A3, total_charge, unpaired) -> dict:
+  """tblite's arrays, copied, so that its objects die here."""
+  from tblite import exceptions, interface
+
+  try:
+    calculator = interface.Calculator(
+      METHOD,
+      numbers_A,
+      coords_A3 / units.BOHR_A,
+      float(total_charge),
+      int(unpaired),
+    )
+    calculator.set('verbosity', 0)
+    calculator.set('save-integrals', 1)  # keeps the overlap
+    result = calculator.singlepoint()
+    return {
+      'energy': result.get('energy'),
+      'dipole': np.array(result.get('dipole')),
+      'coefficients': np.array(result.get('orbital-coefficients')),
+      'occupations': np.array(result.get('orbital-occupations')),
+      'orbital_energies': np.array(result.get('orbital-energies')),
+      'overlap': np.array(result.get('overlap-matrix')),
+    }
+  except (exceptions.TBLiteRuntimeError, exceptions.TBLiteValueError) as error:
+    raise XtbError(f'{_formula(numbers_A)}: {error}') from error
+
+
+def _gap(energies_K, n_electrons: int, unpaired: int) -> float:
+  """Gap in eV above the highest orbital that holds an electron."""
+  n_filled = (n_electrons + int(unpaired)) // 2
+  if n_filled >= len(energies_K):
+    return float('nan')
+  return float(
+    (energies_K[n_filled] - energies_K[n_filled - 1]) * units.HARTREE_EV
+  )
+
+
+def _formula(numbers_A) -> str:
+  counts = np.bincount(numbers_A)
+  return ''.join(
+    elements.SYMBOLS[z] + (str(counts[z]) if counts[z] > 1 else '')
+    for z in np.flatnonzero(counts)
+  )
+
+
+def version() -> str:
+  """The tblite that is installed."""
+  return importlib.metadata.version('tblite')
