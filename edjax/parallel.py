@@ -1,0 +1,77 @@
+"""Several devices: the only file that names pmap.
+
+A step is a plain function of one device's data that sums over `AXIS`; here it
+is mapped over the devices of this process. State and data are placed before
+the first call: state that is not would compile the step twice, and data sent
+with `in_axes=None` would travel again at each call.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+AXIS = 'devices'
+
+
+def pmap(f: Callable, **kwargs) -> Callable:
+  """Maps f over the devices; inside, `AXIS` names them."""
+  return jax.pmap(f, axis_name=AXIS, **kwargs)
+
+
+def psum(tree):
+  """Sums a pytree over all devices."""
+  return jax.lax.psum(tree, AXIS)
+
+
+def device_index() -> jax.Array:
+  """Number of the device that runs, int32."""
+  return jax.lax.axis_index(AXIS)
+
+
+def replicate(tree):
+  """Places one copy of a host pytree on each device (leading axis D)."""
+  devices = jax.local_devices()
+  mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+  sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+
+  def place(x):
+    x = np.asarray(x)
+    shards = [jax.device_put(x[None], device) for device in devices]
+    return jax.make_array_from_single_device_arrays(
+      (len(devices), *x.shape), sharding, shards
+    )
+
+  return jax.tree.map(place, tree)
+
+
+def unreplicate(tree):
+  """The first device's copy as host numpy arrays.
+
+  `addressable_data(0)` instead of `x[0]`, which would run a program on all
+  devices for each leaf.
+  """
+  return jax.tree.map(
+    lambda x: np.asarray(x.addressable_data(0)).reshape(x.shape[1:]), tree
+  )
+
+
+def shard(x_B: np.ndarray) -> np.ndarray:
+  """Splits the leading axis over the devices: [B, ...] -> [D, B/D, ...].
+
+  Raises:
+    ValueError: B is no multiple of the number of devices.
+  """
+  count = jax.local_device_count()
+  if x_B.shape[0] % count:
+    raise ValueError(
+      f'a batch of {x_B.shape[0]} cannot be split over {count} devices'
+    )
+  return x_B.reshape(count, x_B.shape[0] // count, *x_B.shape[1:])
+
+
+def gather(x_DB: jax.Array) -> np.ndarray:
+  """All devices' results on the host: [D, B/D, ...] -> [B, ...]."""
+  x_DB = np.asarray(x_DB)
+  return x_DB.reshape(-1, *x_DB.shape[2:])
+

@@ -1,0 +1,92 @@
+"""Imports only go down the layers."""
+
+import ast
+import pathlib
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+
+LAYERS = [
+  {'units', 'elements', 'form_factors', 'gto_basis'},
+  {
+    'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
+    'free_atoms', 'maps', 'fields', 'voxelize', 'coverage',
+  },
+  {'conv', 'models', 'losses', 'metrics', 'optim'},
+  {
+    'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
+    'evaluate', 'report', 'config', 'rundir', 'task',
+  },
+]  # fmt: skip
+LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
+# Packages that a layer and those above may import; the rest is lazy (inside
+# functions), so that physics and training run without it.
+ALLOWED = [
+  {'numpy', 'scipy'},
+  {'jax'},
+  {'flax', 'optax'},
+  {'orbax', 'ml_collections', 'tqdm'},
+]
+STANDARD = {
+  'ast', 'collections', 'csv', 'dataclasses', 'difflib', 'functools',
+  'hashlib', 'importlib', 'itertools', 'json', 'math', 'os', 'pathlib',
+  'platform', 'shutil', 'sys', 'time', 'typing',
+}  # fmt: skip
+
+
+def imports(path, top_level_only):
+  tree = ast.parse(path.read_text(encoding='utf-8'))
+  nodes = tree.body if top_level_only else ast.walk(tree)
+  for node in nodes:
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      if node.module in ('edjax', 'data_builders'):
+        yield from (f'{node.module}.{alias.name}' for alias in node.names)
+      else:
+        yield node.module
+
+
+def modules():
+  return sorted((REPOSITORY / 'edjax').glob('[a-z]*.py'))
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda p: p.stem)
+def test_imports_go_down(path):
+  layer = LAYER[path.stem]
+  for name in imports(path, top_level_only=False):
+    package, _, rest = name.partition('.')
+    if package == 'edjax':
+      assert LAYER[rest.split('.')[0]] <= layer, f'{path.name}: {name}'
+    if package == 'data_builders':
+      assert layer == 3, f'{path.name}: {name}'
+
+
+@pytest.mark.parametrize('path', modules(), ids=lambda p: p.stem)
+def test_eager_imports_are_few(path):
+  allowed = set().union(*ALLOWED[: LAYER[path.stem] + 1], STANDARD)
+  for name in imports(path, top_level_only=True):
+    package = name.partition('.')[0]
+    assert package in allowed | {'edjax'}, f'{path.name}: {name}'
+
+
+def test_builders_import_the_physics_alone():
+  for path in (REPOSITORY / 'data_builders').rglob('*.py'):
+    for name in imports(path, top_level_only=False):
+      package, _, rest = name.partition('.')
+      if package == 'edjax':
+        assert LAYER[rest.split('.')[0]] <= 1, f'{path.name}: {name}'
+
+
+@pytest.mark.parametrize(
+  ('word', 'home'),
+  [
+    ('jax.pmap', 'parallel.py'),
+    ('import orbax', 'checkpoint.py'),
+    ('import tensorflow_datasets', None),
+  ],
+)
+def test_some_libraries_have_one_home(word, home):
+  found = {p.name for p in modules() if word in p.read_text(encoding='utf-8')}
+  assert found == ({home} if home else set())
