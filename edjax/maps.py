@@ -7,8 +7,6 @@ ringing would reach across the edge of a map. Outside, the map is continued
 with zeros; `coverage` says how much of a grid that concerns.
 """
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 
@@ -70,15 +68,11 @@ def sample(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
   weights_G34 = _catmull_rom(index_G3 - floor_G3)
   first_G3 = floor_G3.astype(jnp.int32) + 3  # tap 0 of 4, in padded
 
-  def tap(i, j, k):
-    at = padded[
-      first_G3[:, 0] + i, first_G3[:, 1] + j, first_G3[:, 2] + k
-    ]  # fmt: skip
-    return at * (
-      weights_G34[:, 0, i] * weights_G34[:, 1, j] * weights_G34[:, 2, k]
-    )
-
-  return sum(tap(*ijk) for ijk in itertools.product(range(4), repeat=3))
+  # Indices of the taps along each axis, shaped to span [G, 4, 4, 4].
+  taps_G34 = first_G3[:, :, None] + jnp.arange(4)[None, None, :]
+  x, y, z = _spread(taps_G34)
+  wx, wy, wz = _spread(weights_G34)
+  return jnp.sum(padded[x, y, z] * (wx * wy * wz), axis=(1, 2, 3))
 
 
 def sample_grid(
@@ -113,6 +107,15 @@ def coverage(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
   last_3 = jnp.asarray(density_map.values_XYZ.shape, index_G3.dtype) - 1
   inside_G3 = (index_G3 >= 0) & (index_G3 <= last_3[None, :])
   return jnp.mean(jnp.all(inside_G3, axis=1).astype(index_G3.dtype))
+
+
+def _spread(values_G34: jax.Array) -> tuple[jax.Array, ...]:
+  """Rows for x, y and z as [G, 4, 1, 1], [G, 1, 4, 1] and [G, 1, 1, 4]."""
+  return (
+    values_G34[:, 0, :, None, None],
+    values_G34[:, 1, None, :, None],
+    values_G34[:, 2, None, None, :],
+  )
 
 
 def _catmull_rom(u: jax.Array) -> jax.Array:

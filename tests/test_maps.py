@@ -1,0 +1,196 @@
+import gemmi
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from edjax import geometry, maps
+from edjax import grid as grids
+from edjax.grid import Grid
+from edjax.molecule import DensityMap, Molecule
+
+# A frame that is neither orthogonal nor at the origin.
+STEPS = np.array([[0.4, 0, 0], [0.05, 0.45, 0], [-0.03, 0.02, 0.5]])
+ORIGIN = np.array([-4.0, -4.5, -5.0])
+
+
+def _nodes(shape):
+  index = np.stack(np.meshgrid(*map(np.arange, shape), indexing='ij'), -1)
+  return index @ STEPS + ORIGIN
+
+
+def _map(function, shape=(20, 21, 22), dtype=np.float32) -> DensityMap:
+  return DensityMap(
+    *(jnp.asarray(x, dtype) for x in (function(_nodes(shape)), ORIGIN, STEPS))
+  )
+
+
+def _gaussian(xyz, sigma=1.2):
+  return np.exp(-(np.asarray(xyz) ** 2).sum(-1) / (2 * sigma**2))
+
+
+def test_passes_through_the_values():
+  density_map = _map(_gaussian, (7, 8, 9))
+  nodes = _nodes((7, 8, 9)).reshape(-1, 3)
+  got = maps.sample(density_map, nodes)
+  np.testing.assert_allclose(got, density_map.values_XYZ.reshape(-1), atol=1e-5)
+
+
+def test_reproduces_quadratics(x64):
+  def quadratic(p):
+    x, y, z = np.moveaxis(np.asarray(p), -1, 0)
+    return 2 + x - 3 * y * z + 0.5 * z * z - x * x
+
+  density_map = _map(quadratic, dtype=np.float64)
+  points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
+  np.testing.assert_allclose(
+    maps.sample(density_map, points), quadratic(points), atol=1e-12
+  )
+  # control: a cubic is out of its reach
+  cubic = _map(lambda p: np.asarray(p)[..., 0] ** 3, dtype=np.float64)
+  error = jnp.abs(maps.sample(cubic, points) - points[:, 0] ** 3)
+  assert float(error.max()) > 1e-3
+
+
+def test_third_order_against_an_analytic_gaussian(x64):
+  points = np.random.default_rng(0).uniform(-0.8, 0.8, (200, 3))
+  errors = []
+  for refine in (1, 2):
+    shape = tuple(refine * n for n in (20, 21, 22))
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing='ij'), -1)
+    density_map = DensityMap(
+      jnp.asarray(_gaussian(index @ (STEPS / refine) + ORIGIN)),
+      jnp.asarray(ORIGIN),
+      jnp.asarray(STEPS / refine),
+    )
+    got = maps.sample(density_map, points)
+    errors.append(float(jnp.abs(got - _gaussian(points)).max()))
+  assert errors[0] < 5e-3
+  assert errors[0] / errors[1] > 6  # 8 for third order
+
+
+def test_equals_gemmis_tricubic_interpolation():
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(12, 12, 12)).astype(np.float32)
+  grid = gemmi.FloatGrid(values)
+  grid.set_unit_cell(gemmi.UnitCell(6, 6, 6, 90, 90, 90))
+  density_map = DensityMap(jnp.asarray(values), jnp.zeros(3), 0.5 * jnp.eye(3))
+  points = rng.uniform(1.0, 4.0, (40, 3))  # gemmi's map is periodic
+  want = [grid.interpolate_value(gemmi.Position(*p), order=3) for p in points]
+  got = maps.sample(density_map, points)
+  np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+def test_close_to_scipys_spline_on_a_smooth_map():
+  # another cubic scheme (B-spline with prefilter), good to the fourth order
+  density_map = _map(_gaussian)
+  points = np.random.default_rng(1).uniform(-1, 1, (100, 3))
+  index = maps.map_indices(density_map, jnp.asarray(points, jnp.float32))
+  spline = scipy.ndimage.map_coordinates(
+    np.asarray(density_map.values_XYZ), np.asarray(index).T, order=3
+  )
+  got = maps.sample(density_map, points)
+  np.testing.assert_allclose(got, spline, atol=5e-3)
+  np.testing.assert_allclose(spline, _gaussian(points), atol=1e-3)
+
+
+def test_zero_outside_and_continuous_at_the_edge():
+  density_map = DensityMap(jnp.ones((4, 4, 4)), jnp.zeros(3), jnp.eye(3))
+  x = jnp.array([-300.0, -2.0, -1.0, 0.0, 1.5, 3.0, 4.0, 5.0, 1e6])
+  for axis in range(3):
+    points = jnp.full((9, 3), 1.5).at[:, axis].set(x)
+    np.testing.assert_allclose(
+      maps.sample(density_map, points), [0, 0, 0, 1, 1, 1, 0, 0, 0], atol=1e-6
+    )
+    # no jump anywhere on the way out
+    way = jnp.linspace(2.5, 6, 701)
+    values = maps.sample(
+      density_map, jnp.full((701, 3), 1.5).at[:, axis].set(way)
+    )
+    assert float(jnp.abs(jnp.diff(values)).max()) < 0.02
+
+
+def test_coverage():
+  density_map = DensityMap(jnp.ones((5, 5, 5)), jnp.zeros(3), jnp.eye(3))
+  points = jnp.array(
+    [[0.0, 0, 0], [4, 4, 4], [4.1, 2, 2], [2, -0.1, 2], [2, 2, 2]]
+  )
+  assert float(maps.coverage(density_map, points)) == pytest.approx(0.6)
+
+
+def test_derivatives_against_central_differences(x64):
+  density_map = _map(_gaussian, dtype=np.float64)
+  points = jnp.array([[0.3, -0.2, 0.71], [1.0, 0.5, -0.4]])
+  slopes = jax.vmap(jax.grad(lambda p: maps.sample(density_map, p[None])[0]))(
+    points
+  )
+  step = 1e-6
+  for axis in range(3):
+    shift = step * jnp.eye(3)[None, axis]
+    difference = (
+      maps.sample(density_map, points + shift)
+      - maps.sample(density_map, points - shift)
+    ) / (2 * step)
+    np.testing.assert_allclose(slopes[:, axis], difference, rtol=1e-6)
+
+
+def test_grid_is_the_mean_over_sub_points():
+  density_map = _map(_gaussian)
+  grid = Grid(5, 0.6)
+  fine = maps.sample(density_map, grids.centres(grid.refine(2)))
+  want = grids.pool(fine.reshape(10, 10, 10), 2)
+  got = maps.sample_grid(density_map, grid, 2)
+  np.testing.assert_allclose(got, want, atol=1e-6)
+  assert not np.allclose(maps.sample_grid(density_map, grid), want, atol=1e-3)
+
+
+def test_the_map_turns_with_the_molecule():
+  density_map = _map(lambda p: _gaussian(p - np.array([1.0, 0.3, -0.5])))
+  mol = Molecule.from_arrays(
+    [6], [[0.0, 0, 0]], density_map=density_map, center=False
+  )
+  rotation = geometry.random_rotation(jax.random.key(3))
+  points = np.random.default_rng(0).uniform(-1.5, 1.5, (30, 3))
+  turned = geometry.rotate(mol, rotation)
+  got = maps.sample(turned.density_map, points @ np.asarray(rotation).T)
+  want = maps.sample(density_map, points)
+  np.testing.assert_allclose(got, want, atol=1e-5)
+  wrong = maps.sample(turned.density_map, points)
+  assert float(jnp.abs(wrong - want).max()) > 0.1
+
+
+def test_experimental_map_against_gemmi(shared_data):
+  # 3NZD, 2Fo-Fc, in R3: the unit cell is not orthogonal.
+  path = shared_data / 'maps' / 'xray' / '3nzd.ccp4.gz'
+  ccp4 = gemmi.read_ccp4_map(str(path), setup=True)
+  grid = ccp4.grid
+  values = np.array(grid, copy=True)
+  start, size = np.array([10, 20, 5]), (30, 32, 34)
+  cell = np.array(grid.unit_cell.orth.mat.tolist())
+  steps = (cell / np.array(values.shape)).T
+  part = values[
+    tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))
+  ]
+  density_map = DensityMap(
+    *(jnp.asarray(x, jnp.float32) for x in (part, start @ steps, steps))
+  )
+  rng = np.random.default_rng(0)
+  points = (start + rng.uniform(2, np.array(size) - 3, (100, 3))) @ steps
+  want = [grid.interpolate_value(gemmi.Position(*p), order=3) for p in points]
+  got = maps.sample(density_map, points)
+  # the fractional index carries the rounding of positions of about 50 Å
+  np.testing.assert_allclose(got, want, atol=1e-3 * np.std(want))
+
+
+def test_wrong_shapes_are_named():
+  density_map = _map(_gaussian, (4, 4, 4))
+  with pytest.raises(ValueError, match='points'):
+    maps.sample(density_map, jnp.zeros(3))
+  flat = DensityMap(jnp.zeros((4, 4)), jnp.zeros(3), jnp.eye(3))
+  with pytest.raises(ValueError, match='map must be'):
+    maps.sample(flat, jnp.zeros((1, 3)))
+
+
+def test_strict_promotion(strict_promotion):
+  assert maps.sample_grid(_map(_gaussian), Grid(3, 0.5), 2).dtype == jnp.float32
