@@ -1,0 +1,326 @@
+"""3-D convolution that is fast on CPU and stock everywhere else.
+
+XLA's CPU backend calls an optimised kernel for 2-D convolutions only. The CPU
+lowering here therefore folds the x axis of a 3-D convolution away:
+
+- the batch and x become the batch of one 2-D convolution over y and z, and
+  the kernel's x offsets become channels: of the input where it has fewer
+  channels than the output, of the output otherwise (the smaller copy);
+- the input gradient is the same operation on the mirrored kernel;
+- the weight gradient is one 2-D convolution too, of the input with the
+  output's gradient as its kernel, channels and batch exchanged. Written out
+  in the canonical layout it keeps the fast kernel inside `lax.scan`, where
+  the gradient that XLA derives itself falls back to a scalar loop;
+- strides are folded into channels first (space to depth), so a kernel as
+  wide as its stride is one matrix product, as 1x1x1 kernels are.
+
+benchmarks/conv.md holds the measurements. On other platforms
+`lax.conv_general_dilated` and its own derivatives are used. The choice is made
+when the program is lowered (`lax.platform_dependent`), so one traced function
+serves any platform.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import dtypes
+from jax import lax
+
+_DIMS_3D = ('NDHWC', 'DHWIO', 'NDHWC')
+_DIMS_2D = ('NHWC', 'HWIO', 'NHWC')
+_PADDINGS = ('SAME', 'VALID')
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def conv3d(
+  x_BXYZC: jax.Array,
+  kernel_XYZCF: jax.Array,
+  strides: tuple[int, int, int] = (1, 1, 1),
+  padding: str = 'SAME',
+) -> jax.Array:
+  """Cross-correlates a batch of grids with a kernel, as `nn.Conv` does.
+
+  Reverse mode only (`jax.grad`, `jax.vjp`); a `jax.jvp` raises.
+
+  Args:
+    x_BXYZC: input, shape (batch, nx, ny, nz, channels in).
+    kernel_XYZCF: shape (kx, ky, kz, channels in, channels out), of the same
+      dtype.
+    strides: voxels between outputs along each axis.
+    padding: 'SAME' or 'VALID', with the meaning that lax gives them.
+
+  Returns:
+    Shape (batch, ceil(n / stride) per axis for 'SAME', channels out), in the
+    input's dtype. bfloat16 and float16 are accumulated in float32.
+
+  Raises:
+    ValueError: for a wrong rank, other channels or dtype than the kernel's, an
+      unknown padding, or a grid smaller than the kernel under 'VALID'.
+  """
+  if x_BXYZC.ndim != 5 or kernel_XYZCF.ndim != 5:
+    raise ValueError(
+      'conv3d takes x_BXYZC and kernel_XYZCF, both of rank 5; got shapes '
+      f'{x_BXYZC.shape} and {kernel_XYZCF.shape}.'
+    )
+  if x_BXYZC.shape[-1] != kernel_XYZCF.shape[-2]:
+    raise ValueError(
+      f'The input has {x_BXYZC.shape[-1]} channels, the kernel '
+      f'{kernel_XYZCF.shape[-2]}.'
+    )
+  if x_BXYZC.dtype != kernel_XYZCF.dtype:
+    raise ValueError(
+      f'The input is {x_BXYZC.dtype}, the kernel {kernel_XYZCF.dtype}; cast '
+      'one of them.'
+    )
+  if padding not in _PADDINGS:
+    raise ValueError(f'padding must be one of {_PADDINGS}, got {padding!r}.')
+  sizes, kernel_sizes = x_BXYZC.shape[1:4], kernel_XYZCF.shape[:3]
+  if padding == 'VALID' and any(
+    n < k for n, k in zip(sizes, kernel_sizes, strict=True)
+  ):
+    raise ValueError(
+      f'A grid of {sizes} voxels is smaller than the kernel {kernel_sizes}; '
+      "use a larger grid or padding='SAME'."
+    )
+  strides = tuple(int(s) for s in strides)
+  pads = tuple(lax.padtype_to_pads(sizes, kernel_sizes, strides, padding))
+  return _conv3d(x_BXYZC, kernel_XYZCF, strides, pads)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv3d(x_BXYZC, kernel_XYZCF, strides, pads):
+  return lax.platform_dependent(
+    x_BXYZC,
+    kernel_XYZCF,
+    cpu=functools.partial(_cpu, strides=strides, pads=pads),
+    default=functools.partial(_stock, strides=strides, pads=pads),
+  )
+
+
+def _conv3d_forward(x_BXYZC, kernel_XYZCF, strides, pads):
+  out_BXYZF = _conv3d(x_BXYZC, kernel_XYZCF, strides, pads)
+  return out_BXYZF, (x_BXYZC, kernel_XYZCF)
+
+
+def _conv3d_backward(strides, pads, residuals, grad_BXYZF):
+  def pull_back(f):
+    def run(x_BXYZC, kernel_XYZCF, grad_BXYZF):
+      f_static = functools.partial(f, strides=strides, pads=pads)
+      return jax.vjp(f_static, x_BXYZC, kernel_XYZCF)[1](grad_BXYZF)
+
+    return run
+
+  return lax.platform_dependent(
+    *residuals, grad_BXYZF, cpu=pull_back(_cpu), default=pull_back(_stock)
+  )
+
+
+_conv3d.defvjp(_conv3d_forward, _conv3d_backward)
+
+
+def _stock(x_BXYZC, kernel_XYZCF, strides, pads):
+  return lax.conv_general_dilated(
+    x_BXYZC, kernel_XYZCF, strides, pads, dimension_numbers=_DIMS_3D
+  )
+
+
+def _cpu(x_BXYZC, kernel_XYZCF, strides, pads):
+  # XLA's CPU backend widens half precision in any case; doing it here keeps
+  # the sums over kernel offsets in float32 as well.
+  compute = jnp.promote_types(x_BXYZC.dtype, jnp.float32)
+  x, kernel = x_BXYZC.astype(compute), kernel_XYZCF.astype(compute)
+  if strides != (1, 1, 1):
+    x, kernel = _strides_to_channels(x, kernel, strides, pads)
+    pads = ((0, 0),) * 3
+  if kernel.shape[:3] == (1, 1, 1) and pads == ((0, 0),) * 3:
+    out = x @ kernel[0, 0, 0]
+  else:
+    out = _unit_stride(x, kernel, pads)
+  return out.astype(x_BXYZC.dtype)
+
+
+def _strides_to_channels(x_BXYZC, kernel_XYZCF, strides, pads):
+  """Rewrites a strided convolution as one of stride 1 on blocks of voxels."""
+  x_config, kernel_config = [(0, 0, 0)], []
+  x_blocks, kernel_blocks = [], []
+  for n, k, s, (low, high) in zip(
+    x_BXYZC.shape[1:4], kernel_XYZCF.shape[:3], strides, pads, strict=True
+  ):
+    n_out = (n + low + high - k) // s + 1
+    k_blocks = math.ceil(k / s)
+    n_blocks = n_out - 1 + k_blocks
+    # A negative high padding crops voxels that no output reads.
+    x_config.append((low, n_blocks * s - low - n, 0))
+    kernel_config.append((0, k_blocks * s - k, 0))
+    x_blocks += [n_blocks, s]
+    kernel_blocks += [k_blocks, s]
+  zero = jnp.zeros((), x_BXYZC.dtype)
+  x = lax.pad(x_BXYZC, zero, [*x_config, (0, 0, 0)])
+  kernel = lax.pad(kernel_XYZCF, zero, [*kernel_config, (0, 0, 0), (0, 0, 0)])
+  batch, channels = x.shape[0], x.shape[-1]
+  x = x.reshape(batch, *x_blocks, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+  x = x.reshape(*x.shape[:4], -1)
+  kernel = kernel.reshape(*kernel_blocks, channels, -1)
+  kernel = kernel.transpose(0, 2, 4, 1, 3, 5, 6, 7)
+  return x, kernel.reshape(*kernel.shape[:3], x.shape[-1], -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _unit_stride(x_BXYZC, kernel_XYZCF, pads):
+  kx, ky, kz, c_in, c_out = kernel_XYZCF.shape
+  batch, _, ny, nz, _ = x_BXYZC.shape
+  x_padded = _pad_axis(x_BXYZC, 1, pads[0])
+  nx_out = x_padded.shape[1] - kx + 1
+  if c_in <= c_out:
+    x_shifts = jnp.concatenate(_windows(x_padded, 1, kx, nx_out), axis=-1)
+    out = _conv2d(
+      x_shifts.reshape(-1, ny, nz, kx * c_in),
+      kernel_XYZCF.transpose(1, 2, 0, 3, 4).reshape(ky, kz, kx * c_in, c_out),
+      pads[1:],
+    )
+    return out.reshape(batch, nx_out, *out.shape[1:])
+  out = _conv2d(
+    x_BXYZC.reshape(-1, ny, nz, c_in),
+    kernel_XYZCF.transpose(1, 2, 3, 0, 4).reshape(ky, kz, c_in, kx * c_out),
+    pads[1:],
+  )
+  out = _pad_axis(out.reshape(batch, -1, *out.shape[1:]), 1, pads[0])
+  parts = _windows(out, 1, kx, nx_out)
+  return sum(
+    part[..., i * c_out : (i + 1) * c_out] for i, part in enumerate(parts)
+  )
+
+
+def _unit_stride_forward(x_BXYZC, kernel_XYZCF, pads):
+  return _unit_stride(x_BXYZC, kernel_XYZCF, pads), (x_BXYZC, kernel_XYZCF)
+
+
+def _unit_stride_backward(pads, residuals, grad_BXYZF):
+  x_BXYZC, kernel_XYZCF = residuals
+  kernel_sizes = kernel_XYZCF.shape[:3]
+  mirrored = kernel_XYZCF[::-1, ::-1, ::-1].swapaxes(3, 4)
+  mirrored_pads = tuple(
+    (k - 1 - low, k - 1 - high)
+    for k, (low, high) in zip(kernel_sizes, pads, strict=True)
+  )
+  grad_x = _unit_stride(grad_BXYZF, mirrored, mirrored_pads)
+  return grad_x, _kernel_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads)
+
+
+_unit_stride.defvjp(_unit_stride_forward, _unit_stride_backward)
+
+
+def _kernel_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads):
+  """Gradient of a kernel: one 2-D convolution over y and z.
+
+  Channels in take the place of the batch, batch and x that of the channels,
+  and the gradient is the kernel; what comes out has the kernel's y and z.
+  """
+  kx, ky, kz = kernel_sizes
+  _, nx_out, ny_out, nz_out, c_out = grad_BXYZF.shape
+  _, nx, ny, nz, c_in = x_BXYZC.shape
+  x_CYZBX = x_BXYZC.transpose(4, 2, 3, 0, 1)
+  grad_YZBXF = grad_BXYZF.transpose(2, 3, 0, 1, 4)
+  if c_in <= c_out:
+    x_padded = _pad_axis(x_CYZBX, 4, pads[0])
+    x_shifts = jnp.concatenate(_windows(x_padded, 4, kx, nx_out), axis=0)
+    out = _conv2d(
+      x_shifts.reshape(kx * c_in, ny, nz, -1),
+      grad_YZBXF.reshape(ny_out, nz_out, -1, c_out),
+      pads[1:],
+    )
+    out = out.reshape(kx, c_in, ky, kz, c_out)
+    return out.transpose(0, 2, 3, 1, 4)
+  low, high = pads[0]
+  grad_padded = _pad_axis(grad_YZBXF, 3, (kx - 1 - low, kx - 1 - high))
+  shifts = _windows(grad_padded, 3, kx, nx)[::-1]
+  out = _conv2d(
+    x_CYZBX.reshape(c_in, ny, nz, -1),
+    jnp.concatenate(shifts, axis=-1).reshape(ny_out, nz_out, -1, kx * c_out),
+    pads[1:],
+  )
+  return out.reshape(c_in, ky, kz, kx, c_out).transpose(3, 1, 2, 0, 4)
+
+
+def _conv2d(x, kernel, pads):
+  return lax.conv_general_dilated(
+    x, kernel, (1, 1), pads, dimension_numbers=_DIMS_2D
+  )
+
+
+def _pad_axis(x, axis, pad):
+  return jnp.pad(x, [pad if i == axis else (0, 0) for i in range(x.ndim)])
+
+
+def _windows(x, axis, count, size):
+  return [lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(count)]
+
+
+def _triple(value: int | Sequence[int], name: str) -> tuple[int, int, int]:
+  values = (value,) * 3 if isinstance(value, int) else tuple(value)
+  if len(values) != 3 or any(v < 1 for v in values):
+    raise ValueError(
+      f'{name} must be a positive integer or three of them, got {value!r}.'
+    )
+  return values
+
+
+class Conv3D(nn.Module):
+  """`nn.Conv` on grids: the same parameters and numbers, faster on CPU.
+
+  Parameters are 'kernel' (kx, ky, kz, channels in, features) and, with
+  `use_bias`, 'bias' (features,), as `nn.Conv` names and shapes them.
+
+  Attributes:
+    features: channels out.
+    kernel_size: one number for a cube, or three.
+    strides: one number for all axes, or three.
+    padding: 'SAME' or 'VALID'.
+    use_bias: adds a learned constant per feature.
+    dtype: of the computation and the output; None takes the widest of the
+      input and the parameters.
+    param_dtype: of the parameters.
+    kernel_init: initialiser of the kernel; LeCun normal as in `nn.Conv`.
+  """
+
+  features: int
+  kernel_size: int | Sequence[int] = 3
+  strides: int | Sequence[int] = 1
+  padding: str = 'SAME'
+  use_bias: bool = True
+  dtype: Any = None
+  param_dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = nn.linear.default_kernel_init
+
+  @nn.compact
+  def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
+    """Returns shape (batch, x, y, z, features)."""
+    kernel_size = _triple(self.kernel_size, 'kernel_size')
+    kernel = self.param(
+      'kernel',
+      self.kernel_init,
+      (*kernel_size, x_BXYZC.shape[-1], self.features),
+      self.param_dtype,
+    )
+    bias = (
+      self.param(
+        'bias', nn.initializers.zeros, (self.features,), self.param_dtype
+      )
+      if self.use_bias
+      else None
+    )
+    x_BXYZC, kernel, bias = dtypes.promote_dtype(
+      x_BXYZC, kernel, bias, dtype=self.dtype
+    )
+    out = conv3d(
+      x_BXYZC, kernel, _triple(self.strides, 'strides'), self.padding
+    )
+    if bias is not None:
+      out = out + bias.reshape((1,) * 4 + (-1,))
+    return out

@@ -1,0 +1,405 @@
+"""Networks that turn voxel grids into predictions.
+
+Every network is called as `model.apply({'params': p}, vox_BXYZC, train=...,
+rngs={'dropout': key})` and returns pred_BT in float32. There are no running
+statistics: parameters are all that a network consists of.
+
+An amount of matter has to reach the head. Normalisation removes it, so sums
+and moments are taken where nothing has been normalised: `pool` 'sum' and
+'moments' read the residual stream before the last normalisation, and
+`input_moments` gives the head the input's own sums and moments.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from edjax import numerics
+from edjax.conv import Conv3D
+
+NORMS = ('group', 'rms', 'none')
+POOLS = ('mean', 'max', 'sum', 'moments')
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+
+# A molecule fills about a quarter of its box: with these factors the sum and
+# the moments of features of size 1 inside the molecule have size 1. Radii are
+# in half edges of the box, and r^2 averages 0.2 over a molecule.
+_SUM_FACTOR = 4.0
+_FIRST_FACTOR = 10.0
+_SECOND_FACTOR = 20.0
+# Voxels of vacuum have features near zero. Without a floor of this size,
+# dividing by their root mean square makes their noise as large as the signal.
+_RMS_EPSILON = 1e-2
+
+
+def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
+  """Sum, dipole and second moment of every channel, each of size about 1.
+
+  With r in half edges of the box from its centre and < > the mean over
+  voxels: 4 <f>, 10 |<f r>|, 20 <f r^2>. All are unchanged by a rotation of
+  what is in the box, and linear in the amount of matter.
+
+  Args:
+    vox_BXYZC: values on a grid; computed in at least float32.
+
+  Returns:
+    Shape (batch, 3 * channels): sums, first moments, second moments.
+  """
+  dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
+  vox_BXYZC = vox_BXYZC.astype(dtype)
+  total_BC = vox_BXYZC.mean((1, 2, 3))
+  first_B3C, second_BC = [], 0
+  for axis in (1, 2, 3):
+    others = tuple({1, 2, 3} - {axis})
+    profile_BXC = vox_BXYZC.mean(others)
+    n = vox_BXYZC.shape[axis]
+    x_1X1 = ((2 * jnp.arange(n, dtype=dtype) + 1 - n) / n).reshape(1, n, 1)
+    first_B3C.append((profile_BXC * x_1X1).mean(1))
+    second_BC += (profile_BXC * x_1X1**2).mean(1)
+  norm_BC = numerics.safe_norm(jnp.stack(first_B3C), axis=0)
+  return jnp.concatenate(
+    [
+      _SUM_FACTOR * total_BC,
+      _FIRST_FACTOR * norm_BC,
+      _SECOND_FACTOR * second_BC,
+    ],
+    axis=-1,
+  )
+
+
+class Standardise(nn.Module):
+  """Shift and scale, initialised from the batch that `init` is called with.
+
+  The parameters start as the mean and 1/(standard deviation) over that batch
+  (data-dependent initialisation, Salimans and Kingma 2016, arXiv 1602.07868)
+  and are trained like any other. From a batch of one, or of zeros, they start
+  as 0 and 1; so does the scale of a feature that does not vary.
+  """
+
+  @nn.compact
+  def __call__(self, x_BF: jax.Array) -> jax.Array:
+    """Returns the same shape."""
+
+    def shift(key):
+      del key
+      return x_BF.mean(0) if len(x_BF) > 1 else jnp.zeros_like(x_BF[0])
+
+    def scale(key):
+      std_F = x_BF.std(0)
+      varies_F = std_F > 1e-3 * jnp.abs(shift(key)) + 1e-6
+      return jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 1)
+
+    shift_F = self.param('shift', shift)
+    scale_F = self.param('scale', scale)
+    return (x_BF - shift_F[None]) * scale_F[None]
+
+
+class Norm(nn.Module):
+  """Normalisation by name.
+
+  Attributes:
+    kind: 'group' (over voxels and the channels of a group), 'rms' (over the
+      channels of one voxel) or 'none'.
+    groups: of 'group'; must divide the channels.
+    dtype: of the output. Statistics are float32.
+  """
+
+  kind: str
+  groups: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
+    """Returns the same shape."""
+    if self.kind == 'group':
+      return nn.GroupNorm(self.groups, dtype=self.dtype)(x_BXYZC)
+    if self.kind == 'rms':
+      return nn.RMSNorm(epsilon=_RMS_EPSILON, dtype=self.dtype)(x_BXYZC)
+    return x_BXYZC
+
+
+class ResidualBlock(nn.Module):
+  """x + conv(relu(norm(conv(relu(norm(x)))))), full pre-activation.
+
+  He et al. 2016, arXiv 1603.05027. The last convolution starts at zero, so
+  every block starts as the identity (Zhang et al. 2019, arXiv 1901.09321) and
+  depth is safe without normalisation too.
+  """
+
+  norm: str
+  groups: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
+    """Returns the same shape."""
+    width = x_BXYZC.shape[-1]
+    h = x_BXYZC
+    for kernel_init in (
+      nn.linear.default_kernel_init,
+      nn.initializers.zeros,
+    ):
+      h = nn.relu(Norm(self.norm, self.groups, self.dtype)(h))
+      h = Conv3D(width, 3, dtype=self.dtype, kernel_init=kernel_init)(h)
+    return x_BXYZC + h
+
+
+class Head(nn.Module):
+  """Two-layer perceptron on all features plus a linear map of the moments."""
+
+  num_targets: int
+  width: int
+  dropout: float
+
+  @nn.compact
+  def __call__(
+    self, features_BF: jax.Array, moments_BF: jax.Array | None, train: bool
+  ) -> jax.Array:
+    """Returns pred_BT. It starts at 0, the mean of standardised targets."""
+    out = nn.Dense(self.num_targets, kernel_init=nn.initializers.zeros)
+    if moments_BF is None:
+      linear_BT = 0
+    else:
+      linear_BT = nn.Dense(
+        self.num_targets,
+        use_bias=False,
+        kernel_init=nn.initializers.zeros,
+        name='linear',
+      )(moments_BF)
+      features_BF = jnp.concatenate([features_BF, moments_BF], axis=-1)
+    h_BF = nn.relu(nn.Dense(self.width)(features_BF))
+    h_BF = nn.Dropout(self.dropout, deterministic=not train)(h_BF)
+    return out(h_BF) + linear_BT
+
+
+class ResNet3D(nn.Module):
+  """Residual network on space-to-depth voxels.
+
+  Attributes:
+    num_targets: T.
+    widths: channels of each stage; a stage halves the grid of the one before.
+    blocks: residual blocks of each stage.
+    norm: 'group', 'rms' or 'none'.
+    groups: of 'group'.
+    pool: any of 'mean' and 'max' (after the last normalisation and relu),
+      'sum' and 'moments' (before them, see `spatial_moments`), concatenated.
+    stem: edge of the blocks of voxels that become channels first; 1: none.
+    head_width: hidden units.
+    dropout: rate in the head.
+    dtype: of all but parameters, pooling and head, which are float32.
+    input_moments: whether the head also sees the input's `spatial_moments`,
+      standardised by the batch that `init` gets.
+  """
+
+  num_targets: int
+  widths: tuple[int, ...]
+  blocks: tuple[int, ...]
+  norm: str
+  groups: int
+  pool: tuple[str, ...]
+  stem: int
+  head_width: int
+  dropout: float
+  dtype: Any
+  input_moments: bool
+
+  @nn.compact
+  def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
+    """Returns pred_BT.
+
+    Raises:
+      ValueError: where the grid cannot be halved as often as it must be.
+    """
+    _check_rank(vox_BXYZC)
+    shrink = self.stem * 2 ** (len(self.widths) - 1)
+    if any(n % shrink for n in vox_BXYZC.shape[1:4]):
+      raise ValueError(
+        f'grid_size must be a multiple of {shrink} for stem={self.stem} and '
+        f'{len(self.widths)} stages; the grid is {vox_BXYZC.shape[1:4]}.'
+      )
+    x = space_to_depth(vox_BXYZC.astype(self.dtype), self.stem)
+    for i, (width, count) in enumerate(
+      zip(self.widths, self.blocks, strict=True)
+    ):
+      if i == 0:
+        x = Conv3D(width, 3, dtype=self.dtype, name='stem')(x)
+      else:
+        x = Conv3D(width, 2, strides=2, dtype=self.dtype, name=f'down_{i}')(x)
+      for j in range(count):
+        x = ResidualBlock(
+          self.norm, self.groups, self.dtype, name=f'block_{i}_{j}'
+        )(x)
+    stream = x.astype(jnp.float32)
+    active = nn.relu(
+      Norm(self.norm, self.groups, jnp.float32, name='last_norm')(stream)
+    )
+    pooled = {
+      'mean': lambda: active.mean((1, 2, 3)),
+      'max': lambda: active.max((1, 2, 3)),
+      'sum': lambda: _SUM_FACTOR * stream.mean((1, 2, 3)),
+      'moments': lambda: spatial_moments(stream)[:, x.shape[-1] :],
+    }
+    features_BF = jnp.concatenate([pooled[p]() for p in self.pool], axis=-1)
+    moments_BF = None
+    if self.input_moments:
+      moments_BF = Standardise(name='input_moments')(
+        spatial_moments(vox_BXYZC.astype(jnp.float32))
+      )
+    return Head(self.num_targets, self.head_width, self.dropout, name='head')(
+      features_BF, moments_BF, train
+    )
+
+
+class CNN3D(nn.Module):
+  """ATOM3D's 3DCNN: 32-64-128-256, kernel 3 valid, two max-pools, dense 512.
+
+  Townshend et al. 2021, arXiv 2012.04035, examples/{lba,smp}/cnn3d. Rectified
+  and max-pooled values are the same in either order; pooling first is cheaper
+  and leaves no ties to the gradient of the maximum.
+
+  Attributes:
+    num_targets: T.
+    dtype: of all but parameters and the output layer, which are float32.
+  """
+
+  num_targets: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
+    """Returns pred_BT.
+
+    Raises:
+      ValueError: where nothing is left of the grid after the last pooling.
+    """
+    _check_rank(vox_BXYZC)
+    if min(vox_BXYZC.shape[1:4]) < 16:
+      raise ValueError(
+        'cnn3d needs grid_size >= 16 (four valid convolutions and two '
+        f'max-pools); the grid is {vox_BXYZC.shape[1:4]}.'
+      )
+    x = vox_BXYZC.astype(self.dtype)
+    for i, width in enumerate((32, 64, 128, 256)):
+      x = Conv3D(width, 3, padding='VALID', dtype=self.dtype)(x)
+      if i % 2:
+        x = max_pool(x)
+      x = nn.Dropout(0.1, deterministic=not train)(nn.relu(x))
+    x = nn.relu(nn.Dense(512, dtype=self.dtype)(x.reshape(len(x), -1)))
+    x = nn.Dropout(0.25, deterministic=not train)(x)
+    return nn.Dense(self.num_targets)(x.astype(jnp.float32))
+
+
+def space_to_depth(vox_BXYZC: jax.Array, block: int) -> jax.Array:
+  """Turns blocks of voxels into channels.
+
+  Args:
+    vox_BXYZC: edges are multiples of `block`.
+    block: voxels along an edge of a block.
+
+  Returns:
+    Shape (batch, x / block, y / block, z / block, block^3 * channels).
+  """
+  if block == 1:
+    return vox_BXYZC
+  batch, nx, ny, nz, channels = vox_BXYZC.shape
+  x = vox_BXYZC.reshape(
+    batch, nx // block, block, ny // block, block, nz // block, block, channels
+  ).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+  return x.reshape(*x.shape[:4], -1)
+
+
+def max_pool(x_BXYZC: jax.Array) -> jax.Array:
+  """Maximum over blocks of 2^3 voxels; a last odd voxel is dropped.
+
+  A reduction over blocks: the gradient of a window reduction is slow on CPU.
+  """
+  batch, nx, ny, nz, channels = x_BXYZC.shape
+  nx, ny, nz = nx // 2, ny // 2, nz // 2
+  x = x_BXYZC[:, : 2 * nx, : 2 * ny, : 2 * nz]
+  return x.reshape(batch, nx, 2, ny, 2, nz, 2, channels).max((2, 4, 6))
+
+
+def _check_rank(vox_BXYZC):
+  if vox_BXYZC.ndim != 5:
+    raise ValueError(
+      'A network takes vox_BXYZC (batch, x, y, z, channels), got shape '
+      f'{vox_BXYZC.shape}.'
+    )
+
+
+def _make_cnn3d(config: Mapping, num_targets: int) -> nn.Module:
+  return CNN3D(num_targets, DTYPES[config['dtype']])
+
+
+def _make_resnet3d(config: Mapping, num_targets: int) -> nn.Module:
+  widths, blocks = tuple(config['widths']), tuple(config['blocks'])
+  pool, norm, groups = tuple(config['pool']), config['norm'], config['groups']
+  if not widths or len(widths) != len(blocks):
+    raise ValueError(
+      f'model.widths={widths} and model.blocks={blocks} must have one entry '
+      'per stage.'
+    )
+  if norm not in NORMS:
+    raise ValueError(f'model.norm must be one of {NORMS}, got {norm!r}.')
+  if norm == 'group' and any(width % groups for width in widths):
+    raise ValueError(
+      f'model.groups={groups} must divide every one of model.widths={widths}.'
+    )
+  if not pool or len(set(pool)) != len(pool) or set(pool) - set(POOLS):
+    raise ValueError(
+      f'model.pool must be some of {POOLS}, each once, got {pool}.'
+    )
+  if config['stem'] < 1:
+    raise ValueError(f'model.stem must be 1 or more, got {config["stem"]}.')
+  return ResNet3D(
+    num_targets=num_targets,
+    widths=widths,
+    blocks=blocks,
+    norm=norm,
+    groups=groups,
+    pool=pool,
+    stem=config['stem'],
+    head_width=config['head_width'],
+    dropout=config['dropout'],
+    dtype=DTYPES[config['dtype']],
+    input_moments=config['input_moments'],
+  )
+
+
+MODELS: dict[str, Callable[[Mapping, int], nn.Module]] = {
+  'cnn3d': _make_cnn3d,
+  'resnet3d': _make_resnet3d,
+}
+
+
+def build_model(config_model: Mapping, num_targets: int) -> nn.Module:
+  """The network that a configuration describes.
+
+  Args:
+    config_model: `config.model`: name, widths, blocks, norm, groups, pool,
+      stem, head_width, dropout, dtype, input_moments. `cnn3d` reads name and
+      dtype alone: its recipe is fixed.
+    num_targets: number of values predicted per example.
+
+  Returns:
+    A Flax module, called with (vox_BXYZC, train) and giving pred_BT.
+
+  Raises:
+    ValueError: for an unknown name (of network, dtype, normalisation, pooling)
+      or values that do not fit together; the message names the field.
+  """
+  name, dtype = config_model['name'], config_model['dtype']
+  if name not in MODELS:
+    raise ValueError(
+      f'model.name must be one of {sorted(MODELS)}, got {name!r}.'
+    )
+  if dtype not in DTYPES:
+    raise ValueError(
+      f'model.dtype must be one of {sorted(DTYPES)}, got {dtype!r}.'
+    )
+  if num_targets < 1:
+    raise ValueError(f'num_targets must be 1 or more, got {num_targets}.')
+  return MODELS[name](config_model, num_targets)
