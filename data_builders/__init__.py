@@ -11,11 +11,12 @@ import importlib
 import json
 import pathlib
 
+from data_builders import records
+
 DATASETS = {
   'qm9': 'data_builders.qm9.qm9_dataset_builder',
   'qm9_mini': 'data_builders.qm9_mini.qm9_mini_dataset_builder',
 }
-REPORT = 'report.json'
 
 
 def build(name, data_dir, manual_dir='', workers=None):
@@ -50,7 +51,7 @@ def build(name, data_dir, manual_dir='', workers=None):
 
 def report(builder) -> dict:
   """What was written, left out and why, as kept beside the dataset."""
-  path = pathlib.Path(builder.data_dir) / REPORT
+  path = pathlib.Path(builder.data_dir) / records.REPORT
   return json.loads(path.read_text(encoding='utf-8'))
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from data_builders import workers as workers_lib
 from data_builders import xtb
 
+REPORT = 'report.json'
+
 
 class Record(NamedTuple):
   """One molecule of a source, before xTB.
@@ -116,8 +118,12 @@ def examples(
     'seconds': round(time.monotonic() - start, 1),
     'sha256': digest.hexdigest(),
   }
-  path = pathlib.Path(directory) / 'report.json'
+  path = pathlib.Path(directory) / REPORT
   path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+  print(
+    f'{facts["dataset"]}: wrote {report["written"]} of {len(records)} '
+    f'molecules, {len(failures)} failed (listed in {REPORT} beside them)'
+  )
 
 
 def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:

@@ -44,13 +44,14 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
 
   Returns:
     The record; its targets are the 12 properties and the four atomisation
-    energies `u0_atom`, ... (molecule minus atoms, eV).
+    energies `u0_atom`, ... (molecule minus atoms, eV). The SMILES is that of
+    GDB-17, '' where the line is blank.
 
   Raises:
     ValueError: something is missing, left over or not a number; the message
       names file and line.
   """
-  lines = [line.split() for line in text.rstrip().splitlines()]
+  lines = [line.split() for line in text.splitlines()]
 
   def fail(number, what):
     raise ValueError(f'{name}, line {number}: {what}')
@@ -67,6 +68,8 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
   if not lines or len(lines[0]) != 1 or not lines[0][0].isdecimal():
     fail(1, f'expected the number of atoms, found {text[:40]!r}')
   n_atoms = int(lines[0][0])
+  while len(lines) > n_atoms + 5 and not lines[-1]:
+    lines.pop()
   if n_atoms < 1 or len(lines) != n_atoms + 5:
     fail(
       1,
@@ -97,8 +100,9 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
     positions_A3[i] = [number(token, 3 + i) for token in row[1:4]]
   for token in lines[2 + n_atoms]:
     number(token, 3 + n_atoms)
-  if len(lines[3 + n_atoms]) != 2:
-    fail(4 + n_atoms, f'expected two SMILES, found {lines[3 + n_atoms]}')
+  smiles = lines[3 + n_atoms]
+  if len(smiles) > 2:
+    fail(4 + n_atoms, f'expected two SMILES, found {smiles}')
   for key, atoms in ATOM_ENERGIES.items():
     reference = sum(atoms[z] for z in numbers_A.tolist())
     values[f'{key}_atom'] = (values[key] - reference) * HARTREE_EV
@@ -108,7 +112,7 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
     index=index,
     numbers=numbers_A,
     positions=positions_A3,
-    smiles=lines[3 + n_atoms][0],
+    smiles=smiles[0] if smiles else '',
     targets=values,
   )
 

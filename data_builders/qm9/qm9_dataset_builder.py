@@ -4,7 +4,6 @@ import hashlib
 import pathlib
 import tarfile
 import time
-from collections.abc import Iterator
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
@@ -86,7 +85,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         sources[UNCHARACTERIZED].read_text(encoding='utf-8')
       )
     start = time.monotonic()
-    every = list(read_archive(sources[ARCHIVE]))
+    every = read_archive(sources[ARCHIVE])
     dropped = set(left_out or ())
     kept = [record for record in every if record.index not in dropped]
     facts = {
@@ -107,7 +106,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return records_lib.examples(kept, self.data_dir, facts, self._workers)
 
 
-def read_archive(path) -> Iterator:
+def read_archive(path) -> list[records_lib.Record]:
   """Records of the archive, sorted by index.
 
   Everything is read before anything is computed: a damaged archive shows
@@ -115,23 +114,27 @@ def read_archive(path) -> Iterator:
 
   Raises:
     ValueError: a record cannot be read or sits in the wrong file, or the
-      archive holds none.
-    tarfile.ReadError, EOFError: it is not a tar file or is cut short.
+      archive is damaged or holds none.
   """
   found = []
-  with tarfile.open(path, 'r:*') as archive:
-    for member in archive:
-      name = pathlib.PurePosixPath(member.name).name
-      if not member.isfile() or not name.endswith('.xyz'):
-        continue
-      text = archive.extractfile(member).read().decode('ascii')
-      record = parse.parse_xyz(text, name)
-      if name != f'dsgdb9nsd_{record.index:06d}.xyz':
-        raise ValueError(f'{name}, line 2: holds molecule {record.index}')
-      found.append(record)
+  try:
+    with tarfile.open(path, 'r:*') as archive:
+      for member in archive:
+        name = pathlib.PurePosixPath(member.name).name
+        if not member.isfile() or not name.endswith('.xyz'):
+          continue
+        text = archive.extractfile(member).read().decode('ascii')
+        record = parse.parse_xyz(text, name)
+        if name != f'dsgdb9nsd_{record.index:06d}.xyz':
+          raise ValueError(f'{name}, line 2: holds molecule {record.index}')
+        found.append(record)
+  except (tarfile.TarError, EOFError, OSError) as error:
+    raise ValueError(
+      f'{path} is damaged or cut short ({error}); fetch it again'
+    ) from error
   if not found:
     raise ValueError(f'{path} holds no dsgdb9nsd_*.xyz')
-  return iter(sorted(found, key=lambda record: record.index))
+  return sorted(found, key=lambda record: record.index)
 
 
 def _sources(manual_dir: str, dl_manager) -> dict[str, pathlib.Path]:
