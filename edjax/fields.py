@@ -96,7 +96,6 @@ def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   Raises:
     ValueError: the molecule has no orbitals.
   """
-  _need_orbitals(mol)
   return orbitals.density(mol, points_G3)
 
 
@@ -116,7 +115,6 @@ def orbital_density_grid(
   Raises:
     ValueError: the molecule has no orbitals.
   """
-  _need_orbitals(mol)
   return orbitals.density_grid(mol, grid, supersample)
 
 
@@ -480,14 +478,6 @@ def _promolecule_terms(mol: Molecule, blur: float, use_b_factors: bool):
   coords_A3 = jnp.repeat(mol.coords_A3, weights_AP.shape[1], axis=0)
   sigma_A = form_factors.sigma(b_AP).reshape(-1)
   return coords_A3, weights_AP.reshape(-1, 1), sigma_A
-
-
-def _need_orbitals(mol: Molecule) -> None:
-  if mol.orbitals_OL9 is None:
-    raise ValueError(
-      'this field needs orbitals, and the molecule has none: build the '
-      'dataset with xTB, or choose density="promolecule"'
-    )
 
 
 def _need_map(mol: Molecule):

@@ -10,6 +10,10 @@ from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.molecule import DensityMap, Molecule
 
+# Jitted: op by op, each would be compiled on its own.
+sample = jax.jit(maps.sample)
+sample_grid = jax.jit(maps.sample_grid, static_argnums=(1, 2))
+
 # A frame that is neither orthogonal nor at the origin.
 STEPS = np.array([[0.4, 0, 0], [0.05, 0.45, 0], [-0.03, 0.02, 0.5]])
 ORIGIN = np.array([-4.0, -4.5, -5.0])
@@ -33,7 +37,7 @@ def _gaussian(xyz, sigma=1.2):
 def test_passes_through_the_values():
   density_map = _map(_gaussian, (7, 8, 9))
   nodes = _nodes((7, 8, 9)).reshape(-1, 3)
-  got = maps.sample(density_map, nodes)
+  got = sample(density_map, nodes)
   np.testing.assert_allclose(got, density_map.values_XYZ.reshape(-1), atol=1e-5)
 
 
@@ -45,11 +49,11 @@ def test_reproduces_quadratics(x64):
   density_map = _map(quadratic, dtype=np.float64)
   points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
   np.testing.assert_allclose(
-    maps.sample(density_map, points), quadratic(points), atol=1e-12
+    sample(density_map, points), quadratic(points), atol=1e-12
   )
   # control: a cubic is out of its reach
   cubic = _map(lambda p: np.asarray(p)[..., 0] ** 3, dtype=np.float64)
-  error = jnp.abs(maps.sample(cubic, points) - points[:, 0] ** 3)
+  error = jnp.abs(sample(cubic, points) - points[:, 0] ** 3)
   assert float(error.max()) > 1e-3
 
 
@@ -64,7 +68,7 @@ def test_third_order_against_an_analytic_gaussian(x64):
       jnp.asarray(ORIGIN),
       jnp.asarray(STEPS / refine),
     )
-    got = maps.sample(density_map, points)
+    got = sample(density_map, points)
     errors.append(float(jnp.abs(got - _gaussian(points)).max()))
   assert errors[0] < 5e-3
   assert errors[0] / errors[1] > 6  # 8 for third order
@@ -78,7 +82,7 @@ def test_equals_gemmis_tricubic_interpolation():
   density_map = DensityMap(jnp.asarray(values), jnp.zeros(3), 0.5 * jnp.eye(3))
   points = rng.uniform(1.0, 4.0, (40, 3))  # gemmi's map is periodic
   want = [grid.interpolate_value(gemmi.Position(*p), order=3) for p in points]
-  got = maps.sample(density_map, points)
+  got = sample(density_map, points)
   np.testing.assert_allclose(got, want, atol=2e-5)
 
 
@@ -90,7 +94,7 @@ def test_close_to_scipys_spline_on_a_smooth_map():
   spline = scipy.ndimage.map_coordinates(
     np.asarray(density_map.values_XYZ), np.asarray(index).T, order=3
   )
-  got = maps.sample(density_map, points)
+  got = sample(density_map, points)
   np.testing.assert_allclose(got, spline, atol=5e-3)
   np.testing.assert_allclose(spline, _gaussian(points), atol=1e-3)
 
@@ -101,13 +105,11 @@ def test_zero_outside_and_continuous_at_the_edge():
   for axis in range(3):
     points = jnp.full((9, 3), 1.5).at[:, axis].set(x)
     np.testing.assert_allclose(
-      maps.sample(density_map, points), [0, 0, 0, 1, 1, 1, 0, 0, 0], atol=1e-6
+      sample(density_map, points), [0, 0, 0, 1, 1, 1, 0, 0, 0], atol=1e-6
     )
     # no jump anywhere on the way out
     way = jnp.linspace(2.5, 6, 701)
-    values = maps.sample(
-      density_map, jnp.full((701, 3), 1.5).at[:, axis].set(way)
-    )
+    values = sample(density_map, jnp.full((701, 3), 1.5).at[:, axis].set(way))
     assert float(jnp.abs(jnp.diff(values)).max()) < 0.02
 
 
@@ -122,15 +124,12 @@ def test_coverage():
 def test_derivatives_against_central_differences(x64):
   density_map = _map(_gaussian, dtype=np.float64)
   points = jnp.array([[0.3, -0.2, 0.71], [1.0, 0.5, -0.4]])
-  slopes = jax.vmap(jax.grad(lambda p: maps.sample(density_map, p[None])[0]))(
-    points
-  )
+  slopes = jax.vmap(jax.grad(lambda p: sample(density_map, p[None])[0]))(points)
   step = 1e-6
   for axis in range(3):
     shift = step * jnp.eye(3)[None, axis]
     difference = (
-      maps.sample(density_map, points + shift)
-      - maps.sample(density_map, points - shift)
+      sample(density_map, points + shift) - sample(density_map, points - shift)
     ) / (2 * step)
     np.testing.assert_allclose(slopes[:, axis], difference, rtol=1e-6)
 
@@ -138,11 +137,11 @@ def test_derivatives_against_central_differences(x64):
 def test_grid_is_the_mean_over_sub_points():
   density_map = _map(_gaussian)
   grid = Grid(5, 0.6)
-  fine = maps.sample(density_map, grids.centres(grid.refine(2)))
+  fine = sample(density_map, grids.centres(grid.refine(2)))
   want = grids.pool(fine.reshape(10, 10, 10), 2)
-  got = maps.sample_grid(density_map, grid, 2)
+  got = sample_grid(density_map, grid, 2)
   np.testing.assert_allclose(got, want, atol=1e-6)
-  assert not np.allclose(maps.sample_grid(density_map, grid), want, atol=1e-3)
+  assert not np.allclose(sample_grid(density_map, grid), want, atol=1e-3)
 
 
 def test_the_map_turns_with_the_molecule():
@@ -153,10 +152,10 @@ def test_the_map_turns_with_the_molecule():
   rotation = geometry.random_rotation(jax.random.key(3))
   points = np.random.default_rng(0).uniform(-1.5, 1.5, (30, 3))
   turned = geometry.rotate(mol, rotation)
-  got = maps.sample(turned.density_map, points @ np.asarray(rotation).T)
-  want = maps.sample(density_map, points)
+  got = sample(turned.density_map, points @ np.asarray(rotation).T)
+  want = sample(density_map, points)
   np.testing.assert_allclose(got, want, atol=1e-5)
-  wrong = maps.sample(turned.density_map, points)
+  wrong = sample(turned.density_map, points)
   assert float(jnp.abs(wrong - want).max()) > 0.1
 
 
@@ -178,7 +177,7 @@ def test_experimental_map_against_gemmi(shared_data):
   rng = np.random.default_rng(0)
   points = (start + rng.uniform(2, np.array(size) - 3, (100, 3))) @ steps
   want = [grid.interpolate_value(gemmi.Position(*p), order=3) for p in points]
-  got = maps.sample(density_map, points)
+  got = sample(density_map, points)
   # the fractional index carries the rounding of positions of about 50 Å
   np.testing.assert_allclose(got, want, atol=1e-3 * np.std(want))
 
@@ -186,11 +185,11 @@ def test_experimental_map_against_gemmi(shared_data):
 def test_wrong_shapes_are_named():
   density_map = _map(_gaussian, (4, 4, 4))
   with pytest.raises(ValueError, match='points'):
-    maps.sample(density_map, jnp.zeros(3))
+    sample(density_map, jnp.zeros(3))
   flat = DensityMap(jnp.zeros((4, 4)), jnp.zeros(3), jnp.eye(3))
   with pytest.raises(ValueError, match='map must be'):
-    maps.sample(flat, jnp.zeros((1, 3)))
+    sample(flat, jnp.zeros((1, 3)))
 
 
 def test_strict_promotion(strict_promotion):
-  assert maps.sample_grid(_map(_gaussian), Grid(3, 0.5), 2).dtype == jnp.float32
+  assert sample_grid(_map(_gaussian), Grid(3, 0.5), 2).dtype == jnp.float32
