@@ -46,7 +46,7 @@ def masked_sum(
 
   Args:
     loss_BT: loss per example and target. What masked examples hold does not
-      matter, NaN included.
+      change the sum, NaN included; for a gradient they must be finite.
     mask_B: bool, True where the example counts.
 
   Returns:

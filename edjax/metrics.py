@@ -8,12 +8,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 # 95 %, two-sided.
 _PERCENTILES = (2.5, 97.5)
-# Resamples are drawn in blocks of at most this many numbers, which stay small
-# beside the memory of any machine.
+# Resamples are drawn in blocks of at most this many numbers, for memory's sake.
 _BLOCK = 2_000_000
 
 
@@ -65,13 +63,13 @@ def bootstrap(
   target_N, prediction_N = _checked(target_N, prediction_N)
   values = _scores(target_N, prediction_N)
   drawn = {name: [] for name in values}
-  for index_RN in _resamples(len(target_N), resamples, seed):
-    scores = _scores(target_N[index_RN], prediction_N[index_RN])
+  for counts_RN in _resamples(len(target_N), resamples, seed):
+    scores = _scores(target_N, prediction_N, counts_RN)
     for name, score_R in scores.items():
       drawn[name].append(score_R)
   return {
     name: {
-      'value': float(value),
+      'value': value.item(),
       **_interval(np.concatenate(drawn[name])),
     }
     for name, value in values.items()
@@ -104,9 +102,9 @@ def paired_mae_difference(
   target_b_N, prediction_b_N = _checked(target_N, prediction_b_N)
   difference_N = np.abs(prediction_a_N - target_a_N)
   difference_N = difference_N - np.abs(prediction_b_N - target_b_N)
+  n = len(difference_N)
   drawn = [
-    difference_N[index_RN].mean(-1)
-    for index_RN in _resamples(len(difference_N), resamples, seed)
+    counts_RN @ difference_N / n for counts_RN in _resamples(n, resamples, seed)
   ]
   return {
     'value': float(difference_N.mean()),
@@ -114,37 +112,78 @@ def paired_mae_difference(
   }
 
 
-def _scores(target_N, prediction_N):
-  """The four metrics over the last axis."""
+def _scores(target_N, prediction_N, counts_RN=None):
+  """The four metrics of each resample, shape (resamples,).
+
+  A resample is told by how often it holds each example. Every metric is then
+  a product with the counts, and ranks are sums of them: nothing is sorted
+  again.
+  """
+  n = len(target_N)
+  if counts_RN is None:
+    counts_RN = np.ones((1, n))
   error_N = prediction_N - target_N
-  ranks = [stats.rankdata(a, axis=-1) for a in (target_N, prediction_N)]
+  target_ranks_RN, target_flat_R = _ranks(target_N, counts_RN)
+  prediction_ranks_RN, prediction_flat_R = _ranks(prediction_N, counts_RN)
+  flat_R = target_flat_R | prediction_flat_R
   return {
-    'mae': np.abs(error_N).mean(-1),
-    'rmse': np.sqrt((error_N**2).mean(-1)),
-    'pearson': _correlation(target_N, prediction_N),
-    'spearman': _correlation(*ranks),
+    'mae': counts_RN @ np.abs(error_N) / n,
+    'rmse': np.sqrt(counts_RN @ error_N**2 / n),
+    # Centred first: the differences of moments below would cancel.
+    'pearson': _correlation(
+      (target_N - target_N.mean())[None],
+      (prediction_N - prediction_N.mean())[None],
+      counts_RN,
+      flat_R,
+    ),
+    'spearman': _correlation(
+      target_ranks_RN, prediction_ranks_RN, counts_RN, flat_R
+    ),
   }
 
 
-def _correlation(a_N, b_N):
-  # A constant array has no correlation; rounding in its mean would give one.
-  constant = (np.ptp(a_N, axis=-1) == 0) | (np.ptp(b_N, axis=-1) == 0)
-  a_N = a_N - a_N.mean(-1, keepdims=True)
-  b_N = b_N - b_N.mean(-1, keepdims=True)
-  size = np.sqrt((a_N**2).sum(-1) * (b_N**2).sum(-1))
-  constant |= size == 0
-  correlation = (a_N * b_N).sum(-1) / np.where(constant, 1, size)
-  return np.where(constant, np.nan, np.clip(correlation, -1, 1))
+def _ranks(value_N, counts_RN):
+  """Mean ranks about their middle, and which resamples hold one value."""
+  unique_U, group_N = np.unique(value_N, return_inverse=True)
+  order_N = np.argsort(group_N, kind='stable')
+  starts_U = np.searchsorted(group_N[order_N], np.arange(len(unique_U)))
+  counts_RU = np.add.reduceat(counts_RN[:, order_N], starts_U, axis=1)
+  n = len(value_N)
+  rank_RU = counts_RU.cumsum(1) - (counts_RU - 1) / 2 - (n + 1) / 2
+  return rank_RU[:, group_N], (counts_RU == n).any(1)
+
+
+def _correlation(a_RN, b_RN, counts_RN, flat_R):
+  """Weighted correlation; NaN for the resamples told to be constant."""
+  n = counts_RN.shape[1]
+
+  def mean(x_RN):
+    return (counts_RN * x_RN).sum(1) / n
+
+  mean_a_R, mean_b_R = mean(a_RN), mean(b_RN)
+  variance_a_R = mean(a_RN**2) - mean_a_R**2
+  variance_b_R = mean(b_RN**2) - mean_b_R**2
+  product_R = np.where(flat_R, 1, variance_a_R * variance_b_R)
+  covariance_R = mean(a_RN * b_RN) - mean_a_R * mean_b_R
+  # Rounding may leave a variance of a nearly constant array at or below zero.
+  flat_R = flat_R | (product_R <= 0)
+  size_R = np.sqrt(np.where(flat_R, 1, product_R))
+  correlation_R = np.clip(covariance_R / size_R, -1, 1)
+  return np.where(flat_R, np.nan, correlation_R)
 
 
 def _resamples(n, resamples, seed):
-  """Yields indices [R, N], blocks of all resamples."""
+  """Yields how often each example is drawn, [R, N], in blocks."""
   if resamples < 1:
     raise ValueError(f'resamples must be 1 or more, got {resamples}.')
   rng = np.random.default_rng(seed)
   block = max(_BLOCK // n, 1)
   for start in range(0, resamples, block):
-    yield rng.integers(n, size=(min(block, resamples - start), n))
+    rows = min(block, resamples - start)
+    index_RN = rng.integers(n, size=(rows, n))
+    index_RN += n * np.arange(rows)[:, None]
+    counts = np.bincount(index_RN.ravel(), minlength=rows * n)
+    yield counts.reshape(rows, n).astype(np.float64)
 
 
 def _interval(value_R):
