@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import sys
 
 import pytest
 
@@ -26,13 +27,8 @@ ALLOWED = [
   {'numpy', 'scipy'},
   {'jax'},
   {'flax', 'optax'},
-  {'orbax', 'ml_collections', 'tqdm'},
+  {'absl', 'orbax', 'ml_collections', 'tqdm'},
 ]
-STANDARD = {
-  'ast', 'collections', 'csv', 'dataclasses', 'difflib', 'functools',
-  'hashlib', 'importlib', 'itertools', 'json', 'math', 'os', 'pathlib',
-  'platform', 'shutil', 'sys', 'time', 'typing',
-}  # fmt: skip
 
 
 def imports(path, top_level_only):
@@ -65,10 +61,11 @@ def test_imports_go_down(path):
 
 @pytest.mark.parametrize('path', modules(), ids=lambda p: p.stem)
 def test_eager_imports_are_few(path):
-  allowed = set().union(*ALLOWED[: LAYER[path.stem] + 1], STANDARD)
+  allowed = set().union(*ALLOWED[: LAYER[path.stem] + 1])
   for name in imports(path, top_level_only=True):
     package = name.partition('.')[0]
-    assert package in allowed | {'edjax'}, f'{path.name}: {name}'
+    known = package == 'edjax' or package in sys.stdlib_module_names
+    assert known or package in allowed, f'{path.name}: {name}'
 
 
 def test_builders_import_the_physics_alone():

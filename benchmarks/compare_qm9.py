@@ -1,0 +1,170 @@
+"""Four representations of QM9 with one budget: a table of test errors.
+
+  python benchmarks/compare_qm9.py --runs DIR --manual_dir DIR_OF_QM9 \
+    --data_dir DIR [--steps N] [--trial_steps N] [--seeds N]
+
+Each representation gets the same trials (learning rate times transform) at
+`trial_steps` steps; the trial with the least standardised validation error is
+trained for `steps` steps with each seed. Test errors are looked at once, at
+the end, and choose nothing. ATOM3D's cnn3d on atoms is tuned and trained in
+the same way. Runs that are finished are not run again.
+"""
+
+import argparse
+import itertools
+import pathlib
+
+import runs
+
+RATES = (1e-3, 3e-3)
+TRANSFORMS = ('none', 'arcsinh')
+ARMS = {
+  'atoms': ('atoms', {}),
+  'density': ('density', {}),
+  'gradient': ('gradient', {}),
+  'shape': ('shape', {}),
+  'atoms, cnn3d': ('atoms', {'model.name': 'cnn3d'}),
+}
+BASELINES = {
+  'median': 'median of the training set',
+  'ridge_composition': 'ridge, composition',
+  'ridge_gfn2': 'ridge, composition + GFN2',
+}
+
+
+def fields(args, arm: str, rate: float, transform: str) -> dict:
+  """Overrides of one run."""
+  channel, model = ARMS[arm]
+  return {
+    'data.data_dir': args.data_dir,
+    'data.manual_dir': args.manual_dir,
+    'optim.learning_rate': rate,
+    f'representation.transforms.{channel}': transform,
+    **model,
+  }
+
+
+def config_of(arm: str) -> str:
+  return f'configs/qm9_{ARMS[arm][0]}.py:qm9_cpu'
+
+
+def trial_dir(args, arm, rate, transform) -> pathlib.Path:
+  return args.runs / 'trials' / f'{slug(arm)}-{rate:g}-{transform}'
+
+
+def slug(arm: str) -> str:
+  return arm.replace(', ', '_')
+
+
+def tune(args) -> dict[str, tuple[float, str]]:
+  """The best of each arm's trials, on validation."""
+  grid = list(itertools.product(RATES, TRANSFORMS))
+  budget = {
+    'train.steps': args.trial_steps,
+    'train.eval_every': args.trial_steps,
+    'train.checkpoint_every': args.trial_steps,
+    'eval.rotations': 1,
+  }
+  runs.launch_all(
+    [
+      (trial_dir(args, arm, *point), config_of(arm),
+       fields(args, arm, *point) | budget)
+      for point in grid for arm in ARMS
+    ]
+  )  # fmt: skip
+  return {
+    arm: min(
+      grid, key=lambda p: runs.validation_error(trial_dir(args, arm, *p))
+    )
+    for arm in ARMS
+  }
+
+
+def interval(entry: dict) -> str:
+  low, high = entry['low'], entry['high']
+  return f'{entry["value"]:#.3g} ({low:#.3g} to {high:#.3g})'
+
+
+def report(args, best) -> str:
+  """The Markdown table, one row an input, then the baselines."""
+  final = {
+    arm: [
+      runs.results(args.runs / 'final' / f'{slug(arm)}-seed{seed}')
+      for seed in range(args.seeds)
+    ]
+    for arm in ARMS
+  }
+  first = next(iter(final.values()))[0]
+  names = list(first['targets'])
+  units = [f'{n} ({first["targets"][n]["unit"]})' for n in names]
+  lines = [
+    f'| input | {" | ".join(units)} | learning rate, transform | minutes |',
+    '|---' * (len(names) + 3) + '|',
+  ]
+  for arm, results in final.items():
+    rate, transform = best[arm]
+    for seed, result in enumerate(results):
+      label = f'{arm} (seed {seed})' if args.seeds > 1 else arm
+      cells = [interval(result['targets'][n]['mae']) for n in names]
+      minutes = f'{result["seconds"] / 60:.0f}'
+      lines.append(
+        f'| {label} | {" | ".join(cells)} | {rate:g}, {transform} | {minutes} |'
+      )
+  for baseline, label in BASELINES.items():
+    cells = [
+      interval(first['targets'][n]['baselines'][baseline]['mae']) for n in names
+    ]
+    lines.append(f'| {label} | {" | ".join(cells)} | | |')
+  lines += ['', 'Trials, standardised validation MAE:', '']
+  grid = list(itertools.product(RATES, TRANSFORMS))
+  lines += [
+    '| input | ' + ' | '.join(f'{r:g}, {t}' for r, t in grid) + ' |',
+    '|---' * (len(grid) + 1) + '|',
+  ]
+  for arm in ARMS:
+    errors = [runs.validation_error(trial_dir(args, arm, *p)) for p in grid]
+    lines.append(f'| {arm} | {" | ".join(f"{e:.4f}" for e in errors)} |')
+  examples = first['examples']
+  lines += [
+    '',
+    f'{examples["train"]} training, {examples["validation"]} validation, '
+    f'{examples["test"]} test molecules; {args.steps} steps, trials '
+    f'{args.trial_steps} steps. Test MAE with the bootstrap 95 % interval '
+    'over test molecules.',
+    '',
+    f'Machine: {runs.machine(args.runs / "final" / "density-seed0")}; two '
+    'runs at a time, one core each.',
+  ]
+  return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--runs', type=pathlib.Path, required=True)
+  parser.add_argument('--manual_dir', required=True)
+  parser.add_argument('--data_dir', required=True)
+  parser.add_argument('--steps', type=int, default=4000)
+  parser.add_argument('--trial_steps', type=int, default=500)
+  parser.add_argument('--seeds', type=int, default=1)
+  args = parser.parse_args()
+  args.runs = args.runs.resolve()
+  best = tune(args)
+  budget = {
+    'train.steps': args.steps,
+    'train.eval_every': args.steps // 4,
+    'train.checkpoint_every': args.steps // 4,
+  }
+  runs.launch_all(
+    [
+      (args.runs / 'final' / f'{slug(arm)}-seed{seed}', config_of(arm),
+       fields(args, arm, *best[arm]) | budget | {'train.seed': seed})
+      for seed in range(args.seeds) for arm in ARMS
+    ]
+  )  # fmt: skip
+  table = report(args, best)
+  (args.runs / 'table.md').write_text(table)
+  print(table)
+
+
+if __name__ == '__main__':
+  main()

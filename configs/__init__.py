@@ -1,0 +1,1 @@
+"""Configurations: plain functions that return a ConfigDict."""

@@ -1,0 +1,143 @@
+"""Every field of a configuration: meaning, unit, allowed values.
+
+The other files change a few of these. Values are literals; nothing is None or
+a list (the command line could not override it): absent is '' or 0, sequences
+are tuples, fractions are floats. `edjax.config.resolve` checks all of it and
+fills in what is 0 for "choose for me".
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  """The embedded molecules, density input, a small residual network."""
+  config = ConfigDict()
+
+  config.data = data = ConfigDict()
+  # 'qm9_mini' (embedded, no download) or 'qm9'.
+  data.name = 'qm9_mini'
+  # Where built datasets and their packs lie.
+  data.data_dir = '~/.cache/edjax'
+  # Where archives lie that you downloaded yourself ('' : <data_dir>/manual).
+  data.manual_dir = ''
+  # 'random', 'size' (train on small molecules, test on the largest), 'file';
+  # for qm9 also the published 'cormorant' and 'dimenet'.
+  data.split = 'random'
+  # For 'file': a json with lists of ids named train, validation, test.
+  data.split_file = ''
+  # For 'random' and 'size': shares of validation and of test; the rest is
+  # training ('size' takes its test set by size, and only the first of these).
+  data.validation_fraction = 0.1
+  data.test_fraction = 0.1
+  # Names of the columns to learn, see data_builders/targets.py.
+  data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
+  # Training molecules: at most 1 a fraction, above 1 a whole number. Subsets
+  # of one seed are nested.
+  data.train_size = 1.0
+  # At most so many validation and test molecules, drawn by the same seed
+  # (0: all). For quick runs.
+  data.max_eval = 0
+  # Of the random split and of the nested training subsets.
+  data.seed = 0
+  # Learn the difference to a linear fit on composition and GFN2 values.
+  data.delta = False
+  # Processes of a dataset build; 0: one a core.
+  data.workers = 0
+
+  config.representation = representation = ConfigDict()
+  # Any of 'atoms', 'density', 'gradient', 'shape', 'noise', in this order.
+  representation.channels = ('density',)
+  # What 'density' and 'gradient' are made of: 'xtb', 'promolecule',
+  # 'deformation'.
+  representation.density = 'xtb'
+  # Voxels along an edge, and the edge of a voxel in Å.
+  representation.grid_size = 24
+  representation.spacing = 0.5
+  # Sub-points along an edge of a voxel over which fields are averaged.
+  representation.supersample = 2
+  # B of the promolecule in Å^2; 0 ties it to the spacing.
+  representation.blur = 0.0
+  # Elements that get an atoms channel each; all others share 'other'.
+  representation.elements = ('H', 'C', 'N', 'O', 'F')
+  # Atoms as 0 or 1 within a radius, as older recipes have them, instead of
+  # Gaussians.
+  representation.binary = False
+  # Of an atom's Gaussian: standard deviation in Å (the radius where binary);
+  # of the shape: standard deviation in van der Waals radii.
+  representation.widths = ConfigDict({'atoms': 0.5, 'shape': 0.5})
+  # 'none', 'log1p' or 'arcsinh', by kind of channel; each channel is then
+  # divided by its root mean square over the first training molecules.
+  representation.transforms = ConfigDict(
+    {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
+     'shape': 'none', 'noise': 'none'}
+  )  # fmt: skip
+
+  config.augment = augment = ConfigDict()
+  # A uniform random rotation for every example and step, and at evaluation.
+  augment.rotate = True
+  # Uniform random shift along each axis up to this, Å (training only).
+  augment.translate = 0.0
+
+  config.model = model = ConfigDict()
+  # 'resnet3d' or 'cnn3d' (ATOM3D's recipe; takes none of the fields below).
+  model.name = 'resnet3d'
+  # Channels of each stage, and residual blocks in it.
+  model.widths = (32, 64, 128)
+  model.blocks = (1, 1, 1)
+  # Edge of the blocks of voxels that become channels at the start; 1: none.
+  model.stem = 2
+  # 'group', 'rms' or 'none'; groups of 'group'.
+  model.norm = 'group'
+  model.groups = 8
+  # Any of 'mean', 'max', 'sum', 'moments', concatenated.
+  model.pool = ('mean', 'max')
+  # Whether the head also sees each input channel's sum and moments.
+  model.input_moments = True
+  # Width and dropout of the head's hidden layer.
+  model.head_width = 256
+  model.dropout = 0.1
+  # Of the network's arithmetic: 'float32' or 'bfloat16'; parameters and sums
+  # are float32.
+  model.dtype = 'float32'
+
+  config.optim = optim = ConfigDict()
+  # 'mse', 'mae' or 'huber', of standardised targets.
+  optim.loss = 'huber'
+  # Peak of the schedule; the share of steps that warms up to it; the share of
+  # it that is left at the end (cosine in between).
+  optim.learning_rate = 1e-3
+  optim.warmup_fraction = 0.05
+  optim.final_fraction = 0.01
+  # Of AdamW, on kernels alone.
+  optim.weight_decay = 1e-4
+  optim.b1 = 0.9
+  optim.b2 = 0.999
+  # Largest global norm of a gradient.
+  optim.clip_norm = 1.0
+  # Of the average of the weights that evaluation uses.
+  optim.ema_decay = 0.999
+
+  config.train = train = ConfigDict()
+  # Examples a step, over all devices.
+  train.batch_size = 32
+  train.steps = 1000
+  # Steps in one call of the compiled program; 0: 1 on CPU (where XLA's loops
+  # are slow), 20 on accelerators.
+  train.steps_per_call = 0
+  # Steps between evaluations on validation, and between checkpoints; whole
+  # multiples of steps_per_call.
+  train.eval_every = 200
+  train.checkpoint_every = 200
+  # Training examples stay on the device when they take at most this, GiB;
+  # otherwise each call's batches are sent.
+  train.device_data_gib = 8.0
+  # Of initialisation, order, augmentation and dropout.
+  train.seed = 0
+
+  config.eval = evaluation = ConfigDict()
+  # Random rotations averaged at the final evaluation.
+  evaluation.rotations = 8
+  evaluation.batch_size = 64
+  # Resamples of the bootstrap intervals.
+  evaluation.bootstrap = 2000
+  return config

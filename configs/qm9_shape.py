@@ -1,0 +1,14 @@
+"""Occupancy alone, without elements or electrons: the control.
+
+  python launch.py --config configs/qm9_shape.py[:smoke|:qm9_cpu|:full]
+
+Device and wall time of each variant: README.md and docs/results/.
+"""
+
+from configs import qm9_base
+
+
+def get_config(variant: str = ''):
+  config = qm9_base.get_config(variant)
+  config.representation.channels = ('shape',)
+  return config

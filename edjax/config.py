@@ -1,0 +1,259 @@
+"""Checks a configuration before anything is computed.
+
+`configs/default.py` says what each field means; the rules here say what it
+may be. Every complaint names the field.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict, FrozenConfigDict
+
+CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'noise')
+# 'map' exists in the library; no dataset here carries maps yet.
+DENSITIES = ('xtb', 'promolecule', 'deformation')
+TRANSFORMS = ('none', 'log1p', 'arcsinh')
+
+Rule = Callable[[Any], str]
+
+
+class ConfigError(ValueError):
+  """A mistake in the configuration, or a run directory of another one."""
+
+
+def _is(kind: type, value) -> bool:
+  if kind is float:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+  return isinstance(value, kind) and (kind is bool or value is not True)
+
+
+def _number(kind: type, low, high=float('inf'), open_low=False) -> Rule:
+  def rule(value):
+    if not _is(kind, value) or value is False:
+      return f'must be a {kind.__name__}, not {value!r}'
+    if not (low < value if open_low else low <= value) or not value <= high:
+      sign = '>' if open_low else '>='
+      end = '' if high == float('inf') else f' and <= {high}'
+      return f'must be {sign} {low}{end}, not {value!r}'
+    return ''
+
+  return rule
+
+
+def _one_of(*names: str) -> Rule:
+  return lambda value: (
+    '' if value in names else f'must be one of {list(names)}, not {value!r}'
+  )
+
+
+def _some_of(*names: str) -> Rule:
+  def rule(value):
+    if not isinstance(value, tuple) or not value:
+      return f'must be a tuple of some of {list(names)}, not {value!r}'
+    if len(set(value)) < len(value):
+      return f'names something twice: {value!r}'
+    unknown = [v for v in value if v not in names]
+    return f'has {unknown}; known are {list(names)}' if unknown else ''
+
+  return rule
+
+
+def _text(value):
+  return '' if isinstance(value, str) else f'must be a string, not {value!r}'
+
+
+def _flag(value):
+  return (
+    '' if isinstance(value, bool) else f'must be True or False, not {value!r}'
+  )
+
+
+def _names(value):
+  ok = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+  return '' if ok and value else f'must be a tuple of names, not {value!r}'
+
+
+def _counts(value):
+  ok = isinstance(value, tuple) and all(_is(int, v) and v > 0 for v in value)
+  return (
+    '' if ok and value else f'must be a tuple of whole numbers, not {value!r}'
+  )
+
+
+_POSITIVE = _number(float, 0, open_low=True)
+_SHARE = _number(float, 0, 1)
+_COUNT = _number(int, 1)
+_SEED = _number(int, 0, 2**31 - 1)
+
+RULES: Mapping[str, Rule] = {
+  'data.name': _one_of('qm9', 'qm9_mini'),
+  'data.data_dir': _text,
+  'data.manual_dir': _text,
+  'data.split': _one_of('random', 'size', 'cormorant', 'dimenet', 'file'),
+  'data.split_file': _text,
+  'data.validation_fraction': _SHARE,
+  'data.test_fraction': _SHARE,
+  'data.targets': _names,
+  'data.train_size': _POSITIVE,
+  'data.max_eval': _number(int, 0),
+  'data.seed': _SEED,
+  'data.delta': _flag,
+  'data.workers': _number(int, 0),
+  'representation.channels': _some_of(*CHANNELS),
+  'representation.density': _one_of(*DENSITIES),
+  'representation.grid_size': _COUNT,
+  'representation.spacing': _POSITIVE,
+  'representation.supersample': _number(int, 1, 8),
+  'representation.blur': _number(float, 0),
+  'representation.elements': _names,
+  'representation.binary': _flag,
+  'representation.widths.atoms': _POSITIVE,
+  'representation.widths.shape': _POSITIVE,
+  **{f'representation.transforms.{c}': _one_of(*TRANSFORMS) for c in CHANNELS},
+  'augment.rotate': _flag,
+  'augment.translate': _number(float, 0),
+  'model.name': _one_of('resnet3d', 'cnn3d'),
+  'model.widths': _counts,
+  'model.blocks': _counts,
+  'model.stem': _COUNT,
+  'model.norm': _one_of('group', 'rms', 'none'),
+  'model.groups': _COUNT,
+  'model.pool': _some_of('mean', 'max', 'sum', 'moments'),
+  'model.input_moments': _flag,
+  'model.head_width': _COUNT,
+  'model.dropout': _number(float, 0, 0.99),
+  'model.dtype': _one_of('float32', 'bfloat16'),
+  'optim.loss': _one_of('mse', 'mae', 'huber'),
+  'optim.learning_rate': _POSITIVE,
+  'optim.warmup_fraction': _SHARE,
+  'optim.final_fraction': _SHARE,
+  'optim.weight_decay': _number(float, 0),
+  'optim.b1': _SHARE,
+  'optim.b2': _SHARE,
+  'optim.clip_norm': _POSITIVE,
+  'optim.ema_decay': _SHARE,
+  'train.batch_size': _COUNT,
+  'train.steps': _COUNT,
+  'train.steps_per_call': _number(int, 0),
+  'train.eval_every': _COUNT,
+  'train.checkpoint_every': _COUNT,
+  'train.device_data_gib': _number(float, 0),
+  'train.seed': _SEED,
+  'eval.rotations': _COUNT,
+  'eval.batch_size': _COUNT,
+  'eval.bootstrap': _number(int, 100),
+}
+
+
+def flatten(config: Mapping, prefix: str = '') -> dict[str, Any]:
+  """{'data.name': ...}: one level, fields joined by dots."""
+  flat = {}
+  for key, value in config.items():
+    if isinstance(value, (Mapping, ConfigDict, FrozenConfigDict)):
+      flat |= flatten(value, f'{prefix}{key}.')
+    else:
+      flat[f'{prefix}{key}'] = value
+  return flat
+
+
+def resolve(config: ConfigDict) -> FrozenConfigDict:
+  """Checks every field and fills in what was left to choose.
+
+  Args:
+    config: as made by a file of configs/.
+
+  Returns:
+    A frozen copy: `train.steps_per_call` chosen for the devices at hand.
+
+  Raises:
+    ConfigError: a field is unknown, missing, of a wrong type or value, or
+      fields contradict each other. All complaints at once.
+  """
+  config = ConfigDict(config, convert_dict=True).copy_and_resolve_references()
+  flat = flatten(config)
+  complaints = []
+  for name in sorted(flat.keys() - RULES.keys()):
+    near = difflib.get_close_matches(name, RULES, 1)
+    hint = f' (did you mean config.{near[0]}?)' if near else ''
+    complaints.append(f'config.{name}: no such field{hint}')
+  for name in RULES:
+    complaint = RULES[name](flat[name]) if name in flat else 'is missing'
+    if complaint:
+      complaints.append(f'config.{name} {complaint}')
+  if not complaints:
+    complaints = _contradictions(config)
+  if complaints:
+    raise ConfigError('\n'.join(['wrong configuration:', *complaints]))
+  if not config.train.steps_per_call:
+    config.train.steps_per_call = 1 if jax.default_backend() == 'cpu' else 20
+  for field in ('eval_every', 'checkpoint_every', 'steps'):
+    if config.train[field] % config.train.steps_per_call:
+      raise ConfigError(
+        f'config.train.{field}={config.train[field]} is no multiple of '
+        f'config.train.steps_per_call={config.train.steps_per_call}'
+      )
+  return FrozenConfigDict(config)
+
+
+def _contradictions(config) -> list[str]:
+  from data_builders import targets  # layer 3 imports builders lazily
+
+  found = []
+  known = targets.TARGETS[config.data.name]
+  unknown = [t for t in config.data.targets if t not in known]
+  if unknown:
+    found.append(
+      f'config.data.targets has {unknown}; {config.data.name} has '
+      f'{sorted(known)}'
+    )
+  if len(set(config.data.targets)) < len(config.data.targets):
+    found.append('config.data.targets names a target twice')
+  if config.data.split in ('cormorant', 'dimenet') and (
+    config.data.name != 'qm9'
+  ):
+    found.append(
+      f"config.data.split={config.data.split!r} is defined for 'qm9' alone"
+    )
+  if (config.data.split == 'file') != bool(config.data.split_file):
+    found.append(
+      "config.data.split_file goes with config.data.split='file', and only it"
+    )
+  if config.data.validation_fraction + config.data.test_fraction >= 1:
+    found.append(
+      'config.data.validation_fraction and test_fraction leave no training set'
+    )
+  size = config.data.train_size
+  if size > 1 and size != int(size):
+    found.append(f'config.data.train_size={size}: above 1 it is a whole number')
+  representation = config.representation
+  if representation.density == 'deformation':
+    for kind in {'density', 'gradient'} & set(representation.channels):
+      if kind == 'density' and representation.transforms[kind] == 'log1p':
+        found.append(
+          'config.representation.transforms.density=log1p, but a deformation '
+          'density is negative somewhere; take arcsinh'
+        )
+  if len(config.model.widths) != len(config.model.blocks):
+    found.append('config.model.widths and blocks must be of one length')
+  if config.model.name == 'resnet3d':
+    shrink = config.model.stem * 2 ** (len(config.model.widths) - 1)
+    if representation.grid_size % shrink:
+      found.append(
+        f'config.representation.grid_size={representation.grid_size} is no '
+        f'multiple of {shrink}, by which config.model.stem and the stages '
+        'shrink it'
+      )
+  devices = jax.local_device_count()
+  for part in ('train', 'eval'):
+    if config[part].batch_size % devices:
+      found.append(
+        f'config.{part}.batch_size={config[part].batch_size} cannot be split '
+        f'over {devices} devices'
+      )
+  if not config.augment.rotate and config.eval.rotations != 1:
+    found.append(
+      'config.eval.rotations is above 1, but config.augment.rotate is off'
+    )
+  return found

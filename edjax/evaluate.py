@@ -1,0 +1,188 @@
+"""Evaluation: every example exactly once, averaged over rotations."""
+
+import jax
+import numpy as np
+
+from edjax import geometry, metrics, parallel
+from edjax.numerics import batched
+
+# Rotations of evaluations use other random numbers than training
+# (edjax.train folds in 0, 1 and 2).
+_EVALUATE = 3
+
+
+def make_predict(config, task):
+  """The compiled prediction of a batch, shared by all evaluations of a run.
+
+  Args:
+    config: resolved.
+    task: the task.
+
+  Returns:
+    predict(params, molecules, rotation_number) -> standardised [D, B/D, T];
+    every argument has a leading device axis.
+  """
+
+  def predict(params, molecules, rotation_number):
+    key = jax.random.key(config.train.seed)
+    key = jax.random.fold_in(key, _EVALUATE)
+    key = jax.random.fold_in(key, rotation_number)
+
+    def voxels(mol):
+      if config.augment.rotate:
+        turn = jax.random.fold_in(key, mol.example_id)
+        mol = geometry.rotate(mol, geometry.random_rotation(turn))
+      return task.voxelizer(mol)
+
+    vox_BXYZC = batched(voxels)(molecules)
+    return task.model.apply({'params': params}, vox_BXYZC, train=False)
+
+  return parallel.pmap(predict)
+
+
+class Evaluator:
+  """Predictions for one part of a task's data."""
+
+  def __init__(self, config, task, part: str, predict):
+    self._config, self._task, self.part = config, task, part
+    self._predict = predict
+
+  def predict(self, params, rotations: int, progress=None) -> np.ndarray:
+    """Predictions of all examples, each exactly once a rotation.
+
+    Args:
+      params: of the network, on the host.
+      rotations: how many rotations.
+      progress: called after each batch, or None.
+
+    Returns:
+      [rotations, n, T] in native units.
+    """
+    size = self._config.eval.batch_size
+    rows = self._task.rows[self.part]
+    n = len(rows)
+    placed = parallel.replicate(params)
+    numbers = [parallel.replicate(np.uint32(r)) for r in range(rotations)]
+    outputs = [[] for _ in range(rotations)]
+    for begin in range(0, n, size):
+      # The last batch is filled up with the last example and cut again.
+      indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
+      batch = jax.tree.map(
+        lambda x, i=indices_B: parallel.shard(x[i]),
+        self._task.molecules[self.part],
+      )
+      for r in range(rotations):
+        output_DBT = self._predict(placed, batch, numbers[r])
+        outputs[r].append(parallel.gather(output_DBT)[: n - begin])
+        if progress:
+          progress()
+    standardised_RBT = np.stack([np.concatenate(o) for o in outputs])
+    return self._task.labels.to_native(standardised_RBT, rows)
+
+  def targets(self) -> np.ndarray:
+    """[n, T] in native units."""
+    return self._task.labels.columns_NT[self._task.rows[self.part]]
+
+  def log(self, params, step: int, run) -> float:
+    """Logs the errors of one rotation.
+
+    Returns:
+      Mean over the targets of MAE over the training standard deviation: what
+      checkpoints are selected by, on validation.
+    """
+    from data_builders import targets
+
+    prediction_BT = self.predict(params, rotations=1)[0]
+    error_T = np.abs(prediction_BT - self.targets()).mean(0)
+    names = self._config.data.targets
+    for j, name in enumerate(names):
+      _, unit, factor = targets.TARGETS[self._config.data.name][name]
+      run.log(step, self.part, f'mae_{name}', error_T[j] * factor, unit)
+    value = float(np.mean(error_T / self._task.labels.scale_T))
+    run.log(step, self.part, 'mae_standardised', value, '')
+    return value
+
+
+def final_evaluation(config, task, params, run, predict) -> dict:
+  """Predicts validation and test and summarises the test set.
+
+  Args:
+    config: resolved.
+    task: the task.
+    params: selected weights, on the host.
+    run: run directory; predictions_<part>.csv are written there.
+    predict: from `make_predict`.
+
+  Returns:
+    The results: per target errors with bootstrap intervals, the spread over
+    rotations, and the baselines on the same examples.
+  """
+  from tqdm import tqdm
+
+  rotations = config.eval.rotations
+  size = config.eval.batch_size
+  for part in ('validation', 'test'):
+    evaluator = Evaluator(config, task, part, predict)
+    n = len(task.rows[part])
+    total = rotations * -(-n // size)
+    with tqdm(total=total, desc=f'evaluate {part}', unit='batch') as bar:
+      prediction_RBT = evaluator.predict(params, rotations, bar.update)
+    ids = [task.pack.ids[row] for row in task.rows[part]]
+    run.write_predictions(
+      part,
+      ids,
+      config.data.targets,
+      evaluator.targets(),
+      prediction_RBT.mean(0),
+    )
+  return summarise(config, task, prediction_RBT)
+
+
+def summarise(config, task, prediction_RBT) -> dict:
+  """Errors on test, the baselines beside them.
+
+  Args:
+    config: resolved.
+    task: the task.
+    prediction_RBT: of the test part, native units.
+  """
+  from data_builders import targets
+
+  rows = task.rows['test']
+  target_BT = task.labels.columns_NT[rows]
+  results = {
+    'dataset': config.data.name,
+    'examples': {part: len(rows) for part, rows in task.rows.items()},
+    'channels': list(task.voxelizer.channel_names),
+    'outside_box': len(task.outside),
+    'rotations': config.eval.rotations,
+    'targets': {},
+  }
+  for j, name in enumerate(config.data.targets):
+    _, unit, factor = targets.TARGETS[config.data.name][name]
+    truth = target_BT[:, j] * factor
+    prediction_RB = prediction_RBT[:, :, j] * factor
+    mean_B = prediction_RB.mean(0)
+
+    def scores(prediction, truth=truth):
+      return metrics.bootstrap(
+        truth, prediction, resamples=config.eval.bootstrap, seed=0
+      )
+
+    entry = {
+      'unit': unit,
+      **scores(mean_B),
+      'rotation_std': float(prediction_RB.std(0).mean()),
+      'baselines': {},
+    }
+    for baseline, values_NT in task.baselines.items():
+      guess = values_NT[rows, j] * factor
+      entry['baselines'][baseline] = {
+        **scores(guess),
+        # Paired, on the same test molecules: negative is better than it.
+        'mae_difference': metrics.paired_mae_difference(
+          truth, mean_B, guess, resamples=config.eval.bootstrap, seed=0
+        ),
+      }
+    results['targets'][name] = entry
+  return results

@@ -1,0 +1,320 @@
+"""From a dataset to padded molecules and labels, and batches by index."""
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+
+import numpy as np
+
+from edjax import config as configuration
+from edjax import elements, metrics, pack
+from edjax.molecule import Molecule
+
+
+def load_pack(data) -> pack.Pack:
+  """Opens the pack of a dataset; builds dataset and pack where missing.
+
+  Args:
+    data: `config.data`: name, data_dir, manual_dir, workers.
+
+  Returns:
+    The pack.
+  """
+  import data_builders  # tfds and the builders only where they are needed
+
+  data_dir = pathlib.Path(data.data_dir).expanduser()
+  manual_dir = pathlib.Path(data.manual_dir or data_dir / 'manual')
+  builder = data_builders.build(
+    data.name,
+    data_dir=data_dir,
+    manual_dir=manual_dir.expanduser(),
+    workers=data.workers or None,
+  )
+  fingerprint = data_builders.fingerprint(builder)
+  directory = data_dir / 'packs' / f'{data.name}-{fingerprint[:16]}'
+  if not directory.is_dir():
+    from tqdm import tqdm
+
+    source = builder.as_data_source(split='all')
+    records = tqdm(source, desc=f'packing {data.name}', unit=' molecules')
+    pack.write(directory, records, fingerprint)
+  return pack.open_pack(directory)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """Rows of a pack in the three parts of a split.
+
+  Attributes:
+    train, validation, test: [n] row numbers.
+    sha256: of the ids in the three parts.
+    missing: ids that a published split or a file names and the pack lacks.
+  """
+
+  train: np.ndarray
+  validation: np.ndarray
+  test: np.ndarray
+  sha256: str
+  missing: int
+
+
+def make_split(source: pack.Pack, data) -> Rows:
+  """The split of `config.data`, with the training subset drawn.
+
+  Subsets of one seed are nested: a larger one contains the smaller ones.
+
+  Args:
+    source: the pack.
+    data: `config.data`.
+
+  Raises:
+    ConfigError: train_size asks for more than there is, or for nothing.
+    ValueError: a part of the split is empty.
+  """
+  from data_builders import splits
+
+  split = splits.make_split(
+    data.split,
+    ids=source.ids,
+    heavy_atoms=source.heavy_atoms(),
+    seed=data.seed,
+    fractions=(data.validation_fraction, data.test_fraction),
+    path=data.split_file,
+  )
+  available = len(split.train)
+  size = data.train_size
+  count = round(size * available) if size <= 1 else int(size)
+  if not 1 <= count <= available:
+    raise configuration.ConfigError(
+      f'config.data.train_size={size} asks for {count} of {available} '
+      'training molecules'
+    )
+
+  def draw(rows, count):
+    rows = np.sort(np.asarray(rows))  # whatever order the split lists
+    order = np.random.Generator(np.random.Philox(key=data.seed))
+    return rows[order.permutation(len(rows))[:count]]
+
+  limit = data.max_eval or None
+  parts = {
+    'train': draw(split.train, count),
+    'validation': draw(split.validation, limit),
+    'test': draw(split.test, limit),
+  }
+  digest = hashlib.sha256()
+  for part, rows in parts.items():
+    names = sorted(source.ids[row] for row in rows)
+    digest.update('\n'.join([part, *names, '']).encode())
+  missing = sum(split.missing.values())
+  return Rows(**parts, sha256=digest.hexdigest(), missing=missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding:
+  """Array sizes that hold every molecule of a run: one compilation.
+
+  Attributes:
+    atoms: most atoms.
+    orbitals: most occupied orbitals; 0 where none are wanted.
+    width: slots of an atom's orbitals, 4 or 9.
+  """
+
+  atoms: int
+  orbitals: int
+  width: int
+
+
+def padding_of(
+  source: pack.Pack, rows: np.ndarray, with_orbitals: bool
+) -> Padding:
+  """The tightest padding for some rows of a pack."""
+  return Padding(
+    atoms=int(source.atom_counts[rows].max()),
+    orbitals=int(source.orbital_counts[rows].max()) if with_orbitals else 0,
+    width=int(source.orbital_widths[rows].max()),
+  )
+
+
+def make_molecules(
+  source: pack.Pack, rows: np.ndarray, padding: Padding
+) -> Molecule:
+  """Pads some molecules of a pack into one batch of host arrays.
+
+  Args:
+    source: the pack.
+    rows: [B] row numbers.
+    padding: at least as large as each of them.
+
+  Returns:
+    Molecules with numpy leaves and a leading axis B, each in the frame of its
+    centre of mass.
+  """
+  rows = np.asarray(rows)
+  counts = source.atom_counts[rows]
+  slot = np.arange(padding.atoms)[None, :]
+  real_BA = slot < counts[:, None]
+  where_BA = np.where(real_BA, source.atom_offsets[rows][:, None] + slot, 0)
+  numbers_BA = np.where(real_BA, source.numbers[where_BA], 0).astype(np.int32)
+  coords_BA3 = source.positions[where_BA].astype(np.float64)
+  masses_BA = elements.MASSES[numbers_BA]
+  centre_B3 = np.einsum('ba,bai->bi', masses_BA, coords_BA3)
+  centre_B3 /= masses_BA.sum(1)[:, None]
+  coords_BA3 = np.where(real_BA[..., None], coords_BA3 - centre_B3[:, None], 0)
+  return Molecule(
+    numbers_A=numbers_BA,
+    coords_A3=coords_BA3.astype(np.float32),
+    b_factors_A=np.zeros(numbers_BA.shape, np.float32),
+    groups_A=np.zeros(numbers_BA.shape, np.int32),
+    example_id=np.asarray(source.index[rows]),
+    orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
+  )
+
+
+def _orbitals(source, rows, padding) -> np.ndarray:
+  counts, widths = source.orbital_counts[rows], source.orbital_widths[rows]
+  padded = np.zeros(
+    (len(rows), padding.orbitals, padding.atoms, padding.width), np.float32
+  )
+  atoms = source.atom_counts[rows]
+  for i, row in enumerate(rows):
+    begin, end = source.orbital_offsets[row : row + 2]
+    shape = counts[i], atoms[i], widths[i]
+    orbitals = source.orbitals[begin:end].reshape(shape)
+    padded[i, : shape[0], : shape[1], : shape[2]] = orbitals
+  return padded
+
+
+def composition(source: pack.Pack) -> np.ndarray:
+  """[N, E] atoms of each element that occurs in the pack."""
+  molecule_of = np.repeat(np.arange(len(source)), source.atom_counts)
+  counts = np.zeros((len(source), elements.MAX_NUMBER + 1))
+  np.add.at(counts, (molecule_of, source.numbers), 1)
+  return counts[:, counts.any(0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+  """Standardised labels of all molecules of a pack, and the way back.
+
+  Attributes:
+    values_NT: (column - offset_NT - mean_T) / scale_T, float32.
+    offset_NT: what is added back, native units: zeros, or the linear fit of
+      delta learning.
+    mean_T: of the training molecules.
+    scale_T: standard deviation of the training molecules.
+    columns_NT: the targets, native units, float64.
+  """
+
+  values_NT: np.ndarray
+  offset_NT: np.ndarray
+  mean_T: np.ndarray
+  scale_T: np.ndarray
+  columns_NT: np.ndarray
+
+  def to_native(self, values_BT: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Network outputs of some rows, [..., B, T], in native units."""
+    return (
+      np.asarray(values_BT, np.float64) * self.scale_T
+      + self.mean_T
+      + self.offset_NT[rows]
+    )
+
+
+def make_labels(
+  columns_NT: np.ndarray, train_rows: np.ndarray, offset_NT=None
+) -> Labels:
+  """Standardises targets on the training molecules, in float64.
+
+  Args:
+    columns_NT: targets, native units.
+    train_rows: [n] training rows.
+    offset_NT: subtracted first (default 0).
+
+  Raises:
+    ValueError: a training target is constant or not finite.
+  """
+  offset_NT = np.zeros_like(columns_NT) if offset_NT is None else offset_NT
+  remainder_NT = columns_NT - offset_NT
+  mean_T = remainder_NT[train_rows].mean(0)
+  scale_T = remainder_NT[train_rows].std(0)
+  if not np.isfinite(scale_T).all() or (scale_T <= 0).any():
+    raise ValueError(
+      f'cannot standardise target {int(np.argmin(scale_T > 0))}: it is '
+      'constant or not finite over the training molecules'
+    )
+  return Labels(
+    values_NT=((remainder_NT - mean_T) / scale_T).astype(np.float32),
+    offset_NT=offset_NT,
+    mean_T=mean_T,
+    scale_T=scale_T,
+    columns_NT=columns_NT,
+  )
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+  # Philox is counter-based: an epoch's order needs no state of the last one.
+  bits = np.random.Philox(key=[seed, epoch])
+  return np.random.Generator(bits).permutation(n)
+
+
+def batch_indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
+  """Which examples make up the batch of a step.
+
+  The examples run through one permutation after another; a batch may end one
+  and begin the next, so that every example is used equally often.
+
+  Args:
+    seed: of the order.
+    step: number of the batch, from 0.
+    n: examples.
+    batch: batch size.
+
+  Returns:
+    [batch] int32 indices, a pure function of the arguments.
+
+  Raises:
+    ValueError: n or batch is below 1, or step is negative.
+  """
+  if n < 1 or batch < 1 or step < 0:
+    raise ValueError(f'no batch {step} of {batch} from {n} examples')
+  first = step * batch
+  parts = []
+  while len(parts) == 0 or sum(map(len, parts)) < batch:
+    epoch, offset = divmod(first + sum(map(len, parts)), n)
+    left = batch - sum(map(len, parts))
+    parts.append(_permutation(seed, epoch, n)[offset : offset + left])
+  return np.concatenate(parts).astype(np.int32)
+
+
+def fit_baselines(source, columns_NT, split) -> dict[str, np.ndarray]:
+  """Predictions of the baselines that every result carries, for all rows.
+
+  Ridge strengths are chosen on validation.
+
+  Args:
+    source: the pack.
+    columns_NT: targets, native units.
+    split: rows of train and validation.
+
+  Returns:
+    name -> [N, T]: mean, median, ridge on the composition, and ridge on
+    composition and GFN2 energy, gap and dipole (where the pack has them).
+  """
+  train, validation = split.train, split.validation
+  y = columns_NT[train]
+  ones = np.ones((len(source), 1))
+  features = {'ridge_composition': composition(source)}
+  gfn2 = [source.columns.get(f'xtb_{k}') for k in ('energy', 'gap', 'dipole')]
+  if all(column is not None for column in gfn2):
+    features['ridge_gfn2'] = np.column_stack(
+      [features['ridge_composition'], *gfn2]
+    )
+  predictions = {'mean': ones * y.mean(0), 'median': ones * np.median(y, 0)}
+  for name, x in features.items():
+    fit = metrics.ridge_fit(
+      x[train], y, x_val=x[validation], y_val=columns_NT[validation]
+    )
+    predictions[name] = fit.predict(x)
+  return predictions

@@ -1,0 +1,102 @@
+"""What `launch.py` does, as functions."""
+
+import pathlib
+import sys
+
+import jax
+from absl import logging
+
+from edjax import checkpoint, evaluate, input_pipeline, optim, report, rundir
+from edjax import config as configuration
+from edjax import task as tasks
+from edjax import train as training
+
+
+def default_workdir(config_file: str, override: str = '') -> str:
+  """runs/<name of the config file>[-<variant>]."""
+  name, _, variant = pathlib.Path(config_file).name.partition(':')
+  stem = name.removesuffix('.py')
+  return str(pathlib.Path('runs') / (f'{stem}-{variant}' if variant else stem))
+
+
+def build(config, workdir) -> None:
+  """Builds the dataset of a configuration, where it is missing."""
+  del workdir
+  config = configuration.resolve(config)
+  source = input_pipeline.load_pack(config.data)
+  print(f'{config.data.name}: {len(source)} molecules')
+
+
+def train(config, workdir) -> None:
+  """Trains, evaluates, prints the table and draws the parity plot."""
+  results = training.train_and_evaluate(config, workdir)
+  _show(workdir, results)
+
+
+def evaluate_again(config, workdir) -> None:
+  """Evaluates the selected weights of a run once more."""
+  config = configuration.resolve(config)
+  run = rundir.RunDirectory(workdir)
+  if not (run.path / 'checkpoints').is_dir():
+    raise FileNotFoundError(f'{workdir} has no checkpoints; train first')
+  before = run.results(config) or {}
+  task = tasks.make_task(config)
+  run.start(config, task)
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  grid = config.representation.grid_size
+  shape = grid, grid, grid, task.voxelizer.num_channels
+  fresh = training.init_state(task.model, optimizer, config.train.seed, shape)
+  with checkpoint.Checkpoints(run.path) as checkpoints:
+    best = checkpoints.restore('best', jax.device_get(fresh.ema_params))
+  if best is None:
+    raise FileNotFoundError(f'{workdir} has no selected weights yet')
+  step, params, _ = best
+  predict = evaluate.make_predict(config, task)
+  results = evaluate.final_evaluation(config, task, params, run, predict)
+  results = before | results | {'selected_step': step}
+  if before:
+    run.finish(results)
+  _show(workdir, results)
+
+
+def show(config, workdir) -> None:
+  """Prints the table and draws the plot of a finished run."""
+  run = rundir.RunDirectory(workdir)
+  results = run.results(configuration.resolve(config))
+  if results is None:
+    raise FileNotFoundError(f'{workdir} holds no finished run')
+  _show(workdir, results)
+
+
+def _show(workdir, results) -> None:
+  print(f'\n{report.table(results)}')
+  print(f'\nparity plot: {report.parity_plot(workdir, results)}')
+
+
+MODES = {
+  'build': build,
+  'train': train,
+  'evaluate': evaluate_again,
+  'report': show,
+}
+
+
+def run(config, workdir: str, mode: str) -> int:
+  """Runs one mode; a mistake of the user's ends in a message.
+
+  Args:
+    config: as loaded from a file of configs/.
+    workdir: run directory.
+    mode: a key of MODES.
+
+  Returns:
+    Exit status: 0, or 2 for a wrong configuration or missing files.
+  """
+  # Orbax reports every file it writes.
+  logging.set_verbosity(logging.WARNING)
+  try:
+    MODES[mode](config, workdir)
+  except (configuration.ConfigError, FileNotFoundError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  return 0

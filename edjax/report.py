@@ -1,0 +1,107 @@
+"""Results as a table in words and a picture."""
+
+import pathlib
+
+import numpy as np
+
+from edjax import rundir
+
+_BASELINES = ('median', 'ridge_composition', 'ridge_gfn2')
+
+
+def table(results: dict) -> str:
+  """The table at the end of a run.
+
+  Args:
+    results: what results.json holds.
+
+  Returns:
+    Lines of text: per target MAE and RMSE with their bootstrap 95 %
+    intervals, correlation, the spread over rotations, and the MAE of the
+    baselines on the same test molecules.
+  """
+  examples = results['examples']
+  head = [
+    'target', 'unit', 'MAE', '95 % interval', 'RMSE', '95 % interval',
+    'Pearson', 'rot. std', *(b.replace('_', ' ') for b in _BASELINES),
+  ]  # fmt: skip
+  body = []
+  for name, entry in results['targets'].items():
+    row = [name, entry['unit']]
+    for metric in ('mae', 'rmse'):
+      e = entry[metric]
+      row += [
+        _figure(e['value']),
+        f'{_figure(e["low"])} to {_figure(e["high"])}',
+      ]
+    row += [f'{entry["pearson"]["value"]:.3f}', _figure(entry['rotation_std'])]
+    for baseline in _BASELINES:
+      e = entry['baselines'].get(baseline)
+      row.append(_figure(e['mae']['value']) if e else '-')
+    body.append(row)
+  widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+  rule = '  '.join('-' * w for w in widths)
+
+  def line(cells):
+    first = [c.ljust(w) for c, w in zip(cells[:2], widths[:2], strict=True)]
+    rest = [c.rjust(w) for c, w in zip(cells[2:], widths[2:], strict=True)]
+    return '  '.join(first + rest)
+
+  return '\n'.join(
+    [
+      f'Test errors on {examples["test"]} molecules of '
+      f'{results["dataset"]}, {examples["train"]} to learn from; input '
+      f'{", ".join(results["channels"])}; mean over '
+      f'{results["rotations"]} rotations.',
+      line(head),
+      rule,
+      *map(line, body),
+      'The last columns are the MAE of baselines on the same molecules: the '
+      'training median,\nridge regression on the composition, and the same '
+      'with GFN2 energy, gap and dipole.',
+    ]
+  )
+
+
+def _figure(value: float) -> str:
+  return f'{value:#.3g}'.rstrip('.') if abs(value) < 1000 else f'{value:.0f}'
+
+
+def parity_plot(workdir, results: dict) -> pathlib.Path:
+  """Predictions against targets, one panel a target, as parity.png.
+
+  Args:
+    workdir: run directory with predictions_test.csv.
+    results: what results.json holds.
+
+  Returns:
+    The path of the picture.
+  """
+  import matplotlib.figure  # no pyplot: nothing to display, no global state
+
+  from data_builders import targets
+
+  predictions = rundir.RunDirectory(workdir).read_predictions('test')
+  names = list(results['targets'])
+  columns = min(3, len(names))
+  lines = -(-len(names) // columns)
+  figure = matplotlib.figure.Figure(
+    figsize=(3.4 * columns, 3.4 * lines), layout='constrained'
+  )
+  axes = figure.subplots(lines, columns, squeeze=False).ravel()
+  for axis in axes[len(names) :]:
+    axis.set_visible(False)
+  for axis, name in zip(axes, names, strict=False):
+    _, unit, factor = targets.TARGETS[results['dataset']][name]
+    x, y = predictions[name].T * factor
+    ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
+    axis.plot(ends, ends, color='0.6', linewidth=1, zorder=0)
+    axis.plot(x, y, 'o', markersize=3, alpha=0.5, markeredgewidth=0)
+    mae = results['targets'][name]['mae']['value']
+    axis.set_title(f'{name}: MAE {_figure(mae)} {unit}', fontsize=10)
+    axis.set_xlabel(f'target ({unit})')
+    axis.set_ylabel(f'prediction ({unit})')
+    axis.set_aspect('equal', adjustable='datalim')
+  path = pathlib.Path(workdir) / 'parity.png'
+  figure.savefig(path, dpi=150)
+  return path

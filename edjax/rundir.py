@@ -1,0 +1,192 @@
+"""The run directory: what a run was, what it measured, what it found."""
+
+import csv
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+
+import jax
+import numpy as np
+
+from edjax import config as configuration
+
+_PACKAGES = (
+  'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'scipy',
+  'ml_collections', 'tensorflow-datasets', 'tblite', 'edjax',
+)  # fmt: skip
+
+# Fields that change where or how fast, not what: a run may be continued with
+# other values of these.
+_FREE = {
+  'data.data_dir', 'data.manual_dir', 'data.workers', 'train.device_data_gib',
+}  # fmt: skip
+
+
+def machine_facts() -> dict:
+  """What bitwise repetition depends on, besides the configuration."""
+  versions = {}
+  for name in _PACKAGES:
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      continue  # edjax run from a checkout, or an optional package
+  device = jax.local_devices()[0]
+  return {
+    'python': platform.python_version(),
+    'machine': f'{platform.system()} {platform.machine()}',
+    'cpu_count': os.cpu_count(),
+    'backend': jax.default_backend(),
+    'device': device.device_kind,
+    'device_count': jax.local_device_count(),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'versions': versions,
+  }
+
+
+def describe(task) -> str:
+  """A few lines that say what is about to be learned."""
+  config, rows = task.config, task.rows
+  channels = ', '.join(task.voxelizer.channel_names)
+  lines = [
+    f'{config.data.name}: {len(rows["train"])} training, '
+    f'{len(rows["validation"])} validation, {len(rows["test"])} test '
+    f'molecules (split {config.data.split}, {task.split_sha256[:12]})',
+    f'input: {channels}; {config.representation.grid_size}^3 voxels of '
+    f'{config.representation.spacing} Å',
+  ]
+  if task.split_missing:
+    lines.append(
+      f'{task.split_missing} molecules of the published split are not in '
+      'this copy of the dataset'
+    )
+  if task.outside:
+    lines.append(
+      f'{len(task.outside)} molecules do not fit into the box in every '
+      'orientation; outside_box.csv lists them'
+    )
+  return '\n'.join(lines)
+
+
+class RunDirectory:
+  """The files of one run."""
+
+  def __init__(self, path):
+    self.path = pathlib.Path(path)
+
+  def _identity(self, config) -> dict:
+    fields = configuration.flatten(config)
+    return {k: v for k, v in fields.items() if k not in _FREE}
+
+  def _check(self, config) -> dict | None:
+    """The directory's config.json, which must be of this configuration."""
+    path = self.path / 'config.json'
+    if not path.exists():
+      return None
+    stored = json.loads(path.read_text(encoding='utf-8'))
+    now = json.loads(json.dumps(self._identity(config)))
+    before = {k: v for k, v in stored['config'].items() if k not in _FREE}
+    for field in sorted(now.keys() | before.keys()):
+      if now.get(field) != before.get(field):
+        raise configuration.ConfigError(
+          f'{self.path} holds a run with config.{field}='
+          f'{before.get(field)!r}, not {now.get(field)!r}; give another '
+          '--workdir, or delete it'
+        )
+    return stored
+
+  def results(self, config) -> dict | None:
+    """The results where this run has ended, else None.
+
+    Raises:
+      ConfigError: the directory is of another configuration.
+    """
+    self._check(config)
+    path = self.path / 'results.json'
+    if not path.exists():
+      return None
+    return json.loads(path.read_text(encoding='utf-8'))
+
+  def start(self, config, task) -> None:
+    """Writes config.json, or checks that the data are still the same."""
+    data = {
+      'fingerprint': task.pack.fingerprint,
+      'split_sha256': task.split_sha256,
+    }
+    stored = self._check(config)
+    if stored is not None:
+      for name, value in data.items():
+        if stored['data'][name] != value:
+          raise configuration.ConfigError(
+            f'the data of {self.path} have changed since the run began '
+            f'({name}); give another --workdir'
+          )
+      return
+    self.path.mkdir(parents=True, exist_ok=True)
+    facts = {
+      'config': configuration.flatten(config),
+      'data': data,
+      **machine_facts(),
+    }
+    self._write_json('config.json', facts)
+    with (self.path / 'outside_box.csv').open('w', newline='') as file:
+      writer = csv.writer(file)
+      writer.writerow(('id', 'reason'))
+      writer.writerows(sorted(task.outside.items()))
+
+  def _write_json(self, name: str, content: dict) -> None:
+    temporary = self.path / f'.{name}'
+    text = json.dumps(content, indent=2, allow_nan=True) + '\n'
+    temporary.write_text(text, encoding='utf-8')
+    temporary.replace(self.path / name)
+
+  def log(self, step: int, split: str, name: str, value, unit: str) -> None:
+    """Appends one line to metrics.jsonl."""
+    line = {
+      'step': int(step), 'split': split, 'name': name,
+      'value': float(value), 'unit': unit,
+    }  # fmt: skip
+    with (self.path / 'metrics.jsonl').open('a', encoding='utf-8') as file:
+      file.write(json.dumps(line) + '\n')
+
+  def cut_metrics(self, step: int) -> None:
+    """Drops the lines after a step: the resumed run writes them again."""
+    path = self.path / 'metrics.jsonl'
+    if not path.exists():
+      return
+    kept = []
+    for line in path.read_text(encoding='utf-8').splitlines():
+      try:
+        if json.loads(line)['step'] <= step:
+          kept.append(line)
+      except json.JSONDecodeError:
+        continue  # the line at which the run was killed
+    temporary = self.path / '.metrics.jsonl'
+    temporary.write_text(''.join(f'{k}\n' for k in kept), encoding='utf-8')
+    temporary.replace(path)
+
+  def write_predictions(self, part, ids, names, target_BT, prediction_BT):
+    """predictions_<part>.csv: id, name, target, prediction (native units)."""
+    path = self.path / f'predictions_{part}.csv'
+    with path.open('w', newline='', encoding='utf-8') as file:
+      writer = csv.writer(file)
+      writer.writerow(('id', 'name', 'target', 'prediction'))
+      for i, identifier in enumerate(ids):
+        for j, name in enumerate(names):
+          row = float(target_BT[i, j]), float(prediction_BT[i, j])
+          writer.writerow((identifier, name, *map(repr, row)))
+
+  def read_predictions(self, part: str) -> dict[str, np.ndarray]:
+    """name -> [n, 2] target and prediction, native units."""
+    found: dict[str, list] = {}
+    path = self.path / f'predictions_{part}.csv'
+    with path.open(newline='', encoding='utf-8') as file:
+      for row in csv.DictReader(file):
+        pair = float(row['target']), float(row['prediction'])
+        found.setdefault(row['name'], []).append(pair)
+    return {name: np.array(pairs) for name, pairs in found.items()}
+
+  def finish(self, results: dict) -> None:
+    """Writes results.json: from now on the run counts as finished."""
+    self._write_json('results.json', results)

@@ -1,0 +1,153 @@
+"""What a run learns: molecules, labels, split, voxels, network.
+
+Everything that follows from the configuration and the data, before the first
+step: the same for training, evaluation and reports.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from edjax import coverage, input_pipeline, models, voxelize
+from edjax.grid import Grid
+from edjax.molecule import Molecule
+from edjax.pack import Pack
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """A resolved configuration with its data.
+
+  Attributes:
+    config: resolved.
+    pack: the dataset.
+    rows: 'train', 'validation', 'test' -> [n] rows of the pack.
+    split_sha256: of the ids in the three parts.
+    split_missing: ids that a published split names and the dataset lacks.
+    labels: of all rows.
+    baselines: name -> [N, T] predictions of all rows, native units.
+    molecules: part -> padded molecules on the host.
+    voxelizer: Molecule -> vox_XYZC.
+    model: Flax module.
+    outside: ids of molecules that do not fit into the box, with the reason.
+  """
+
+  config: Any
+  pack: Pack
+  rows: dict[str, np.ndarray]
+  split_sha256: str
+  split_missing: int
+  labels: input_pipeline.Labels
+  baselines: dict[str, np.ndarray]
+  molecules: dict[str, Molecule]
+  voxelizer: Any
+  model: Any
+  outside: dict[str, str]
+
+  def sample(self) -> Molecule:
+    """The first training molecules: constants of a run come from them."""
+    return first_molecules(self.molecules['train'])
+
+
+# Enough for a root mean square within a few per cent, and done in seconds.
+_SAMPLE = 128
+
+
+def first_molecules(molecules: Molecule) -> Molecule:
+  """The first molecules of a batch, in a random order as the batch is."""
+  return jax.tree.map(lambda x: x[:_SAMPLE], molecules)
+
+
+def needs_orbitals(representation) -> bool:
+  """Whether a representation is computed from stored orbitals."""
+  from_density = {'density', 'gradient'} & set(representation.channels)
+  return bool(from_density) and representation.density != 'promolecule'
+
+
+def make_voxelizer(representation, scales=()):
+  """The voxelizer of `config.representation`.
+
+  Args:
+    representation: `config.representation`.
+    scales: what each channel is divided by; () for none.
+  """
+  grid = Grid(representation.grid_size, representation.spacing)
+  return voxelize.make_voxelizer(
+    representation.channels,
+    grid,
+    density=representation.density,
+    supersample=representation.supersample,
+    blur=representation.blur,
+    widths=dict(representation.widths),
+    elements=representation.elements,
+    binary=representation.binary,
+    transforms={
+      c: representation.transforms[c] for c in representation.channels
+    },
+    scales=scales,
+  )
+
+
+def make_task(config) -> Task:
+  """Loads the data of a resolved configuration and sets up its network.
+
+  Args:
+    config: from `config.resolve`.
+
+  Raises:
+    ValueError: a part of the split is empty or too small, or a target cannot
+      be standardised.
+  """
+  pack = input_pipeline.load_pack(config.data)
+  split = input_pipeline.make_split(pack, config.data)
+  columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
+  baselines = input_pipeline.fit_baselines(pack, columns_NT, split)
+  offset_NT = baselines['ridge_gfn2'] if config.data.delta else None
+  labels = input_pipeline.make_labels(columns_NT, split.train, offset_NT)
+  rows = {
+    'train': split.train,
+    'validation': split.validation,
+    'test': split.test,
+  }
+  padding = input_pipeline.padding_of(
+    pack,
+    np.concatenate(list(rows.values())),
+    needs_orbitals(config.representation),
+  )
+  molecules = {
+    part: input_pipeline.make_molecules(pack, rows[part], padding)
+    for part in rows
+  }
+  raw = make_voxelizer(config.representation)
+  scales = voxelize.fit_scales(raw, first_molecules(molecules['train']))
+  return Task(
+    config=config,
+    pack=pack,
+    rows=rows,
+    split_sha256=split.sha256,
+    split_missing=split.missing,
+    labels=labels,
+    baselines=baselines,
+    molecules=molecules,
+    voxelizer=make_voxelizer(config.representation, scales),
+    model=models.build_model(config.model, len(config.data.targets)),
+    outside=_outside(config, pack, rows, molecules),
+  )
+
+
+def _outside(config, pack, rows, molecules) -> dict[str, str]:
+  representation = config.representation
+  grid = Grid(representation.grid_size, representation.spacing)
+  found = {}
+  for part in rows:
+    reasons = coverage.outside(
+      molecules[part].numbers_A, molecules[part].coords_A3, grid
+    )
+    found |= {
+      pack.ids[row]: reason
+      for row, reason in zip(rows[part], reasons, strict=True)
+      if reason
+    }
+  return found

@@ -1,0 +1,350 @@
+"""Training: the step, the loop over it, and the whole run."""
+
+import functools
+import json
+import time
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from edjax import (
+  checkpoint,
+  evaluate,
+  geometry,
+  input_pipeline,
+  losses,
+  optim,
+  parallel,
+  rundir,
+)
+from edjax import config as configuration
+from edjax import task as tasks
+from edjax.numerics import batched
+
+# What a key is folded with first, so that no two uses share random numbers.
+_INITIALISE, _AUGMENT, _DROPOUT = range(3)
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything that a step changes."""
+
+  step: jax.Array
+  params: dict
+  ema_params: dict
+  opt_state: optax.OptState
+
+
+def init_state(model, optimizer, seed: int, voxelizer, sample) -> TrainState:
+  """Fresh parameters on the host.
+
+  Args:
+    model: Flax module.
+    optimizer: its optimiser.
+    seed: of the initialisation.
+    voxelizer: Molecule -> vox_XYZC.
+    sample: a batch of training molecules, from which layers that standardise
+      their input take their first shift and scale.
+  """
+  key = jax.random.fold_in(jax.random.key(seed), _INITIALISE)
+
+  def init(key, sample):
+    return model.init(key, batched(voxelizer)(sample), train=False)['params']
+
+  params = jax.jit(init)(key, sample)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    ema_params=params,
+    opt_state=optimizer.init(params),
+  )
+
+
+def augment(key, mol, rotate: bool, translate: float):
+  """A random rigid motion that depends on the key and the example alone.
+
+  Args:
+    key: of the step.
+    mol: one molecule.
+    rotate: whether to rotate, uniformly.
+    translate: largest shift along each axis, Å.
+  """
+  rotation_key, shift_key = jax.random.split(
+    jax.random.fold_in(key, mol.example_id)
+  )
+  if rotate:
+    mol = geometry.rotate(mol, geometry.random_rotation(rotation_key))
+  if translate:
+    shift_3 = geometry.random_translation(shift_key, translate)
+    mol = geometry.translate(mol, shift_3)
+  return mol
+
+
+def make_train_step(config, model, optimizer, voxelizer):
+  """One optimisation step on one device's share of a batch.
+
+  Args:
+    config: resolved.
+    model: Flax module.
+    optimizer: its optimiser.
+    voxelizer: Molecule -> vox_XYZC.
+
+  Returns:
+    step(state, molecules, labels_BT) -> (state, loss); it sums over the axis
+    `parallel.AXIS`, which `pmap` or `vmap(axis_name=...)` binds.
+  """
+  loss_function = losses.LOSSES[config.optim.loss]
+
+  def step(state, molecules, labels_BT):
+    root = jax.random.key(config.train.seed)
+    key = jax.random.fold_in(jax.random.fold_in(root, _AUGMENT), state.step)
+    moved = jax.vmap(
+      functools.partial(
+        augment,
+        key,
+        rotate=config.augment.rotate,
+        translate=config.augment.translate,
+      )
+    )(molecules)
+    vox_BXYZC = batched(voxelizer)(moved)
+    dropout = jax.random.fold_in(root, _DROPOUT)
+    dropout = jax.random.fold_in(dropout, state.step)
+    dropout = jax.random.fold_in(dropout, parallel.device_index())
+
+    def loss_sum(params):
+      prediction_BT = model.apply(
+        {'params': params}, vox_BXYZC, train=True, rngs={'dropout': dropout}
+      )
+      mask_B = jnp.ones(len(labels_BT), bool)
+      return losses.masked_sum(loss_function(prediction_BT, labels_BT), mask_B)
+
+    (total, count), gradients = jax.value_and_grad(loss_sum, has_aux=True)(
+      state.params
+    )
+    total, count, gradients = parallel.psum((total, count, gradients))
+    gradients = jax.tree.map(lambda g: g / count, gradients)
+    updates, opt_state = optimizer.update(
+      gradients, state.opt_state, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    ema_params = optim.ema_update(
+      state.ema_params, params, config.optim.ema_decay, state.step
+    )
+    state = TrainState(state.step + 1, params, ema_params, opt_state)
+    return state, total / count
+
+  return step
+
+
+def make_train_call(step, on_device: bool):
+  """Several steps as one program over all devices.
+
+  Args:
+    step: from `make_train_step`.
+    on_device: whether the data lie on the devices and batches are indices
+      into them, or batches are sent.
+
+  Returns:
+    call(state, data, indices_SB) -> (state, losses_S) or
+    call(state, (molecules, labels)) with leading axes [D, S, B/D].
+  """
+
+  def loop(body, state, xs):
+    if len(jax.tree.leaves(xs)[0]) == 1:  # XLA's CPU loops are slow
+      state, loss = body(state, jax.tree.map(lambda x: x[0], xs))
+      return state, loss[None]
+    return jax.lax.scan(body, state, xs)
+
+  def from_device(state, data, indices_SB):
+    def body(state, indices_B):
+      return step(state, *jax.tree.map(lambda x: x[indices_B], data))
+
+    return loop(body, state, indices_SB)
+
+  def from_host(state, batches):
+    return loop(lambda state, batch: step(state, *batch), state, batches)
+
+  return parallel.pmap(from_device if on_device else from_host)
+
+
+def make_feed(config, task):
+  """How a call gets its batches.
+
+  Returns:
+    (on_device, feed): `feed(step)` gives the arguments of a train call after
+    the state.
+  """
+  data = task.molecules['train'], task.labels.values_NT[task.rows['train']]
+  n = len(task.rows['train'])
+  size = sum(x.nbytes for x in jax.tree.leaves(data))
+  on_device = size <= config.train.device_data_gib * 2**30
+  placed = parallel.replicate(data) if on_device else None
+
+  def feed(step: int):
+    indices_SB = np.stack(
+      [
+        input_pipeline.batch_indices(
+          config.train.seed, step + i, n, config.train.batch_size
+        )
+        for i in range(config.train.steps_per_call)
+      ]
+    )
+
+    def split(x_SB):  # [S, B, ...] -> [D, S, B/D, ...]
+      return np.swapaxes(parallel.shard(np.swapaxes(x_SB, 0, 1)), 1, 2)
+
+    if on_device:
+      return placed, split(indices_SB)
+    return (jax.tree.map(lambda x: split(x[indices_SB]), data),)
+
+  return on_device, feed
+
+
+def train_and_evaluate(config, workdir) -> dict:
+  """Trains, or continues where a run stopped, and evaluates on test.
+
+  Args:
+    config: a ConfigDict as made by a file of configs/.
+    workdir: run directory; made where missing.
+
+  Returns:
+    What results.json holds.
+
+  Raises:
+    ValueError: a wrong configuration, or a run directory of another one.
+    FloatingPointError: the loss is not finite; checkpoints are kept.
+  """
+  config = configuration.resolve(config)
+  run = rundir.RunDirectory(workdir)
+  finished = run.results(config)
+  if finished is not None:
+    print(f'{run.path} is finished; its results:', flush=True)
+    return finished
+  started = time.time()
+  task = tasks.make_task(config)
+  run.start(config, task)
+  print(rundir.describe(task), flush=True)
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  fresh = init_state(
+    task.model, optimizer, config.train.seed, task.voxelizer, task.sample()
+  )
+  predict = evaluate.make_predict(config, task)
+  validate = evaluate.Evaluator(config, task, 'validation', predict)
+  with checkpoint.Checkpoints(run.path) as checkpoints:
+    state = train(config, task, optimizer, fresh, checkpoints, run, validate)
+    # Validation chose these weights.
+    best = checkpoints.restore('best', jax.device_get(fresh.ema_params))
+  step, params, _ = best
+  results = evaluate.final_evaluation(config, task, params, run, predict)
+  results |= {
+    'selected_step': step,
+    'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
+    'seconds': round(time.time() - started, 1),
+  }
+  run.finish(results)
+  return results
+
+
+def train(
+  config, task, optimizer, state, checkpoints, run, validate
+) -> TrainState:
+  """The loop: from the latest checkpoint, if any, to the last step.
+
+  Args:
+    config: resolved.
+    task: the task.
+    optimizer: as the state was made with.
+    state: fresh.
+    checkpoints: of the run.
+    run: its directory.
+    validate: `evaluate.Evaluator` of the validation part.
+
+  Returns:
+    The last state, on the host.
+  """
+  host_state = jax.device_get(state)
+  # Best validation error, and the training losses since the last evaluation.
+  meta = {'best': float('inf'), 'loss_sum': 0.0, 'loss_count': 0}
+  restored = checkpoints.restore('latest', host_state)
+  if restored:
+    begin, host_state, meta = restored
+    checkpoints.forget_after(begin)
+    print(f'continuing after step {begin}', flush=True)
+  begin = int(host_state.step)
+  run.cut_metrics(begin)
+  if begin >= config.train.steps:
+    return host_state
+  state = parallel.replicate(host_state)
+  step_function = make_train_step(config, task.model, optimizer, task.voxelizer)
+  on_device, feed = make_feed(config, task)
+  call = make_train_call(step_function, on_device)
+  per_call = config.train.steps_per_call
+  pending = None  # (first step, losses) of the call before
+  window = [meta['loss_sum'], meta['loss_count']]
+  bar = tqdm(
+    total=config.train.steps, initial=begin, unit='step', desc='train',
+    mininterval=1, dynamic_ncols=True,
+  )  # fmt: skip
+  clock = time.time()
+  for first in range(begin, config.train.steps, per_call):
+    state, loss = call(state, *feed(first))
+    # Fetch the losses of the call before while this one runs.
+    _fetch(config, task, pending, window)
+    pending = first, loss
+    done = first + per_call
+    bar.update(per_call)
+    is_last = done == config.train.steps
+    evaluating = is_last or done % config.train.eval_every == 0
+    saving = is_last or done % config.train.checkpoint_every == 0
+    if window[1]:
+      rate = (done - begin) * config.train.batch_size / (time.time() - clock)
+      bar.set_postfix_str(
+        f'loss {window[0] / window[1]:.4f}, {rate:.0f} examples/s',
+        refresh=False,
+      )
+    if not (evaluating or saving):
+      continue
+    _fetch(config, task, pending, window)
+    pending = None
+    host_state = parallel.unreplicate(state)
+    if evaluating:
+      run.log(done, 'train', 'loss', window[0] / window[1], '')
+      window = [0.0, 0]
+      value = validate.log(host_state.ema_params, done, run)
+      bar.write(f'step {done}: validation error {value:.4f} (standardised)')
+      if value < meta['best']:
+        meta = meta | {'best': value}
+        checkpoints.save('best', done, host_state.ema_params, meta)
+    if saving:
+      meta = meta | {'loss_sum': window[0], 'loss_count': window[1]}
+      checkpoints.save('latest', done, host_state, meta)
+  bar.close()
+  return host_state
+
+
+def _fetch(config, task, pending, window) -> None:
+  """Adds the losses of a call to [sum, count]; one not finite ends the run."""
+  if pending is None:
+    return
+  first, loss = pending
+  losses_S = parallel.unreplicate(loss)
+  for i, value in enumerate(losses_S):
+    if not np.isfinite(value):
+      indices = input_pipeline.batch_indices(
+        config.train.seed,
+        first + i,
+        len(task.rows['train']),
+        config.train.batch_size,
+      )
+      ids = [task.pack.ids[task.rows['train'][k]] for k in indices]
+      raise FloatingPointError(
+        f'the loss of step {first + i} is {value}; the last good checkpoint '
+        'is kept. Lower config.optim.learning_rate, or look at the examples: '
+        + json.dumps(ids)
+      )
+    window[0] += float(value)
+    window[1] += 1

@@ -1,0 +1,35 @@
+"""Trains and evaluates edjax from the command line.
+
+  python launch.py --config configs/qm9_density.py
+
+All logic is in edjax.main, where tests and notebooks can import it.
+"""
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from edjax import main
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'File of configs/, and :variant of it.'
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', '', 'Run directory (default: runs/<config>[-<variant>]).'
+)
+_MODE = flags.DEFINE_enum(
+  'mode', 'train', sorted(main.MODES), 'What to do with the configuration.'
+)
+flags.mark_flag_as_required('config')
+
+
+def run(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f'what is {argv[1:]}? Fields: --config.FIELD=VALUE')
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
+  override = config_flags.get_override_values(flags.FLAGS['config'])
+  workdir = _WORKDIR.value or main.default_workdir(path, override)
+  raise SystemExit(main.run(_CONFIG.value, workdir, _MODE.value))
+
+
+if __name__ == '__main__':
+  app.run(run)

@@ -1,0 +1,198 @@
+"""Batches by index, labels, padding, splits."""
+
+import types
+
+import numpy as np
+import pytest
+
+from edjax import config, elements, input_pipeline, pack
+from edjax.molecule import Molecule
+
+RNG = np.random.default_rng(0)
+
+
+def record(i, numbers, width=4):
+  n_orbitals = 2 + i % 2
+  return {
+    'example_id': f'm_{i:03d}'.encode(),
+    'index': i,
+    'smiles': 'X',
+    'numbers': np.array(numbers, np.int32),
+    'positions': RNG.normal(size=(len(numbers), 3)),
+    'orbitals': RNG.normal(size=n_orbitals * len(numbers) * width),
+    'n_orbitals': n_orbitals,
+    'orbital_width': width,
+    'xtb_energy': np.float64(-sum(numbers) + 0.1 * RNG.normal()),
+    'xtb_gap': np.float64(RNG.normal()),
+    'xtb_dipole': RNG.normal(size=3),
+    'y': np.float64(3.0 * len(numbers) + RNG.normal()),
+  }
+
+
+RECORDS = [
+  record(i, [6] * (1 + i % 3) + [1] * (1 + i % 4) + [16] * (i % 5 == 0),
+         9 if i % 5 == 0 else 4)
+  for i in range(40)
+]  # fmt: skip
+
+
+@pytest.fixture
+def small_pack(tmp_path):
+  pack.write(tmp_path / 'p', RECORDS, 'fingerprint')
+  return pack.open_pack(tmp_path / 'p')
+
+
+def data_config(**changes):
+  fields = {
+    'split': 'random', 'seed': 0, 'train_size': 1.0, 'max_eval': 0,
+    'validation_fraction': 0.2, 'test_fraction': 0.2, 'split_file': '',
+  }  # fmt: skip
+  return types.SimpleNamespace(**fields | changes)
+
+
+def test_every_epoch_uses_every_example_once():
+  n, batch = 103, 10
+  stream = np.concatenate(
+    [input_pipeline.batch_indices(1, s, n, batch) for s in range(103)]
+  )
+  for epoch in stream.reshape(10, n):
+    assert sorted(epoch) == list(range(n))
+  assert not np.array_equal(stream[:n], stream[n : 2 * n])
+
+
+def test_batches_are_a_pure_function_of_seed_and_step():
+  first = input_pipeline.batch_indices(3, 17, 50, 8)
+  input_pipeline.batch_indices(4, 0, 11, 8)
+  np.testing.assert_array_equal(
+    first, input_pipeline.batch_indices(3, 17, 50, 8)
+  )
+  other = input_pipeline.batch_indices(4, 17, 50, 8)
+  assert not np.array_equal(first, other)
+
+
+def test_batch_larger_than_the_data_goes_round():
+  indices = input_pipeline.batch_indices(0, 0, 3, 7)
+  assert sorted(indices[:3]) == [0, 1, 2]
+  assert sorted(indices[3:6]) == [0, 1, 2]
+  with pytest.raises(ValueError, match='from 0 examples'):
+    input_pipeline.batch_indices(0, 0, 0, 7)
+
+
+def test_pack_keeps_what_was_written(small_pack):
+  assert len(small_pack) == 40
+  assert small_pack.ids[3] == 'm_003'
+  assert set(small_pack.columns) == {'xtb_energy', 'xtb_gap', 'xtb_dipole', 'y'}
+  np.testing.assert_array_equal(
+    small_pack.columns['y'], [r['y'] for r in RECORDS]
+  )
+  np.testing.assert_array_equal(
+    small_pack.heavy_atoms(), [(r['numbers'] > 1).sum() for r in RECORDS]
+  )
+  np.testing.assert_array_equal(
+    input_pipeline.composition(small_pack),
+    [[(r['numbers'] == z).sum() for z in (1, 6, 16)] for r in RECORDS],
+  )
+
+
+def test_damaged_packs_are_refused(small_pack, tmp_path):
+  path = tmp_path / 'p' / 'orbitals.bin'
+  path.write_bytes(path.read_bytes()[:-4])
+  with pytest.raises(ValueError, match='incomplete'):
+    pack.open_pack(tmp_path / 'p')
+
+
+def test_a_pack_that_fails_leaves_nothing_to_open(tmp_path):
+  bad = RECORDS[0] | {'n_orbitals': 77}
+  with pytest.raises(ValueError, match='m_000: orbitals do not fit'):
+    pack.write(tmp_path / 'q', [RECORDS[1], bad], '')
+  assert not (tmp_path / 'q').exists()
+  with pytest.raises(ValueError, match='no record'):
+    pack.write(tmp_path / 'q', [], '')
+
+
+def test_padded_molecules_equal_from_arrays(small_pack):
+  """The vectorised way against one molecule at a time."""
+  rows = np.array([5, 0, 17])
+  padding = input_pipeline.padding_of(small_pack, np.arange(40), True)
+  batch = input_pipeline.make_molecules(small_pack, rows, padding)
+  size = batch.numbers_A.shape[1]
+  assert size == max(len(r['numbers']) for r in RECORDS)
+  for i, row in enumerate(rows):
+    r = RECORDS[row]
+    shape = r['n_orbitals'], len(r['numbers']), r['orbital_width']
+    mol = Molecule.from_arrays(
+      r['numbers'], r['positions'], r['orbitals'].reshape(shape),
+      max_atoms=size, max_orbitals=3, example_id=row,
+    )  # fmt: skip
+    np.testing.assert_array_equal(batch.numbers_A[i], mol.numbers_A)
+    # Positions are float32 in a pack: 6e-8 relative, then a difference.
+    np.testing.assert_allclose(batch.coords_A3[i], mol.coords_A3, atol=1e-6)
+    assert batch.example_id[i] == mol.example_id
+    got = batch.orbitals_OL9[i][..., : shape[2]]
+    np.testing.assert_array_equal(got, mol.orbitals_OL9)
+    assert not batch.orbitals_OL9[i][..., shape[2] :].any()
+    masses = elements.MASSES[batch.numbers_A[i]]
+    np.testing.assert_allclose(masses @ batch.coords_A3[i], 0, atol=1e-4)
+
+
+def test_labels_are_standard_and_come_back(small_pack):
+  columns = np.column_stack([small_pack.columns['y'], np.arange(40.0)])
+  train = np.arange(0, 40, 2)
+  labels = input_pipeline.make_labels(columns, train)
+  np.testing.assert_allclose(labels.values_NT[train].mean(0), 0, atol=1e-6)
+  np.testing.assert_allclose(labels.values_NT[train].std(0), 1, rtol=1e-6)
+  rows = np.array([3, 9])
+  back = labels.to_native(labels.values_NT[rows], rows)
+  np.testing.assert_allclose(back, columns[rows], rtol=1e-6, atol=1e-5)
+  offset = RNG.normal(size=columns.shape)
+  delta = input_pipeline.make_labels(columns, train, offset)
+  back = delta.to_native(delta.values_NT[rows], rows)
+  np.testing.assert_allclose(back, columns[rows], rtol=1e-6, atol=1e-5)
+  constant = np.ones((40, 1))
+  with pytest.raises(ValueError, match='target 0'):
+    input_pipeline.make_labels(constant, train)
+
+
+def test_labels_of_large_energies_keep_their_digits():
+  """Total energies in float32 would lose about 1 meV; float64 does not."""
+  energies = -400.0 * 27.2 + RNG.normal(size=(50, 1)) * 1e-3
+  labels = input_pipeline.make_labels(energies, np.arange(50))
+  error = labels.to_native(labels.values_NT, np.arange(50)) - energies
+  assert np.abs(error).max() < 1e-9
+  assert np.abs(energies.astype(np.float32) - energies).max() > 1e-4
+
+
+def test_subsets_are_nested_and_the_rest_stays(small_pack):
+  whole = input_pipeline.make_split(small_pack, data_config())
+  small = input_pipeline.make_split(small_pack, data_config(train_size=5.0))
+  half = input_pipeline.make_split(small_pack, data_config(train_size=0.5))
+  assert len(whole.train) == 24
+  assert set(small.train) < set(half.train) < set(whole.train)
+  np.testing.assert_array_equal(small.test, whole.test)
+  parts = [whole.train, whole.validation, whole.test]
+  assert sorted(np.concatenate(parts)) == list(range(40))
+  assert len({s.sha256 for s in (whole, small, half)}) == 3
+  with pytest.raises(config.ConfigError, match='25 of 24'):
+    input_pipeline.make_split(small_pack, data_config(train_size=25.0))
+  other = input_pipeline.make_split(
+    small_pack, data_config(train_size=5.0, seed=1)
+  )
+  assert set(other.train) != set(small.train)
+
+
+def test_baselines_learn_from_training_rows_alone(small_pack):
+  columns = small_pack.columns['y'][:, None].copy()
+  split = input_pipeline.make_split(small_pack, data_config())
+  before = input_pipeline.fit_baselines(small_pack, columns, split)
+  columns[split.test] += 1e3
+  after = input_pipeline.fit_baselines(small_pack, columns, split)
+  assert set(before) == {'mean', 'median', 'ridge_composition', 'ridge_gfn2'}
+  for name, values in before.items():
+    np.testing.assert_array_equal(values, after[name])
+  truth = small_pack.columns['y'][split.test]
+  error = {
+    name: np.abs(values[split.test, 0] - truth).mean()
+    for name, values in before.items()
+  }
+  # y is linear in the number of atoms, up to noise of 1.
+  assert error['ridge_composition'] < 0.6 * error['median']

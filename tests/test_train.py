@@ -1,0 +1,236 @@
+"""The training step, on devices and without, and the loop around it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default
+from edjax import config as configuration
+from edjax import input_pipeline, models, optim, parallel, train
+from edjax import task as tasks
+from edjax.molecule import Molecule, stack
+
+
+@pytest.fixture(scope='module')
+def small():
+  """A resolved configuration and what a step needs, on made-up molecules."""
+  config = default.get_config()
+  config.data.targets = ('gap', 'mu')
+  config.representation.channels = ('atoms', 'density')
+  config.representation.density = 'promolecule'
+  config.representation.grid_size = 8
+  config.representation.spacing = 1.0
+  config.model.widths = (8, 16)
+  config.model.blocks = (1, 1)
+  config.model.groups = 4
+  config.model.dropout = 0.0
+  config.train.batch_size = 8
+  config.train.steps = 3
+  config = configuration.resolve(config)
+  rng = np.random.default_rng(0)
+  molecules = jax.device_get(
+    stack(
+      [
+        Molecule.from_arrays(
+          rng.choice([1, 6, 7, 8], 5), rng.normal(size=(5, 3)) * 1.5,
+          example_id=i,
+        )
+        for i in range(16)
+      ]
+    )
+  )  # fmt: skip
+  labels = rng.normal(size=(16, 2)).astype(np.float32)
+  voxelizer = tasks.make_voxelizer(config.representation)
+  model = models.build_model(config.model, 2)
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  state = train.init_state(model, optimizer, 0, voxelizer, molecules)
+  step = train.make_train_step(config, model, optimizer, voxelizer)
+  return config, molecules, labels, state, step
+
+
+def as_type(tree, dtype):
+  return jax.tree.map(
+    lambda x: x.astype(dtype) if x.dtype.kind == 'f' else x, tree
+  )
+
+
+def tree_error(a, b):
+  """Largest difference over all leaves, relative to each leaf's largest."""
+  return max(
+    float(np.abs(x - y).max() / max(np.abs(y).max(), 1e-3))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  )
+
+
+def run_on_devices(step, state, molecules, labels):
+  call = parallel.pmap(step)
+  out, loss = call(
+    parallel.replicate(jax.device_get(state)),
+    jax.tree.map(parallel.shard, molecules),
+    parallel.shard(labels),
+  )
+  return parallel.unreplicate(out), parallel.unreplicate(loss), out
+
+
+def test_pmap_equals_vmap(small):
+  """4 devices against 4 shares of one device, and against the whole batch."""
+  _, molecules, labels, state, step = small
+  on_devices, loss, out = run_on_devices(step, state, molecules, labels)
+  shares = jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS)
+  mapped, mapped_loss = jax.jit(shares)(
+    state, jax.tree.map(parallel.shard, molecules), parallel.shard(labels)
+  )
+  whole, whole_loss = jax.jit(
+    jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS)
+  )(state, jax.tree.map(lambda x: x[None], molecules), labels[None])
+  first = jax.tree.map(lambda x: np.asarray(x[0]), (mapped, whole))
+  assert tree_error(on_devices.params, first[0].params) < 1e-5
+  # The whole batch sums in another order: float32 rounding, which Adam's
+  # division by small gradients enlarges.
+  assert tree_error(on_devices.params, first[1].params) < 1e-3
+  np.testing.assert_allclose(loss, mapped_loss[0], rtol=1e-5)
+  np.testing.assert_allclose(loss, whole_loss[0], rtol=1e-5)
+  # All devices hold the same parameters.
+  for leaf in jax.tree.leaves(out.params):
+    copies = [np.asarray(s.data) for s in leaf.addressable_shards]
+    for copy in copies[1:]:
+      np.testing.assert_array_equal(copy, copies[0])
+  # Negative control: a step with other labels is another step.
+  wrong, *_ = run_on_devices(step, state, molecules, -labels)
+  assert tree_error(wrong.params, first[0].params) > 1e-2
+
+
+def test_augmentation_is_addressed_by_example(small):
+  _, molecules, _, _, _ = small
+  key = jax.random.key(5)
+  turn = functools.partial(train.augment, rotate=True, translate=0.3)
+  moved = jax.vmap(functools.partial(turn, key))(molecules)
+  some = jax.tree.map(lambda x: x[3:5], molecules)
+  again = jax.vmap(functools.partial(turn, key))(some)
+  np.testing.assert_array_equal(again.coords_A3, moved.coords_A3[3:5])
+  other = jax.vmap(functools.partial(turn, jax.random.key(6)))(some)
+  assert np.abs(other.coords_A3 - again.coords_A3).max() > 0.1
+
+  # A rigid motion: distances stay.
+  def distances(coords_BA3):
+    d = coords_BA3[:, :, None] - coords_BA3[:, None]
+    return np.linalg.norm(d, axis=-1)
+
+  np.testing.assert_allclose(
+    distances(np.asarray(moved.coords_A3)),
+    distances(molecules.coords_A3),
+    atol=1e-5,
+  )
+
+
+def make_call_inputs(config, molecules, labels, on_device, first=0):
+  n = len(labels)
+  indices = np.stack(
+    [
+      input_pipeline.batch_indices(0, first + i, n, config.train.batch_size)
+      for i in range(2)
+    ]
+  )
+  split = np.swapaxes(parallel.shard(indices.T), 1, 2)
+  if on_device:
+    return parallel.replicate((molecules, labels)), split
+  data = molecules, labels
+  return (jax.tree.map(lambda x: x[split], data),)
+
+
+def test_data_on_the_device_and_sent_are_the_same(small):
+  config, molecules, labels, state, step = small
+  out = []
+  for on_device in (True, False):
+    call = train.make_train_call(step, on_device)
+    inputs = make_call_inputs(config, molecules, labels, on_device)
+    new, losses_S = call(parallel.replicate(jax.device_get(state)), *inputs)
+    assert parallel.unreplicate(losses_S).shape == (2,)
+    out.append(parallel.unreplicate(new))
+  assert int(out[0].step) == 2
+  assert tree_error(out[0].params, out[1].params) < 1e-6
+
+
+def test_two_steps_in_a_call_are_two_calls(small):
+  config, molecules, labels, state, step = small
+  call = train.make_train_call(step, True)
+  data, indices = make_call_inputs(config, molecules, labels, True)
+  start = parallel.replicate(jax.device_get(state))
+  both, losses_S = call(start, data, indices)
+  one, first = call(start, data, indices[:, :1])
+  two, second = call(one, data, indices[:, 1:])
+  error = tree_error(
+    parallel.unreplicate(both).params, parallel.unreplicate(two).params
+  )
+  assert error < 1e-5
+  np.testing.assert_allclose(
+    parallel.unreplicate(losses_S),
+    [parallel.unreplicate(first)[0], parallel.unreplicate(second)[0]],
+    rtol=1e-5,
+  )
+
+
+def test_one_compilation_in_three_steps(small):
+  config, molecules, labels, state, step = small
+  call = train.make_train_call(step, True)
+  state = parallel.replicate(jax.device_get(state))
+  data = parallel.replicate((molecules, labels))
+  count = []
+
+  def listen(event, *_, **__):
+    if event == '/jax/core/compile/backend_compile_duration':
+      count.append(event)
+
+  for i in range(3):
+    indices = input_pipeline.batch_indices(0, i, 16, config.train.batch_size)
+    indices = np.swapaxes(parallel.shard(indices[None].T), 1, 2)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    state, _ = call(state, data, indices)
+    jax.block_until_ready(state)
+    jax.monitoring.unregister_event_duration_listener(listen)
+  assert len(count) == 1
+
+
+def test_a_loss_that_is_not_finite_names_the_examples(small):
+  config, _, labels, _, _ = small
+  task = type(
+    'T', (), {
+      'rows': {'train': np.arange(16)},
+      'pack': type('P', (), {'ids': [f'm{i}' for i in range(16)]}),
+    },
+  )  # fmt: skip
+  bad = parallel.replicate(np.array([1.0, np.nan], np.float32))
+  window = [0.0, 0]
+  with pytest.raises(FloatingPointError, match='loss of step 11 is nan') as e:
+    train._fetch(config, task, (10, bad), window)
+  ids = [
+    f'm{i}' for i in input_pipeline.batch_indices(config.train.seed, 11, 16, 8)
+  ]
+  assert all(i in str(e.value) for i in ids)
+  assert labels.shape == (16, 2)
+
+
+def test_memorises_a_batch(small):
+  """Two hundred steps on eight molecules at rest: the loss falls far."""
+  config, molecules, labels, _, _ = small
+  changed = configuration.ConfigDict(config)
+  changed.augment.rotate = False
+  changed.optim.loss = 'mse'
+  changed.optim.learning_rate = 3e-3
+  voxelizer = tasks.make_voxelizer(config.representation)
+  model = models.build_model(changed.model, 2)
+  optimizer = optim.make_optimizer(changed.optim, 150)
+  step = train.make_train_step(changed, model, optimizer, voxelizer)
+  state = train.init_state(model, optimizer, 0, voxelizer, molecules)
+  eight = jax.tree.map(lambda x: x[None, :8], (molecules, labels))
+  one = jax.jit(jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS))
+  losses = []
+  for _ in range(150):
+    state, loss = one(state, *eight)
+    state = jax.tree.map(lambda x: x[0], state)
+    losses.append(float(loss[0]))
+  assert losses[-1] < 0.02 * losses[0]
+  assert jnp.isfinite(losses[-1])
