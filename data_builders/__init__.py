@@ -42,7 +42,9 @@ def build(name, data_dir, manual_dir='', workers=None):
   """
   builder_class = _module(name).Builder
   builder = builder_class(
-    data_dir=str(data_dir), manual_dir=str(manual_dir), workers=workers
+    data_dir=pathlib.Path(data_dir).expanduser(),
+    manual_dir=manual_dir,
+    workers=workers,
   )
   with _without_second_bar():
     builder.download_and_prepare(file_format='array_record')

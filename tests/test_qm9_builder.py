@@ -1,20 +1,26 @@
 """The parser on real records, the builder on made-up ones."""
 
+import hashlib
 import importlib
 import io
+import os
 import pathlib
 import subprocess
 import sys
 import tarfile
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
 
 import data_builders
-from data_builders import records, targets, xtb
+from data_builders import download, records, targets, xtb
 from data_builders.qm9 import parse
 from edjax import units
 from edjax.elements import SYMBOLS
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
 # Hand-made geometries; every property is made up. Only the layout is QM9's.
 SHAPES = {
@@ -264,19 +270,33 @@ def test_drops_uncharacterized_and_reports_failures(manual, tmp_path, capsys):
 
 
 def test_missing_files_say_what_to_put_where(tmp_path, monkeypatch):
-  from tensorflow_datasets.core import download
+  def offline(url, timeout):
+    raise urllib.error.URLError('no route')
 
-  def offline(self, urls):
-    raise ConnectionError('no route')
-
-  monkeypatch.setattr(download.DownloadManager, 'download', offline)
+  monkeypatch.setattr(urllib.request, 'urlopen', offline)
   empty = tmp_path / 'manual'
   with pytest.raises(FileNotFoundError) as caught:
     data_builders.build('qm9', tmp_path / 'data', empty)
   message = str(caught.value)
   for part in ('dsgdb9nsd.xyz.tar.bz2', 'figshare.com', str(empty), 'no route'):
     assert part in message
-  assert not list((tmp_path / 'data').glob('edjax_qm9/*/*.json'))
+  assert not list((tmp_path / 'data').glob('edjax_qm9/*/*'))
+
+
+def test_downloads_are_checked(tmp_path):
+  """With file: addresses, so that no network is needed."""
+  served = tmp_path / 'served'
+  served.write_bytes(b'made up')
+  url = served.as_uri()
+  right = hashlib.sha256(b'made up').hexdigest()
+  path = download.fetch(url, tmp_path / 'new' / 'file', right)
+  assert path.read_bytes() == b'made up'
+  served.write_bytes(b'')  # what figshare answers to scripts
+  assert download.fetch(url, path, right) == path  # kept, not fetched again
+  other = tmp_path / 'new' / 'other'
+  with pytest.raises(ValueError, match='gave 0 bytes'):
+    download.fetch(url, other, right)
+  assert [p.name for p in other.parent.iterdir()] == ['file']
 
 
 def test_damaged_archives_raise_and_leave_nothing(manual, tmp_path):

@@ -1,6 +1,7 @@
 """The embedded molecules."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import data_builders
 from data_builders import targets, xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
 # Made up, in the layout of the embedded file.
 LINE = {

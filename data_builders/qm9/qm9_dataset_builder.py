@@ -1,37 +1,31 @@
 """TFDS builder of QM9 with GFN2-xTB orbitals."""
 
-import hashlib
 import pathlib
 import tarfile
 import time
-from typing import ClassVar
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download import checksums
 
+from data_builders import download
 from data_builders import records as records_lib
 from data_builders.qm9 import parse
 from data_builders.targets import TARGETS
 
 ARCHIVE = 'dsgdb9nsd.xyz.tar.bz2'
 UNCHARACTERIZED = 'uncharacterized.txt'
-# Addresses, sizes in bytes and SHA-256 are those that tensorflow_datasets
-# 4.9.10 lists for its own qm9 (datasets/qm9/checksums.tsv). Figshare has been
-# answering such requests without a file since June 2026
+# Addresses and SHA-256 are those that tensorflow_datasets 4.9.10 lists for its
+# own qm9 (datasets/qm9/checksums.tsv). Figshare has been answering such
+# requests without a file since June 2026
 # (github.com/tensorflow/datasets/issues/11210).
 _FIGSHARE = 'https://springernature.figshare.com/ndownloader/files'
 URLS = {
   ARCHIVE: f'{_FIGSHARE}/3195389',
   UNCHARACTERIZED: f'{_FIGSHARE}/3195404',
 }
-_FACTS = {
-  ARCHIVE: (
-    86144227,
-    '3a63848ac80691bdb8d41834b575afad345b9300d7a2db0c38adb7f6eaa8360c',
-  ),
+_SHA256 = {
+  ARCHIVE: '3a63848ac80691bdb8d41834b575afad345b9300d7a2db0c38adb7f6eaa8360c',
   UNCHARACTERIZED: (
-    486752,
-    '3aa5115d540b356de94791d4a74c3bf1ed91c469ecf52a4f5d7cc0506fe02e24',
+    '3aa5115d540b356de94791d4a74c3bf1ed91c469ecf52a4f5d7cc0506fe02e24'
   ),
 }
 _INSTRUCTIONS = f"""Fetch {ARCHIVE} (86 MB, sha256 3a63848a...) from
@@ -46,12 +40,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   name = 'edjax_qm9'
   VERSION = tfds.core.Version('1.0.0')
-  # Checked by TFDS after a download. It would look for a file of them with
-  # importlib_resources, which it does not require.
-  url_infos: ClassVar = {
-    URLS[name]: checksums.UrlInfo(size, sha256, name)
-    for name, (size, sha256) in _FACTS.items()
-  }
+  # TFDS would look for a file of check sums with importlib_resources, which it
+  # does not require.
+  url_infos = None
 
   def __init__(self, *, manual_dir='', workers=None, **kwargs):
     """Opens the dataset.
@@ -75,10 +66,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     )
 
   def _split_generators(self, dl_manager):
-    return {'molecules': self._generate_examples(dl_manager)}
+    del dl_manager
+    return {'molecules': self._generate_examples()}
 
-  def _generate_examples(self, dl_manager):
-    sources = _sources(self._manual_dir, dl_manager)
+  def _generate_examples(self):
+    downloads = pathlib.Path(self._data_dir_root) / 'downloads' / self.name
+    sources = _sources(self._manual_dir, downloads)
     left_out = None
     if UNCHARACTERIZED in sources:
       left_out = parse.parse_uncharacterized(
@@ -91,7 +84,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     facts = {
       'dataset': self.name,
       'archive': str(sources[ARCHIVE]),
-      'archive_sha256': _sha256(sources[ARCHIVE]),
+      'archive_sha256': download.file_sha256(sources[ARCHIVE]),
       'in_archive': len(every),
       # None: the file was absent and nothing was dropped.
       'uncharacterized': left_out,
@@ -137,27 +130,25 @@ def read_archive(path) -> list[records_lib.Record]:
   return sorted(found, key=lambda record: record.index)
 
 
-def _sources(manual_dir: str, dl_manager) -> dict[str, pathlib.Path]:
+def _sources(manual_dir: str, downloads: pathlib.Path) -> dict:
   """Files by name: from the manual directory, else downloaded.
 
   The list of uncharacterized molecules is only downloaded together with the
   archive: an archive in the manual directory is used with what lies there.
   """
+  found = {}
   if manual_dir:
     manual = pathlib.Path(manual_dir).expanduser()
-    if (manual / ARCHIVE).is_file():
-      return {n: manual / n for n in URLS if (manual / n).is_file()}
+    found = {n: manual / n for n in URLS if (manual / n).is_file()}
+  if ARCHIVE in found:
+    return found
   try:
-    found = dl_manager.download(URLS)
-  except Exception as error:  # whatever the network thinks of
+    for name in URLS.keys() - found.keys():
+      found[name] = download.fetch(URLS[name], downloads / name, _SHA256[name])
+    return found
+  except (OSError, ValueError) as error:
     where = f' ({manual_dir})' if manual_dir else ''
     raise FileNotFoundError(
       f'QM9 is neither in the manual directory{where} nor could it be '
-      f'downloaded ({type(error).__name__}: {error}).\n{_INSTRUCTIONS}{where}.'
+      f'downloaded ({error}).\n{_INSTRUCTIONS}{where}.'
     ) from error
-  return {name: pathlib.Path(path) for name, path in found.items()}
-
-
-def _sha256(path) -> str:
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
