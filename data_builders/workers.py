@@ -134,13 +134,13 @@ class _Pool:
 
   def _child(self):
     key = threading.get_ident()
-    if key not in self._children:
+    if key not in self._children and not self._closed:
       child = _Child(self._function)
       with self._lock:
         self._children[key] = child
-        if self._closed:
-          child.close()
-          raise RuntimeError('the pool is closed')
+    if self._closed:  # maybe meanwhile, too early for the new child
+      self.close()
+      raise RuntimeError('the pool is closed')
     return self._children[key]
 
   def close(self) -> None:
