@@ -3,8 +3,9 @@
 Rotations about the frame's origin are part of training and evaluation: what
 counts is the worst orientation. An atom sticks out in some orientation when
 it is farther from the origin than half the box's edge. For electrons the
-atoms are the Gaussians of their form factors (without blur), for which both
-the part outside of a sphere and the part outside of a cube are closed forms:
+atoms are the Gaussians of their form factors (without blur; their tails are
+longer than those of an xTB density, which errs on the safe side by about a
+factor of 2), for which both the part outside of a sphere and the part outside of a cube are closed forms:
 the inscribed sphere gives an upper bound for all orientations at once, and
 only molecules that exceed the limit there are turned about.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -73,12 +73,12 @@ class Voxelizer:
       ValueError: a channel needs orbitals or a map that mol lacks.
     """
     transforms = dict(self.transforms)
-    parts = self._fields(mol)
-    parts = [TRANSFORMS[transforms.get(c, 'none')](parts[c])
-             for c in self.channels]  # fmt: skip
-    vox = jnp.concatenate(
-      [p if p.ndim == 4 else p[..., None] for p in parts], axis=-1
-    ).astype(jnp.float32)
+    values = self._fields(mol)
+    parts = []
+    for channel in self.channels:
+      part = TRANSFORMS[transforms.get(channel, 'none')](values[channel])
+      parts.append(part if part.ndim == 4 else part[..., None])
+    vox = jnp.concatenate(parts, axis=-1).astype(jnp.float32)
     if self.scales:
       vox = vox / np.array(self.scales, np.float32)[None, None, None, :]
     return vox
@@ -127,9 +127,9 @@ def make_voxelizer(
   density: str = 'xtb',
   supersample: int = 1,
   blur: float = 0.0,
-  widths: tuple[tuple[str, float], ...] = (),
+  widths: Mapping[str, float] | tuple[tuple[str, float], ...] = (),
   elements: tuple[str, ...] = fields.ELEMENTS,
-  transforms: tuple[tuple[str, str], ...] = (),
+  transforms: Mapping[str, str] | tuple[tuple[str, str], ...] = (),
   scales: tuple[float, ...] = (),
   groups: bool = False,
   binary: bool = False,
@@ -148,11 +148,11 @@ def make_voxelizer(
       'promolecule', 'deformation' (xtb minus free atoms) or 'map'.
     supersample: sub-points along each edge of a voxel, for every channel.
     blur: B of the promolecule in Å^2; 0 ties it to the spacing.
-    widths: ('atoms', standard deviation in Å; the radius where binary),
-      ('shape', standard deviation in van der Waals radii).
+    widths: mapping or pairs: 'atoms', standard deviation in Å (the radius
+      where binary); 'shape', standard deviation in van der Waals radii.
     elements: symbols with an atom channel of their own; all others share
       'other'.
-    transforms: (channel, 'none' | 'log1p' | 'arcsinh') pairs.
+    transforms: mapping or pairs, channel to 'none', 'log1p' or 'arcsinh'.
     scales: one number per channel name, by which the transformed values are
       divided: constants, from `fit_scales` on training data.
     groups: ligand and pocket atoms in channels of their own.
@@ -209,11 +209,11 @@ def make_voxelizer(
     binary=bool(binary),
     use_b_factors=bool(use_b_factors),
   )
+  names = voxelizer.channel_names  # checks the elements
   if scales:
-    if len(scales) != voxelizer.num_channels:
+    if len(scales) != len(names):
       raise ValueError(
-        f'{len(scales)} scales for the {voxelizer.num_channels} channels '
-        f'{voxelizer.channel_names}'
+        f'{len(scales)} scales for the {len(names)} channels {names}'
       )
     if not all(np.isfinite(s) and s > 0 for s in scales):
       raise ValueError(f'scales must be > 0, not {scales}')
@@ -251,8 +251,13 @@ def fit_scales(
   return tuple(float(r) if r > 0 else 1.0 for r in rms_C)
 
 
-def _pairs(name: str, pairs) -> tuple:
-  pairs = tuple(tuple(pair) for pair in dict(pairs).items())
+def _pairs(name: str, pairs) -> tuple[tuple[str, object], ...]:
+  """A mapping, or pairs of a name and a value, as sorted pairs."""
+  pairs = tuple((key, value) for key, value in (
+    pairs.items() if isinstance(pairs, Mapping) else pairs
+  ))  # fmt: skip
+  if len({key for key, _ in pairs}) != len(pairs):
+    raise ValueError(f'{name} give a channel twice: {pairs}')
   return tuple(sorted(pairs))
 
 

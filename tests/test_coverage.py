@@ -1,0 +1,144 @@
+import jax
+import numpy as np
+import pytest
+
+from data_builders import xtb
+from edjax import coverage, fields, form_factors, free_atoms
+from edjax import grid as grids
+from edjax.grid import Grid
+from edjax.molecule import Molecule
+
+# Diacetylene, linear, Å.
+NUMBERS = np.array([1, 6, 6, 6, 6, 1])
+COORDS = np.array(
+  [[-2.96, 0, 0], [-1.89, 0, 0], [-0.69, 0, 0], [0.69, 0, 0], [1.89, 0, 0],
+   [2.96, 0, 0]]
+)  # fmt: skip
+BATCH = NUMBERS[None], COORDS[None]
+VALENCE = 4 * 4 + 2
+
+
+def _dense(coords):
+  """The same Gaussians on a fine grid: values and points."""
+  grid = Grid(120, 0.125)
+  mol = Molecule.from_arrays(NUMBERS, coords)
+  f = jax.jit(
+    fields.promolecule_grid, static_argnums=(1, 2), static_argnames='blur'
+  )
+  rho = np.asarray(f(mol, grid, 4, blur=coverage._BLUR), np.float64).ravel()
+  return rho * grid.voxel_volume, grids.centres(grid)
+
+
+@pytest.mark.parametrize('half', [2.5, 3.5, 4.0])
+def test_sphere_against_a_dense_grid(half):
+  # in a direction in which no plane of voxels runs along the sphere
+  coords = np.outer(COORDS[:, 0], [0.8, 0.48, 0.36])
+  rho, points = _dense(coords)
+  want = rho[np.linalg.norm(points, axis=1) > half].sum() / VALENCE
+  got = coverage.electrons_outside_sphere(NUMBERS[None], coords[None], half)
+  assert got[0] == pytest.approx(want, rel=0.005)
+
+
+@pytest.mark.parametrize('half', [2.5, 3.5, 4.0])
+def test_box_against_a_dense_grid(half, monkeypatch):
+  rho, points = _dense(COORDS)
+  monkeypatch.setattr(coverage, '_orientations', lambda: np.eye(3)[None])
+  want = rho[np.abs(points).max(axis=1) > half].sum() / VALENCE
+  got = coverage.electrons_outside_box(NUMBERS, COORDS, half)
+  assert got == pytest.approx(want, rel=0.005)
+
+
+def test_everything_is_outside_of_nothing():
+  got = coverage.electrons_outside_sphere(*BATCH, 1e-3)[0]
+  want = form_factors.electrons(NUMBERS).sum() / VALENCE
+  assert got == pytest.approx(want, rel=1e-4)
+  assert coverage.electrons_outside_sphere(*BATCH, 50.0)[0] < 1e-12
+
+
+def test_an_atom_at_the_origin():
+  # closed form of the central chi distribution: Maxwell's
+  r = np.linspace(2.0, 14, 20001)
+  rho = form_factors.atom_density(8, r, coverage._BLUR)
+  want = np.trapezoid(4 * np.pi * r**2 * rho, r) / 6
+  got = coverage.electrons_outside_sphere([[8, 0]], np.zeros((1, 2, 3)), 2.0)
+  assert got[0] == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize('half', [3.0, 3.5, 4.0])
+def test_box_lies_between_one_orientation_and_the_sphere(half, monkeypatch):
+  bound = coverage.electrons_outside_sphere(*BATCH, half)[0]
+  worst = coverage.electrons_outside_box(NUMBERS, COORDS, half)
+  diagonal = np.ones(3) / np.sqrt(3)
+  best = coverage.electrons_outside_box(
+    NUMBERS, np.outer(COORDS[:, 0], diagonal), half
+  )
+  # turning the molecule beforehand hardly matters: the orientations are dense
+  assert best == pytest.approx(worst, rel=0.15)
+  monkeypatch.setattr(coverage, '_orientations', lambda: np.eye(3)[None])
+  along = coverage.electrons_outside_box(NUMBERS, COORDS, half)
+  across = coverage.electrons_outside_box(
+    NUMBERS, np.outer(COORDS[:, 0], diagonal), half
+  )
+  assert across < 0.5 * along
+  assert along == pytest.approx(worst, rel=0.15)
+  assert worst < bound * 1.0001
+  assert along < bound
+
+
+def test_orientations_are_rotations():
+  turns = coverage._orientations()
+  np.testing.assert_allclose(
+    np.einsum('rij,rkj->rik', turns, turns),
+    np.broadcast_to(np.eye(3), turns.shape),
+    atol=1e-12,
+  )
+  np.testing.assert_allclose(np.linalg.det(turns), 1)
+  # uniform: no direction is preferred (standard error 0.036)
+  assert np.abs(turns.mean(axis=0)).max() < 0.15
+
+
+def test_agrees_with_the_xtb_density():
+  # What it stands for: the valence density of the orbitals itself.
+  result = xtb.run(NUMBERS, COORDS)
+  mol = Molecule.from_arrays(NUMBERS, COORDS, orbitals=result.orbitals)
+  grid = Grid(64, 0.25)
+  f = jax.jit(fields.orbital_density_grid, static_argnums=1)
+  rho = np.asarray(f(mol, grid), np.float64).ravel() * grid.voxel_volume
+  assert rho.sum() == pytest.approx(VALENCE, rel=0.01)
+  x = np.abs(grids.centres(grid)).max(axis=1)
+  for half in (3.0, 3.5):
+    want = rho[x > half].sum() / VALENCE
+    got = coverage.electrons_outside_box(NUMBERS, COORDS, half)
+    # on the safe side: IT92's atoms have longer tails than xTB's basis
+    assert want < got < 2.5 * want
+
+
+def test_farthest_atom_and_reasons():
+  numbers = np.zeros((2, 8), int)
+  coords = np.full((2, 8, 3), 77.0)  # padding counts nowhere
+  numbers[:, :6], coords[:, :6] = NUMBERS, COORDS
+  coords[1, :6] /= 4
+  np.testing.assert_allclose(
+    coverage.farthest_atom(numbers, coords), [2.96, 0.74]
+  )
+  long, short = coverage.outside(numbers, coords, Grid(10, 0.5))
+  assert 'an atom 2.96 Å' in long
+  assert '% of the electrons' in long
+  assert short == ''
+  # between: atoms are inside, their electrons are not
+  tail, _ = coverage.outside(numbers, coords, Grid(12, 0.55))
+  assert 'atom' not in tail
+  assert '% of the electrons' in tail
+  assert coverage.outside(numbers, coords, Grid(20, 0.5)) == ['', '']
+  # a looser limit lets it pass
+  assert coverage.outside(numbers, coords, Grid(12, 0.55), 0.2) == ['', '']
+
+
+def test_elements_beyond_the_basis_count_all_their_electrons():
+  assert coverage._valence(np.array([0, 6, 92])).tolist() == [0, 4, 92]
+  assert free_atoms.valence_electrons([0, 6]).tolist() == [0, 4]
+
+
+def test_wrong_shapes_raise():
+  with pytest.raises(ValueError, match='numbers must be'):
+    coverage.outside(NUMBERS, COORDS, Grid(4, 1.0))

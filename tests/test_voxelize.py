@@ -1,0 +1,258 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_builders import xtb
+from edjax import fields, geometry, molecule, numerics, voxelize
+from edjax.grid import Grid
+from edjax.molecule import DensityMap, Molecule
+from edjax.voxelize import make_voxelizer
+
+WATER = [8, 1, 1], [[0.0, 0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]]
+GRID = Grid(8, 0.6)
+EVERY = ('atoms', 'density', 'gradient', 'shape', 'noise')
+
+
+@functools.cache
+def _orbitals():
+  return xtb.run(*WATER).orbitals
+
+
+def _mol(**options) -> Molecule:
+  density_map = DensityMap(
+    jnp.linspace(-1, 1, 1000).reshape(10, 10, 10), jnp.full(3, -2.0),
+    0.45 * jnp.eye(3),
+  )  # fmt: skip
+  return Molecule.from_arrays(
+    *WATER, orbitals=_orbitals(), density_map=density_map, **options
+  )
+
+
+def _vox(channels, mol=None, **options):
+  f = make_voxelizer(channels, GRID, **options)
+  return np.asarray(jax.jit(f)(_mol() if mol is None else mol))
+
+
+def test_every_channel_in_the_order_asked_for():
+  f = make_voxelizer(EVERY, GRID, density='promolecule')
+  names = ('atoms_H', 'atoms_C', 'atoms_N', 'atoms_O', 'atoms_F',
+           'atoms_other', 'density', 'gradient', 'shape', 'noise')  # fmt: skip
+  assert f.channel_names == names
+  assert f.num_channels == 10
+  mol = _mol()
+  vox = jax.jit(f)(mol)
+  assert vox.shape == (8, 8, 8, 10)
+  assert vox.dtype == jnp.float32
+
+  @jax.jit
+  def one_by_one(mol):
+    magnitude = fields.gradient_magnitude(fields.promolecule_grid)
+    parts = (fields.promolecule_grid(mol, GRID), magnitude(mol, GRID),
+             fields.shape_grid(mol, GRID), fields.noise_grid(mol, GRID))  # fmt: skip
+    atoms = fields.atoms_grid(mol, GRID)
+    return jnp.concatenate([atoms, jnp.stack(parts, axis=-1)], axis=-1)
+
+  np.testing.assert_allclose(vox, one_by_one(mol), rtol=1e-4, atol=1e-5)
+  backwards = make_voxelizer(EVERY[::-1], GRID, density='promolecule')
+  assert backwards.channel_names[:4] == EVERY[:0:-1]
+  np.testing.assert_allclose(
+    jax.jit(backwards)(mol)[..., :4], vox[..., :-5:-1], rtol=1e-5, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  ('density', 'field'),
+  [
+    ('xtb', fields.orbital_density_grid),
+    ('promolecule', fields.promolecule_grid),
+    ('deformation', fields.deformation_grid),
+    ('map', fields.map_density_grid),
+  ],
+)
+def test_density_sources_and_their_gradients(density, field):
+  vox = _vox(('gradient', 'density'), density=density, supersample=2)
+  both = jax.jit(
+    fields.value_and_gradient_magnitude(field), static_argnums=(1, 2)
+  )
+  value, magnitude = both(_mol(), GRID, 2)
+  scale = float(jnp.abs(magnitude).max())
+  np.testing.assert_allclose(vox[..., 1], value, atol=1e-5 * scale)
+  np.testing.assert_allclose(vox[..., 0], magnitude, atol=1e-5 * scale)
+  alone = _vox(('density',), density=density, supersample=2)
+  np.testing.assert_allclose(alone[..., 0], value, atol=1e-5 * scale)
+
+
+def test_options_reach_their_fields():
+  mol = _mol(b_factors=np.full(3, 9.0))
+  cases = [
+    (('density',), {'density': 'promolecule', 'blur': 12.0},
+     lambda: fields.promolecule_grid(mol, GRID, blur=12.0)),
+    (('density',), {'density': 'promolecule', 'use_b_factors': True},
+     lambda: fields.promolecule_grid(mol, GRID, use_b_factors=True)),
+    (('atoms',), {'widths': {'atoms': 0.8}},
+     lambda: fields.atoms_grid(mol, GRID, width=0.8)),
+    (('atoms',), {'elements': ('O',), 'groups': True},
+     lambda: fields.atoms_grid(mol, GRID, elements=('O',), groups=True)),
+    (('atoms',), {'binary': True, 'widths': (('atoms', 1.3),)},
+     lambda: fields.binary_atoms_grid(mol, GRID, radius=1.3)),
+    (('shape',), {'widths': {'shape': 0.7}, 'supersample': 2},
+     lambda: fields.shape_grid(mol, GRID, 2, width=0.7)),
+  ]  # fmt: skip
+  for channels, options, want in cases:
+    got = _vox(channels, mol, **options)
+    want = np.asarray(jax.jit(want)()).reshape(got.shape)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    plain = _vox(channels, mol, density='promolecule')
+    assert plain.shape != got.shape or not np.allclose(plain, got, atol=1e-3)
+
+
+def test_transforms_are_fixed_functions_of_the_value():
+  raw = _vox(('density', 'gradient', 'noise'))
+  got = _vox(
+    ('density', 'gradient', 'noise'),
+    transforms=(('density', 'log1p'), ('noise', 'arcsinh')),
+  )
+  np.testing.assert_allclose(got[..., 0], np.log1p(raw[..., 0]), rtol=1e-5)
+  np.testing.assert_allclose(got[..., 1], raw[..., 1], rtol=1e-5)
+  np.testing.assert_allclose(
+    got[..., 2], np.arcsinh(raw[..., 2]), rtol=1e-4, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize('density', ['deformation', 'map'])
+def test_log1p_of_either_sign_raises_and_arcsinh_keeps_the_sign(density):
+  with pytest.raises(ValueError, match='either sign'):
+    make_voxelizer(
+      ('density',), GRID, density=density, transforms={'density': 'log1p'}
+    )
+  raw = _vox(('density',), density=density)
+  got = _vox(('density',), density=density, transforms={'density': 'arcsinh'})
+  assert raw.min() < 0
+  np.testing.assert_allclose(got, np.arcsinh(raw), rtol=1e-4, atol=1e-6)
+  # the length of a gradient has no sign
+  make_voxelizer(
+    ('gradient',), GRID, density=density, transforms={'gradient': 'log1p'}
+  )
+
+
+def test_scales_come_from_a_sample_and_stay():
+  mols = molecule.stack(
+    [
+      geometry.rotate(_mol(), geometry.random_rotation(jax.random.key(k)))
+      for k in range(4)
+    ]
+  )
+  options = {'transforms': {'density': 'log1p'}}
+  raw = make_voxelizer(('atoms', 'density'), GRID, **options)
+  scales = voxelize.fit_scales(raw, mols)
+  assert len(scales) == raw.num_channels
+  scaled = make_voxelizer(('atoms', 'density'), GRID, scales=scales, **options)
+  vox = jax.jit(numerics.batched(scaled))(mols)
+  # unit root mean square over the sample; absent elements stay 0, undivided
+  rms = np.sqrt(np.mean(np.square(vox), axis=(0, 1, 2, 3)))
+  np.testing.assert_allclose(rms, [1, 0, 0, 1, 0, 0, 1], atol=1e-4)
+  assert scales[1] == 1.0
+  # never a statistic of the sample itself: a smaller molecule stays smaller
+  one = jax.jit(scaled)(Molecule.from_arrays(
+    [8], [[0.0, 0, 0]], orbitals=_orbitals()[:, :1], center=False
+  ))  # fmt: skip
+  assert float(jnp.sqrt(jnp.mean(one[..., 3] ** 2))) == pytest.approx(
+    1, abs=0.2
+  )
+  assert float(jnp.abs(one[..., 0]).max()) == 0
+  with pytest.raises(ValueError, match='without scales'):
+    voxelize.fit_scales(scaled, mols)
+
+
+def test_equal_voxelizers_share_compiled_code():
+  traces = []
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def program(voxelizer, mol):
+    traces.append(1)
+    return voxelizer(mol)
+
+  for k in range(3):
+    f = make_voxelizer(
+      ['atoms', 'density'], Grid(8, 0.6), density='promolecule',
+      widths={'atoms': 0.5}, transforms={'density': 'log1p'},
+    )  # fmt: skip
+    turn = geometry.random_rotation(jax.random.key(k))
+    program(f, geometry.rotate(_mol(), turn))
+  assert len(traces) == 1
+  assert hash(f) == hash(f)
+  other = make_voxelizer(['atoms', 'density'], Grid(8, 0.6))
+  assert other != f
+  program(other, _mol())
+  assert len(traces) == 2
+
+
+def test_deterministic_and_the_same_in_a_batch():
+  f = make_voxelizer(EVERY, Grid(6, 0.8), density='promolecule')
+  mols = [_mol(example_id=k, max_atoms=5) for k in range(3)]
+  batch = molecule.stack(mols)
+  got = jax.jit(jax.vmap(f))(batch)
+  np.testing.assert_array_equal(jax.jit(jax.vmap(f))(batch), got)
+  chunked = jax.jit(numerics.batched(f))(batch)
+  np.testing.assert_allclose(chunked, got, rtol=1e-4, atol=1e-4)
+  single = jax.jit(f)(mols[1])
+  np.testing.assert_allclose(single, got[1], rtol=1e-4, atol=1e-4)
+  # keyed by id: the noise differs, nothing else does
+  np.testing.assert_allclose(got[0, ..., :-1], got[1, ..., :-1], atol=1e-5)
+  assert float(jnp.abs(got[0, ..., -1] - got[1, ..., -1]).max()) > 1
+
+
+def test_padding_is_inert():
+  f = jax.jit(make_voxelizer(EVERY, GRID))
+  mol = _mol()
+  padded = _mol(max_atoms=7, max_orbitals=len(_orbitals()) + 2)
+  np.testing.assert_allclose(f(padded), f(mol), rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+  ('channels', 'options', 'message'),
+  [
+    (('atom',), {}, "unknown channel 'atom'; there are atoms, density"),
+    ((), {}, 'no channel'),
+    (('atoms', 'atoms'), {}, 'repeated'),
+    (('density',), {'density': 'dft'}, 'there are xtb, promolecule'),
+    (('density',), {'supersample': 0}, 'supersample'),
+    (('density',), {'blur': -1.0}, 'blur'),
+    (('atoms',), {'widths': {'density': 0.5}}, 'there are atoms, shape'),
+    (('atoms',), {'widths': {'atoms': 0.0}}, 'width of atoms'),
+    (('atoms',), {'widths': (('atoms', 1.0), ('atoms', 2.0))}, 'twice'),
+    (('atoms',), {'elements': ('C', 'Zz')}, 'unknown element'),
+    (('atoms',), {'transforms': {'atoms': 'sqrt'}}, 'none, log1p, arcsinh'),
+    (('atoms',), {'transforms': {'mass': 'none'}}, 'there are atoms'),
+    (('noise',), {'transforms': {'noise': 'log1p'}}, 'either sign'),
+    (('shape',), {'scales': (1.0, 2.0)}, '2 scales'),
+    (('shape',), {'scales': (0.0,)}, 'scales must be'),
+  ],
+)
+def test_errors_name_what_is_wrong(channels, options, message):
+  with pytest.raises(ValueError, match=message):
+    make_voxelizer(channels, GRID, **options)
+
+
+@pytest.mark.parametrize('channel', ['density', 'gradient'])
+@pytest.mark.parametrize(
+  ('density', 'message'),
+  [('xtb', 'orbitals'), ('deformation', 'orbitals'), ('map', 'density map')],
+)
+def test_missing_contents_raise_when_traced(channel, density, message):
+  bare = Molecule.from_arrays(*WATER)
+  f = make_voxelizer((channel,), GRID, density=density)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(f, bare)
+  # channels that need neither are fine
+  assert jax.eval_shape(make_voxelizer(('atoms', 'shape'), GRID), bare)
+
+
+def test_strict_promotion(strict_promotion):
+  for density in voxelize.DENSITIES:
+    f = make_voxelizer(EVERY, GRID, density=density, supersample=2,
+                       scales=(2.0,) * 10)  # fmt: skip
+    assert jax.eval_shape(f, _mol()).dtype == jnp.float32
