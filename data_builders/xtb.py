@@ -3,6 +3,7 @@
 C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 2019, 15, 1652.
 """
 
+import functools
 import importlib.metadata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -223,6 +224,7 @@ def _formula(numbers_A) -> str:
   )
 
 
+@functools.cache  # a look-up reads files: it would be 5 % of a molecule
 def version() -> str:
   """The tblite that is installed."""
   return importlib.metadata.version('tblite')
