@@ -24,17 +24,19 @@ from edjax.units import BOHR_A
 
 MAX_NUMBER = 86
 MAX_L = 2
-_SLOTS_OF_L = ((0,), (2, 3, 1), (4, 5, 6, 7, 8))
-# The cartesian monomials x^i y^j z^k of each l ...
-_MONOMIALS = (
+# Where tblite has the functions of a shell, in the order of the slots.
+_PLACES = ((0,), (2, 0, 1), (0, 1, 2, 3, 4))
+FIRST_SLOT = (0, 1, 4)
+# The monomials x^i y^j z^k of each l ...
+MONOMIALS = (
   ((0, 0, 0),),
-  ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
+  ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
   ((1, 1, 0), (0, 1, 1), (1, 0, 1), (2, 0, 0), (0, 2, 0), (0, 0, 2)),
 )
-# ... and the atomic orbitals in them, in tblite's order. All have the norm of
-# x (p) and xy (d): z2 is (2zz - xx - yy)/sqrt(12), x2-y2 is (xx - yy)/2.
+# ... and the functions in them, in the order of the slots. All have the norm
+# of x (p) and xy (d): z2 is (2zz - xx - yy)/sqrt(12), x2-y2 is (xx - yy)/2.
 _Z2 = 1 / np.sqrt(12)
-_ORBITALS = (
+FUNCTIONS = (
   np.eye(1),
   np.eye(3),
   np.array(
@@ -238,7 +240,12 @@ def _normalised(l, exponents, coefficients) -> np.ndarray:
 
 @functools.cache
 def _element_slots(z: int) -> tuple[int, ...]:
-  return tuple(slot for s in shells(z) for slot in _SLOTS_OF_L[s.l])
+  """Slots of an element's functions, in tblite's order."""
+  return tuple(
+    FIRST_SLOT[s.l] + int(i)
+    for s in shells(z)
+    for i in np.argsort(_PLACES[s.l])
+  )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -264,7 +271,7 @@ def _blocks(numbers: tuple[int, ...]) -> tuple[_Block, ...]:
       np.concatenate([f[1].exponents_P for f in some]),
       np.concatenate([f[1].coefficients_P for f in some]),
       np.cumsum([0, *(len(f[1].exponents_P) for f in some[:-1])]),
-      np.concatenate([f[2] + np.arange(2 * l + 1) for f in some]),
+      np.concatenate([f[2] + np.array(_PLACES[l]) for f in some]),
     )
     for l, some in enumerate(found)
     if some
@@ -287,14 +294,14 @@ def _block_overlap(left: _Block, right: _Block, coords_A3) -> np.ndarray:
   products = [
     [
       _product(factor_PP, [moments[i, j] for i, j in zip(m, n, strict=True)])
-      for n in _MONOMIALS[right.l]
+      for n in MONOMIALS[right.l]
     ]
-    for m in _MONOMIALS[left.l]
+    for m in MONOMIALS[left.l]
   ]
   values = np.add.reduceat(np.array(products), left.starts_S, axis=2)
   values = np.add.reduceat(values, right.starts_S, axis=3)
   values = np.einsum(
-    'um,mnst,vn->sutv', _ORBITALS[left.l], values, _ORBITALS[right.l],
+    'um,mnst,vn->sutv', FUNCTIONS[left.l], values, FUNCTIONS[right.l],
     optimize=True,
   )  # fmt: skip
   return values.reshape(left.where_K.size, right.where_K.size)
@@ -338,7 +345,5 @@ def _moments(l, m, u_3PP, v_3PP, h_PP) -> dict:
   if l >= 1 and m >= 2:
     moments[1, 2] = u * v * v + h * (u + 2 * v)
   if l >= 2 and m >= 2:
-    moments[2, 2] = (
-      (u * v) ** 2 + h * (u * u + 4 * u * v + v * v) + 3 * h * h
-    )
+    moments[2, 2] = (u * v) ** 2 + h * (u * u + 4 * u * v + v * v) + 3 * h * h
   return moments
