@@ -38,7 +38,8 @@ def load_pack(data) -> pack.Pack:
 
     source = builder.as_data_source(split='all')
     records = tqdm(source, desc=f'packing {data.name}', unit=' molecules')
-    pack.write(directory, records, fingerprint)
+    dropped = data_builders.report(builder).get('uncharacterized')
+    pack.write(directory, records, fingerprint, dropped)
   return pack.open_pack(directory)
 
 
@@ -81,6 +82,7 @@ def make_split(source: pack.Pack, data) -> Rows:
     seed=data.seed,
     fractions=(data.validation_fraction, data.test_fraction),
     path=data.split_file,
+    uncharacterized=source.uncharacterized,
   )
   available = len(split.train)
   size = data.train_size

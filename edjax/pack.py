@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -38,6 +38,9 @@ class Pack:
     columns: name -> [N] float64: targets and GFN2 values, native units.
     ids: [N] identifiers.
     fingerprint: of the dataset the pack was written from.
+    uncharacterized: numbers of the molecules that the source drops for a
+      failed consistency check, which published splits count without; None
+      where the source does not say.
   """
 
   numbers: np.ndarray
@@ -51,6 +54,7 @@ class Pack:
   columns: dict[str, np.ndarray]
   ids: tuple[str, ...]
   fingerprint: str
+  uncharacterized: Sequence[int] | None = None
 
   def __len__(self) -> int:
     return len(self.ids)
@@ -66,7 +70,10 @@ class Pack:
 
 
 def write(
-  directory: str | os.PathLike, records: Iterable[Mapping], fingerprint: str
+  directory: str | os.PathLike,
+  records: Iterable[Mapping],
+  fingerprint: str,
+  uncharacterized: Sequence[int] | None = None,
 ) -> None:
   """Writes a pack; the directory appears only when it is whole.
 
@@ -76,6 +83,7 @@ def write(
       orbital_width, index, example_id and float64 scalars; anything else is
       left out.
     fingerprint: of the dataset.
+    uncharacterized: see `Pack`.
 
   Raises:
     ValueError: no record, or a record whose arrays do not fit together.
@@ -128,7 +136,12 @@ def write(
   for name, array in arrays.items():
     np.save(partial / f'{name}.npy', array)
   np.savez(partial / 'columns.npz', **columns)
-  facts = {'version': VERSION, 'fingerprint': fingerprint, 'ids': ids}
+  facts = {
+    'version': VERSION,
+    'fingerprint': fingerprint,
+    'uncharacterized': uncharacterized,
+    'ids': ids,
+  }
   (partial / 'pack.json').write_text(json.dumps(facts), encoding='utf-8')
   partial.rename(directory)
 
@@ -164,6 +177,7 @@ def open_pack(directory: str | os.PathLike) -> Pack:
       columns=dict(columns),
       ids=tuple(facts['ids']),
       fingerprint=facts['fingerprint'],
+      uncharacterized=facts['uncharacterized'],
     )
 
 

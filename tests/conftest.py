@@ -7,6 +7,8 @@ import pathlib
 _DEVICES = '--xla_force_host_platform_device_count=4'
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_DEVICES}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# Two OpenMP threads a process make tblite wait for itself on busy cores.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import jax
 import pytest
