@@ -12,6 +12,7 @@ which are separable.
 import functools
 import importlib.resources
 import json
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -122,22 +123,58 @@ def density_grid(
   Returns:
     rho_XYZ, e/Å^3.
   """
-  dtype = coords_A3.dtype
-  exponents_ALP, factors_ALP = _gather(numbers_A, dtype, with_d)
-  _, n_l, n_terms = exponents_ALP.shape
-  flat_A3 = jnp.repeat(coords_A3, n_terms, axis=0)
-  d2 = splat.offsets(flat_A3, grid, supersample) ** 2
+  exponents, factors = _gather(numbers_A, coords_A3.dtype, with_d)
+  _, n_l, n_terms = exponents.shape
+  atom_K = jnp.repeat(jnp.arange(len(coords_A3)), n_terms)
+  rows = [
+    (atom_K, exponents[:, l].reshape(-1), factors[:, l].reshape(-1))
+    for l in range(n_l)
+  ]
+  full = functools.partial(_grid_sum, coords_A3, grid, supersample)
+  return jax.lax.platform_dependent(
+    rows, cpu=functools.partial(_tight, full), default=full
+  )
+
+
+# Rows to keep on a CPU, per atom and l: enough for C9H20.
+_ROOM = (8, 4, 2)
+
+
+def _tight(full, rows):
+  """`full` without most of the empty rows, where there is room for the rest.
+
+  Hydrogen, padding and light elements leave most rows empty.
+  """
+  n_atoms = rows[0][0].size // _terms()[0].shape[2]
+  sizes = [room * n_atoms for room in _ROOM[: len(rows)]]
+  counts = [jnp.sum(row[2] != 0) for row in rows]
+  fits = functools.reduce(
+    operator.and_, [n <= size for n, size in zip(counts, sizes, strict=True)]
+  )
+
+  def compact(rows):
+    kept = []
+    for row, size in zip(rows, sizes, strict=True):
+      (place,) = jnp.nonzero(row[2] != 0, size=size, fill_value=-1)
+      atom, exponent, factor = (x[place] for x in row)
+      kept.append((atom, exponent, jnp.where(place < 0, 0, factor)))
+    return full(kept)
+
+  return jax.lax.cond(fits, compact, full, rows)
+
+
+def _grid_sum(coords_A3, grid: Grid, supersample: int, rows) -> jax.Array:
+  """Sum over l of Gaussians times r^(2l): rows of (atom, exponent, factor)."""
   left, right = [], []
-  for l in range(n_l):
-    exponents = exponents_ALP[:, l].reshape(-1)
-    factors = factors_ALP[:, l].reshape(-1)
-    line = jnp.exp(-exponents[None, None, :] * d2)
+  for l, (atom_K, exponent_K, factor_K) in enumerate(rows):
+    d2 = splat.offsets(coords_A3[atom_K], grid, supersample) ** 2
+    line = jnp.exp(-exponent_K[None, None, :] * d2)
     # x^(2n) exp(-a x^2) for n up to l, means over sub-points taken.
     powers = [splat.pool_lines(line * d2**n, supersample) for n in range(l + 1)]
     # r^(2l) = sum_n binomial(l, n) (x^2 + y^2)^(l-n) z^(2n)
     for n in range(l + 1):
       left.append(_cylinder(powers, l - n))
-      right.append((_BINOMIAL[l][n] * factors[None, :]) * powers[n][2])
+      right.append(_BINOMIAL[l][n] * factor_K[None, :] * powers[n][2])
   size = grid.size
   xy = jnp.concatenate(left, axis=-1).reshape(size * size, -1)
   z = jnp.concatenate(right, axis=-1)
