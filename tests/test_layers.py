@@ -12,7 +12,7 @@ LAYERS = [
   {'units', 'elements', 'form_factors', 'gto_basis'},
   {
     'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
-    'free_atoms', 'maps', 'fields', 'voxelize', 'coverage',
+    'orbital_grid', 'free_atoms', 'maps', 'fields', 'voxelize', 'coverage',
   },
   {'conv', 'models', 'losses', 'metrics', 'optim'},
   {

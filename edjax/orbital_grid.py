@@ -1,0 +1,341 @@
+"""sum_O psi_O^2 on a grid, separably: the fast path of `orbitals.density`.
+
+A Cartesian Gaussian x^i y^j z^k exp(-a r^2) is a product of three factors,
+each along one axis. A basis function is a short sum of such products over its
+primitives P, and all of them are made by small matrix products [X, P] x
+[P, YZ]; one large product [O, K] x [K, XYZ] then makes the orbitals. The grid
+is worked through in slabs that fit into the cache of a CPU.
+
+The derivative is written out (custom_jvp), because autodiff would repeat the
+large product for every direction: with psi = c chi,
+
+  drho = 2 sum_K (c^T psi)_K sum_i dr_Ki d chi_K / d r_Ki,
+
+in which one more large product serves all directions. It stays
+differentiable, forwards and backwards.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax import elements, gto_basis
+from edjax import grid as grids
+from edjax.grid import Grid
+from edjax.numerics import HIGHEST
+from edjax.units import BOHR_A
+
+# Points evaluated at a time: on a CPU the basis functions there should stay
+# in the cache; an accelerator wants much work in few steps.
+_POINTS_CPU = 576
+_POINTS_ACCELERATOR = 32768
+# Enough for every element before Cs.
+_FEW_PRIMITIVES = 4
+
+
+class _Room(NamedTuple):
+  """The static shape of a sum."""
+
+  shells: tuple[int, ...]  # for each l = 0, 1 (, 2)
+  primitives: int
+
+
+class _Rows(NamedTuple):
+  """Cartesian basis functions of a molecule.
+
+  Attributes:
+    c_OK: orbital coefficients.
+    coords_K3: centres, Å.
+    powers_K3: of x, y, z.
+    a_KP: exponents, bohr^-2.
+    c_KP: coefficients of the primitives.
+  """
+
+  c_OK: jax.Array
+  coords_K3: jax.Array
+  powers_K3: jax.Array
+  a_KP: jax.Array
+  c_KP: jax.Array
+
+
+def density(
+  grid: Grid,
+  numbers_L: jax.Array,
+  coords_L3: jax.Array,
+  orbitals_OL9: jax.Array,
+) -> jax.Array:
+  """Density of occupied orbitals at the voxel centres.
+
+  Args:
+    grid: the voxels.
+    numbers_L: atomic numbers; 0 is padding.
+    coords_L3: Å.
+    orbitals_OL9: see `molecule.Molecule`; width 4 or 9.
+
+  Returns:
+    rho_XYZ, e/Å^3.
+  """
+  return jax.lax.platform_dependent(
+    numbers_L,
+    coords_L3,
+    orbitals_OL9,
+    cpu=functools.partial(_tight, grid),
+    default=functools.partial(_complete, grid),
+  )
+
+
+def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
+  """The shell of one l on each atom; coefficients 0 where there is none.
+
+  Args:
+    numbers_L: atomic numbers.
+    l: 0, 1 or 2.
+    dtype: of the result.
+
+  Returns:
+    Exponents (bohr^-2) and coefficients, [L, P] each; NaN beyond Rn.
+  """
+  return tuple(jnp.asarray(t, dtype)[numbers_L] for t in _tables(l))
+
+
+@functools.cache
+def _tables(l: int) -> tuple[np.ndarray, np.ndarray]:
+  """Exponents and coefficients [98 + 1, P] of one l.
+
+  NaN beyond Rn: orbitals on an element outside the basis must not give a
+  number.
+  """
+  tables = gto_basis.tables()
+  used = tables.coefficients_Z3P[:, l].any(axis=0)
+  missing = ((0, elements.MAX_NUMBER - gto_basis.MAX_NUMBER), (0, 0))
+  return tuple(
+    np.pad(table[:, l, used], missing, constant_values=np.nan)
+    for table in tables
+  )
+
+
+def _rooms(orbitals_OL9) -> tuple[_Room, ...]:
+  """From tight to complete, for this many atoms with orbitals."""
+  _, n, width = orbitals_OL9.shape
+  kinds = 2 if width == 4 else 3
+  shares = ((2 / 3, 1 / 3, 1 / 6), (1, 1 / 2, 1 / 4))
+  tight = (tuple(math.ceil(n * s) for s in some[:kinds]) for some in shares)
+  complete = _Room((n,) * kinds, _tables(0)[0].shape[1])
+  return (*(_Room(some, _FEW_PRIMITIVES) for some in tight), complete)
+
+
+def _complete(grid: Grid, *molecule) -> jax.Array:
+  """Room for every shell on every atom; no branches."""
+  room = _rooms(molecule[-1])[-1]
+  return _density(grid, room, _POINTS_ACCELERATOR, *molecule)
+
+
+def _tight(grid: Grid, *molecule) -> jax.Array:
+  """Chooses at run time the tightest room that holds the molecule.
+
+  Of the basis functions of a padded organic molecule more than half are
+  none: padding, and the p functions of hydrogen. (Under vmap every branch is
+  computed: `numerics.batched` maps instead on a CPU.)
+  """
+  rooms = _rooms(molecule[-1])
+  numbers_L = molecule[0]
+  has_ZL = np.stack([_has_shell(l) for l in range(len(rooms[0].shells))])
+  need_l = jnp.sum(jnp.asarray(has_ZL)[:, numbers_L], axis=1)
+  many = jnp.any(jnp.asarray(_has_many_primitives())[numbers_L])
+  room_Nl = np.array([room.shells for room in rooms[:-1]])
+  too_small_N = many | jnp.any(need_l[None, :] > room_Nl, axis=1)
+  return jax.lax.switch(
+    jnp.sum(too_small_N),  # the rooms grow
+    [functools.partial(_density, grid, r, _POINTS_CPU) for r in rooms],
+    *molecule,
+  )
+
+
+def _has_shell(l: int) -> np.ndarray:
+  """Which elements have a shell of this l, [98 + 1]."""
+  return (_tables(l)[1] != 0).any(axis=1)
+
+
+def _has_many_primitives() -> np.ndarray:
+  """Which elements have a shell of more than _FEW_PRIMITIVES, [98 + 1]."""
+  extra = [_tables(l)[1][:, _FEW_PRIMITIVES:] for l in range(3)]
+  return (np.concatenate(extra, axis=1) != 0).any(axis=1)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _density(grid, room, points, numbers_L, coords_L3, orbitals_OL9):
+  """Density with a given room, `points` at a time."""
+  rows = _gather(room, numbers_L, coords_L3, orbitals_OL9)
+  x, y, z = _lines(grid, rows)
+
+  def slab(x_KPX, yz_KPG):
+    psi_OG = _orbitals(rows.c_OK, _product(x_KPX, yz_KPG))
+    return jnp.sum(psi_OG**2, axis=0)
+
+  return _slabs(slab, grid.size, points, (x,), ((y, z),))
+
+
+@functools.partial(_density.defjvp, symbolic_zeros=True)
+def _density_jvp(grid, room, points, primals, tangents):
+  rows = _gather(room, *primals)
+  lines = functools.partial(_lines, grid, rows)
+  x, y, z = lines()
+  dx, dy, dz = lines(derivative=True)
+  _, dcoords_L3, dorbitals_OL9 = tangents
+  moved, mixed = (
+    not isinstance(t, jax.custom_derivatives.SymbolicZero)
+    for t in (dcoords_L3, dorbitals_OL9)
+  )
+  if moved:
+    dr_3K = _gather(room, primals[0], dcoords_L3, primals[2]).coords_K3.T
+  if mixed:
+    dc_OK = _gather(room, primals[0], primals[1], dorbitals_OL9).c_OK
+
+  def slab(x_KPX, dx_KPX, yz_KPG, dyz_KPG, ydz_KPG):
+    ao_KG = _product(x_KPX, yz_KPG)
+    psi_OG = _orbitals(rows.c_OK, ao_KG)
+    rho_G = jnp.sum(psi_OG**2, axis=0)
+    drho_G = jnp.zeros_like(rho_G)
+    if moved:
+      back_KG = 2 * _orbitals(rows.c_OK.T, psi_OG)
+      for dr_K, factors in zip(
+        dr_3K,
+        ((dx_KPX, yz_KPG), (x_KPX, dyz_KPG), (x_KPX, ydz_KPG)),
+        strict=True,
+      ):
+        drho_G += jnp.dot(dr_K, back_KG * _product(*factors), precision=HIGHEST)
+    if mixed:
+      drho_G += 2 * jnp.sum(psi_OG * _orbitals(dc_OK, ao_KG), axis=0)
+    return rho_G, drho_G
+
+  along_yz = ((y, z), (dy, z), (y, dz))
+  return _slabs(slab, grid.size, points, (x, dx), along_yz)
+
+
+def _gather(room: _Room, numbers_L, coords_L3, orbitals_OL9) -> _Rows:
+  """The basis functions there are, and none to fill the room."""
+  parts = []
+  for l, count in enumerate(room.shells):
+    has_L = jnp.asarray(_has_shell(l))[numbers_L]
+    kept_S = jnp.argsort(~has_L, stable=True)[:count]
+    a_SP, c_SP = (
+      _resized(t, room.primitives)
+      for t in primitives(numbers_L[kept_S], l, coords_L3.dtype)
+    )
+    first = gto_basis.FIRST_SLOT[l]
+    c_OmS = jnp.einsum(
+      'osf,fm->oms',
+      orbitals_OL9[:, kept_S, first : first + 2 * l + 1],
+      jnp.asarray(gto_basis.FUNCTIONS[l], orbitals_OL9.dtype),
+      precision=HIGHEST,
+    )
+    powers_m3 = np.array(gto_basis.MONOMIALS[l])
+    m = len(powers_m3)
+    parts.append(
+      _Rows(
+        c_OmS.reshape(len(orbitals_OL9), m * count),
+        jnp.tile(coords_L3[kept_S], (m, 1)),
+        np.repeat(powers_m3, count, axis=0),
+        jnp.tile(a_SP, (m, 1)),
+        jnp.tile(c_SP, (m, 1)),
+      )
+    )
+  c_OK = jnp.concatenate([part.c_OK for part in parts], axis=1)
+  rest = (part[1:] for part in parts)
+  coords_K3, powers_K3, *tables = map(jnp.concatenate, zip(*rest, strict=True))
+  return _Rows(c_OK, coords_K3, powers_K3, *tables)
+
+
+def _resized(values_SP, width: int) -> jax.Array:
+  """Cut or filled with 0 to a number of primitives."""
+  values_SP = values_SP[:, :width]
+  return jnp.pad(values_SP, ((0, 0), (0, width - values_SP.shape[1])))
+
+
+def _lines(grid: Grid, rows: _Rows, derivative: bool = False):
+  """The factors of the basis functions along x, y and z.
+
+  Args:
+    grid: the voxels.
+    rows: the basis functions.
+    derivative: with respect to the centre (per Å) instead.
+
+  Returns:
+    x_KPX with the coefficients of the primitives in it, y_KPX, z_KPX.
+  """
+  axis_X = jnp.asarray(grids.axis(grid), rows.coords_K3.dtype)
+  r_3KX = (axis_X[None, None, :] - rows.coords_K3.T[:, :, None]) / BOHR_A
+  r_3KPX = r_3KX[:, :, None, :]
+  p_3KPX = rows.powers_K3.T[:, :, None, None]
+  a_1KPX = rows.a_KP[None, :, :, None]
+
+  def factor(r):
+    power = jnp.where(p_3KPX == 0, 1, jnp.where(p_3KPX == 1, r, r * r))
+    return power * jnp.exp(-a_1KPX * r * r)
+
+  if derivative:
+    toward = jnp.full_like(r_3KPX, -1 / BOHR_A)
+    _, lines_3KPX = jax.jvp(factor, (r_3KPX,), (toward,))
+  else:
+    lines_3KPX = factor(r_3KPX)
+  x, y, z = lines_3KPX
+  return rows.c_KP[:, :, None] * x, y, z
+
+
+def _product(x_KPX, yz_KPG) -> jax.Array:
+  """Basis functions from their factors, [K, X*G]."""
+  ao_KXG = jnp.einsum('kpx,kpg->kxg', x_KPX, yz_KPG, precision=HIGHEST)
+  return ao_KXG.reshape(len(ao_KXG), -1)
+
+
+def _orbitals(c_OK, ao_KG) -> jax.Array:
+  return jnp.dot(c_OK, ao_KG, precision=HIGHEST)
+
+
+def _slabs(f: Callable, n: int, points: int, along_x, along_yz):
+  """Applies f to slabs of a grid and assembles what it returns.
+
+  Args:
+    f: takes the pieces [K, P, X] of `along_x`, then the products [K, P, Y*Z]
+      of `along_yz`; returns values of shape [X*Y*Z], in bohr^-3.
+    n: edge of the grid.
+    points: how many at most in a slab (but never less than a line).
+    along_x: lines [K, P, n].
+    along_yz: pairs of lines [K, P, n].
+
+  Returns:
+    What f returns, as [n, n, n] per Å^3.
+  """
+  ny = _divisor(n, points // n)
+  nx = _divisor(n, points // (n * ny))
+
+  def block(ys):
+    planes = [
+      (y[:, :, :, None] * z[:, :, None, :]).reshape(*y.shape[:2], ny * n)
+      for y, (_, z) in zip(ys, along_yz, strict=True)
+    ]
+    pieces = tuple(_split(x, nx) for x in along_x)
+    return jax.lax.map(lambda xs: f(*xs, *planes), pieces)
+
+  def assemble(values):
+    values = values.reshape(n // ny, n // nx, nx, ny, n)
+    return jnp.moveaxis(values, 0, 2).reshape(n, n, n) / BOHR_A**3
+
+  blocks = jax.lax.map(block, tuple(_split(y, ny) for y, _ in along_yz))
+  return jax.tree.map(assemble, blocks)
+
+
+def _split(values_KPX, size: int) -> jax.Array:
+  """Cuts the last axis into pieces, which become the first axis."""
+  k, p, n = values_KPX.shape
+  return jnp.moveaxis(values_KPX.reshape(k, p, n // size, size), 2, 0)
+
+
+def _divisor(n: int, most: int) -> int:
+  """The largest divisor of n up to `most`; at least 1."""
+  return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(most, 1))
