@@ -13,6 +13,7 @@ import numpy as np
 from edjax import coverage, input_pipeline, models, voxelize
 from edjax.grid import Grid
 from edjax.molecule import Molecule
+from edjax.numerics import batched
 from edjax.pack import Pack
 
 
@@ -31,6 +32,8 @@ class Task:
     molecules: part -> padded molecules on the host.
     voxelizer: Molecule -> vox_XYZC.
     model: Flax module.
+    sample_BXYZC: voxels of the first training molecules, in their own frames;
+      constants of a run come from them.
     outside: ids of molecules that do not fit into the box, with the reason.
   """
 
@@ -44,20 +47,12 @@ class Task:
   molecules: dict[str, Molecule]
   voxelizer: Any
   model: Any
+  sample_BXYZC: np.ndarray
   outside: dict[str, str]
-
-  def sample(self) -> Molecule:
-    """The first training molecules: constants of a run come from them."""
-    return first_molecules(self.molecules['train'])
 
 
 # Enough for a root mean square within a few per cent, and done in seconds.
 _SAMPLE = 128
-
-
-def first_molecules(molecules: Molecule) -> Molecule:
-  """The first molecules of a batch, in a random order as the batch is."""
-  return jax.tree.map(lambda x: x[:_SAMPLE], molecules)
 
 
 def needs_orbitals(representation) -> bool:
@@ -121,7 +116,11 @@ def make_task(config) -> Task:
     for part in rows
   }
   raw = make_voxelizer(config.representation)
-  scales = voxelize.fit_scales(raw, first_molecules(molecules['train']))
+  # Once, for the scales and for the first shift and scale of layers: each
+  # compilation of a field takes seconds.
+  sample = jax.tree.map(lambda x: x[:_SAMPLE], molecules['train'])
+  vox_BXYZC = np.asarray(jax.jit(batched(raw))(sample))
+  scales = voxelize.channel_rms(vox_BXYZC, raw.channel_names)
   return Task(
     config=config,
     pack=pack,
@@ -133,6 +132,7 @@ def make_task(config) -> Task:
     molecules=molecules,
     voxelizer=make_voxelizer(config.representation, scales),
     model=models.build_model(config.model, len(config.data.targets)),
+    sample_BXYZC=vox_BXYZC / np.array(scales, np.float32),
     outside=_outside(config, pack, rows, molecules),
   )
 

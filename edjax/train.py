@@ -39,23 +39,19 @@ class TrainState:
   opt_state: optax.OptState
 
 
-def init_state(model, optimizer, seed: int, voxelizer, sample) -> TrainState:
+def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
   """Fresh parameters on the host.
 
   Args:
     model: Flax module.
     optimizer: its optimiser.
     seed: of the initialisation.
-    voxelizer: Molecule -> vox_XYZC.
-    sample: a batch of training molecules, from which layers that standardise
-      their input take their first shift and scale.
+    sample_BXYZC: voxels of training molecules, from which layers that
+      standardise their input take their first shift and scale.
   """
   key = jax.random.fold_in(jax.random.key(seed), _INITIALISE)
-
-  def init(key, sample):
-    return model.init(key, batched(voxelizer)(sample), train=False)['params']
-
-  params = jax.jit(init)(key, sample)
+  init = jax.jit(functools.partial(model.init, train=False))
+  params = init(key, sample_BXYZC)['params']
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
@@ -230,7 +226,7 @@ def train_and_evaluate(config, workdir) -> dict:
   print(rundir.describe(task), flush=True)
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   fresh = init_state(
-    task.model, optimizer, config.train.seed, task.voxelizer, task.sample()
+    task.model, optimizer, config.train.seed, task.sample_BXYZC
   )
   predict = evaluate.make_predict(config, task)
   validate = evaluate.Evaluator(config, task, 'validation', predict)

@@ -239,14 +239,27 @@ def fit_scales(
   """
   if voxelizer.scales:
     raise ValueError('fit_scales needs a voxelizer without scales')
+  vox_BXYZC = jax.jit(numerics.batched(voxelizer, chunk))(molecules)
+  return channel_rms(np.asarray(vox_BXYZC), voxelizer.channel_names)
 
-  def mean_square(mol):
-    return jnp.mean(voxelizer(mol) ** 2, axis=(0, 1, 2))
 
-  squares_BC = jax.jit(numerics.batched(mean_square, chunk))(molecules)
-  rms_C = np.sqrt(np.mean(np.asarray(squares_BC, np.float64), axis=0))
+def channel_rms(vox_BXYZC: np.ndarray, names: tuple[str, ...]) -> tuple:
+  """Root mean square of each channel of a sample, as `fit_scales` has it.
+
+  Args:
+    vox_BXYZC: voxels, on the host.
+    names: of the channels.
+
+  Returns:
+    One number per channel; 1 where it is 0 throughout.
+
+  Raises:
+    ValueError: a channel is not finite.
+  """
+  flat_NC = vox_BXYZC.reshape(-1, vox_BXYZC.shape[-1])
+  rms_C = np.sqrt(np.mean(np.square(flat_NC, dtype=np.float64), axis=0))
   if not np.isfinite(rms_C).all():
-    bad = voxelizer.channel_names[int(np.argmin(np.isfinite(rms_C)))]
+    bad = names[int(np.argmin(np.isfinite(rms_C)))]
     raise ValueError(f'channel {bad} is not finite on the sample')
   return tuple(float(r) if r > 0 else 1.0 for r in rms_C)
 

@@ -6,10 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from configs import default
 from edjax import config as configuration
-from edjax import input_pipeline, models, optim, parallel, train
+from edjax import (
+  conv,
+  fields,
+  grid,
+  input_pipeline,
+  models,
+  optim,
+  parallel,
+  train,
+)
 from edjax import task as tasks
 from edjax.molecule import Molecule, stack
 
@@ -23,8 +33,9 @@ def small():
   config.representation.density = 'promolecule'
   config.representation.grid_size = 8
   config.representation.spacing = 1.0
-  config.model.widths = (8, 16)
-  config.model.blocks = (1, 1)
+  # One stage: its convolutions compile in seconds.
+  config.model.widths = (8,)
+  config.model.blocks = (1,)
   config.model.groups = 4
   config.model.dropout = 0.0
   config.train.batch_size = 8
@@ -46,7 +57,8 @@ def small():
   voxelizer = tasks.make_voxelizer(config.representation)
   model = models.build_model(config.model, 2)
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
-  state = train.init_state(model, optimizer, 0, voxelizer, molecules)
+  sample = jax.jit(jax.vmap(voxelizer))(molecules)
+  state = train.init_state(model, optimizer, 0, sample)
   step = train.make_train_step(config, model, optimizer, voxelizer)
   return config, molecules, labels, state, step
 
@@ -101,6 +113,42 @@ def test_pmap_equals_vmap(small):
   # Negative control: a step with other labels is another step.
   wrong, *_ = run_on_devices(step, state, molecules, -labels)
   assert tree_error(wrong.params, first[0].params) > 1e-2
+
+
+def test_pmap_equals_vmap_in_float64(small, x64):
+  """The same program in doubles: only the order of sums may differ."""
+  config, molecules, labels, _, _ = small
+  molecules, labels = as_type((molecules, labels), np.float64)
+  voxel_grid = grid.Grid(8, 1.0)
+
+  def voxelizer(mol):  # edjax.voxelize casts to float32
+    return fields.promolecule_grid(mol, voxel_grid, blur=72.0)[..., None]
+
+  model = TwoLayers()
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  sample = jax.jit(jax.vmap(voxelizer))(molecules)
+  state = train.init_state(model, optimizer, 0, sample)
+  state = as_type(jax.device_get(state), np.float64)
+  step = train.make_train_step(config, model, optimizer, voxelizer)
+  on_devices, loss, _ = run_on_devices(step, state, molecules, labels)
+  shares = jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS)
+  mapped, mapped_loss = jax.jit(shares)(
+    state, jax.tree.map(parallel.shard, molecules), parallel.shard(labels)
+  )
+  mapped = jax.tree.map(lambda x: np.asarray(x[0]), mapped)
+  assert mapped.params['Dense_0']['kernel'].dtype == np.float64
+  assert tree_error(on_devices.params, mapped.params) < 1e-10
+  np.testing.assert_allclose(loss, mapped_loss[0], rtol=1e-10)
+
+
+class TwoLayers(nn.Module):
+  """A convolution and a dense layer, in the dtype of their input."""
+
+  @nn.compact
+  def __call__(self, vox_BXYZC, train):
+    del train
+    x = conv.Conv3D(4, 3, dtype=vox_BXYZC.dtype)(vox_BXYZC)
+    return nn.Dense(2, dtype=x.dtype)(jnp.tanh(x).mean((1, 2, 3)))
 
 
 def test_augmentation_is_addressed_by_example(small):
@@ -224,7 +272,8 @@ def test_memorises_a_batch(small):
   model = models.build_model(changed.model, 2)
   optimizer = optim.make_optimizer(changed.optim, 150)
   step = train.make_train_step(changed, model, optimizer, voxelizer)
-  state = train.init_state(model, optimizer, 0, voxelizer, molecules)
+  sample = jax.jit(jax.vmap(voxelizer))(molecules)
+  state = train.init_state(model, optimizer, 0, sample)
   eight = jax.tree.map(lambda x: x[None, :8], (molecules, labels))
   one = jax.jit(jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS))
   losses = []
