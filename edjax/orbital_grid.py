@@ -85,8 +85,30 @@ def density(
     coords_L3,
     orbitals_OL9,
     cpu=functools.partial(_tight, grid),
-    default=functools.partial(_complete, grid),
+    default=functools.partial(density_complete, grid),
   )
+
+
+def density_complete(
+  grid: Grid,
+  numbers_L: jax.Array,
+  coords_L3: jax.Array,
+  orbitals_OL9: jax.Array,
+) -> jax.Array:
+  """`density` as accelerators compute it: room for every shell everywhere.
+
+  Args:
+    grid: the voxels.
+    numbers_L: atomic numbers; 0 is padding.
+    coords_L3: Å.
+    orbitals_OL9: see `molecule.Molecule`; width 4 or 9.
+
+  Returns:
+    rho_XYZ, e/Å^3.
+  """
+  room = _rooms(orbitals_OL9)[-1]
+  molecule = numbers_L, coords_L3, orbitals_OL9
+  return _density(grid, room, _POINTS_ACCELERATOR, *molecule)
 
 
 def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
@@ -100,22 +122,27 @@ def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
   Returns:
     Exponents (bohr^-2) and coefficients, [L, P] each; NaN beyond Rn.
   """
-  return tuple(jnp.asarray(t, dtype)[numbers_L] for t in _tables(l))
+  return tuple(jnp.asarray(t, dtype)[numbers_L] for t in tables(l))
 
 
 @functools.cache
-def _tables(l: int) -> tuple[np.ndarray, np.ndarray]:
-  """Exponents and coefficients [98 + 1, P] of one l.
+def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
+  """The shell of one l of each element.
 
-  NaN beyond Rn: orbitals on an element outside the basis must not give a
-  number.
+  Args:
+    l: 0, 1 or 2.
+
+  Returns:
+    Exponents (bohr^-2) and coefficients, [98 + 1, P] each, with the P that
+    this l needs. NaN beyond Rn: orbitals on an element outside the basis must
+    not give a number.
   """
-  tables = gto_basis.tables()
-  used = tables.coefficients_Z3P[:, l].any(axis=0)
+  every = gto_basis.tables()
+  used = every.coefficients_Z3P[:, l].any(axis=0)
   missing = ((0, elements.MAX_NUMBER - gto_basis.MAX_NUMBER), (0, 0))
   return tuple(
     np.pad(table[:, l, used], missing, constant_values=np.nan)
-    for table in tables
+    for table in every
   )
 
 
@@ -125,14 +152,8 @@ def _rooms(orbitals_OL9) -> tuple[_Room, ...]:
   kinds = 2 if width == 4 else 3
   shares = ((2 / 3, 1 / 3, 1 / 6), (1, 1 / 2, 1 / 4))
   tight = (tuple(math.ceil(n * s) for s in some[:kinds]) for some in shares)
-  complete = _Room((n,) * kinds, _tables(0)[0].shape[1])
+  complete = _Room((n,) * kinds, tables(0)[0].shape[1])
   return (*(_Room(some, _FEW_PRIMITIVES) for some in tight), complete)
-
-
-def _complete(grid: Grid, *molecule) -> jax.Array:
-  """Room for every shell on every atom; no branches."""
-  room = _rooms(molecule[-1])[-1]
-  return _density(grid, room, _POINTS_ACCELERATOR, *molecule)
 
 
 def _tight(grid: Grid, *molecule) -> jax.Array:
@@ -158,12 +179,12 @@ def _tight(grid: Grid, *molecule) -> jax.Array:
 
 def _has_shell(l: int) -> np.ndarray:
   """Which elements have a shell of this l, [98 + 1]."""
-  return (_tables(l)[1] != 0).any(axis=1)
+  return (tables(l)[1] != 0).any(axis=1)
 
 
 def _has_many_primitives() -> np.ndarray:
   """Which elements have a shell of more than _FEW_PRIMITIVES, [98 + 1]."""
-  extra = [_tables(l)[1][:, _FEW_PRIMITIVES:] for l in range(3)]
+  extra = [tables(l)[1][:, _FEW_PRIMITIVES:] for l in range(3)]
   return (np.concatenate(extra, axis=1) != 0).any(axis=1)
 
 
@@ -247,8 +268,8 @@ def _gather(room: _Room, numbers_L, coords_L3, orbitals_OL9) -> _Rows:
     )
   c_OK = jnp.concatenate([part.c_OK for part in parts], axis=1)
   rest = (part[1:] for part in parts)
-  coords_K3, powers_K3, *tables = map(jnp.concatenate, zip(*rest, strict=True))
-  return _Rows(c_OK, coords_K3, powers_K3, *tables)
+  coords_K3, powers_K3, *shells = map(jnp.concatenate, zip(*rest, strict=True))
+  return _Rows(c_OK, coords_K3, powers_K3, *shells)
 
 
 def _resized(values_SP, width: int) -> jax.Array:

@@ -1,0 +1,150 @@
+"""The padded molecule and every way in which its input can be wrong."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from edjax import elements
+from edjax.molecule import (
+  AO_SLOTS,
+  DensityMap,
+  Molecule,
+  frame_origin,
+  stack,
+)
+
+WATER = ([8, 1, 1], [[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+
+
+def _make(**changes):
+  numbers, coords = WATER
+  return Molecule.from_arrays(
+    **{'numbers': numbers, 'coords': coords, **changes}
+  )
+
+
+def test_padding():
+  orbitals = np.random.default_rng(0).normal(size=(4, 3, 4))
+  mol = _make(
+    orbitals=orbitals, b_factors=[1.0, 2, 3], max_atoms=5, max_orbitals=6,
+    example_id=2**32 - 1,
+  )  # fmt: skip
+  np.testing.assert_array_equal(mol.numbers_A, [8, 1, 1, 0, 0])
+  np.testing.assert_array_equal(mol.mask_A, [1, 1, 1, 0, 0])
+  np.testing.assert_array_equal(mol.b_factors_A, [1, 2, 3, 0, 0])
+  np.testing.assert_array_equal(mol.coords_A3[3:], 0)
+  assert mol.orbitals_OL9.shape == (6, 5, 4)
+  np.testing.assert_allclose(mol.orbitals_OL9[:4, :3], orbitals, rtol=1e-6)
+  assert not np.any(mol.orbitals_OL9[4:])
+  assert not np.any(mol.orbitals_OL9[:, 3:])
+  assert int(mol.example_id) == 2**32 - 1
+  for leaf in jax.tree.leaves(mol):
+    assert leaf.dtype in (jnp.float32, jnp.int32, jnp.uint32)
+
+
+def test_orbitals_on_some_atoms_keep_their_length():
+  """A pocket has none: its atoms do not widen the orbitals."""
+  mol = _make(orbitals=np.ones((4, 2, 9)), max_atoms=7, max_orbitals=5)
+  assert mol.orbitals_OL9.shape == (5, 2, 9)
+  assert len(AO_SLOTS) == 9
+
+
+def test_origin_is_the_centre_of_mass():
+  mol = _make(max_atoms=5)
+  masses = elements.MASSES[np.asarray(mol.numbers_A)]
+  np.testing.assert_allclose(masses @ mol.coords_A3, 0, atol=1e-5)
+  # Differences are what they were, and center=False changes nothing.
+  expected = np.array(WATER[1])
+  coords = np.asarray(mol.coords_A3[:3])
+  np.testing.assert_allclose(coords - coords[0], expected, atol=1e-6)
+  np.testing.assert_allclose(_make(center=False).coords_A3, expected)
+
+
+def test_origin_with_a_pocket_is_that_of_the_ligands_heavy_atoms():
+  mol = Molecule.from_arrays(
+    [6, 8, 1, 7],
+    [[0.0, 0, 0], [1.2, 0, 0], [5, 5, 5], [-9, 3, 1]],
+    groups=[0, 0, 0, 1],
+  )
+  m = elements.MASSES
+  assert float(mol.coords_A3[0, 0]) == pytest.approx(
+    -1.2 * m[8] / (m[6] + m[8]), rel=1e-5
+  )
+  with pytest.raises(ValueError, match='heavy ligand'):
+    frame_origin(np.array([1, 7]), np.eye(2, 3), np.array([0, 1]))
+
+
+def test_the_map_is_centred_with_the_atoms():
+  frame = DensityMap(jnp.ones((2, 2, 2)), jnp.array([1.0, 2, 3]), jnp.eye(3))
+  centred, raw = (_make(density_map=frame, center=c) for c in (True, False))
+  np.testing.assert_allclose(
+    centred.density_map.origin_3 - centred.coords_A3[0],
+    raw.density_map.origin_3 - raw.coords_A3[0],
+    atol=1e-6,
+  )
+  np.testing.assert_array_equal(raw.density_map.origin_3, [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'numbers': []}, 'numbers'),
+    ({'numbers': [[8, 1, 1]]}, 'numbers'),
+    ({'numbers': [8, 1, 0]}, 'atom 2'),
+    ({'numbers': [8, 99, 1]}, 'atom 1'),
+    ({'numbers': [8, 1, 1.5]}, 'atom 2'),
+    ({'coords': np.zeros((2, 3))}, 'coords'),
+    ({'coords': np.zeros((3, 2))}, 'coords'),
+    ({'coords': [[0, 0, 0], [1, np.nan, 0], [0, 1, 0]]}, 'coords of atom 1'),
+    ({'coords': [[0, 0, 0], [1, 0, 0], [0, np.inf, 0]]}, 'coords of atom 2'),
+    ({'b_factors': [1.0, 2]}, 'b_factors'),
+    ({'b_factors': [1.0, 2, np.nan]}, 'b_factors of atom 2'),
+    ({'groups': [0, 1]}, 'groups'),
+    ({'groups': [0, 1, 2]}, 'groups'),
+    ({'example_id': -1}, 'example_id'),
+    ({'example_id': 2**32}, 'example_id'),
+    ({'max_atoms': 2}, 'max_atoms=2'),
+    ({'orbitals': np.zeros((4, 3))}, 'orbitals'),
+    ({'orbitals': np.zeros((4, 3, 5))}, 'orbitals'),
+    ({'orbitals': np.zeros((4, 4, 4))}, 'orbitals for 4 atoms'),
+    ({'orbitals': np.full((4, 3, 4), np.nan)}, 'orbitals are not finite'),
+    (
+      {'orbitals': np.zeros((4, 3, 4)), 'max_orbitals': 3},
+      'max_orbitals=3',
+    ),
+    ({'max_orbitals': 3}, 'orbitals were not'),
+  ],
+)
+def test_errors_name_what_is_wrong(changes, message):
+  with pytest.raises(ValueError, match=message):
+    _make(**changes)
+
+
+def test_stack():
+  first, second = (_make(max_atoms=n, example_id=n) for n in (4, 4))
+  batch = stack([first, second])
+  assert batch.coords_A3.shape == (2, 4, 3)
+  for i, mol in enumerate((first, second)):
+    one = jax.tree.map(lambda x, i=i: x[i], batch)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(mol), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+def test_stack_refuses_what_does_not_fit():
+  with pytest.raises(ValueError, match='no molecule'):
+    stack([])
+  with pytest.raises(ValueError, match='padding'):
+    stack([_make(max_atoms=4), _make(max_atoms=5)])
+  with pytest.raises(ValueError, match='padding'):
+    stack([_make(orbitals=np.ones((4, 3, 4))), _make()])
+  with pytest.raises(ValueError, match='padding'):
+    stack([_make(orbitals=np.ones((4, 3, w)), max_orbitals=4) for w in (4, 9)])
+
+
+def test_a_molecule_goes_through_jit_and_vmap():
+  mol = _make(max_atoms=4)
+  total = jax.jit(lambda m: jnp.sum(jnp.where(m.mask_A, m.numbers_A, 0)))(mol)
+  assert int(total) == 10
+  counts = jax.vmap(lambda m: jnp.sum(m.mask_A))(stack([mol, mol]))
+  np.testing.assert_array_equal(counts, [3, 3])
