@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
   # For 'random' and 'size': shares of validation and of test; the rest is
   # training ('size' takes its test set by size, and only the first of these).
   data.validation_fraction = 0.1
-  data.test_fraction = 0.1
+  data.test_fraction = 0.2
   # Names of the columns to learn, see data_builders/targets.py.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
   # Training molecules: at most 1 a fraction, above 1 a whole number. Subsets
@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
   # 'resnet3d' or 'cnn3d' (ATOM3D's recipe; takes none of the fields below).
   model.name = 'resnet3d'
   # Channels of each stage, and residual blocks in it.
-  model.widths = (32, 64, 128)
+  model.widths = (16, 48, 96)
   model.blocks = (1, 1, 1)
   # Edge of the blocks of voxels that become channels at the start; 1: none.
   model.stem = 2
