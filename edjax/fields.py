@@ -83,24 +83,31 @@ def promolecule_grid(
   return splat.splat_grid(coords, weights, sigma, grid, supersample)[..., 0]
 
 
-def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+def orbital_density(
+  mol: Molecule, points_G3: jax.Array, *, core_blur: float = 0.0
+) -> jax.Array:
   """Valence density of the stored GFN2-xTB orbitals; see `orbitals`.
 
   Args:
     mol: one molecule with orbitals.
     points_G3: Å.
+    core_blur: above 0, adds the core electrons as Gaussians blurred by this B
+      in Å^2 (`orbitals.core_density`); 0 leaves them out.
 
   Returns:
     rho_G, e/Å^3.
 
   Raises:
-    ValueError: the molecule has no orbitals.
+    ValueError: the molecule has no orbitals, or core_blur is negative.
   """
-  return orbitals.density(mol, points_G3)
+  rho_G = orbitals.density(mol, points_G3)
+  if core_blur == 0:
+    return rho_G
+  return rho_G + orbitals.core_density(mol, points_G3, core_blur)
 
 
 def orbital_density_grid(
-  mol: Molecule, grid: Grid, supersample: int = 1
+  mol: Molecule, grid: Grid, supersample: int = 1, *, core_blur: float = 0.0
 ) -> jax.Array:
   """`orbital_density` on a grid.
 
@@ -108,14 +115,19 @@ def orbital_density_grid(
     mol: one molecule with orbitals.
     grid: voxels.
     supersample: sub-points along each edge of a voxel.
+    core_blur: above 0, adds the core electrons as Gaussians blurred by this B
+      in Å^2; `form_factors.tied_blur(grid.spacing)` suits a grid.
 
   Returns:
     rho_XYZ, e/Å^3.
 
   Raises:
-    ValueError: the molecule has no orbitals.
+    ValueError: the molecule has no orbitals, or core_blur is negative.
   """
-  return orbitals.density_grid(mol, grid, supersample)
+  rho_XYZ = orbitals.density_grid(mol, grid, supersample)
+  if core_blur == 0:
+    return rho_XYZ
+  return rho_XYZ + orbitals.core_density_grid(mol, grid, supersample, core_blur)
 
 
 def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:

@@ -41,8 +41,16 @@ def valence_electrons(numbers) -> np.ndarray:
 
   Returns:
     [...], same shape.
+
+  Raises:
+    ValueError: an element beyond Rn.
   """
-  return occupations().sum(axis=1)[np.asarray(numbers)]
+  numbers = np.asarray(numbers)
+  if numbers.size and numbers.max() > gto_basis.MAX_NUMBER:
+    raise ValueError(
+      f'GFN2-xTB has no atomic number {numbers.max()} (it covers H to Rn)'
+    )
+  return occupations().sum(axis=1)[numbers]
 
 
 @functools.cache
@@ -51,7 +59,8 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
 
   Returns:
     exponents [Z, 3, P] in Å^-2 and factors [Z, 3, P] in e/Å^(3 + 2l) of
-    r^(2l) exp(-exponent r^2); P runs over pairs of primitives.
+    r^(2l) exp(-exponent r^2); P runs over pairs of primitives. The last Z,
+    elements that GFN2 does not have, gives NaN.
   """
   exponents_Z3P, coefficients_Z3P = gto_basis.tables()
   i, j = np.triu_indices(exponents_Z3P.shape[2])
@@ -61,13 +70,17 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
   factors = factors * (occupations() / [1, 3, 5 * 3])[:, :, None]
   exponents = exponents_Z3P[..., i] + exponents_Z3P[..., j]
   powers = np.array([3, 5, 7])[None, :, None]
-  return exponents / BOHR_A**2, factors / BOHR_A**powers
+  beyond = ((0, 1), (0, 0), (0, 0))
+  return (
+    np.pad(exponents / BOHR_A**2, beyond, constant_values=1),
+    np.pad(factors / BOHR_A**powers, beyond, constant_values=np.nan),
+  )
 
 
 def _gather(numbers_A: jax.Array, dtype, with_d: bool):
   exponents, factors = _terms()
   n = 3 if with_d else 2
-  pick = jnp.minimum(numbers_A, gto_basis.MAX_NUMBER)
+  pick = jnp.minimum(numbers_A, gto_basis.MAX_NUMBER + 1)
   return (
     jnp.asarray(exponents[:, :n], dtype)[pick],
     jnp.asarray(factors[:, :n], dtype)[pick],
@@ -83,7 +96,7 @@ def density(
   """Superposed valence densities of free atoms, point by point.
 
   Args:
-    numbers_A: atomic numbers up to 86; 0 is padding.
+    numbers_A: atomic numbers; 0 is padding, above 86 gives NaN.
     coords_A3: Å.
     points_G3: Å.
     with_d: False leaves out d shells, for molecules that have none.
@@ -114,7 +127,7 @@ def density_grid(
   """Superposed valence densities of free atoms on a grid, separably.
 
   Args:
-    numbers_A: atomic numbers up to 86; 0 is padding.
+    numbers_A: atomic numbers; 0 is padding, above 86 gives NaN.
     coords_A3: Å.
     grid: voxels.
     supersample: values are means over this many sub-points along each edge.

@@ -51,6 +51,9 @@ FIELDS = {
 }
 SMOOTH = [n for n in FIELDS if n not in ('binary_atoms', 'noise')]
 TURNING = [n for n in FIELDS if n != 'noise']
+# The deformation contains the orbital density, which takes long to compile:
+# what the tests of `orbitals` show of it alone is not shown again.
+_ONCE = [n for n in FIELDS if n != 'orbital_density']
 
 
 def _pair(name):
@@ -103,7 +106,7 @@ def test_separable_equals_pointwise(name, kind):
   np.testing.assert_allclose(got.reshape(want.shape), want, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize('name', TURNING)
+@pytest.mark.parametrize('name', [n for n in TURNING if n in _ONCE])
 def test_supersampled_grid_is_the_mean_over_sub_points(name):
   mol, grid = _mol(), Grid(5, 0.8)
   on_points, on_grid = _pair(name)
@@ -118,8 +121,11 @@ def test_supersampled_grid_is_the_mean_over_sub_points(name):
   assert float(jnp.abs(point - want).max()) > 1e-3 * top
 
 
-@pytest.mark.parametrize('size', [8, 9])
-@pytest.mark.parametrize('name', TURNING)
+@pytest.mark.parametrize(
+  ('name', 'size'),
+  [(n, 9) for n in TURNING]
+  + [(n, 8) for n in TURNING if n not in ('orbital_density', 'deformation')],
+)
 def test_rotation_by_90_degrees_is_a_rotated_grid(name, size):
   mol, grid = _mol('thiol'), Grid(size, 0.55)
   on_grid = jax.jit(_pair(name)[1], static_argnums=1)
@@ -151,7 +157,7 @@ def test_field_of_a_turned_molecule_is_the_turned_field(name):
   assert float(jnp.abs(fixed - want).max()) > 1e3 * atol
 
 
-@pytest.mark.parametrize('name', FIELDS)
+@pytest.mark.parametrize('name', _ONCE)
 def test_padding_is_inert_in_value_and_gradient(name):
   mol = _mol()
   padded = _mol(max_atoms=11, max_orbitals=mol.orbitals_OL9.shape[0] + 3)
@@ -175,7 +181,7 @@ def test_padding_is_inert_in_value_and_gradient(name):
   np.testing.assert_allclose(padded_slope[:6], slope, rtol=0, atol=2e-5 * scale)
 
 
-@pytest.mark.parametrize('name', SMOOTH)
+@pytest.mark.parametrize('name', [n for n in SMOOTH if n in _ONCE])
 def test_coordinate_gradients_against_central_differences(name, x64):
   mol = _mol('thiol', np.float64)
   on_grid = _pair(name)[1]
@@ -219,7 +225,7 @@ def test_keeps_float32_under_strict_promotion(name, strict_promotion):
 
 
 @pytest.mark.parametrize('where', ['points', 'grid'])
-@pytest.mark.parametrize('name', SMOOTH)
+@pytest.mark.parametrize('name', [n for n in SMOOTH if n in _ONCE])
 def test_gradient_magnitude_against_central_differences(name, where, x64):
   mol = _mol('thiol', np.float64)
   grid = Grid(5, 0.75)
@@ -367,6 +373,28 @@ def test_promolecule_needs_a_blur(blur):
       fields.promolecule_grid(mol, Grid(3, 0.5), blur=blur)
 
 
+def test_core_electrons_complete_the_orbital_density():
+  mol, grid = _mol(), Grid(30, 0.5)
+  blur = form_factors.tied_blur(grid.spacing)
+  f = jax.jit(fields.orbital_density_grid, static_argnums=(1, 2),
+              static_argnames='core_blur')  # fmt: skip
+  whole = f(mol, grid, 2, core_blur=blur)
+  total = float(whole.sum()) * grid.voxel_volume
+  assert total == pytest.approx(24, rel=2e-3)
+  points = jnp.asarray(grids.centres(grid)[::977], jnp.float32)
+  on_points = jax.jit(
+    lambda m: (
+      fields.orbital_density(m, points, core_blur=blur)
+      - fields.orbital_density(m, points)
+    )
+  )(mol)
+  core = (f(mol, grid, 1, core_blur=blur) - f(mol, grid, 1)).ravel()[::977]
+  scale = float(whole.max())
+  np.testing.assert_allclose(on_points, core, rtol=0, atol=1e-5 * scale)
+  with pytest.raises(ValueError, match='blur'):
+    fields.orbital_density_grid(mol, grid, core_blur=-1.0)
+
+
 # --- free atoms and deformation ---------------------------------------------
 
 
@@ -409,6 +437,15 @@ def test_free_atoms_are_spherical_shells_of_the_basis(numbers):
   want = jax.jit(fields.orbital_density)(mol, jnp.asarray(points))
   got = jax.jit(free_atoms.density)(mol.numbers_A, mol.coords_A3, points)
   np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-6)
+
+
+def test_elements_that_gfn2_lacks_are_not_taken_for_others():
+  with pytest.raises(ValueError, match='92'):
+    free_atoms.valence_electrons([6, 92])
+  coords = jnp.zeros((1, 3))
+  numbers = jnp.array([92])
+  assert jnp.isnan(free_atoms.density(numbers, coords, coords)).all()
+  assert jnp.isnan(free_atoms.density_grid(numbers, coords, Grid(2, 0.5))).all()
 
 
 @pytest.mark.parametrize('max_atoms', [2, 12])
