@@ -38,22 +38,35 @@ METHANETHIOL = (
 )
 BLUR = 12.0
 OPTIONS = {'promolecule': {'blur': BLUR}}
+
+
+def _free_atoms(mol, points_G3):
+  return free_atoms.density(mol.numbers_A, mol.coords_A3, points_G3)
+
+
+def _free_atoms_grid(mol, grid, supersample=1):
+  return free_atoms.density_grid(
+    mol.numbers_A, mol.coords_A3, grid, supersample
+  )
+
+
 # name: (on points, on a grid)
 FIELDS = {
   'promolecule': (fields.promolecule, fields.promolecule_grid),
   'orbital_density': (fields.orbital_density, fields.orbital_density_grid),
   'deformation': (fields.deformation, fields.deformation_grid),
+  'free_atoms': (_free_atoms, _free_atoms_grid),
   'map_density': (fields.map_density, fields.map_density_grid),
   'atoms': (fields.atoms, fields.atoms_grid),
   'binary_atoms': (fields.binary_atoms, fields.binary_atoms_grid),
   'shape': (fields.shape, fields.shape_grid),
   'noise': (fields.noise, fields.noise_grid),
 }
-SMOOTH = [n for n in FIELDS if n not in ('binary_atoms', 'noise')]
 TURNING = [n for n in FIELDS if n != 'noise']
-# The deformation contains the orbital density, which takes long to compile:
-# what the tests of `orbitals` show of it alone is not shown again.
-_ONCE = [n for n in FIELDS if n != 'orbital_density']
+# The derivatives of orbitals on a grid take long to compile, and the tests of
+# `orbitals` are about them.
+LIGHT = [n for n in FIELDS if n not in ('orbital_density', 'deformation')]
+SMOOTH = [n for n in LIGHT if n not in ('binary_atoms', 'noise')]
 
 
 def _pair(name):
@@ -106,7 +119,7 @@ def test_separable_equals_pointwise(name, kind):
   np.testing.assert_allclose(got.reshape(want.shape), want, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize('name', [n for n in TURNING if n in _ONCE])
+@pytest.mark.parametrize('name', [n for n in TURNING if n != 'orbital_density'])
 def test_supersampled_grid_is_the_mean_over_sub_points(name):
   mol, grid = _mol(), Grid(5, 0.8)
   on_points, on_grid = _pair(name)
@@ -157,7 +170,7 @@ def test_field_of_a_turned_molecule_is_the_turned_field(name):
   assert float(jnp.abs(fixed - want).max()) > 1e3 * atol
 
 
-@pytest.mark.parametrize('name', _ONCE)
+@pytest.mark.parametrize('name', LIGHT)
 def test_padding_is_inert_in_value_and_gradient(name):
   mol = _mol()
   padded = _mol(max_atoms=11, max_orbitals=mol.orbitals_OL9.shape[0] + 3)
@@ -181,7 +194,7 @@ def test_padding_is_inert_in_value_and_gradient(name):
   np.testing.assert_allclose(padded_slope[:6], slope, rtol=0, atol=2e-5 * scale)
 
 
-@pytest.mark.parametrize('name', [n for n in SMOOTH if n in _ONCE])
+@pytest.mark.parametrize('name', SMOOTH)
 def test_coordinate_gradients_against_central_differences(name, x64):
   mol = _mol('thiol', np.float64)
   on_grid = _pair(name)[1]
@@ -224,29 +237,25 @@ def test_keeps_float32_under_strict_promotion(name, strict_promotion):
 # --- the length of the gradient ---------------------------------------------
 
 
-@pytest.mark.parametrize('where', ['points', 'grid'])
-@pytest.mark.parametrize('name', [n for n in SMOOTH if n in _ONCE])
+@pytest.mark.parametrize(
+  ('name', 'where'),
+  [(n, w) for n in SMOOTH for w in ('points', 'grid')]
+  + [('deformation', 'points')],
+)
 def test_gradient_magnitude_against_central_differences(name, where, x64):
   mol = _mol('thiol', np.float64)
   grid = Grid(5, 0.75)
   on_points, on_grid = _pair(name)
-  if where == 'points':
-    points = jnp.asarray(grids.centres(grid))
 
-    def field(m):
-      return on_points(m, points)
-  else:
-
-    def field(m):
+  def field(m):
+    if where == 'grid':
       return on_grid(m, grid, 2)  # the gradient of cell means
+    return on_points(m, jnp.asarray(grids.centres(grid)))
 
   value, got = jax.jit(fields.value_and_gradient_magnitude(field))(mol)
-  np.testing.assert_allclose(value, jax.jit(field)(mol), rtol=1e-12)
-  np.testing.assert_allclose(
-    jax.jit(fields.gradient_magnitude(field))(mol), got, rtol=1e-12
-  )
-  h = 1e-5
   move = jax.jit(lambda shift: field(geometry.translate(mol, shift)))
+  np.testing.assert_allclose(value, move(jnp.zeros(3)), rtol=1e-12)
+  h = 1e-5
   rises = [
     (move(h * e) - move(-h * e)) / (2 * h) for e in jnp.eye(3, dtype=float)
   ]
@@ -254,6 +263,16 @@ def test_gradient_magnitude_against_central_differences(name, where, x64):
   scale = float(want.max())
   assert scale > 0.05
   np.testing.assert_allclose(got, want, rtol=0, atol=1e-7 * scale)
+
+
+def test_gradient_magnitude_is_a_field_of_the_same_signature():
+  mol, grid = _mol(), Grid(5, 0.75)
+  f = functools.partial(fields.promolecule_grid, blur=BLUR)
+  both = fields.value_and_gradient_magnitude(f)(mol, grid, 2)
+  alone = fields.gradient_magnitude(fields.promolecule_grid)(
+    mol, grid, supersample=2, blur=BLUR
+  )
+  np.testing.assert_array_equal(alone, both[1])
 
 
 def test_gradient_magnitude_of_one_gaussian():
