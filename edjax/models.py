@@ -48,6 +48,7 @@ def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
   Returns:
     Shape (batch, 3 * channels): sums, first moments, second moments.
   """
+  vox_BXYZC = jnp.asarray(vox_BXYZC)
   dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
   vox_BXYZC = vox_BXYZC.astype(dtype)
   total_BC = vox_BXYZC.mean((1, 2, 3))

@@ -1,0 +1,410 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from edjax import models
+
+CONFIG = {
+  'name': 'resnet3d',
+  'widths': (8, 16),
+  'blocks': (0, 1),
+  'norm': 'group',
+  'groups': 4,
+  'pool': ('mean', 'max', 'sum', 'moments'),
+  'stem': 2,
+  'head_width': 16,
+  'dropout': 0.1,
+  'dtype': 'float32',
+  'input_moments': True,
+}
+
+
+def normal(seed, shape):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def build(num_targets=3, **changes):
+  return models.build_model(CONFIG | changes, num_targets)
+
+
+def start(model, vox, seed=0):
+  # Not jitted: XLA's CPU compiler takes ten seconds over random numbers that
+  # convolutions read.
+  return model.init(jax.random.key(seed), jnp.asarray(vox), train=False)
+
+
+def randomise(variables, seed=1):
+  """Nothing zero: the networks start with zeros in their last layers."""
+  leaves, tree = jax.tree.flatten(variables)
+  rng = np.random.default_rng(seed)
+  noise = [
+    (0.2 * rng.normal(size=leaf.shape)).astype(leaf.dtype) for leaf in leaves
+  ]
+  return jax.tree.unflatten(
+    tree, [leaf + n for leaf, n in zip(leaves, noise, strict=True)]
+  )
+
+
+@pytest.mark.parametrize('name', models.MODELS)
+@pytest.mark.parametrize('dtype', models.DTYPES)
+@pytest.mark.parametrize('channels', [1, 3])
+def test_shapes_and_dtypes(name, dtype, channels):
+  model = build(name=name, dtype=dtype)
+  vox = jax.ShapeDtypeStruct((2, 16, 16, 16, channels), jnp.float32)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  variables = jax.eval_shape(
+    functools.partial(model.init, train=False), key, vox
+  )
+  assert set(variables) == {'params'}
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {
+    np.dtype(np.float32)
+  }
+  prediction = jax.eval_shape(
+    lambda v, x, k: model.apply(v, x, train=True, rngs={'dropout': k}),
+    variables,
+    vox,
+    key,
+  )
+  assert (prediction.shape, prediction.dtype) == ((2, 3), jnp.float32)
+
+
+def test_names():
+  message = r"model\.name must be one of \['cnn3d', 'resnet3d'\], got 'resnet'"
+  with pytest.raises(ValueError, match=message):
+    build(name='resnet')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'dtype': 'float16'}, r'model\.dtype'),
+    ({'norm': 'batch'}, r'model\.norm'),
+    ({'groups': 3}, r'model\.groups=3 must divide'),
+    ({'pool': ()}, r'model\.pool'),
+    ({'pool': ('mean', 'min')}, r'model\.pool'),
+    ({'pool': ('mean', 'mean')}, r'model\.pool'),
+    ({'blocks': (1,)}, r'model\.blocks'),
+    ({'stem': 0}, r'model\.stem'),
+    ({'num_targets': 0}, 'num_targets'),
+  ],
+)
+def test_refuses(changes, message):
+  with pytest.raises(ValueError, match=message):
+    build(**changes)
+
+
+@pytest.mark.parametrize(
+  ('name', 'shape', 'message'),
+  [
+    ('cnn3d', (1, 15, 15, 15, 1), 'grid_size >= 16'),
+    ('resnet3d', (1, 10, 10, 10, 1), 'grid_size must be a multiple of 4'),
+    ('resnet3d', (8, 8, 8, 1), 'vox_BXYZC'),
+    ('cnn3d', (16, 16, 16, 1), 'vox_BXYZC'),
+  ],
+)
+def test_refuses_grids(name, shape, message):
+  with pytest.raises(ValueError, match=message):
+    build(name=name).init(jax.random.key(0), jnp.ones(shape), train=False)
+
+
+def test_cnn3d_is_the_published_recipe():
+  params = jax.eval_shape(
+    functools.partial(build(name='cnn3d').init, train=False),
+    jax.eval_shape(lambda: jax.random.key(0)),
+    jax.ShapeDtypeStruct((1, 24, 24, 24, 5), jnp.float32),
+  )['params']
+  kernels = {name: p['kernel'].shape for name, p in params.items()}
+  # 24 - 4 = 20 -> 10 - 4 = 6 -> 3 voxels along an edge.
+  assert kernels == {
+    'Conv3D_0': (3, 3, 3, 5, 32),
+    'Conv3D_1': (3, 3, 3, 32, 64),
+    'Conv3D_2': (3, 3, 3, 64, 128),
+    'Conv3D_3': (3, 3, 3, 128, 256),
+    'Dense_0': (27 * 256, 512),
+    'Dense_1': (512, 3),
+  }
+
+
+def test_cnn3d_equals_its_layers_in_stock_flax():
+  vox = normal(0, (2, 16, 16, 16, 1))
+  model = build(name='cnn3d')
+  variables = start(model, vox)
+  params = variables['params']
+
+  @jax.jit
+  def both(variables, x):
+    actual = model.apply(variables, x, train=False)
+    params = variables['params']
+    for i, width in enumerate((32, 64, 128, 256)):
+      layer = nn.Conv(width, (3, 3, 3), padding='VALID')
+      x = nn.relu(layer.apply({'params': params[f'Conv3D_{i}']}, x))
+      if i in (1, 3):
+        x = nn.max_pool(x, (2, 2, 2), (2, 2, 2))
+    x = x.reshape(2, -1)
+    x = nn.relu(nn.Dense(512).apply({'params': params['Dense_0']}, x))
+    return actual, nn.Dense(3).apply({'params': params['Dense_1']}, x)
+
+  actual, expected = both(variables, vox)
+  assert params['Dense_1']['kernel'].shape == (512, 3)
+  scale = np.abs(expected).max()
+  np.testing.assert_allclose(actual, expected, atol=1e-5 * scale)
+
+
+def test_dropout_acts_in_training_alone():
+  for name in models.MODELS:
+    model = build(name=name, dropout=0.5)
+    vox = normal(0, (2, 16, 16, 16, 1))
+    variables = randomise(start(model, vox))
+    jax.eval_shape(  # no key is needed outside training
+      functools.partial(model.apply, train=False), variables, vox
+    )
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(key, train, model=model, variables=variables, vox=vox):
+      return model.apply(variables, vox, train=train, rngs={'dropout': key})
+
+    first, second = jax.random.key(1), jax.random.key(2)
+    same = [run(first, True), run(first, True)]
+    np.testing.assert_array_equal(*same)
+    assert np.abs(run(first, True) - run(second, True)).max() > 1e-3
+    np.testing.assert_array_equal(run(first, False), run(second, False))
+
+
+def test_starts_at_the_mean_predictor():
+  model = build()
+  vox = normal(0, (2, 8, 8, 8, 2))
+  prediction = model.apply(start(model, vox), vox, train=False)
+  np.testing.assert_array_equal(prediction, 0)
+
+
+@pytest.mark.parametrize('norm', models.NORMS)
+def test_deep_networks_start_sound(norm):
+  # Blocks start as the identity, so 8 of them change nothing at all.
+  vox = 10 * normal(0, (2, 8, 8, 8, 1))
+  block = models.ResidualBlock(norm, 4, jnp.float32)
+  x = normal(1, (1, 4, 4, 4, 8))
+  np.testing.assert_array_equal(
+    block.init_with_output(jax.random.key(0), x)[0], x
+  )
+  model = build(norm=norm, blocks=(4, 4), pool=('mean', 'max'))
+  variables = start(model, vox)
+
+  def loss(variables):
+    return ((model.apply(variables, vox, train=False) - 1) ** 2).sum()
+
+  gradient = jax.jit(jax.grad(loss))(variables)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'pool': ('max',), 'norm': 'rms'},
+    {'pool': ('sum', 'moments'), 'norm': 'none', 'input_moments': False},
+    {'pool': ('mean',), 'stem': 1, 'widths': (16,), 'blocks': (1,)},
+  ],
+)
+def test_memorises_a_batch(changes):
+  vox = normal(0, (4, 8, 8, 8, 1)) + 1
+  target = normal(1, (4, 3))
+  model = build(dropout=0.0, **changes)
+  params = start(model, vox)
+  optimizer = optax.adam(1e-2)
+
+  def loss(params):
+    return ((model.apply(params, vox, train=False) - target) ** 2).mean()
+
+  @jax.jit
+  def step(params, state):
+    value, gradient = jax.value_and_grad(loss)(params)
+    updates, state = optimizer.update(gradient, state)
+    return optax.apply_updates(params, updates), state, value
+
+  state = optimizer.init(params)
+  losses = []
+  for _ in range(60):
+    params, state, value = step(params, state)
+    losses.append(float(value))
+  assert losses[-1] < 0.1 * losses[0]
+
+
+def blob(centre, size=12, width=0.2):
+  """A Gaussian, in half edges of the box; rotated grids need no resampling."""
+  x = (2 * np.arange(size) + 1 - size) / size
+  profiles = [np.exp(-0.5 * ((x - c) / width) ** 2) for c in centre]
+  return np.einsum('x,y,z->xyz', *profiles)[None, ..., None]
+
+
+def test_moments_against_sums_over_voxels(x64):
+  vox = np.random.default_rng(0).normal(size=(2, 4, 6, 5, 3))
+  axes = [(2 * np.arange(n) + 1 - n) / n for n in (4, 6, 5)]
+  r = np.stack(np.meshgrid(*axes, indexing='ij'), -1)
+  n = 4 * 6 * 5
+  total = np.einsum('bxyzc->bc', vox) / n
+  first = np.linalg.norm(np.einsum('bxyzc,xyzi->bci', vox, r) / n, axis=-1)
+  second = np.einsum('bxyzc,xyz->bc', vox, (r**2).sum(-1)) / n
+  expected = np.concatenate([4 * total, 10 * first, 20 * second], -1)
+  np.testing.assert_allclose(models.spatial_moments(vox), expected, rtol=1e-12)
+
+
+def test_moments_of_a_blob():
+  size, width = 24, 0.15
+  centre = np.array([0.2, -0.1, 0.25])
+  total, first, second = np.asarray(
+    models.spatial_moments(jnp.asarray(blob(centre, size, width)))[0]
+  )
+  # The box is 2 wide: a mean over it is an integral over 8.
+  mass = (2 * np.pi) ** 1.5 * width**3 / 8
+  assert total == pytest.approx(4 * mass, rel=1e-4)
+  assert first == pytest.approx(10 * mass * np.linalg.norm(centre), rel=1e-4)
+  assert second == pytest.approx(
+    20 * mass * ((centre**2).sum() + 3 * width**2), rel=1e-4
+  )
+
+
+def test_moments_do_not_turn_but_move():
+  vox = blob([0.3, -0.2, 0.1]) + blob([-0.4, 0.1, 0.0])
+  moments = functools.partial(models.spatial_moments)
+  still = moments(jnp.asarray(vox))
+  for axes in ((1, 2), (2, 3), (1, 3)):
+    turned = np.rot90(vox, axes=axes).copy()
+    np.testing.assert_allclose(moments(turned), still, rtol=1e-5)
+    assert np.abs(turned - vox).max() > 0.1
+  moved = np.roll(vox, 2, axis=1)
+  assert np.abs(moments(moved) - still).max() > 0.05
+
+
+def test_moments_have_a_gradient_where_they_vanish():
+  for vox in (jnp.zeros((1, 4, 4, 4, 1)), jnp.ones((1, 4, 4, 4, 1))):
+    gradient = jax.grad(lambda v: models.spatial_moments(v).sum())(vox)
+    assert np.isfinite(gradient).all()
+
+
+def test_standardise_starts_from_its_batch():
+  x = normal(0, (50, 4)) * [1, 100, 1e-3, 0] + [0, 1e3, 0, 0.7]
+  x = x.astype(np.float32)
+  module = models.Standardise()
+  y, variables = module.init_with_output(jax.random.key(0), x)
+  np.testing.assert_allclose(y.mean(0), 0, atol=1e-4)
+  np.testing.assert_allclose(y.std(0), [1, 1, 1, 0], atol=1e-4)
+  assert float(variables['params']['scale'][3]) == 1
+  for few in (x[:1], np.zeros_like(x)):
+    params = module.init(jax.random.key(0), few)['params']
+    np.testing.assert_array_equal(params['shift'], 0)
+    np.testing.assert_array_equal(params['scale'], 1)
+
+
+def test_input_moments_let_the_head_read_the_amount_of_matter():
+  """A linear head holds the sum of a channel exactly."""
+  vox = np.abs(normal(0, (6, 8, 8, 8, 2)))
+  model = build(num_targets=1)
+  params = start(model, vox[:1])['params']  # one example: not standardised
+  linear = np.zeros((6, 1), np.float32)
+  linear[1] = 1  # the sum of the second channel
+  params['head']['linear']['kernel'] = jnp.asarray(linear)
+  prediction = model.apply({'params': params}, vox, train=False)
+  np.testing.assert_allclose(
+    prediction[:, 0], 4 * vox[..., 1].mean((1, 2, 3)), rtol=1e-5
+  )
+
+
+def prediction_change(scale, **changes):
+  """By how much predictions move when all values are multiplied."""
+  vox = np.abs(normal(0, (3, 8, 8, 8, 1))) + 1
+  model = build(dropout=0.0, **changes)
+  variables = start(model, vox)
+  # The output layer starts at zero; only it is changed.
+  out = variables['params']['head']['Dense_0']
+  out['kernel'] = jnp.asarray(normal(5, out['kernel'].shape))
+  f = jax.jit(functools.partial(model.apply, train=False))
+  before, after = f(variables, vox), f(variables, scale * vox)
+  return np.abs(after - before).max() / np.abs(before).max()
+
+
+def test_normalisation_hides_the_amount_of_matter_from_mean_and_max():
+  blind = {'norm': 'group', 'input_moments': False, 'pool': ('mean', 'max')}
+  assert prediction_change(2.0, **blind) < 1e-3
+  for cure in (
+    {'pool': ('mean', 'sum')},
+    {'input_moments': True},
+    {'norm': 'none'},
+  ):
+    assert prediction_change(2.0, **(blind | cure)) > 0.1, cure
+
+
+def test_amount_of_matter_is_learned():
+  """A total that changes by 10 % over a set is predicted for new examples."""
+  rng = np.random.default_rng(0)
+  amount = 1 + 0.1 * rng.normal(size=48)
+  vox = amount[:, None, None, None, None] * np.concatenate(
+    [blob(rng.uniform(-0.3, 0.3, 3), 8, 0.3) for _ in amount]
+  )
+  vox = vox.astype(np.float32)
+  target = ((amount - 1) / 0.1).astype(np.float32)[:, None]
+  model = build(num_targets=1, dropout=0.0, pool=('mean', 'max'))
+  params = start(model, vox[:32])
+  optimizer = optax.adam(1e-2)
+
+  @jax.jit
+  def step(params, state):
+    def loss(params):
+      prediction = model.apply(
+        params, vox[:32], train=True, rngs={'dropout': jax.random.key(0)}
+      )
+      return ((prediction - target[:32]) ** 2).mean()
+
+    updates, state = optimizer.update(jax.grad(loss)(params), state)
+    return optax.apply_updates(params, updates), state
+
+  state = optimizer.init(params)
+  for _ in range(150):
+    params, state = step(params, state)
+  prediction = model.apply(params, vox[32:], train=False)
+  # A predictor of the mean is off by 1.
+  assert float(np.sqrt(((prediction - target[32:]) ** 2).mean())) < 0.3
+
+
+def test_bfloat16_is_close_to_float32():
+  vox = np.abs(normal(0, (2, 8, 8, 8, 1)))
+  full, half = build(), build(dtype='bfloat16')
+  variables = start(full, vox)
+  variables = randomise(variables)
+  apply = functools.partial(full.apply, train=False)
+  expected = jax.jit(apply)(variables, vox)
+  actual = jax.jit(functools.partial(half.apply, train=False))(variables, vox)
+  assert actual.dtype == jnp.float32
+  error = np.abs(actual - expected).max() / np.abs(expected).max()
+  # 8 bits through five layers; exactly equal would mean that it is not used.
+  assert 0 < error < 0.05
+
+
+def test_space_to_depth_keeps_blocks_together():
+  vox = np.arange(2 * 4 * 6 * 2 * 3.0).reshape(2, 4, 6, 2, 3)
+  blocks = np.asarray(models.space_to_depth(jnp.asarray(vox), 2))
+  assert blocks.shape == (2, 2, 3, 1, 24)
+  np.testing.assert_array_equal(
+    blocks[1, 1, 2, 0], vox[1, 2:4, 4:6, 0:2].ravel()
+  )
+  assert models.space_to_depth(vox, 1) is vox
+
+
+@pytest.mark.parametrize('size', [4, 5])
+def test_max_pool_equals_flax(size):
+  x = jnp.asarray(normal(0, (2, size, 6, size, 3)))
+
+  def f(x, pool):
+    return jnp.sin(pool(x)).sum()
+
+  stock = functools.partial(
+    nn.max_pool, window_shape=(2, 2, 2), strides=(2, 2, 2)
+  )
+  actual = jax.value_and_grad(functools.partial(f, pool=models.max_pool))(x)
+  expected = jax.value_and_grad(functools.partial(f, pool=stock))(x)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-6), actual, expected
+  )
