@@ -72,12 +72,14 @@ def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
 
 
 class Standardise(nn.Module):
-  """Shift and scale, initialised from the batch that `init` is called with.
+  """Shift and scale, taken from the batch that `init` is called with.
 
-  The parameters start as the mean and 1/(standard deviation) over that batch
-  (data-dependent initialisation, Salimans and Kingma 2016, arXiv 1602.07868)
-  and are trained like any other. From a batch of one, or of zeros, they start
-  as 0 and 1; so does the scale of a feature that does not vary.
+  They are the mean and 1/(standard deviation) over that batch (data-dependent
+  initialisation, Salimans and Kingma 2016, arXiv 1602.07868), or 0 and 1 for
+  a batch of one or of zeros; a feature that does not vary keeps scale 1. They
+  lie among the parameters but have no gradient: where a feature hardly varies
+  the scale is large, and a step of the optimiser in its shift would move the
+  output by whole standard deviations.
   """
 
   @nn.compact
@@ -93,8 +95,8 @@ class Standardise(nn.Module):
       varies_F = std_F > 1e-3 * jnp.abs(shift(key)) + 1e-6
       return jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 1)
 
-    shift_F = self.param('shift', shift)
-    scale_F = self.param('scale', scale)
+    shift_F = jax.lax.stop_gradient(self.param('shift', shift))
+    scale_F = jax.lax.stop_gradient(self.param('scale', scale))
     return (x_BF - shift_F[None]) * scale_F[None]
 
 

@@ -293,6 +293,10 @@ def test_standardise_starts_from_its_batch():
   np.testing.assert_allclose(y.mean(0), 0, atol=1e-4)
   np.testing.assert_allclose(y.std(0), [1, 1, 1, 0], atol=1e-4)
   assert float(variables['params']['scale'][3]) == 1
+  gradient = jax.grad(lambda v, x: (module.apply(v, x) ** 2).sum(), (0, 1))
+  of_parameters, of_input = gradient(variables, x)
+  assert not any(np.any(g) for g in jax.tree.leaves(of_parameters))
+  assert np.abs(of_input).max() > 1
   for few in (x[:1], np.zeros_like(x)):
     params = module.init(jax.random.key(0), few)['params']
     np.testing.assert_array_equal(params['shift'], 0)
