@@ -5,9 +5,10 @@ counts is the worst orientation. An atom sticks out in some orientation when
 it is farther from the origin than half the box's edge. For electrons the
 atoms are the Gaussians of their form factors (without blur; their tails are
 longer than those of an xTB density, which errs on the safe side by about a
-factor of 2), for which both the part outside of a sphere and the part outside of a cube are closed forms:
-the inscribed sphere gives an upper bound for all orientations at once, and
-only molecules that exceed the limit there are turned about.
+factor of 2). For these both the part outside of a sphere and the part outside
+of a cube are closed forms: the inscribed sphere gives an upper bound for all
+orientations at once, and only molecules that exceed the limit there are
+turned about.
 
 numpy, over many padded molecules: a few microseconds each.
 """
