@@ -65,8 +65,8 @@ def get_config() -> ConfigDict:
   # Of an atom's Gaussian: standard deviation in Å (the radius where binary);
   # of the shape: standard deviation in van der Waals radii.
   representation.widths = ConfigDict({'atoms': 0.5, 'shape': 0.5})
-  # 'none', 'log1p' or 'arcsinh', by kind of channel; each channel is then
-  # divided by its root mean square over the first training molecules.
+  # 'none', 'log1p' or 'arcsinh', by kind of channel, after division by the
+  # channel's root mean square over the first training molecules.
   representation.transforms = ConfigDict(
     {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
      'shape': 'none', 'noise': 'none'}
@@ -81,17 +81,17 @@ def get_config() -> ConfigDict:
   config.model = model = ConfigDict()
   # 'resnet3d' or 'cnn3d' (ATOM3D's recipe; takes none of the fields below).
   model.name = 'resnet3d'
-  # Channels of each stage, and residual blocks in it.
-  model.widths = (16, 48, 96)
-  model.blocks = (1, 1, 1)
+  # Channels of each stage (each halves the grid), and residual blocks in it.
+  model.widths = (32, 64, 128)
+  model.blocks = (0, 1, 1)
   # Edge of the blocks of voxels that become channels at the start; 1: none.
   model.stem = 2
   # 'group', 'rms' or 'none'; groups of 'group'.
-  model.norm = 'group'
+  model.norm = 'rms'
   model.groups = 8
   # Any of 'mean', 'max', 'sum', 'moments', concatenated.
   model.pool = ('mean', 'max')
-  # Whether the head also sees each input channel's sum and moments.
+  # Whether the head also sees sums and moments of powers of the input.
   model.input_moments = True
   # Width and dropout of the head's hidden layer.
   model.head_width = 256

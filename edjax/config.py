@@ -75,11 +75,16 @@ def _names(value):
   return '' if ok and value else f'must be a tuple of names, not {value!r}'
 
 
-def _counts(value):
-  ok = isinstance(value, tuple) and all(_is(int, v) and v > 0 for v in value)
-  return (
-    '' if ok and value else f'must be a tuple of whole numbers, not {value!r}'
-  )
+def _counts(low: int) -> Rule:
+  def rule(value):
+    ok = isinstance(value, tuple) and all(
+      _is(int, v) and v >= low for v in value
+    )
+    if ok and value:
+      return ''
+    return f'must be a tuple of whole numbers >= {low}, not {value!r}'
+
+  return rule
 
 
 _POSITIVE = _number(float, 0, open_low=True)
@@ -115,8 +120,8 @@ RULES: Mapping[str, Rule] = {
   'augment.rotate': _flag,
   'augment.translate': _number(float, 0),
   'model.name': _one_of('resnet3d', 'cnn3d'),
-  'model.widths': _counts,
-  'model.blocks': _counts,
+  'model.widths': _counts(1),
+  'model.blocks': _counts(0),
   'model.stem': _COUNT,
   'model.norm': _one_of('group', 'rms', 'none'),
   'model.groups': _COUNT,

@@ -33,6 +33,11 @@ _SECOND_FACTOR = 20.0
 # Voxels of vacuum have features near zero. Without a floor of this size,
 # dividing by their root mean square makes their noise as large as the signal.
 _RMS_EPSILON = 1e-2
+# Of the input whose moments the head sees.
+_POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
+# Smallest eigenvalue of a correlation matrix that counts in full, over the
+# largest one.
+_FLOOR = 1e-5
 
 
 def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
@@ -71,15 +76,37 @@ def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
   )
 
 
-class Standardise(nn.Module):
-  """Shift and scale, taken from the batch that `init` is called with.
+def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
+  """`spatial_moments` of powers of the input, sign(x) |x|^p.
 
-  They are the mean and 1/(standard deviation) over that batch (data-dependent
-  initialisation, Salimans and Kingma 2016, arXiv 1602.07868), or 0 and 1 for
-  a batch of one or of zeros; a feature that does not vary keeps scale 1. They
-  lie among the parameters but have no gradient: where a feature hardly varies
-  the scale is large, and a step of the optimiser in its shift would move the
-  output by whole standard deviations.
+  A density's integral only counts electrons; integrals of its powers tell
+  elements and bonds apart, as density functionals do (the local exchange
+  energy is an integral of rho^(4/3)).
+
+  Args:
+    vox_BXYZC: values on a grid.
+
+  Returns:
+    Shape (batch, 3 * channels * powers), at least float32.
+  """
+  dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
+  vox_BXYZC = vox_BXYZC.astype(dtype)
+  size_BXYZC, sign_BXYZC = jnp.abs(vox_BXYZC), jnp.sign(vox_BXYZC)
+  return jnp.concatenate(
+    [spatial_moments(sign_BXYZC * size_BXYZC**p) for p in _POWERS], axis=-1
+  )
+
+
+class Whiten(nn.Module):
+  """Features made uncorrelated and of unit size.
+
+  Mean and correlations are those of the batch that `init` is called with
+  (data-dependent initialisation, Salimans and Kingma 2016, arXiv 1602.07868);
+  without whitening a gradient method hardly moves along the small directions
+  of features as correlated as moments are. Directions below `_FLOOR` of the
+  largest stay small: they would be noise. A feature that does not vary is left
+  out; from a batch of one nothing can be learned, and features pass as they
+  are. The constants lie among the parameters but have no gradient.
   """
 
   @nn.compact
@@ -90,14 +117,22 @@ class Standardise(nn.Module):
       del key
       return x_BF.mean(0) if len(x_BF) > 1 else jnp.zeros_like(x_BF[0])
 
-    def scale(key):
-      std_F = x_BF.std(0)
-      varies_F = std_F > 1e-3 * jnp.abs(shift(key)) + 1e-6
-      return jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 1)
+    def matrix(key):
+      if len(x_BF) == 1:
+        return jnp.eye(x_BF.shape[1], dtype=x_BF.dtype)
+      shift_F, std_F = shift(key), x_BF.std(0)
+      varies_F = std_F > 1e-3 * jnp.abs(shift_F) + 1e-6
+      scale_F = jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 0)
+      z_BF = (x_BF - shift_F[None]) * scale_F[None]
+      correlation_FF = jnp.einsum('bf,bg->fg', z_BF, z_BF) / len(z_BF)
+      values_F, vectors_FF = jnp.linalg.eigh(correlation_FF)
+      floor = _FLOOR * jnp.maximum(values_F[-1], 1e-6)
+      size_F = 1 / jnp.sqrt(jnp.maximum(values_F, 0) + floor)
+      return scale_F[:, None] * vectors_FF * size_F[None, :]
 
     shift_F = jax.lax.stop_gradient(self.param('shift', shift))
-    scale_F = jax.lax.stop_gradient(self.param('scale', scale))
-    return (x_BF - shift_F[None]) * scale_F[None]
+    matrix_FF = jax.lax.stop_gradient(self.param('matrix', matrix))
+    return jnp.dot(x_BF - shift_F[None], matrix_FF, precision=numerics.HIGHEST)
 
 
 class Norm(nn.Module):
@@ -193,8 +228,8 @@ class ResNet3D(nn.Module):
     head_width: hidden units.
     dropout: rate in the head.
     dtype: of all but parameters, pooling and head, which are float32.
-    input_moments: whether the head also sees the input's `spatial_moments`,
-      standardised by the batch that `init` gets.
+    input_moments: whether the head also sees the input's `power_moments`,
+      whitened by the batch that `init` gets.
   """
 
   num_targets: int
@@ -248,9 +283,7 @@ class ResNet3D(nn.Module):
     features_BF = jnp.concatenate([pooled[p]() for p in self.pool], axis=-1)
     moments_BF = None
     if self.input_moments:
-      moments_BF = Standardise(name='input_moments')(
-        spatial_moments(vox_BXYZC.astype(jnp.float32))
-      )
+      moments_BF = Whiten(name='input_moments')(power_moments(vox_BXYZC))
     return Head(self.num_targets, self.head_width, self.dropout, name='head')(
       features_BF, moments_BF, train
     )

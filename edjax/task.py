@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from edjax import coverage, input_pipeline, models, voxelize
@@ -51,8 +52,8 @@ class Task:
   outside: dict[str, str]
 
 
-# Enough for a root mean square within a few per cent, and done in seconds.
-_SAMPLE = 128
+# Enough for means, scales and correlations, and done in seconds.
+_SAMPLE = 512
 
 
 def needs_orbitals(representation) -> bool:
@@ -119,8 +120,9 @@ def make_task(config) -> Task:
   # Once, for the scales and for the first shift and scale of layers: each
   # compilation of a field takes seconds.
   sample = jax.tree.map(lambda x: x[:_SAMPLE], molecules['train'])
-  vox_BXYZC = np.asarray(jax.jit(batched(raw))(sample))
-  scales = voxelize.channel_rms(vox_BXYZC, raw.channel_names)
+  raw_BXYZC = np.asarray(jax.jit(batched(raw.raw))(sample))
+  scales = voxelize.channel_rms(raw_BXYZC, raw.channel_names)
+  voxelizer = make_voxelizer(config.representation, scales)
   return Task(
     config=config,
     pack=pack,
@@ -130,9 +132,9 @@ def make_task(config) -> Task:
     labels=labels,
     baselines=baselines,
     molecules=molecules,
-    voxelizer=make_voxelizer(config.representation, scales),
+    voxelizer=voxelizer,
     model=models.build_model(config.model, len(config.data.targets)),
-    sample_BXYZC=vox_BXYZC / np.array(scales, np.float32),
+    sample_BXYZC=np.asarray(voxelizer.finish(jnp.asarray(raw_BXYZC))),
     outside=_outside(config, pack, rows, molecules),
   )
 

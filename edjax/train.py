@@ -50,8 +50,8 @@ def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
       standardise their input take their first shift and scale.
   """
   key = jax.random.fold_in(jax.random.key(seed), _INITIALISE)
-  init = jax.jit(functools.partial(model.init, train=False))
-  params = init(key, sample_BXYZC)['params']
+  # Not compiled: that would take longer than running it once.
+  params = model.init(key, sample_BXYZC, train=False)['params']
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,

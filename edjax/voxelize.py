@@ -61,7 +61,7 @@ class Voxelizer:
     return (channel,)
 
   def __call__(self, mol: Molecule) -> jax.Array:
-    """Evaluates the channels.
+    """Evaluates, scales and transforms the channels.
 
     Args:
       mol: one molecule.
@@ -72,16 +72,35 @@ class Voxelizer:
     Raises:
       ValueError: a channel needs orbitals or a map that mol lacks.
     """
-    transforms = dict(self.transforms)
+    return self.finish(self.raw(mol))
+
+  def raw(self, mol: Molecule) -> jax.Array:
+    """The channels in their own units, [X, Y, Z, C], float32."""
     values = self._fields(mol)
-    parts = []
-    for channel in self.channels:
-      part = TRANSFORMS[transforms.get(channel, 'none')](values[channel])
-      parts.append(part if part.ndim == 4 else part[..., None])
-    vox = jnp.concatenate(parts, axis=-1).astype(jnp.float32)
+    parts = [values[channel] for channel in self.channels]
+    parts = [p if p.ndim == 4 else p[..., None] for p in parts]
+    return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
+
+  def finish(self, raw_XYZC: jax.Array) -> jax.Array:
+    """Divides raw channels by the scales, then transforms them.
+
+    Args:
+      raw_XYZC: as `raw` gives them; any leading axes.
+
+    Returns:
+      The same shape.
+    """
     if self.scales:
-      vox = vox / np.array(self.scales, np.float32)[None, None, None, :]
-    return vox
+      scale_C = np.array(self.scales, np.float32)
+      raw_XYZC = raw_XYZC / scale_C.reshape((1,) * (raw_XYZC.ndim - 1) + (-1,))
+    transforms = dict(self.transforms)
+    parts, begin = [], 0
+    for channel in self.channels:
+      end = begin + len(self._names(channel))
+      transform = TRANSFORMS[transforms.get(channel, 'none')]
+      parts.append(transform(raw_XYZC[..., begin:end]))
+      begin = end
+    return jnp.concatenate(parts, axis=-1)
 
   def _fields(self, mol: Molecule) -> dict[str, jax.Array]:
     """The untransformed channels."""
@@ -153,8 +172,8 @@ def make_voxelizer(
     elements: symbols with an atom channel of their own; all others share
       'other'.
     transforms: mapping or pairs, channel to 'none', 'log1p' or 'arcsinh'.
-    scales: one number per channel name, by which the transformed values are
-      divided: constants, from `fit_scales` on training data.
+    scales: one number per channel name, by which values are divided before
+      they are transformed: constants, from `fit_scales` on training data.
     groups: ligand and pocket atoms in channels of their own.
     binary: atoms as 0 or 1 within a radius instead of Gaussians.
     use_b_factors: the promolecule adds the file's B factors.
@@ -225,8 +244,10 @@ def fit_scales(
 ) -> tuple[float, ...]:
   """Root mean square of each channel over a sample of training molecules.
 
+  Of the fields themselves, before any transform.
+
   Args:
-    voxelizer: one without scales.
+    voxelizer: which channels.
     molecules: a batch (leading axis B), from the training split.
     chunk: see `numerics.batched`.
 
@@ -235,11 +256,9 @@ def fit_scales(
     a channel that is 0 throughout the sample.
 
   Raises:
-    ValueError: the voxelizer has scales, or a channel is not finite.
+    ValueError: a channel is not finite.
   """
-  if voxelizer.scales:
-    raise ValueError('fit_scales needs a voxelizer without scales')
-  vox_BXYZC = jax.jit(numerics.batched(voxelizer, chunk))(molecules)
+  vox_BXYZC = jax.jit(numerics.batched(voxelizer.raw, chunk))(molecules)
   return channel_rms(np.asarray(vox_BXYZC), voxelizer.channel_names)
 
 

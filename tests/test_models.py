@@ -285,31 +285,56 @@ def test_moments_have_a_gradient_where_they_vanish():
     assert np.isfinite(gradient).all()
 
 
-def test_standardise_starts_from_its_batch():
-  x = normal(0, (50, 4)) * [1, 100, 1e-3, 0] + [0, 1e3, 0, 0.7]
+def test_power_moments_are_moments_of_powers():
+  vox = normal(0, (2, 4, 4, 4, 3))
+  found = models.power_moments(vox)
+  powers = [np.sign(vox) * np.abs(vox) ** p for p in (0.5, 1, 1.5, 2, 3)]
+  expected = [models.spatial_moments(jnp.asarray(v)) for v in powers]
+  np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-5)
+
+
+def test_whitening_starts_from_its_batch():
+  mixed = normal(0, (400, 3)) @ np.array([[1, 0.9, 0], [0, 0.5, 0], [0, 0, 1]])
+  x = np.column_stack([mixed * [1, 100, 1e-3] + [0, 1e3, 0], np.full(400, 0.7)])
   x = x.astype(np.float32)
-  module = models.Standardise()
+  module = models.Whiten()
   y, variables = module.init_with_output(jax.random.key(0), x)
-  np.testing.assert_allclose(y.mean(0), 0, atol=1e-4)
-  np.testing.assert_allclose(y.std(0), [1, 1, 1, 0], atol=1e-4)
-  assert float(variables['params']['scale'][3]) == 1
-  gradient = jax.grad(lambda v, x: (module.apply(v, x) ** 2).sum(), (0, 1))
+  covariance = np.cov(np.asarray(y).T, bias=True)
+  # Three features vary; the constant one is left out.
+  np.testing.assert_allclose(
+    np.sort(np.linalg.eigvalsh(covariance)), [0, 1, 1, 1], atol=1e-3
+  )
+  np.testing.assert_allclose(
+    covariance, np.diag(np.diag(covariance)), atol=1e-3
+  )
+  assert np.abs(np.corrcoef(x[:, :2].T)[0, 1]) > 0.8  # it was correlated
+  changed = x + np.array([0, 0, 0, 5], np.float32)
+  np.testing.assert_array_equal(module.apply(variables, changed), y)
+  gradient = jax.grad(lambda v, x: (module.apply(v, x) ** 3).sum(), (0, 1))
   of_parameters, of_input = gradient(variables, x)
   assert not any(np.any(g) for g in jax.tree.leaves(of_parameters))
   assert np.abs(of_input).max() > 1
-  for few in (x[:1], np.zeros_like(x)):
-    params = module.init(jax.random.key(0), few)['params']
-    np.testing.assert_array_equal(params['shift'], 0)
-    np.testing.assert_array_equal(params['scale'], 1)
+  one, _ = module.init_with_output(jax.random.key(0), x[:1])
+  np.testing.assert_array_equal(one, x[:1])
+
+
+def test_small_directions_stay_small():
+  """Two features that are one but for 1e-4 of noise."""
+  a = normal(0, (400, 1))
+  x = np.concatenate([a, a + 1e-4 * normal(1, (400, 1))], 1).astype(np.float32)
+  y, _ = models.Whiten().init_with_output(jax.random.key(0), x)
+  sizes = np.sort(np.asarray(y).std(0))
+  assert sizes[0] < 0.05
+  assert abs(sizes[1] - 1) < 1e-3
 
 
 def test_input_moments_let_the_head_read_the_amount_of_matter():
   """A linear head holds the sum of a channel exactly."""
   vox = np.abs(normal(0, (6, 8, 8, 8, 2)))
   model = build(num_targets=1)
-  params = start(model, vox[:1])['params']  # one example: not standardised
-  linear = np.zeros((6, 1), np.float32)
-  linear[1] = 1  # the sum of the second channel
+  params = start(model, vox[:1])['params']  # one example: not whitened
+  linear = np.zeros((30, 1), np.float32)
+  linear[7] = 1  # the sum of the first power of the second channel
   params['head']['linear']['kernel'] = jnp.asarray(linear)
   prediction = model.apply({'params': params}, vox, train=False)
   np.testing.assert_allclose(
