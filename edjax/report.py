@@ -24,6 +24,7 @@ def table(results: dict) -> str:
   head = [
     'target', 'unit', 'MAE', '95 % interval', 'RMSE', '95 % interval',
     'Pearson', 'rot. std', *(b.replace('_', ' ') for b in _BASELINES),
+    'mean (RMSE)',
   ]  # fmt: skip
   body = []
   for name, entry in results['targets'].items():
@@ -38,6 +39,7 @@ def table(results: dict) -> str:
     for baseline in _BASELINES:
       e = entry['baselines'].get(baseline)
       row.append(_figure(e['mae']['value']) if e else '-')
+    row.append(_figure(entry['baselines']['mean']['rmse']['value']))
     body.append(row)
   widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
   rule = '  '.join('-' * w for w in widths)

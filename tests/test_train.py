@@ -264,7 +264,7 @@ def test_a_loss_that_is_not_finite_names_the_examples(small):
 def test_memorises_a_batch(small):
   """Two hundred steps on eight molecules at rest: the loss falls far."""
   config, molecules, labels, _, _ = small
-  changed = configuration.ConfigDict(config)
+  changed = configuration.ConfigDict(config).copy_and_resolve_references()
   changed.augment.rotate = False
   changed.optim.loss = 'mse'
   changed.optim.learning_rate = 3e-3

@@ -1,0 +1,52 @@
+"""The table and the picture at the end of a run."""
+
+import numpy as np
+
+from edjax import metrics, report, rundir
+
+
+def made_up_results():
+  rng = np.random.default_rng(0)
+  truth = rng.normal(size=30)
+  guess = truth + 0.1 * rng.normal(size=30)
+  scores = metrics.bootstrap(truth, guess, resamples=200)
+  flat = metrics.bootstrap(truth, np.zeros(30), resamples=200)
+  entry = {'unit': 'meV', 'rotation_std': 0.012, **scores}
+  entry['baselines'] = {
+    'mean': flat,
+    'median': flat,
+    'ridge_composition': scores,
+  }
+  results = {
+    'dataset': 'qm9_mini',
+    'examples': {'train': 80, 'validation': 10, 'test': 30},
+    'channels': ['density'],
+    'rotations': 2,
+    'targets': {'gap': entry, 'homo': entry},
+  }
+  return results, truth, guess
+
+
+def test_table_states_the_figures():
+  results, truth, guess = made_up_results()
+  lines = report.table(results).splitlines()
+  assert '30 molecules of qm9_mini, 80 to learn from' in lines[0]
+  assert len({len(line) for line in lines[1:5]}) == 1
+  row = lines[3].split()
+  assert row[:2] == ['gap', 'meV']
+  assert float(row[2]) == float(f'{np.abs(truth - guess).mean():#.3g}')
+  assert row[-2] == '-'  # no GFN2 values: no such baseline
+  assert float(row[-1]) == float(f'{np.sqrt((truth**2).mean()):#.3g}')
+
+
+def test_parity_plot_is_drawn_from_the_predictions(tmp_path):
+  results, truth, guess = made_up_results()
+  run = rundir.RunDirectory(tmp_path)
+  pair = np.column_stack([truth, truth]), np.column_stack([guess, guess])
+  ids = [f'm{i}' for i in range(30)]
+  run.write_predictions('test', ids, ('gap', 'homo'), *pair)
+  read = run.read_predictions('test')
+  np.testing.assert_array_equal(read['homo'], np.column_stack([truth, guess]))
+  path = report.parity_plot(tmp_path, results)
+  assert path.read_bytes().startswith(b'\x89PNG')
+  assert path.stat().st_size > 10_000

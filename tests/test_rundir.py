@@ -1,0 +1,63 @@
+"""The run directory: refusals, cut metrics, atomic results."""
+
+import json
+import types
+
+import pytest
+
+from configs import default
+from edjax import config as configuration
+from edjax import rundir
+
+
+@pytest.fixture
+def config():
+  return configuration.resolve(default.get_config())
+
+
+@pytest.fixture
+def task():
+  return types.SimpleNamespace(
+    pack=types.SimpleNamespace(fingerprint='f'),
+    split_sha256='s',
+    outside={'b': 'too long', 'a': 'too wide'},
+  )
+
+
+def test_another_configuration_is_refused_by_field(tmp_path, config, task):
+  run = rundir.RunDirectory(tmp_path / 'r')
+  assert run.results(config) is None
+  run.start(config, task)
+  run.start(config, task)  # the same again is fine
+  other = configuration.ConfigDict(config).copy_and_resolve_references()
+  other.optim.clip_norm = 2.0
+  with pytest.raises(configuration.ConfigError, match=r'optim.clip_norm=1.0'):
+    run.results(configuration.resolve(other))
+  moved = configuration.ConfigDict(config).copy_and_resolve_references()
+  moved.data.data_dir = '/elsewhere'  # says where, not what
+  assert run.results(configuration.resolve(moved)) is None
+  task.split_sha256 = 'other'
+  with pytest.raises(configuration.ConfigError, match=r'data of .* changed'):
+    run.start(config, task)
+  rows = (tmp_path / 'r' / 'outside_box.csv').read_text().splitlines()
+  assert rows == ['id,reason', 'a,too wide', 'b,too long']
+
+
+def test_metrics_are_cut_back(tmp_path):
+  run = rundir.RunDirectory(tmp_path)
+  run.cut_metrics(5)  # nothing there yet
+  for step in (5, 10, 15):
+    run.log(step, 'train', 'loss', 1 / step, '')
+  with (tmp_path / 'metrics.jsonl').open('a') as file:
+    file.write('{"step": 20, "spl')  # killed while writing
+  run.cut_metrics(10)
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  assert [json.loads(line)['step'] for line in lines] == [5, 10]
+
+
+def test_results_end_a_run(tmp_path, config, task):
+  run = rundir.RunDirectory(tmp_path)
+  run.start(config, task)
+  run.finish({'a': 1})
+  assert run.results(config) == {'a': 1}
+  assert not list(tmp_path.glob('.results*'))
