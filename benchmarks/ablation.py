@@ -1,4 +1,4 @@
-"""Normalisation, pooling and stem of resnet3d, settled on validation data.
+"""Normalisation and pooling of resnet3d, settled on validation data.
 
   python benchmarks/ablation.py --runs DIR --data_dir DIR [--steps N]
 
@@ -15,17 +15,12 @@ import pathlib
 import runs
 
 ARMS = {
-  'group; mean, max': {},
-  'group; mean, max, moments': {'model.pool': "('mean','max','moments')"},
-  'group; sum, moments': {'model.pool': "('sum','moments')"},
-  'rms; mean, max': {'model.norm': 'rms'},
+  'rms; mean, max': {},
+  'group; mean, max': {'model.norm': 'group'},
   'none; mean, max': {'model.norm': 'none'},
-  'group; mean, max; stem 4': {
-    'model.stem': 4,
-    'model.widths': '(64,128)',
-    'model.blocks': '(1,1)',
-  },
-  'group; mean, max; no input moments': {'model.input_moments': False},
+  'rms; mean, max, sum': {'model.pool': "('mean','max','sum')"},
+  'rms; sum, moments': {'model.pool': "('sum','moments')"},
+  'rms; mean, max; no input moments': {'model.input_moments': False},
 }
 
 

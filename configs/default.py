@@ -105,7 +105,7 @@ def get_config() -> ConfigDict:
   optim.loss = 'huber'
   # Peak of the schedule; the share of steps that warms up to it; the share of
   # it that is left at the end (cosine in between).
-  optim.learning_rate = 1e-3
+  optim.learning_rate = 2e-3
   optim.warmup_fraction = 0.05
   optim.final_fraction = 0.01
   # Of AdamW, on kernels alone.
@@ -120,7 +120,7 @@ def get_config() -> ConfigDict:
   config.train = train = ConfigDict()
   # Examples a step, over all devices.
   train.batch_size = 32
-  train.steps = 1000
+  train.steps = 1200
   # Steps in one call of the compiled program; 0: 1 on CPU (where XLA's loops
   # are slow), 20 on accelerators.
   train.steps_per_call = 0

@@ -175,7 +175,7 @@ def test_mistakes_end_in_a_message(run, data_dir, tmp_path):
   done = launch(
     data_dir, workdir, '--config.optim.learning_rate=1e-4', status=2
   )
-  assert 'config.optim.learning_rate=0.001, not 0.0001' in done.stderr
+  assert 'config.optim.learning_rate=0.002, not 0.0001' in done.stderr
   done = launch(data_dir, tmp_path, '--config.model.norm=batch', status=2)
   assert 'config.model.norm must be one of' in done.stderr
   done = launch(data_dir, tmp_path, '--config.optim.learning_rat=1', status=1)
