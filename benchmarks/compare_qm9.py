@@ -68,7 +68,7 @@ def tune(args) -> dict[str, tuple[float, str]]:
     'train.steps': args.trial_steps,
     'train.eval_every': args.trial_steps,
     'train.checkpoint_every': args.trial_steps,
-    'data.max_eval': 500,  # trials look at part of validation only
+    'data.max_eval': 300,  # trials look at part of validation only
     'eval.rotations': 1,
   }
   runs.launch_all(

@@ -40,10 +40,11 @@ def get_config(variant: str = ''):
     config.data.name = 'qm9'
     config.data.targets = ('gap', 'mu', 'alpha', 'u0_atom')
     config.data.train_size = 4000.0
-    config.data.max_eval = 2000
-    config.train.steps = 4000
+    config.data.max_eval = 1000
+    config.train.steps = 3000
     config.train.eval_every = 500
     config.train.checkpoint_every = 500
+    config.eval.rotations = 2
   elif variant == 'full':
     config.data.name = 'qm9'
     config.data.split = 'cormorant'

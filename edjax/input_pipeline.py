@@ -70,20 +70,23 @@ def make_split(source: pack.Pack, data) -> Rows:
     data: `config.data`.
 
   Raises:
-    ConfigError: train_size asks for more than there is, or for nothing.
-    ValueError: a part of the split is empty.
+    ConfigError: the split cannot be made or leaves a part empty, or
+      train_size asks for more than there is, or for nothing.
   """
   from data_builders import splits
 
-  split = splits.make_split(
-    data.split,
-    ids=source.ids,
-    heavy_atoms=source.heavy_atoms(),
-    seed=data.seed,
-    fractions=(data.validation_fraction, data.test_fraction),
-    path=data.split_file,
-    uncharacterized=source.uncharacterized,
-  )
+  try:
+    split = splits.make_split(
+      data.split,
+      ids=source.ids,
+      heavy_atoms=source.heavy_atoms(),
+      seed=data.seed,
+      fractions=(data.validation_fraction, data.test_fraction),
+      path=data.split_file,
+      uncharacterized=source.uncharacterized,
+    )
+  except ValueError as error:
+    raise configuration.ConfigError(f'config.data.split: {error}') from error
   available = len(split.train)
   size = data.train_size
   count = round(size * available) if size <= 1 else int(size)

@@ -196,3 +196,8 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
   }
   # y is linear in the number of atoms, up to noise of 1.
   assert error['ridge_composition'] < 0.6 * error['median']
+
+
+def test_a_split_that_cannot_be_made_is_a_configuration_error(small_pack):
+  with pytest.raises(config.ConfigError, match=r'data.split: .*test'):
+    input_pipeline.make_split(small_pack, data_config(test_fraction=0.0))
