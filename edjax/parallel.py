@@ -74,4 +74,3 @@ def gather(x_DB: jax.Array) -> np.ndarray:
   """All devices' results on the host: [D, B/D, ...] -> [B, ...]."""
   x_DB = np.asarray(x_DB)
   return x_DB.reshape(-1, *x_DB.shape[2:])
-
