@@ -369,23 +369,23 @@ def test_normalisation_hides_the_amount_of_matter_from_mean_and_max():
 def test_amount_of_matter_is_learned():
   """A total that changes by 10 % over a set is predicted for new examples."""
   rng = np.random.default_rng(0)
-  amount = 1 + 0.1 * rng.normal(size=48)
+  amount = 1 + 0.1 * rng.normal(size=96)
   vox = amount[:, None, None, None, None] * np.concatenate(
     [blob(rng.uniform(-0.3, 0.3, 3), 8, 0.3) for _ in amount]
   )
   vox = vox.astype(np.float32)
   target = ((amount - 1) / 0.1).astype(np.float32)[:, None]
   model = build(num_targets=1, dropout=0.0, pool=('mean', 'max'))
-  params = start(model, vox[:32])
+  params = start(model, vox[:80])
   optimizer = optax.adam(1e-2)
 
   @jax.jit
   def step(params, state):
     def loss(params):
       prediction = model.apply(
-        params, vox[:32], train=True, rngs={'dropout': jax.random.key(0)}
+        params, vox[:80], train=True, rngs={'dropout': jax.random.key(0)}
       )
-      return ((prediction - target[:32]) ** 2).mean()
+      return ((prediction - target[:80]) ** 2).mean()
 
     updates, state = optimizer.update(jax.grad(loss)(params), state)
     return optax.apply_updates(params, updates), state
@@ -393,9 +393,9 @@ def test_amount_of_matter_is_learned():
   state = optimizer.init(params)
   for _ in range(150):
     params, state = step(params, state)
-  prediction = model.apply(params, vox[32:], train=False)
+  prediction = model.apply(params, vox[80:], train=False)
   # A predictor of the mean is off by 1.
-  assert float(np.sqrt(((prediction - target[32:]) ** 2).mean())) < 0.3
+  assert float(np.sqrt(((prediction - target[80:]) ** 2).mean())) < 0.3
 
 
 def test_bfloat16_is_close_to_float32():
