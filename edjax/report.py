@@ -22,24 +22,21 @@ def table(results: dict) -> str:
   """
   examples = results['examples']
   head = [
-    'target', 'unit', 'MAE', '95 % interval', 'RMSE', '95 % interval',
-    'Pearson', 'rot. std', *(b.replace('_', ' ') for b in _BASELINES),
-    'mean (RMSE)',
+    'target', 'unit', 'MAE (95 %)', 'RMSE (95 %)', 'Pearson', 'rot. std',
+    *(b.replace('_', ' ') for b in _BASELINES), 'mean (RMSE)',
+    'MAE - ridge composition',
   ]  # fmt: skip
   body = []
   for name, entry in results['targets'].items():
-    row = [name, entry['unit']]
-    for metric in ('mae', 'rmse'):
-      e = entry[metric]
-      row += [
-        _figure(e['value']),
-        f'{_figure(e["low"])} to {_figure(e["high"])}',
-      ]
-    row += [f'{entry["pearson"]["value"]:.3f}', _figure(entry['rotation_std'])]
+    baselines = entry['baselines']
+    row = [name, entry['unit'], _interval(entry['mae'])]
+    row += [_interval(entry['rmse']), f'{entry["pearson"]["value"]:.3f}']
+    row.append(_figure(entry['rotation_std']))
     for baseline in _BASELINES:
-      e = entry['baselines'].get(baseline)
-      row.append(_figure(e['mae']['value']) if e else '-')
-    row.append(_figure(entry['baselines']['mean']['rmse']['value']))
+      found = baselines.get(baseline)
+      row.append(_figure(found['mae']['value']) if found else '-')
+    row.append(_figure(baselines['mean']['rmse']['value']))
+    row.append(_interval(baselines['ridge_composition']['mae_difference']))
     body.append(row)
   widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
   rule = '  '.join('-' * w for w in widths)
@@ -58,11 +55,18 @@ def table(results: dict) -> str:
       line(head),
       rule,
       *map(line, body),
-      'The last columns are the MAE of baselines on the same molecules: the '
-      'training median,\nridge regression on the composition, and the same '
-      'with GFN2 energy, gap and dipole.',
+      'rot. std: spread of the predictions over rotations. Baselines on the '
+      'same molecules: MAE of the training\nmedian, of ridge regression on the '
+      'composition, and of the same with GFN2 energy, gap and dipole; RMSE of\n'
+      'the training mean. Last: the difference to the composition, paired by '
+      'molecule; negative is better than it.',
     ]
   )
+
+
+def _interval(entry: dict) -> str:
+  low, high = _figure(entry['low']), _figure(entry['high'])
+  return f'{_figure(entry["value"])} ({low} to {high})'
 
 
 def _figure(value: float) -> str:

@@ -15,7 +15,10 @@ def made_up_results():
   entry['baselines'] = {
     'mean': flat,
     'median': flat,
-    'ridge_composition': scores,
+    'ridge_composition': {
+      **scores,
+      'mae_difference': {'value': -0.5, 'low': -0.75, 'high': -0.25},
+    },
   }
   results = {
     'dataset': 'qm9_mini',
@@ -35,8 +38,10 @@ def test_table_states_the_figures():
   row = lines[3].split()
   assert row[:2] == ['gap', 'meV']
   assert float(row[2]) == float(f'{np.abs(truth - guess).mean():#.3g}')
-  assert row[-2] == '-'  # no GFN2 values: no such baseline
-  assert float(row[-1]) == float(f'{np.sqrt((truth**2).mean()):#.3g}')
+  assert lines[3].endswith(' -0.500 (-0.750 to -0.250)')
+  # No GFN2 values: no such baseline.
+  assert row[-6] == '-'
+  assert float(row[-5]) == float(f'{np.sqrt((truth**2).mean()):#.3g}')
 
 
 def test_parity_plot_is_drawn_from_the_predictions(tmp_path):
