@@ -30,6 +30,7 @@ _MODULES = (
   'molecule',
   'numerics',
   'optim',
+  'orbital_grid',
   'orbitals',
   'pack',
   'parallel',

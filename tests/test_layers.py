@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import edjax
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 LAYERS = [
@@ -87,3 +89,10 @@ def test_builders_import_the_physics_alone():
 def test_some_libraries_have_one_home(word, home):
   found = {p.name for p in modules() if word in p.read_text(encoding='utf-8')}
   assert found == ({home} if home else set())
+
+
+def test_every_module_is_an_attribute_of_the_package():
+  assert set(edjax._MODULES) == {path.stem for path in modules()}
+  assert edjax.units.BOHR_A < 1
+  with pytest.raises(AttributeError, match='no attribute'):
+    _ = edjax.unit
