@@ -72,7 +72,7 @@ def main() -> None:
   print('| ' + ' | '.join(head) + ' |\n' + '|---' * len(head) + '|')
   for arm, seed, errors, seconds in rows:
     cells = [f'{errors["mae_standardised"]:.4f}']
-    cells += [f'{errors[n]:#.3g}' for n in names]
+    cells += [f'{errors[n]:.4g}' for n in names]
     print(f'| {arm} | {seed} | {" | ".join(cells)} | {seconds:.0f} |')
   print(f'\n{args.steps} steps. Machine: {runs.machine(workdir(0, 0))}; one')
   print('run a core.')

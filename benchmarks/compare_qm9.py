@@ -90,7 +90,7 @@ def tune(args) -> dict[str, tuple[float, str]]:
 
 def interval(entry: dict) -> str:
   low, high = entry['low'], entry['high']
-  return f'{entry["value"]:#.3g} ({low:#.3g} to {high:#.3g})'
+  return f'{entry["value"]:.4g} ({low:.4g} to {high:.4g})'
 
 
 def report(args, best) -> str:
