@@ -26,8 +26,7 @@ def run(argv):
   if len(argv) > 1:
     raise app.UsageError(f'what is {argv[1:]}? Fields: --config.FIELD=VALUE')
   path = config_flags.get_config_filename(flags.FLAGS['config'])
-  override = config_flags.get_override_values(flags.FLAGS['config'])
-  workdir = _WORKDIR.value or main.default_workdir(path, override)
+  workdir = _WORKDIR.value or main.default_workdir(path)
   raise SystemExit(main.run(_CONFIG.value, workdir, _MODE.value))
 
 

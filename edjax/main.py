@@ -3,16 +3,15 @@
 import pathlib
 import sys
 
-import jax
 from absl import logging
 
-from edjax import checkpoint, evaluate, input_pipeline, optim, report, rundir
+from edjax import checkpoint, evaluate, input_pipeline, report, rundir
 from edjax import config as configuration
 from edjax import task as tasks
 from edjax import train as training
 
 
-def default_workdir(config_file: str, override: str = '') -> str:
+def default_workdir(config_file: str) -> str:
   """runs/<name of the config file>[-<variant>]."""
   name, _, variant = pathlib.Path(config_file).name.partition(':')
   stem = name.removesuffix('.py')
@@ -42,12 +41,9 @@ def evaluate_again(config, workdir) -> None:
   before = run.results(config) or {}
   task = tasks.make_task(config)
   run.start(config, task)
-  optimizer = optim.make_optimizer(config.optim, config.train.steps)
-  grid = config.representation.grid_size
-  shape = grid, grid, grid, task.voxelizer.num_channels
-  fresh = training.init_state(task.model, optimizer, config.train.seed, shape)
+  _, fresh = training.fresh_state(config, task)
   with checkpoint.Checkpoints(run.path) as checkpoints:
-    best = checkpoints.restore('best', jax.device_get(fresh.ema_params))
+    best = checkpoints.restore('best', fresh.ema_params)
   if best is None:
     raise FileNotFoundError(f'{workdir} has no selected weights yet')
   step, params, _ = best

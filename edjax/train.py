@@ -60,6 +60,23 @@ def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
   )
 
 
+def fresh_state(config, task):
+  """The optimiser and the untrained state of a run.
+
+  Args:
+    config: resolved.
+    task: the task.
+
+  Returns:
+    (optimizer, state), the state on the host.
+  """
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  state = init_state(
+    task.model, optimizer, config.train.seed, task.sample_BXYZC
+  )
+  return optimizer, jax.device_get(state)
+
+
 def augment(key, mol, rotate: bool, translate: float):
   """A random rigid motion that depends on the key and the example alone.
 
@@ -224,16 +241,13 @@ def train_and_evaluate(config, workdir) -> dict:
   task = tasks.make_task(config)
   run.start(config, task)
   print(rundir.describe(task), flush=True)
-  optimizer = optim.make_optimizer(config.optim, config.train.steps)
-  fresh = init_state(
-    task.model, optimizer, config.train.seed, task.sample_BXYZC
-  )
+  optimizer, fresh = fresh_state(config, task)
   predict = evaluate.make_predict(config, task)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(run.path) as checkpoints:
     state = train(config, task, optimizer, fresh, checkpoints, run, validate)
     # Validation chose these weights.
-    best = checkpoints.restore('best', jax.device_get(fresh.ema_params))
+    best = checkpoints.restore('best', fresh.ema_params)
   step, params, _ = best
   results = evaluate.final_evaluation(config, task, params, run, predict)
   results |= {
@@ -254,7 +268,7 @@ def train(
     config: resolved.
     task: the task.
     optimizer: as the state was made with.
-    state: fresh.
+    state: fresh, on the host.
     checkpoints: of the run.
     run: its directory.
     validate: `evaluate.Evaluator` of the validation part.
@@ -262,7 +276,7 @@ def train(
   Returns:
     The last state, on the host.
   """
-  host_state = jax.device_get(state)
+  host_state = state
   # Best validation error, and the training losses since the last evaluation.
   meta = {'best': float('inf'), 'loss_sum': 0.0, 'loss_count': 0}
   restored = checkpoints.restore('latest', host_state)

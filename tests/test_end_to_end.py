@@ -198,6 +198,13 @@ def test_finished_run_is_not_run_again(run, data_dir):
   assert (workdir / 'results.json').stat().st_mtime_ns == before
   report = launch(data_dir, workdir, '--mode=report')
   assert table in report.stdout
+  # Predicting again with the selected weights gives the same predictions.
+  path = workdir / 'predictions_test.csv'
+  predictions = path.read_bytes()
+  path.unlink()
+  evaluated = launch(data_dir, workdir, '--mode=evaluate')
+  assert table in evaluated.stdout
+  assert path.read_bytes() == predictions
 
 
 def test_mistakes_end_in_a_message(run, data_dir, tmp_path):
