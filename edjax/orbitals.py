@@ -98,13 +98,7 @@ def core_electrons(numbers) -> np.ndarray:
   Raises:
     ValueError: an element beyond Rn.
   """
-  numbers = np.asarray(numbers)
-  if numbers.size and numbers.max() > gto_basis.MAX_NUMBER:
-    raise ValueError(
-      f'GFN2-xTB has no atomic number {numbers.max()} (it covers H to Rn, 1 '
-      f'to {gto_basis.MAX_NUMBER})'
-    )
-  return numbers - free_atoms.valence_electrons(numbers)
+  return np.asarray(numbers) - free_atoms.valence_electrons(numbers)
 
 
 def core_density(mol: Molecule, points_G3: jax.Array, blur: float) -> jax.Array:
