@@ -88,11 +88,6 @@ def tune(args) -> dict[str, tuple[float, str]]:
   return best
 
 
-def interval(entry: dict) -> str:
-  low, high = entry['low'], entry['high']
-  return f'{entry["value"]:.4g} ({low:.4g} to {high:.4g})'
-
-
 def report(args, best) -> str:
   """The Markdown table, one row an input, then the baselines."""
   final = {
@@ -113,14 +108,15 @@ def report(args, best) -> str:
     rate, transform = best[arm]
     for seed, result in enumerate(results):
       label = f'{arm} (seed {seed})' if args.seeds > 1 else arm
-      cells = [interval(result['targets'][n]['mae']) for n in names]
+      cells = [runs.interval(result['targets'][n]['mae']) for n in names]
       minutes = f'{result["seconds"] / 60:.0f}'
       lines.append(
         f'| {label} | {" | ".join(cells)} | {rate:g}, {transform} | {minutes} |'
       )
   for baseline, label in BASELINES.items():
     cells = [
-      interval(first['targets'][n]['baselines'][baseline]['mae']) for n in names
+      runs.interval(first['targets'][n]['baselines'][baseline]['mae'])
+      for n in names
     ]
     lines.append(f'| {label} | {" | ".join(cells)} | | |')
   lines += ['', 'Trials, standardised validation MAE:', '']

@@ -86,6 +86,12 @@ def results(workdir: pathlib.Path) -> dict:
   return json.loads((workdir / 'results.json').read_text())
 
 
+def interval(entry: dict) -> str:
+  """A figure of results.json with its interval."""
+  low, high = entry['low'], entry['high']
+  return f'{entry["value"]:.4g} ({low:.4g} to {high:.4g})'
+
+
 def machine(workdir: pathlib.Path) -> str:
   """One line on the machine and the versions of a run."""
   facts = json.loads((workdir / 'config.json').read_text())
