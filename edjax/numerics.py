@@ -21,10 +21,11 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
     x: any shape, not negative.
 
   Returns:
-    sqrt(x), same shape.
+    sqrt(x), same shape; NaN where x is NaN or negative.
   """
-  positive = x > 0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+  # Not x > 0: that would take NaN for 0 and hide it.
+  zero = x == 0
+  return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def safe_norm(x: jax.Array, axis: int = -1) -> jax.Array:

@@ -32,6 +32,16 @@ def test_plain_norm_fails_where_safe_norm_does_not():
     np.testing.assert_array_equal(slope, 0)
 
 
+def test_what_is_not_a_number_stays_so():
+  with jax.debug_nans(False), jax.debug_infs(False):
+    roots = jax.jit(numerics.safe_sqrt)(jnp.array([jnp.nan, -1.0, 0.0, 4.0]))
+    np.testing.assert_array_equal(roots, [np.nan, np.nan, 0, 2])
+    norms = jax.jit(numerics.safe_norm)(
+      jnp.array([[jnp.nan, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 3.0, -4.0]])
+    )
+    np.testing.assert_array_equal(norms, [np.nan, 0, 5])
+
+
 def test_safe_norm_axis_and_gradient():
   x = jax.random.normal(jax.random.key(0), (4, 3, 2))
   np.testing.assert_allclose(

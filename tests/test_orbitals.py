@@ -609,3 +609,7 @@ def test_orbitals_beyond_radon_give_no_number():
   assert np.isnan(orbitals.density(mol, jnp.zeros((1, 3)))).all()
   assert np.isnan(orbitals.density_grid(mol, Grid(3, 0.5))).all()
   assert np.isnan(orbitals.core_density_grid(mol, Grid(3, 0.5))).all()
+  magnitude = jax.jit(
+    fields.gradient_magnitude(orbitals.density_grid), static_argnums=1
+  )
+  assert np.isnan(magnitude(mol, Grid(3, 0.5))).all()
