@@ -131,6 +131,8 @@ class Molecule:
       )
     if not 0 <= int(example_id) < 2**32:
       raise ValueError(f'example_id must fit into uint32, not {example_id}')
+    if density_map is not None:
+      _check_map(density_map)
     if center:
       origin_3 = frame_origin(numbers_A, coords_A3, groups_A)
       coords_A3 = coords_A3 - origin_3
@@ -192,6 +194,34 @@ def _checked(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
     row = int(np.argwhere(~np.isfinite(values))[0][0])
     raise ValueError(f'{name} of atom {row} is not finite: {values[row]}')
   return values
+
+
+def _check_map(density_map: DensityMap) -> None:
+  values_XYZ = np.asarray(density_map.values_XYZ)
+  if values_XYZ.ndim != 3 or not values_XYZ.size:
+    raise ValueError(
+      f'density_map.values_XYZ must be [X, Y, Z], not {list(values_XYZ.shape)}'
+    )
+  origin_3 = np.asarray(density_map.origin_3, np.float64)
+  steps_33 = np.asarray(density_map.steps_33, np.float64)
+  if origin_3.shape != (3,):
+    raise ValueError(
+      f'density_map.origin_3 must be [3], not {list(origin_3.shape)}'
+    )
+  if steps_33.shape != (3, 3):
+    raise ValueError(
+      f'density_map.steps_33 must be [3, 3], not {list(steps_33.shape)}'
+    )
+  for field in dataclasses.fields(density_map):
+    if not np.isfinite(getattr(density_map, field.name)).all():
+      raise ValueError(f'density_map.{field.name} is not finite')
+  # Against the box of the same edges: flat steps of rounded numbers have a
+  # determinant that is small, but not 0.
+  box = np.prod(np.sqrt(np.sum(steps_33**2, axis=1)))
+  if not abs(np.linalg.det(steps_33)) > 1e-6 * box:
+    raise ValueError(
+      f'density_map.steps_33 span no volume: {steps_33.tolist()}'
+    )
 
 
 def _pad_orbitals(orbitals, n_atoms, max_atoms, max_orbitals) -> jax.Array:

@@ -87,6 +87,33 @@ def test_the_map_is_centred_with_the_atoms():
 
 
 @pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('values_XYZ', np.ones((2, 2)), 'must be'),
+    ('values_XYZ', np.ones((2, 0, 2)), 'must be'),
+    ('values_XYZ', np.array([[[1.0, np.nan]]]), 'not finite'),
+    ('origin_3', np.zeros(2), r'must be \[3\]'),
+    ('origin_3', np.array([0, np.inf, 0]), 'not finite'),
+    ('steps_33', np.ones(3), r'must be \[3, 3\]'),
+    ('steps_33', np.full((3, 3), np.nan), 'not finite'),
+    ('steps_33', np.zeros((3, 3)), 'no volume'),
+    # flat, but for rounding: the determinant is 7e-18
+    ('steps_33', np.arange(1.0, 10).reshape(3, 3) / 10, 'no volume'),
+  ],
+)
+def test_a_wrong_map_is_named(field, value, message):
+  parts = {
+    'values_XYZ': np.ones((2, 2, 2)),
+    'origin_3': np.zeros(3),
+    # a small and skew cell is fine
+    'steps_33': 1e-3 * np.array([[1, 0, 0], [0.5, 0.8, 0], [0.1, 0.2, -1]]),
+  }
+  _make(density_map=DensityMap(**parts))
+  with pytest.raises(ValueError, match=rf'density_map\.{field}.* {message}'):
+    _make(density_map=DensityMap(**parts | {field: value}))
+
+
+@pytest.mark.parametrize(
   ('changes', 'message'),
   [
     ({'numbers': []}, 'numbers'),
