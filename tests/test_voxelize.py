@@ -82,6 +82,7 @@ def test_density_sources_and_their_gradients(density, field):
   )
   value, magnitude = both(_mol(), GRID, 2)
   scale = float(jnp.abs(magnitude).max())
+  assert scale > 0.1
   np.testing.assert_allclose(vox[..., 1], value, atol=1e-5 * scale)
   np.testing.assert_allclose(vox[..., 0], magnitude, atol=1e-5 * scale)
 
