@@ -91,7 +91,9 @@ def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
   """
   dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
   vox_BXYZC = vox_BXYZC.astype(dtype)
-  size_BXYZC, sign_BXYZC = jnp.abs(vox_BXYZC), jnp.sign(vox_BXYZC)
+  sign_BXYZC = jnp.sign(vox_BXYZC)
+  # 0 is left to the sign: the slope of a root at 0 is infinite.
+  size_BXYZC = jnp.abs(jnp.where(vox_BXYZC == 0, 1, vox_BXYZC))
   return jnp.concatenate(
     [spatial_moments(sign_BXYZC * size_BXYZC**p) for p in _POWERS], axis=-1
   )
