@@ -3,8 +3,10 @@
 Catmull-Rom splines (E. Catmull, R. Rom, in Computer Aided Geometric Design,
 1974, p. 317): they pass through the map's values, reproduce quadratics, have
 a continuous gradient and need 4^3 values, so that there is no prefilter whose
-ringing would reach across the edge of a map. Outside, the map is continued
-with zeros; `coverage` says how much of a grid that concerns.
+ringing would reach across the edge of a map. In the outermost cells the edge
+values stand for the missing ones, so that what lies beyond is not taken for 0.
+Outside, the result is 0, with a step at the edge; `coverage` says how much of
+a grid that concerns.
 """
 
 import jax
@@ -14,6 +16,10 @@ from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.molecule import DensityMap
 from edjax.numerics import HIGHEST
+
+# A point on the edge may be rounded to just outside: the indices of points
+# 50 Å from the origin are good to about 1e-5 steps in float32.
+_EDGE = 1e-3
 
 
 def map_indices(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
@@ -52,27 +58,29 @@ def sample(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
     points_G3: Å.
 
   Returns:
-    [G], the map's unit; 0 outside.
+    [G], the map's unit; 0 outside (`coverage`).
 
   Raises:
     ValueError: a shape does not fit.
   """
   values_XYZ = density_map.values_XYZ
   index_G3 = map_indices(density_map, points_G3)
-  # Four zeros on each side: wherever a point lies, its 4^3 values can be read
-  # from here after its index is brought to within 2 of the map.
-  padded = jnp.pad(values_XYZ, 4)
-  size_3 = jnp.asarray(values_XYZ.shape, index_G3.dtype)[None, :]
-  index_G3 = jnp.clip(index_G3, -2, size_3 + 1)
-  floor_G3 = jnp.floor(index_G3)
+  inside_G = _inside(density_map, index_G3)
+  # Before the weights: powers of far indices overflow, and so would slopes.
+  index_G3 = jnp.where(inside_G[:, None], index_G3, 0)
+  last_3 = jnp.asarray(values_XYZ.shape, index_G3.dtype)[None, :] - 1
+  # The cell's lower corner; the last value belongs to the last cell.
+  floor_G3 = jnp.clip(jnp.floor(index_G3), 0, jnp.maximum(last_3 - 1, 0))
   weights_G34 = _catmull_rom(index_G3 - floor_G3)
-  first_G3 = floor_G3.astype(jnp.int32) + 3  # tap 0 of 4, in padded
 
   # Indices of the taps along each axis, shaped to span [G, 4, 4, 4].
+  first_G3 = floor_G3.astype(jnp.int32) - 1
   taps_G34 = first_G3[:, :, None] + jnp.arange(4)[None, None, :]
+  taps_G34 = jnp.clip(taps_G34, 0, last_3.astype(jnp.int32)[:, :, None])
   x, y, z = _spread(taps_G34)
   wx, wy, wz = _spread(weights_G34)
-  return jnp.sum(padded[x, y, z] * (wx * wy * wz), axis=(1, 2, 3))
+  sums_G = jnp.sum(values_XYZ[x, y, z] * (wx * wy * wz), axis=(1, 2, 3))
+  return jnp.where(inside_G, sums_G, 0)
 
 
 def sample_grid(
@@ -94,7 +102,7 @@ def sample_grid(
 
 
 def coverage(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
-  """Fraction of points that lie within the map.
+  """Fraction of points that lie within the map, its outermost values included.
 
   Args:
     density_map: the map.
@@ -104,9 +112,14 @@ def coverage(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
     Scalar from 0 to 1.
   """
   index_G3 = map_indices(density_map, points_G3)
+  inside_G = _inside(density_map, index_G3)
+  return jnp.mean(inside_G.astype(index_G3.dtype))
+
+
+def _inside(density_map: DensityMap, index_G3: jax.Array) -> jax.Array:
   last_3 = jnp.asarray(density_map.values_XYZ.shape, index_G3.dtype) - 1
-  inside_G3 = (index_G3 >= 0) & (index_G3 <= last_3[None, :])
-  return jnp.mean(jnp.all(inside_G3, axis=1).astype(index_G3.dtype))
+  inside_G3 = (index_G3 >= -_EDGE) & (index_G3 <= last_3[None, :] + _EDGE)
+  return jnp.all(inside_G3, axis=1)
 
 
 def _spread(values_G34: jax.Array) -> tuple[jax.Array, ...]:
@@ -119,7 +132,7 @@ def _spread(values_G34: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _catmull_rom(u: jax.Array) -> jax.Array:
-  """Weights of the values at -1, 0, 1, 2 for a position u in [0, 1)."""
+  """Weights of the values at -1, 0, 1, 2 for a position u in [0, 1]."""
   return jnp.stack(
     [
       ((2 - u) * u - 1) * u / 2,

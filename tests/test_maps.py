@@ -99,18 +99,34 @@ def test_close_to_scipys_spline_on_a_smooth_map():
   np.testing.assert_allclose(spline, _gaussian(points), atol=1e-3)
 
 
-def test_zero_outside_and_continuous_at_the_edge():
-  density_map = DensityMap(jnp.ones((4, 4, 4)), jnp.zeros(3), jnp.eye(3))
-  x = jnp.array([-300.0, -2.0, -1.0, 0.0, 1.5, 3.0, 4.0, 5.0, 1e6])
+def test_zero_outside_and_whole_up_to_the_edge():
+  # skew steps, and a frame away from the origin
+  shape = np.array([4, 5, 6])
+  density_map = _map(lambda p: np.ones(p.shape[:3]), tuple(shape))
+  rng = np.random.default_rng(0)
+  index = rng.uniform(0, shape - 1, (300, 3))
+  inside = sample(density_map, index @ STEPS + ORIGIN)
+  np.testing.assert_allclose(inside, 1, rtol=0, atol=1e-6)
   for axis in range(3):
-    points = jnp.full((9, 3), 1.5).at[:, axis].set(x)
-    np.testing.assert_allclose(
-      sample(density_map, points), [0, 0, 0, 1, 1, 1, 0, 0, 0], atol=1e-6
-    )
-    # no jump anywhere on the way out
-    way = jnp.linspace(2.5, 6, 701)
-    values = sample(density_map, jnp.full((701, 3), 1.5).at[:, axis].set(way))
-    assert float(jnp.abs(jnp.diff(values)).max()) < 0.02
+    for beyond in (0.01, 0.9, 2.5, 1e3, 1e7):
+      for outside in (-beyond, shape[axis] - 1 + beyond):
+        out = index.copy()
+        out[:, axis] = outside
+        found = sample(density_map, out @ STEPS + ORIGIN)
+        np.testing.assert_array_equal(found, 0)
+
+
+def test_gradients_at_the_edge_and_far_outside(x64):
+  # x^2: exact where all four values are there, finite everywhere
+  density_map = DensityMap(
+    jnp.tile(jnp.arange(5.0)[:, None, None] ** 2, (1, 3, 3)),
+    jnp.zeros(3), jnp.eye(3),
+  )  # fmt: skip
+  x = jnp.array([-1e30, -0.5, 0.0, 1.5, 2.0, 4.0, 4.5, 1e30])
+  slope = jax.grad(lambda x: sample(density_map, jnp.array([[x, 1, 1]]))[0])
+  got = jax.vmap(slope)(x)
+  # at the edges the edge value is taken once more: half the difference
+  np.testing.assert_allclose(got, [0, 0, 0.5, 3, 4, 3.5, 0, 0], atol=1e-12)
 
 
 def test_coverage():
@@ -119,6 +135,8 @@ def test_coverage():
     [[0.0, 0, 0], [4, 4, 4], [4.1, 2, 2], [2, -0.1, 2], [2, 2, 2]]
   )
   assert float(maps.coverage(density_map, points)) == pytest.approx(0.6)
+  # what counts as covered is what is sampled
+  np.testing.assert_allclose(sample(density_map, points), [1, 1, 0, 0, 1])
 
 
 def test_derivatives_against_central_differences(x64):
