@@ -184,7 +184,8 @@ def make_voxelizer(
   Raises:
     ValueError: an unknown name (the message lists those there are), a
       repeated channel, log1p of values of either sign, a number that makes no
-      sense, or as many scales as there are not channels.
+      sense, an option without the channel or density that it is for, or as
+      many scales as there are not channels.
   """
   channels = tuple(channels)
   if not channels:
@@ -197,6 +198,15 @@ def make_voxelizer(
   grid.refine(supersample)  # checks
   if not (np.isfinite(blur) and blur >= 0):
     raise ValueError(f'blur must be 0 (tied) or a B > 0 Å^2, not {blur}')
+  if (blur > 0 or use_b_factors) and density != 'promolecule':
+    raise ValueError(
+      "blur and use_b_factors are for density='promolecule', not "
+      f'density={density!r}'
+    )
+  if (binary or groups) and 'atoms' not in channels:
+    raise ValueError(
+      f"binary and groups are for the channel 'atoms', not for {channels}"
+    )
   widths = _pairs('widths', widths)
   for name, value in widths:
     _one_of('width', name, tuple(_WIDTHS))
@@ -206,6 +216,10 @@ def make_voxelizer(
   for name, transform in transforms:
     _one_of('channel of a transform', name, CHANNELS)
     _one_of('transform', transform, tuple(TRANSFORMS))
+    if name not in channels:
+      raise ValueError(
+        f'a transform of {name}, but the channels are {channels}'
+      )
     signed = name == 'noise' or (
       name == 'density' and density in _SIGNED_DENSITIES
     )
