@@ -25,6 +25,9 @@ ELEMENTS = ('H', 'C', 'N', 'O', 'F')
 ATOM_WIDTH = 0.5
 # Standard deviation of the Gaussians of `shape`, in van der Waals radii.
 SHAPE_WIDTH = 0.5
+# Below it the peak of `shape`, exp(1/(2 width^2)), nears the end of float32
+# (at 0.075); the surface is then 0.02 radii thick, less than any voxel.
+_MIN_SHAPE_WIDTH = 0.1
 
 
 def promolecule(
@@ -362,13 +365,13 @@ def shape(
   Args:
     mol: one molecule.
     points_G3: Å.
-    width: standard deviation in van der Waals radii.
+    width: standard deviation in van der Waals radii, at least 0.1.
 
   Returns:
-    values_G, in [0, 1).
+    values_G, 0 to 1; deep inside it is rounded to 1.
 
   Raises:
-    ValueError: a width that is not above 0.
+    ValueError: a width below 0.1.
   """
   terms = _shape_terms(mol, width)
   return -jnp.expm1(-splat.splat_points(points_G3, *terms)[:, 0])
@@ -387,13 +390,13 @@ def shape_grid(
     mol: one molecule.
     grid: voxels.
     supersample: sub-points along each edge of a voxel.
-    width: standard deviation in van der Waals radii.
+    width: standard deviation in van der Waals radii, at least 0.1.
 
   Returns:
-    values_XYZ, in [0, 1).
+    values_XYZ, 0 to 1.
 
   Raises:
-    ValueError: a width that is not above 0.
+    ValueError: a width below 0.1.
   """
   terms = _shape_terms(mol, width)
   sums = splat.splat_grid(*terms, grid.refine(supersample))[..., 0]
@@ -541,7 +544,10 @@ def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
 
 
 def _shape_terms(mol: Molecule, width: float):
-  _check_width('width', width)
+  if not (np.isfinite(width) and width >= _MIN_SHAPE_WIDTH):
+    raise ValueError(
+      f'width of shape must be >= {_MIN_SHAPE_WIDTH}, not {width}'
+    )
   dtype = mol.coords_A3.dtype
   radii = np.where(VDW_RADII > 0, VDW_RADII, 1.0)  # padding: harmless
   sigma_A = jnp.asarray(radii * width, dtype)[mol.numbers_A]

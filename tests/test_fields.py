@@ -600,7 +600,7 @@ def test_widths_must_be_positive(bad):
     lambda: fields.shape_grid(mol, Grid(2, 1.0), width=bad),
     lambda: fields.binary_atoms_grid(mol, Grid(2, 1.0), radius=bad),
   ):
-    with pytest.raises(ValueError, match='must be > 0'):
+    with pytest.raises(ValueError, match='must be >'):
       call()
 
 
@@ -616,7 +616,7 @@ def test_binary_atoms_equal_a_plain_loop():
   np.testing.assert_array_equal(got, want.reshape(9, 9, 9, 3))
 
 
-@pytest.mark.parametrize('width', [0.35, 0.5, 0.8])
+@pytest.mark.parametrize('width', [0.1, 0.35, 0.5, 0.8])
 @pytest.mark.parametrize('z', [1, 8, 53])
 def test_shape_is_one_half_at_the_radius_of_an_isolated_atom(z, width):
   mol = Molecule.from_arrays([z], [[0.0, 0, 0]], max_atoms=3)
@@ -625,9 +625,20 @@ def test_shape_is_one_half_at_the_radius_of_an_isolated_atom(z, width):
   points = jnp.stack([r, 0 * r, 0 * r], axis=1)
   values = fields.shape(mol, points, width=width)
   assert float(values[2]) == pytest.approx(0.5, rel=1e-5)
-  assert (jnp.diff(values) < 0).all()
+  assert (jnp.diff(values) <= 0).all()
+  assert values[1] > 0.52 > 0.48 > values[3]
   assert 0.65 < float(values[0]) <= 1
   assert float(values[4]) < 0.01
+
+
+def test_shape_refuses_widths_that_overflow():
+  mol = Molecule.from_arrays([6], [[0.0, 0, 0]])
+  for call in (
+    lambda w: fields.shape(mol, jnp.zeros((1, 3)), width=w),
+    lambda w: fields.shape_grid(mol, Grid(2, 1.0), width=w),
+  ):
+    with pytest.raises(ValueError, match='width of shape must be >='):
+      call(0.07)
 
 
 def test_shape_is_bounded_in_a_crowd():
