@@ -12,9 +12,10 @@ import optax
 def make_schedule(config_optim: Mapping, total_steps: int) -> optax.Schedule:
   """Learning rate at each step: a line up, then half a cosine down.
 
-  With w = round(warmup_fraction * total_steps), step s < w takes
-  learning_rate * (s + 1) / (w + 1) (never 0: no step is wasted), step w takes
-  learning_rate, and the last step, total_steps - 1, final_fraction of it.
+  With w = round(warmup_fraction * total_steps), at most total_steps - 1, step
+  s < w takes learning_rate * (s + 1) / (w + 1) (never 0: no step is wasted),
+  step w takes learning_rate, and the last step, where it comes after w,
+  final_fraction of it.
 
   Args:
     config_optim: learning_rate, warmup_fraction, final_fraction.
@@ -24,10 +25,12 @@ def make_schedule(config_optim: Mapping, total_steps: int) -> optax.Schedule:
     step -> learning rate.
 
   Raises:
-    ValueError: for total_steps < 1 or fractions outside [0, 1].
+    ValueError: for total_steps < 1, a learning rate that is not above 0 or
+      fractions outside [0, 1].
   """
   if total_steps < 1:
     raise ValueError(f'total_steps must be 1 or more, got {total_steps}.')
+  _check_above_0(config_optim, 'learning_rate')
   for name in ('warmup_fraction', 'final_fraction'):
     if not 0 <= config_optim[name] <= 1:
       raise ValueError(
@@ -66,7 +69,8 @@ def make_optimizer(
 
   Args:
     config_optim: `config.optim`: learning_rate, warmup_fraction,
-      final_fraction, weight_decay, clip_norm (> 0), b1, b2.
+      final_fraction, weight_decay (>= 0), clip_norm (> 0), b1 and b2
+      (in [0, 1)).
     total_steps: number of optimisation steps.
 
   Returns:
@@ -75,10 +79,17 @@ def make_optimizer(
   Raises:
     ValueError: for a field out of range.
   """
-  if config_optim['clip_norm'] <= 0:
+  _check_above_0(config_optim, 'clip_norm')
+  if not 0 <= config_optim['weight_decay'] < math.inf:
     raise ValueError(
-      f'optim.clip_norm must be above 0, got {config_optim["clip_norm"]}.'
+      f'optim.weight_decay must be 0 or more, got '
+      f'{config_optim["weight_decay"]}.'
     )
+  for name in ('b1', 'b2'):  # at 1 the corrected moments are 0 / 0
+    if not 0 <= config_optim[name] < 1:
+      raise ValueError(
+        f'optim.{name} must lie in [0, 1), got {config_optim[name]}.'
+      )
   return optax.chain(
     optax.clip_by_global_norm(config_optim['clip_norm']),
     optax.adamw(
@@ -89,6 +100,11 @@ def make_optimizer(
       mask=decay_mask,
     ),
   )
+
+
+def _check_above_0(config_optim: Mapping, name: str) -> None:
+  if not 0 < config_optim[name] < math.inf:  # false for NaN
+    raise ValueError(f'optim.{name} must be above 0, got {config_optim[name]}.')
 
 
 def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:

@@ -42,6 +42,9 @@ def test_short_runs(total, warmup):
   assert np.isfinite(rates).all()
   assert (rates > 0).all()
   assert rates.max() == pytest.approx(0.02, rel=1e-6)
+  peak_is_last = round(warmup * total) >= total - 1
+  last = 0.02 if peak_is_last else 0.02 * 0.05
+  assert rates[-1] == pytest.approx(last, rel=1e-5)
   optimizer = optim.make_optimizer(config, total)
   params = {'kernel': jnp.ones(2)}
   state = optimizer.init(params)
@@ -57,8 +60,17 @@ def test_refuses():
   for name in ('warmup_fraction', 'final_fraction'):
     with pytest.raises(ValueError, match=f'optim.{name}'):
       optim.make_schedule(CONFIG | {name: 1.5}, 10)
-  with pytest.raises(ValueError, match=r'optim\.clip_norm'):
-    optim.make_optimizer(CONFIG | {'clip_norm': 0.0}, 10)
+  for name, values in {
+    'learning_rate': (-1.0, 0.0),
+    'clip_norm': (0.0, -1.0),
+    'weight_decay': (-0.1, np.inf),
+    'b1': (1.0, -0.1),
+    'b2': (1.0, 1.5),
+  }.items():
+    for value in (*values, np.nan):
+      with pytest.raises(ValueError, match=rf'optim\.{name} '):
+        optim.make_optimizer(CONFIG | {name: value}, 10)
+  optim.make_optimizer(CONFIG | {'b1': 0.0, 'b2': 0.0, 'weight_decay': 0.0}, 10)
 
 
 def test_weight_decay_reaches_kernels_only():
