@@ -3,12 +3,13 @@
 Rotations about the frame's origin are part of training and evaluation: what
 counts is the worst orientation. An atom sticks out in some orientation when
 it is farther from the origin than half the box's edge. For electrons the
-atoms are the Gaussians of their form factors (without blur; their tails are
-longer than those of an xTB density, which errs on the safe side by about a
-factor of 2). For these both the part outside of a sphere and the part outside
-of a cube are closed forms: the inscribed sphere gives an upper bound for all
-orientations at once, and only molecules that exceed the limit there are
-turned about.
+atoms are the Gaussians of their form factors, each with 0.5 Å^2 added to its B
+(their tails are longer than those of an xTB density, which errs on the safe
+side by about a factor of 2). For these both the part outside of a sphere and
+the part outside of a cube are closed forms: the inscribed sphere gives an
+upper bound for all orientations at once, and only molecules that exceed the
+limit there are turned about. Where training also moves molecules, along each
+axis by up to some length, every orientation counts at the worst place.
 
 numpy, over many padded molecules: a few microseconds each.
 """
@@ -24,7 +25,9 @@ from edjax.grid import Grid
 # Electrons are counted against the valence electrons, what the xTB density
 # holds. Core electrons stay with their atoms, so that the tails are valence.
 MAX_OUTSIDE = 0.005
-# B of the form factors' constant term: any sharp peak does here.
+# Added to the B of every term, Å^2: it makes the form factors' constant a
+# peak, 0.08 Å wide, instead of a point, and hardly widens the terms that reach
+# far, whose B is 10 and more.
 _BLUR = 0.5
 _ORIENTATIONS = 256
 
@@ -77,7 +80,9 @@ def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
   return outside_BA.sum(axis=1) / _valence(numbers_BA).sum(axis=1)
 
 
-def electrons_outside_box(numbers_A, coords_A3, half_edge: float) -> float:
+def electrons_outside_box(
+  numbers_A, coords_A3, half_edge: float, translate: float = 0.0
+) -> float:
   """Electrons of one molecule outside of a box in its worst orientation.
 
   The worst of 256 uniform orientations (the same for all molecules), each
@@ -87,6 +92,8 @@ def electrons_outside_box(numbers_A, coords_A3, half_edge: float) -> float:
     numbers_A: atomic numbers, 0 for padding.
     coords_A3: Å.
     half_edge: half the edge of the box, Å.
+    translate: how far the turned molecule is then moved along each of the
+      axes, Å.
 
   Returns:
     Fraction of the valence electrons.
@@ -98,7 +105,7 @@ def electrons_outside_box(numbers_A, coords_A3, half_edge: float) -> float:
   )
   sigma_AP = form_factors.sigma(form_factors.B_EP + _BLUR)[z_A]
   width_AP1 = np.sqrt(2) * sigma_AP[:, :, None]
-  x_RAP3 = turned_RA3[:, :, None, :]
+  x_RAP3 = turned_RA3[:, :, None, :] + translate
   inside_RAP3 = (
     erf((half_edge - x_RAP3) / width_AP1)
     + erf((half_edge + x_RAP3) / width_AP1)
@@ -109,7 +116,11 @@ def electrons_outside_box(numbers_A, coords_A3, half_edge: float) -> float:
 
 
 def outside(
-  numbers_BA, coords_BA3, grid: Grid, limit: float = MAX_OUTSIDE
+  numbers_BA,
+  coords_BA3,
+  grid: Grid,
+  limit: float = MAX_OUTSIDE,
+  translate: float = 0.0,
 ) -> list[str]:
   """Why molecules do not fit into a grid's box, for counts and lists.
 
@@ -119,27 +130,36 @@ def outside(
     grid: voxels.
     limit: fraction of the valence electrons that may be outside in the worst
       orientation.
+    translate: largest shift along each axis after a turn, Å.
 
   Returns:
     A reason per molecule; '' for one that fits.
 
   Raises:
-    ValueError: a shape does not fit.
+    ValueError: a shape does not fit, or translate is negative or not finite.
   """
   numbers_BA, coords_BA3 = _checked(numbers_BA, coords_BA3)
+  if not (np.isfinite(translate) and translate >= 0):
+    raise ValueError(f'translate must be 0 Å or more, not {translate}')
   half = grid.extent / 2
   radius_B = farthest_atom(numbers_BA, coords_BA3)
-  bound_B = electrons_outside_sphere(numbers_BA, coords_BA3, half)
+  # The sphere that stays inside of the box wherever the molecule is moved.
+  bound_B = electrons_outside_sphere(
+    numbers_BA, coords_BA3, max(half - translate, 0)
+  )
+  moved = f' when moved by {translate:.2f} Å' if translate else ''
   reasons = []
   for row, (radius, bound) in enumerate(zip(radius_B, bound_B, strict=True)):
     found = []
-    if radius > half:
+    if radius + translate > half:
       found.append(f'an atom {radius:.2f} Å from the centre of a box of half '
-                   f'edge {half:.2f} Å')  # fmt: skip
+                   f'edge {half:.2f} Å{moved}')  # fmt: skip
     if bound > limit:
-      part = electrons_outside_box(numbers_BA[row], coords_BA3[row], half)
+      part = electrons_outside_box(
+        numbers_BA[row], coords_BA3[row], half, translate
+      )
       if part > limit:
-        found.append(f'{100 * part:.2f} % of the electrons outside')
+        found.append(f'{100 * part:.2f} % of the electrons outside{moved}')
     reasons.append('; '.join(found))
   return reasons
 

@@ -145,7 +145,11 @@ def _outside(config, pack, rows, molecules) -> dict[str, str]:
   found = {}
   for part in rows:
     reasons = coverage.outside(
-      molecules[part].numbers_A, molecules[part].coords_A3, grid
+      molecules[part].numbers_A,
+      molecules[part].coords_A3,
+      grid,
+      # Evaluation turns molecules, but does not move them.
+      translate=config.augment.translate if part == 'train' else 0.0,
     )
     found |= {
       pack.ids[row]: reason

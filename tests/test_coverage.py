@@ -1,9 +1,11 @@
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from data_builders import xtb
-from edjax import coverage, fields, form_factors, free_atoms
+from edjax import coverage, fields, form_factors, free_atoms, task
 from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.molecule import Molecule
@@ -132,6 +134,59 @@ def test_farthest_atom_and_reasons():
   assert coverage.outside(numbers, coords, Grid(20, 0.5)) == ['', '']
   # a looser limit lets it pass
   assert coverage.outside(numbers, coords, Grid(12, 0.55), 0.2) == ['', '']
+
+
+def test_translation_pushes_molecules_out():
+  roomy = Grid(20, 0.5)
+  assert coverage.outside(*BATCH, roomy) == ['']
+  # half an edge of 5 Å: the atom at 2.96 Å stays within up to 2.04 Å
+  (reason,) = coverage.outside(*BATCH, roomy, limit=9.0, translate=2.03)
+  assert reason == ''
+  (reason,) = coverage.outside(*BATCH, roomy, limit=9.0, translate=2.05)
+  assert reason.startswith('an atom 2.96 Å')
+  assert 'moved by 2.05 Å' in reason
+  # electrons leave earlier than atoms
+  (reason,) = coverage.outside(*BATCH, roomy, translate=1.8)
+  assert 'atom' not in reason
+  assert '% of the electrons outside when moved by 1.80 Å' in reason
+  assert coverage.outside(*BATCH, roomy, translate=0.2) == ['']
+  # farther than the box is wide: nothing is left inside
+  assert 'of the electrons' in coverage.outside(*BATCH, roomy, translate=50)[0]
+  for bad in (-0.1, np.nan, np.inf):
+    with pytest.raises(ValueError, match='translate'):
+      coverage.outside(*BATCH, roomy, translate=bad)
+
+
+def test_translated_electrons_against_a_dense_grid(monkeypatch):
+  rho, points = _dense(COORDS)
+  monkeypatch.setattr(coverage, '_orientations', lambda: np.eye(3)[None])
+  want = rho[np.abs(points + 0.75).max(axis=1) > 3.5].sum() / VALENCE
+  got = coverage.electrons_outside_box(NUMBERS, COORDS, 3.5, 0.75)
+  assert got == pytest.approx(want, rel=0.005)
+  # the bound by a smaller sphere holds
+  bound = coverage.electrons_outside_sphere(*BATCH, 3.5 - 0.75)[0]
+  still = coverage.electrons_outside_box(NUMBERS, COORDS, 3.5)
+  assert 1.2 * still < got < bound
+
+
+def test_a_task_moves_training_molecules_alone():
+  parts = {'train': 0, 'validation': 1, 'test': 2}
+  molecule = types.SimpleNamespace(numbers_A=BATCH[0], coords_A3=BATCH[1])
+
+  def found(translate):
+    config = types.SimpleNamespace(
+      representation=types.SimpleNamespace(grid_size=20, spacing=0.5),
+      augment=types.SimpleNamespace(translate=translate),
+    )
+    return task._outside(
+      config,
+      types.SimpleNamespace(ids=['a', 'b', 'c']),
+      {part: np.array([row]) for part, row in parts.items()},
+      dict.fromkeys(parts, molecule),
+    )
+
+  assert list(found(2.5)) == ['a']
+  assert found(0.0) == {}
 
 
 def test_elements_beyond_the_basis_count_all_their_electrons():
