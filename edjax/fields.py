@@ -153,7 +153,9 @@ def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
     ValueError: the molecule has no orbitals.
   """
   rho_G = orbital_density(mol, points_G3)
-  return rho_G - free_atoms.density(*_carriers(mol), points_G3, _has_d(mol))
+  numbers_L, coords_L3, orbitals_OL9 = orbitals.carriers(mol)
+  has_d = orbitals_OL9.shape[2] == 9
+  return rho_G - free_atoms.density(numbers_L, coords_L3, points_G3, has_d)
 
 
 def deformation_grid(
@@ -173,8 +175,10 @@ def deformation_grid(
     ValueError: the molecule has no orbitals.
   """
   rho_XYZ = orbital_density_grid(mol, grid, supersample)
+  numbers_L, coords_L3, orbitals_OL9 = orbitals.carriers(mol)
+  has_d = orbitals_OL9.shape[2] == 9
   return rho_XYZ - free_atoms.density_grid(
-    *_carriers(mol), grid, supersample, _has_d(mol)
+    numbers_L, coords_L3, grid, supersample, has_d
   )
 
 
@@ -502,16 +506,6 @@ def _need_map(mol: Molecule):
       'density_map to Molecule.from_arrays'
     )
   return mol.density_map
-
-
-def _carriers(mol: Molecule) -> tuple[jax.Array, jax.Array]:
-  """Numbers and coordinates of the atoms that carry orbitals."""
-  n = mol.orbitals_OL9.shape[1]
-  return mol.numbers_A[:n], mol.coords_A3[:n]
-
-
-def _has_d(mol: Molecule) -> bool:
-  return mol.orbitals_OL9.shape[2] == 9
 
 
 def _types(mol: Molecule, elements, groups: bool) -> jax.Array:

@@ -41,20 +41,6 @@ def safe_norm(x: jax.Array, axis: int = -1) -> jax.Array:
   return safe_sqrt(jnp.sum(x * x, axis=axis))
 
 
-def safe_div(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-  """numerator / denominator, and 0 (value and derivatives) where that is 0/0.
-
-  Args:
-    numerator: any shape.
-    denominator: same shape as the numerator.
-
-  Returns:
-    The quotient; 0 wherever the denominator is 0.
-  """
-  zero = denominator == 0
-  return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
-
-
 def batched(f: Callable, chunk: int = 0) -> Callable:
   """Maps f over a leading axis of its argument in chunks.
 

@@ -25,6 +25,7 @@ from edjax.numerics import HIGHEST
 from edjax.units import BOHR_A
 
 __all__ = [
+  'carriers',
   'core_density',
   'core_density_grid',
   'core_electrons',
@@ -50,7 +51,7 @@ def density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   Raises:
     ValueError: the molecule has no orbitals, or points_G3 is not [G, 3].
   """
-  numbers_L, coords_L3, orbitals_OL9 = _carriers(mol)
+  numbers_L, coords_L3, orbitals_OL9 = carriers(mol)
   _check_points(points_G3)
   points_G3 = jnp.asarray(points_G3, coords_L3.dtype)
   r_3LG = (points_G3.T[:, None, :] - coords_L3.T[:, :, None]) / BOHR_A
@@ -81,8 +82,7 @@ def density_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   Raises:
     ValueError: the molecule has no orbitals.
   """
-  carriers = _carriers(mol)
-  rho_XYZ = orbital_grid.density(grid.refine(supersample), *carriers)
+  rho_XYZ = orbital_grid.density(grid.refine(supersample), *carriers(mol))
   return grids.pool(rho_XYZ, supersample)
 
 
@@ -149,8 +149,18 @@ def core_density_grid(
   return splat.splat_grid(*terms, grid, supersample)[..., 0]
 
 
-def _carriers(mol: Molecule) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Numbers, coordinates and coefficients of the atoms with orbitals."""
+def carriers(mol: Molecule) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Numbers, coordinates and coefficients of the atoms with orbitals.
+
+  Args:
+    mol: one molecule with orbitals.
+
+  Returns:
+    numbers_L, coords_L3 (Å), orbitals_OL9.
+
+  Raises:
+    ValueError: the molecule has no orbitals.
+  """
   if mol.orbitals_OL9 is None:
     raise ValueError(
       'the molecule has no orbitals_OL9, which its xTB density needs: compute '

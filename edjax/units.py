@@ -14,23 +14,3 @@ HARTREE_MEV = 1e3 * HARTREE_EV
 # (https://physics.nist.gov/cgi-bin/cuu/Value?auedm) over the debye,
 # 1e-21 / 299792458 C m (1e-18 statC cm, exact by definition).
 AU_DIPOLE_D = 8.4783536198e-30 * 299792458 * 1e21
-
-
-def bohr_to_A(length):
-  """Length in bohr to Å."""
-  return length * BOHR_A
-
-
-def A_to_bohr(length):
-  """Length in Å to bohr."""
-  return length / BOHR_A
-
-
-def density_au_to_A3(rho):
-  """Density in e/bohr^3 to e/Å^3."""
-  return rho / BOHR_A**3
-
-
-def gradient_au_to_A4(gradient):
-  """Density gradient in e/bohr^4 to e/Å^4."""
-  return gradient / BOHR_A**4

@@ -53,16 +53,6 @@ def test_safe_norm_axis_and_gradient():
   )
 
 
-def test_safe_div():
-  a = jnp.array([1.0, 0.0, 3.0])
-  b = jnp.array([2.0, 0.0, 4.0])
-  np.testing.assert_allclose(numerics.safe_div(a, b), [0.5, 0, 0.75])
-  by_a, by_b = jax.jit(jax.grad(lambda a, b: numerics.safe_div(a, b).sum(),
-                                argnums=(0, 1)))(a, b)  # fmt: skip
-  np.testing.assert_allclose(by_a, [0.5, 0, 0.25])
-  np.testing.assert_allclose(by_b, [-0.25, 0, -3 / 16])
-
-
 @pytest.mark.parametrize('chunk', [0, 1, 3, 7, 20])
 def test_batched_equals_one_by_one(chunk):
   xs = {'a': jnp.arange(14.0).reshape(7, 2), 'b': jnp.arange(7)}
