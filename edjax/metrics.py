@@ -1,7 +1,8 @@
 """Errors on the host in float64, their intervals, and the linear baselines.
 
-All functions take one target: arrays of shape (examples,), in the unit that
-the numbers are reported in. A NaN in them is an error, never skipped.
+Scores take one target: arrays of shape (examples,), in the unit that the
+numbers are reported in; the baselines fit all targets at once. A NaN in what
+they are given is an error, never skipped.
 """
 
 import dataclasses

@@ -6,7 +6,10 @@ Shape suffixes, everywhere in edjax (a digit is literal: `coords_A3`):
   G points           X Y Z voxel axes     C channels (always last)
   O occupied orbitals                     K basis functions (AOs)
   P primitives       D devices            T targets
-  E elements of a table                   M density-map axes (M M M values)
+  N examples of a data set                F features
+  S shells of the basis (in train, steps; in metrics, ridge strengths)
+  R rotations (in metrics, resamples; there U is distinct values)
+  E, Z elements of a table (Z also an axis of voxels)
 
 Voxel arrays are `vox_XYZC`: x slowest, channels last. Everything is written
 for one molecule; `vmap` batches it. `numbers_A == 0` is padding.

@@ -106,7 +106,7 @@ def _cast(mol, dtype):
 
 
 @pytest.mark.parametrize('kind', ['formamide', 'thiol'])
-@pytest.mark.parametrize('name', FIELDS)
+@pytest.mark.parametrize('name', TURNING)
 def test_separable_equals_pointwise(name, kind):
   mol, grid = _mol(kind), Grid(9, 0.55)
   on_points, on_grid = _pair(name)

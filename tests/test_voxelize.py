@@ -217,7 +217,7 @@ def test_deterministic_and_the_same_in_a_batch():
 
 
 def test_padding_is_inert():
-  f = jax.jit(make_voxelizer(EVERY[:-1], GRID, density='promolecule'))
+  f = jax.jit(make_voxelizer(EVERY[:-1], GRID, density='xtb'))
   mol = _mol()
   padded = _mol(max_atoms=7, max_orbitals=len(_orbitals()) + 2)
   np.testing.assert_allclose(f(padded), f(mol), rtol=1e-4, atol=2e-5)
