@@ -23,7 +23,8 @@ def build(name, data_dir, manual_dir='', workers=None):
   """Opens a dataset, after making it where it is missing.
 
   A dataset is written beside its place and moved there when it is complete:
-  a build that was killed leaves nothing that could be opened.
+  a build that was killed leaves nothing that could be opened. One that is there
+  is not built again: whether its source files are still the same is checked.
 
   Args:
     name: a key of DATASETS.
@@ -36,7 +37,8 @@ def build(name, data_dir, manual_dir='', workers=None):
     was made.
 
   Raises:
-    ValueError: an unknown name, or a record that cannot be read.
+    ValueError: an unknown name, a record that cannot be read, or the dataset
+      that is there was built from other files than manual_dir holds.
     FileNotFoundError: source files are missing; the message says what to put
       where.
   """
@@ -46,6 +48,8 @@ def build(name, data_dir, manual_dir='', workers=None):
     manual_dir=manual_dir,
     workers=workers,
   )
+  if builder.data_path.exists():
+    _check_sources(builder)
   with _without_second_bar():
     builder.download_and_prepare(file_format='array_record')
   return builder
@@ -72,6 +76,16 @@ def _module(name):
       f'unknown dataset {name!r} (known: {", ".join(sorted(DATASETS))})'
     )
   return importlib.import_module(DATASETS[name])
+
+
+def _check_sources(builder) -> None:
+  changes = builder.changes(report(builder))
+  if changes:
+    raise ValueError(
+      f'{builder.data_dir} was built from other files: {"; ".join(changes)}. '
+      'Delete that directory to build the dataset again, or name another '
+      'data_dir or manual_dir'
+    )
 
 
 @contextlib.contextmanager

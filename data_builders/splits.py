@@ -142,7 +142,8 @@ def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
       f'split {name!r} permutes the molecules of QM9 that are not in '
       'uncharacterized.txt: put that file '
       '(https://springernature.figshare.com/ndownloader/files/3195404) into '
-      'the manual directory and build the dataset again'
+      'the manual directory and delete DATA_DIR/edjax_qm9, so that the dataset '
+      'is built again'
     )
   left_out = {int(i) for i in uncharacterized}
   everything = set(range(1, N_MOLECULES + 1))

@@ -3,8 +3,10 @@
 import hashlib
 import importlib
 import io
+import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -233,6 +235,51 @@ def test_second_build_opens_the_first(manual, tmp_path, monkeypatch):
   monkeypatch.setattr(records, 'examples', refuse)
   again = data_builders.build('qm9', tmp_path / 'data')
   assert data_builders.fingerprint(again) == data_builders.fingerprint(first)
+  assert len(again.as_data_source(split='all')) == len(SHAPES)
+
+
+def test_an_old_dataset_does_not_stand_for_new_files(manual, tmp_path):
+  data = tmp_path / 'data'
+  archive = manual / 'dsgdb9nsd.xyz.tar.bz2'
+  whole = archive.read_bytes()
+  first = data_builders.build('qm9', data, manual, workers=1)
+  fingerprint = data_builders.fingerprint(first)
+  # Neither an untouched nor an empty manual directory is a difference.
+  for same in (manual, tmp_path / 'nowhere'):
+    again = data_builders.build('qm9', data, same)
+    assert data_builders.fingerprint(again) == fingerprint
+  write_archive(archive, {1: record_text(1, 'C')})
+  with pytest.raises(ValueError, match=r'sha256') as caught:
+    data_builders.build('qm9', data, manual)
+  assert str(first.data_dir) in str(caught.value)
+  assert str(archive) in str(caught.value)
+  archive.write_bytes(whole)
+  ids = list(range(3, 3 + 43 * 3054, 43))
+  (manual / 'uncharacterized.txt').write_text(uncharacterized_text(ids))
+  with pytest.raises(ValueError, match=r'lists 3054 molecules, not 0'):
+    data_builders.build('qm9', data, manual)
+  # The advice leads out of it.
+  shutil.rmtree(first.data_dir)
+  built = data_builders.build('qm9', data, manual, workers=1)
+  assert data_builders.report(built)['uncharacterized'] == ids
+  others = uncharacterized_text([i + 1 for i in ids])
+  (manual / 'uncharacterized.txt').write_text(others)
+  with pytest.raises(ValueError, match=r'3054 molecules, others'):
+    data_builders.build('qm9', data, manual)
+  (manual / 'uncharacterized.txt').unlink()
+  with pytest.raises(ValueError, match=r'lists 0 molecules, not 3054'):
+    data_builders.build('qm9', data, manual)
+
+
+def test_a_report_that_names_no_sources_still_opens(manual, tmp_path):
+  data = tmp_path / 'data'
+  builder = data_builders.build('qm9', data, manual, workers=1)
+  path = pathlib.Path(builder.data_dir) / records.REPORT
+  facts = data_builders.report(builder)
+  del facts['archive_sha256'], facts['uncharacterized']
+  path.write_text(json.dumps(facts))
+  write_archive(manual / 'dsgdb9nsd.xyz.tar.bz2', {1: record_text(1, 'C')})
+  again = data_builders.build('qm9', data, manual)
   assert len(again.as_data_source(split='all')) == len(SHAPES)
 
 

@@ -103,7 +103,8 @@ def test_published_on_a_subset_counts_what_is_missing():
 
 @pytest.mark.parametrize('name', ['cormorant', 'dimenet'])
 def test_published_needs_the_list(name):
-  with pytest.raises(ValueError, match=r'uncharacterized\.txt'):
+  advice = r'uncharacterized\.txt.*delete DATA_DIR/edjax_qm9'
+  with pytest.raises(ValueError, match=advice):
     splits.make_split(name, IDS)
   with pytest.raises(ValueError, match='3054'):
     splits.make_split(name, IDS, uncharacterized=LEFT_OUT[:-1])

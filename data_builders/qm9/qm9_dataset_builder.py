@@ -56,6 +56,38 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._workers = workers
     super().__init__(**kwargs)
 
+  def changes(self, report: dict) -> list[str]:
+    """How the manual directory differs from what a dataset was built from.
+
+    Files that are not there are no difference, but for the list of
+    uncharacterized molecules beside an archive: without it a build drops none.
+
+    Args:
+      report: of the dataset.
+
+    Returns:
+      A line for each difference.
+    """
+    manual = _manual(self._manual_dir)
+    found = []
+    if ARCHIVE in manual:
+      sha256 = download.file_sha256(manual[ARCHIVE])
+      before = report.get('archive_sha256', sha256)
+      if sha256 != before:
+        found.append(
+          f'{manual[ARCHIVE]} has sha256 {sha256[:16]}..., the one built from '
+          f'had {before[:16]}...'
+        )
+    if manual and 'uncharacterized' in report:
+      left_out = _left_out(manual)
+      before = report['uncharacterized']
+      if left_out != before:
+        found.append(
+          f'{UNCHARACTERIZED} now lists {len(left_out or ())} molecules, '
+          f'{"others" if left_out and before else f"not {len(before or ())}"}'
+        )
+    return found
+
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
       builder=self,
@@ -72,11 +104,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(self):
     downloads = pathlib.Path(self._data_dir_root) / 'downloads' / self.name
     sources = _sources(self._manual_dir, downloads)
-    left_out = None
-    if UNCHARACTERIZED in sources:
-      left_out = parse.parse_uncharacterized(
-        sources[UNCHARACTERIZED].read_text(encoding='utf-8')
-      )
+    left_out = _left_out(sources)
     start = time.monotonic()
     every = read_archive(sources[ARCHIVE])
     dropped = set(left_out or ())
@@ -130,16 +158,30 @@ def read_archive(path) -> list[records_lib.Record]:
   return sorted(found, key=lambda record: record.index)
 
 
+def _left_out(sources: dict) -> list[int] | None:
+  """Ids of uncharacterized molecules; None where the list is not there."""
+  if UNCHARACTERIZED not in sources:
+    return None
+  return parse.parse_uncharacterized(
+    sources[UNCHARACTERIZED].read_text(encoding='utf-8')
+  )
+
+
+def _manual(manual_dir: str) -> dict:
+  """Files by name that were fetched by hand."""
+  if not manual_dir:
+    return {}
+  manual = pathlib.Path(manual_dir).expanduser()
+  return {n: manual / n for n in URLS if (manual / n).is_file()}
+
+
 def _sources(manual_dir: str, downloads: pathlib.Path) -> dict:
   """Files by name: from the manual directory, else downloaded.
 
   The list of uncharacterized molecules is only downloaded together with the
   archive: an archive in the manual directory is used with what lies there.
   """
-  found = {}
-  if manual_dir:
-    manual = pathlib.Path(manual_dir).expanduser()
-    found = {n: manual / n for n in URLS if (manual / n).is_file()}
+  found = _manual(manual_dir)
   if ARCHIVE in found:
     return found
   try:
