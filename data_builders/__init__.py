@@ -10,8 +10,9 @@ import hashlib
 import importlib
 import json
 import pathlib
+import shutil
 
-from data_builders import records
+from data_builders import locks, records
 
 DATASETS = {
   'qm9': 'data_builders.qm9.qm9_dataset_builder',
@@ -25,6 +26,7 @@ def build(name, data_dir, manual_dir='', workers=None):
   A dataset is written beside its place and moved there when it is complete:
   a build that was killed leaves nothing that could be opened. One that is there
   is not built again: whether its source files are still the same is checked.
+  Of several processes one builds and the others wait for it.
 
   Args:
     name: a key of DATASETS.
@@ -43,15 +45,22 @@ def build(name, data_dir, manual_dir='', workers=None):
       where.
   """
   builder_class = _module(name).Builder
-  builder = builder_class(
-    data_dir=pathlib.Path(data_dir).expanduser(),
-    manual_dir=manual_dir,
-    workers=workers,
-  )
-  if builder.data_path.exists():
-    _check_sources(builder)
-  with _without_second_bar():
-    builder.download_and_prepare(file_format='array_record')
+  data_dir = pathlib.Path(data_dir).expanduser()
+  data_dir.mkdir(parents=True, exist_ok=True)
+  lock = data_dir / f'.{builder_class.name}.lock'
+  with locks.locked(lock, f'dataset {name}') as held:
+    # A builder looks for the dataset once, when it is made.
+    builder = builder_class(
+      data_dir=data_dir, manual_dir=manual_dir, workers=workers
+    )
+    if builder.data_path.exists():
+      _check_sources(builder)
+    elif held:
+      # What TFDS wrote into when a build was killed.
+      for path in (data_dir / builder.name).glob('incomplete.*'):
+        shutil.rmtree(path, ignore_errors=True)
+    with _without_second_bar():
+      builder.download_and_prepare(file_format='array_record')
   return builder
 
 

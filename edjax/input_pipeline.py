@@ -15,6 +15,8 @@ from edjax.molecule import Molecule
 def load_pack(data) -> pack.Pack:
   """Opens the pack of a dataset; builds dataset and pack where missing.
 
+  Of several processes one builds and packs, and the others wait for it.
+
   Args:
     data: `config.data`: name, data_dir, manual_dir, workers.
 
@@ -22,6 +24,7 @@ def load_pack(data) -> pack.Pack:
     The pack.
   """
   import data_builders  # tfds and the builders only where they are needed
+  from data_builders import locks
 
   data_dir = pathlib.Path(data.data_dir).expanduser()
   manual_dir = pathlib.Path(data.manual_dir or data_dir / 'manual')
@@ -32,14 +35,17 @@ def load_pack(data) -> pack.Pack:
     workers=data.workers or None,
   )
   fingerprint = data_builders.fingerprint(builder)
-  directory = data_dir / 'packs' / f'{data.name}-{fingerprint[:16]}'
-  if not directory.is_dir():
-    from tqdm import tqdm
+  packs = data_dir / 'packs'
+  packs.mkdir(exist_ok=True)
+  directory = packs / f'{data.name}-{fingerprint[:16]}'
+  with locks.locked(packs / f'.{data.name}.lock', f'the pack of {data.name}'):
+    if not directory.is_dir():
+      from tqdm import tqdm
 
-    source = builder.as_data_source(split='all')
-    records = tqdm(source, desc=f'packing {data.name}', unit=' molecules')
-    dropped = data_builders.report(builder).get('uncharacterized')
-    pack.write(directory, records, fingerprint, dropped)
+      source = builder.as_data_source(split='all')
+      records = tqdm(source, desc=f'packing {data.name}', unit=' molecules')
+      dropped = data_builders.report(builder).get('uncharacterized')
+      pack.write(directory, records, fingerprint, dropped)
   return pack.open_pack(directory)
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import urllib.error
 import urllib.request
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 import data_builders
-from data_builders import download, records, targets, xtb
+from data_builders import download, locks, records, targets, xtb
 from data_builders.qm9 import parse
 from edjax import units
 from edjax.elements import SYMBOLS
@@ -386,8 +387,87 @@ def test_a_killed_build_leaves_nothing_to_open(manual, tmp_path):
     [sys.executable, '-c', script], capture_output=True, check=False
   )
   assert done.returncode == -9, done.stderr
+  left = list((tmp_path / 'data' / 'edjax_qm9').iterdir())
+  assert [path.name.split('.')[0] for path in left] == ['incomplete']
   builder = data_builders.build('qm9', tmp_path / 'data', manual, workers=1)
   assert len(builder.as_data_source(split='all')) == len(SHAPES)
+  left = [path.name for path in (tmp_path / 'data' / 'edjax_qm9').iterdir()]
+  assert left == ['1.0.0']
+
+
+def test_a_second_process_waits_and_opens(manual, tmp_path):
+  """Two at once: one builds, both read the same, no work is done twice."""
+  script = (
+    'import sys, types\n'
+    'from edjax import input_pipeline\n'
+    'from data_builders import records\n'
+    'whole = records.examples\n'
+    'def slow(*args):\n'
+    '  print("builds", flush=True)\n'
+    '  sys.stdin.read()\n'
+    '  return whole(*args)\n'
+    'records.examples = slow\n'
+    'data = types.SimpleNamespace(name="qm9", workers=1, '
+    f'data_dir={str(tmp_path / "data")!r}, manual_dir={str(manual)!r})\n'
+    'print(len(input_pipeline.load_pack(data)), "molecules")\n'
+  )
+
+  def start():
+    pipe = subprocess.PIPE
+    command = [sys.executable, '-c', script]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+  with start() as one:
+    assert 'builds\n' in iter(one.stdout.readline, '')
+    with start() as two:
+      begin = 'waiting for another process that makes dataset qm9'
+      assert two.stdout.readline().startswith(begin)
+      one.stdin.close()
+      assert one.stdout.read().endswith('5 molecules\n')
+      two.stdin.close()
+      printed = two.stdout.read()
+  assert printed.endswith('5 molecules\n')
+  assert 'builds' not in printed
+  assert (one.returncode, two.returncode) == (0, 0)
+
+
+def test_locks_exclude_and_end_with_their_holder(tmp_path, capsys):
+  path = tmp_path / '.x.lock'
+  script = (
+    'import sys\n'
+    'from data_builders import locks\n'
+    f'with locks.locked({str(path)!r}, "x") as held:\n'
+    '  print(held, flush=True)\n'
+    '  sys.stdin.read()\n'
+  )
+  holder = subprocess.Popen(
+    [sys.executable, '-c', script],
+    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+  )  # fmt: skip
+  with holder:
+    assert holder.stdout.readline() == 'True\n'
+    entered = threading.Event()
+
+    def enter():
+      with locks.locked(path, 'x') as held:
+        assert held
+        entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    assert not entered.wait(0.3)
+    holder.kill()
+    assert entered.wait(10)
+    thread.join()
+  assert capsys.readouterr().out.startswith('waiting for another process')
+
+
+def test_without_locks_it_goes_on(tmp_path, monkeypatch):
+  with locks.locked(tmp_path / 'nowhere' / '.x.lock', 'x') as held:
+    assert not held
+  monkeypatch.setitem(sys.modules, 'fcntl', None)  # as on Windows
+  with locks.locked(tmp_path / '.x.lock', 'x') as held:
+    assert not held
 
 
 def test_unknown_dataset_raises(tmp_path):
