@@ -37,8 +37,11 @@ def load_pack(data) -> pack.Pack:
   fingerprint = data_builders.fingerprint(builder)
   packs = data_dir / 'packs'
   packs.mkdir(exist_ok=True)
-  directory = packs / f'{data.name}-{fingerprint[:16]}'
-  with locks.locked(packs / f'.{data.name}.lock', f'the pack of {data.name}'):
+  directory = packs / pack.name_of(data.name, fingerprint)
+  lock = packs / f'.{data.name}.lock'
+  with locks.locked(lock, f'the pack of {data.name}') as held:
+    if held:
+      pack.remove_partial(packs, data.name)
     if not directory.is_dir():
       from tqdm import tqdm
 

@@ -2,7 +2,7 @@
 
 Reading a record costs 0.2 ms. The first load of a dataset therefore writes
 its records into flat arrays, ragged ones end to end with their offsets, in a
-directory named by the dataset's fingerprint; later launches map those files.
+directory named by `name_of`; later launches map those files.
 """
 
 import dataclasses
@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-# Raised when the layout below changes: old packs are then written anew.
+# Raised when the layout below changes. It is part of a pack's name, so that a
+# pack of the new version is written beside the old one.
 VERSION = 1
 _ARRAYS = (
   'numbers', 'positions', 'orbitals', 'atom_offsets', 'orbital_offsets',
@@ -69,6 +70,22 @@ class Pack:
     return heavy[self.atom_offsets[1:]] - heavy[self.atom_offsets[:-1]]
 
 
+def name_of(dataset: str, fingerprint: str) -> str:
+  """Name of a pack's directory: dataset, contents, layout."""
+  return f'{dataset}-{fingerprint[:16]}-v{VERSION}'
+
+
+def remove_partial(directory: str | os.PathLike, dataset: str) -> None:
+  """Removes packs of a dataset that killed processes left half-written.
+
+  Args:
+    directory: that holds packs; nobody may be writing one of this dataset.
+    dataset: its name.
+  """
+  for path in pathlib.Path(directory).glob(f'{dataset}-*.partial-*'):
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def write(
   directory: str | os.PathLike,
   records: Iterable[Mapping],
@@ -92,10 +109,19 @@ def write(
   partial = directory.with_name(f'{directory.name}.partial-{os.getpid()}')
   shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir(parents=True)
+  try:
+    _write(partial, records, fingerprint, uncharacterized)
+    partial.rename(directory)
+  except BaseException:  # a full disk or Ctrl-C, too
+    shutil.rmtree(partial, ignore_errors=True)
+    raise
+
+
+def _write(directory, records, fingerprint, uncharacterized) -> None:
   lists: dict[str, list] = {name: [] for name in _ARRAYS}
   columns: dict[str, list] = {}
   ids = []
-  with (partial / 'orbitals.bin').open('wb') as orbital_file:
+  with (directory / 'orbitals.bin').open('wb') as orbital_file:
     for record in records:
       numbers = np.asarray(record['numbers'], np.int16)
       orbitals = np.asarray(record['orbitals'], np.float32)
@@ -134,16 +160,15 @@ def write(
     'index': np.array(lists['index'], np.uint32),
   }
   for name, array in arrays.items():
-    np.save(partial / f'{name}.npy', array)
-  np.savez(partial / 'columns.npz', **columns)
+    np.save(directory / f'{name}.npy', array)
+  np.savez(directory / 'columns.npz', **columns)
   facts = {
     'version': VERSION,
     'fingerprint': fingerprint,
     'uncharacterized': uncharacterized,
     'ids': ids,
   }
-  (partial / 'pack.json').write_text(json.dumps(facts), encoding='utf-8')
-  partial.rename(directory)
+  (directory / 'pack.json').write_text(json.dumps(facts), encoding='utf-8')
 
 
 def open_pack(directory: str | os.PathLike) -> Pack:

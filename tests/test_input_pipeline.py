@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+import data_builders
 from edjax import config, elements, input_pipeline, pack
 from edjax.molecule import Molecule
 
@@ -105,9 +106,55 @@ def test_a_pack_that_fails_leaves_nothing_to_open(tmp_path):
   bad = RECORDS[0] | {'n_orbitals': 77}
   with pytest.raises(ValueError, match='m_000: orbitals do not fit'):
     pack.write(tmp_path / 'q', [RECORDS[1], bad], '')
-  assert not (tmp_path / 'q').exists()
   with pytest.raises(ValueError, match='no record'):
     pack.write(tmp_path / 'q', [], '')
+
+  def interrupted():
+    yield RECORDS[0]
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    pack.write(tmp_path / 'q', interrupted(), '')
+  assert not list(tmp_path.iterdir())
+
+
+class FakeBuilder:
+  """A dataset of RECORDS without TFDS."""
+
+  def as_data_source(self, split):
+    assert split == 'all'
+    return RECORDS
+
+
+@pytest.fixture
+def built(monkeypatch, tmp_path):
+  """config.data of a dataset that is built already."""
+  monkeypatch.setattr(data_builders, 'build', lambda *a, **k: FakeBuilder())
+  monkeypatch.setattr(data_builders, 'fingerprint', lambda builder: 'f' * 64)
+  monkeypatch.setattr(data_builders, 'report', lambda builder: {})
+  return types.SimpleNamespace(
+    name='qm9', data_dir=str(tmp_path), manual_dir='', workers=0
+  )
+
+
+def test_packs_of_another_version_stay_aside(built, tmp_path, monkeypatch):
+  assert len(input_pipeline.load_pack(built)) == len(RECORDS)
+  packs = tmp_path / 'packs'
+  assert (packs / f'qm9-{"f" * 16}-v{pack.VERSION}').is_dir()
+  monkeypatch.setattr(pack, 'VERSION', pack.VERSION + 1)
+  assert len(input_pipeline.load_pack(built)) == len(RECORDS)
+  assert len(list(packs.glob('qm9-*'))) == 2
+
+
+def test_half_written_packs_are_removed(built, tmp_path):
+  packs = tmp_path / 'packs'
+  for name in ('qm9-0-v1.partial-7', 'qm9_mini-0-v1.partial-7'):
+    (packs / name).mkdir(parents=True)
+    (packs / name / 'orbitals.bin').write_bytes(b'half')
+  input_pipeline.load_pack(built)
+  # The other dataset's may just be in the writing.
+  left = [path.name for path in packs.glob('*.partial-*')]
+  assert left == ['qm9_mini-0-v1.partial-7']
 
 
 def test_padded_molecules_equal_from_arrays(small_pack):
