@@ -1,9 +1,12 @@
 """qm9_mini: drawing, geometry, labels, and the embedded records."""
 
 import collections
+import concurrent.futures
 import copy
 import json
 import os
+import sys
+import time
 
 # A molecule this small is slower on several threads, and far slower on busy
 # cores. Read when tblite and pyscf load, which is inside the tests.
@@ -244,6 +247,53 @@ def test_generate_writes_lists_failures_and_resumes(tmp_path):
   out.write_text(before + '{"smiles": "C')
   assert generate.generate(todo, out, workers=1) == (0, 0)
   assert out.read_text() == before
+
+
+def test_without_pyscf_no_molecule_is_marked_as_failed(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'pyscf', None)
+  out = tmp_path / 'new.jsonl'
+  with pytest.raises(ModuleNotFoundError, match=r'edjax\[reference\]'):
+    generate.generate(['C'], out, workers=1)
+  assert not list(tmp_path.iterdir())
+
+
+def test_faults_of_the_machine_are_not_the_molecules(monkeypatch):
+  def fail(error):
+    def make_record(smiles):
+      raise error
+
+    monkeypatch.setattr(generate, 'make_record', make_record)
+    return generate._attempt('C')
+
+  assert fail(RuntimeError('no SCF')) == (None, 'RuntimeError: no SCF')
+  for error in (ImportError('libxc'), MemoryError()):
+    with pytest.raises(type(error)):
+      fail(error)
+
+
+def test_a_fault_of_the_machine_ends_the_work(tmp_path, monkeypatch):
+  """At once: what was waiting is not computed."""
+
+  class Pool(concurrent.futures.ThreadPoolExecutor):
+    """Threads, so that the work can be replaced."""
+
+    def __init__(self, workers, mp_context):
+      super().__init__(workers)
+
+  done = []
+
+  def attempt(smiles):
+    done.append(smiles)
+    time.sleep(0.02)
+    raise MemoryError
+
+  monkeypatch.setattr(generate, '_require_pyscf', lambda: None)
+  monkeypatch.setattr(concurrent.futures, 'ProcessPoolExecutor', Pool)
+  monkeypatch.setattr(generate, '_attempt', attempt)
+  with pytest.raises(MemoryError):
+    generate.generate(range(200), tmp_path / 'new.jsonl', workers=1)
+  assert len(done) < 100
+  assert (tmp_path / 'new.jsonl.failed').read_text() == ''
 
 
 def test_embedded_records_are_sound(records):

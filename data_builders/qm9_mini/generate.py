@@ -16,6 +16,7 @@ import collections
 import concurrent.futures
 import gzip
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -91,8 +92,20 @@ def _attempt(smiles):
   """(record, '') or (None, reason); the unit of work of one process."""
   try:
     return make_record(smiles), ''
+  except (ImportError, MemoryError):  # no fault of the molecule
+    raise
   except Exception as error:  # counted and listed
     return None, f'{type(error).__name__}: {error}'
+
+
+def _require_pyscf():
+  """Before any molecule could be marked as failed for want of it."""
+  try:
+    importlib.import_module('pyscf')
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      "labels are computed with PySCF: pip install 'edjax[reference]'"
+    ) from error
 
 
 def generate(todo, out, workers):
@@ -103,9 +116,15 @@ def generate(todo, out, workers):
 
   Returns:
     (made, failed): how many in this call.
+
+  Raises:
+    ModuleNotFoundError: PySCF is not installed.
+    ImportError, MemoryError: the machine fails, not a molecule; what is
+      written stays, and the rest can be tried again.
   """
   import tqdm
 
+  _require_pyscf()
   out = pathlib.Path(out)
   failed_path = out.with_name(out.name + '.failed')
   seen = set()
@@ -130,15 +149,19 @@ def generate(todo, out, workers):
   ):
     futures = {pool.submit(_attempt, smiles): smiles for smiles in todo}
     done = concurrent.futures.as_completed(futures)
-    for future in tqdm.tqdm(done, total=len(todo), unit='molecule'):
-      record, reason = future.result()
-      if record is None:
-        failed[reason] += 1
-        record, file = {'smiles': futures[future], 'reason': reason}, g
-      else:
-        made, file = made + 1, f
-      file.write(json.dumps(record) + '\n')
-      file.flush()
+    try:
+      for future in tqdm.tqdm(done, total=len(todo), unit='molecule'):
+        record, reason = future.result()
+        if record is None:
+          failed[reason] += 1
+          record, file = {'smiles': futures[future], 'reason': reason}, g
+        else:
+          made, file = made + 1, f
+        file.write(json.dumps(record) + '\n')
+        file.flush()
+    except BaseException:
+      pool.shutdown(cancel_futures=True)  # not hours later
+      raise
   for reason, count in failed.most_common():
     print(f'failed {count}: {reason}')
   print(f'{made} molecules made, {failed.total()} failed')
