@@ -5,6 +5,8 @@ C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 2019, 15, 1652.
 
 import functools
 import importlib.metadata
+import importlib.resources
+import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -66,12 +68,12 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
 
   Raises:
     ValueError: shapes, elements or distances are impossible, or the number
-      of electrons does not fit total_charge and unpaired.
+      of valence electrons does not fit total_charge, unpaired and the basis.
     XtbError: the self-consistent field did not converge, or overlap or
       number of electrons disagree with edjax's basis.
   """
   numbers_A, coords_A3 = _checked(numbers, coords)
-  n_nuclear = _check_electrons(numbers_A, total_charge, unpaired)
+  n_valence = _check_electrons(numbers_A, total_charge, unpaired)
   raw = _singlepoint(numbers_A, coords_A3, total_charge, unpaired)
   name = f'{_formula(numbers_A)} ({METHOD}, tblite {version()})'
   overlap_KK = gto_basis.overlap(numbers_A, coords_A3)
@@ -91,21 +93,17 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
   kept_O = occupation_O > MIN_OCCUPATION
   scaled_KO = raw['coefficients'][:, kept_O] * np.sqrt(occupation_O[kept_O])
   n_electrons = float(np.sum(scaled_KO * (overlap_KK @ scaled_KO)))
-  expected = occupation_O.sum()
-  # Core electrons come in pairs: parity of the valence count is that of the
-  # full one.
-  odd = (round(expected) - n_nuclear) % 2
-  if odd or not abs(n_electrons - expected) < _ELECTRON_TOLERANCE:
+  if not abs(n_electrons - n_valence) < _ELECTRON_TOLERANCE:
     raise XtbError(
       f'{name}: the orbitals hold {n_electrons:.8f} electrons, expected '
-      f'{expected:.8f}'
+      f'{n_valence}'
     )
   return XtbResult(
     orbitals=gto_basis.to_slots(numbers_A, scaled_KO).astype(np.float32),
     n_electrons=n_electrons,
     energy=float(raw['energy']),
     dipole=raw['dipole'] * units.AU_DIPOLE_D,
-    gap=_gap(raw['orbital_energies'], round(expected), unpaired),
+    gap=_gap(raw['orbital_energies'], n_valence, unpaired),
   )
 
 
@@ -159,24 +157,52 @@ def _checked(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_electrons(numbers_A, total_charge, unpaired) -> int:
-  """All electrons, those of the cores included."""
+  """Valence electrons; tblite takes numbers that no molecule can have."""
   if total_charge != int(total_charge) or unpaired != int(unpaired):
     raise ValueError(
       f'total_charge={total_charge} and unpaired={unpaired} must be whole'
     )
   if unpaired < 0:
     raise ValueError(f'unpaired={unpaired} is negative')
-  n_electrons = int(numbers_A.sum()) - int(total_charge)
-  if n_electrons < 1:
-    raise ValueError(f'total_charge={total_charge} leaves no electron')
-  if (n_electrons - int(unpaired)) % 2:
+  total_charge, unpaired = int(total_charge), int(unpaired)
+  name = f'{_formula(numbers_A)} with total_charge={total_charge}'
+  neutral = int(_valence_electrons()[numbers_A].sum())
+  n_valence = neutral - total_charge
+  if n_valence < 1:
+    raise ValueError(
+      f'{name} has no valence electron left ({METHOD} counts {neutral} in the '
+      'neutral molecule)'
+    )
+  n_electrons = int(numbers_A.sum()) - total_charge
+  if (n_electrons - unpaired) % 2:
     parity = 'odd' if n_electrons % 2 else 'even'
     raise ValueError(
-      f'{_formula(numbers_A)} with total_charge={total_charge} has an {parity} '
-      f'number of electrons ({n_electrons}), which does not fit '
-      f'unpaired={unpaired}: set total_charge or unpaired'
+      f'{name} has an {parity} number of electrons ({n_electrons}), which does '
+      f'not fit unpaired={unpaired}: set total_charge or unpaired'
     )
-  return n_electrons
+  if unpaired > n_valence:
+    raise ValueError(
+      f'{name}: unpaired={unpaired} is more than the valence electrons '
+      f'({n_valence})'
+    )
+  # Electrons of one spin have an orbital each.
+  n_functions = sum(
+    2 * shell.l + 1 for z in numbers_A for shell in gto_basis.shells(int(z))
+  )
+  if (n_valence + unpaired) // 2 > n_functions:
+    raise ValueError(
+      f'{name}: valence electrons ({n_valence}) with unpaired={unpaired} do '
+      f'not fit into the orbitals of {METHOD} ({n_functions})'
+    )
+  return n_valence
+
+
+@functools.cache
+def _valence_electrons() -> np.ndarray:
+  """[87] of each neutral atom: free_atoms has them too, but imports jax."""
+  path = importlib.resources.files('edjax') / 'tables' / 'gfn2_occupations.json'
+  rows = json.loads(path.read_text(encoding='utf-8'))['elements']
+  return np.array([0, *(round(sum(row[2:5])) for row in rows)])
 
 
 def _singlepoint(numbers_A, coords_A3, total_charge, unpaired) -> dict:

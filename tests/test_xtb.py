@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_builders import workers, xtb
-from edjax import geometry, gto_basis, units
+from edjax import free_atoms, geometry, gto_basis, units
 from edjax.molecule import Molecule
 
 # tblite is loaded by the first calculation; two threads for 5 ms of work wait
@@ -21,6 +21,8 @@ WATER = (
   np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]]),
 )
 _CORNERS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1.0]])
+ATOM = [[0, 0, 0]]
+H2 = [[0, 0, 0], [0, 0, 0.74]]
 METHANE = (
   np.array([6, 1, 1, 1, 1]),
   np.concatenate([np.zeros((1, 3)), 0.63 * _CORNERS]),
@@ -182,6 +184,28 @@ def test_charge_and_unpaired_electrons():
   assert radical.n_electrons == pytest.approx(7)
 
 
+def test_full_and_empty_shells_at_the_limit():
+  """What is just possible stays so: a gap is there or NaN."""
+  hydride = xtb.run([1], ATOM, total_charge=-1)
+  triplet = xtb.run([1, 1], H2, unpaired=2)
+  for full in (hydride, triplet):
+    assert full.n_electrons == pytest.approx(2)
+    assert np.isnan(full.gap)
+  lithium = xtb.run([3], ATOM, unpaired=1)
+  assert lithium.n_electrons == pytest.approx(1)
+  assert lithium.gap > 0
+
+
+def test_valence_electrons_are_those_of_the_free_atoms():
+  numbers = np.arange(87)
+  np.testing.assert_allclose(
+    xtb._valence_electrons(), free_atoms.valence_electrons(numbers), atol=1e-12
+  )
+  # d and f shells that are full belong to the core.
+  known = {1: 1, 2: 2, 6: 4, 11: 1, 17: 7, 26: 8, 30: 2, 53: 7, 78: 10}
+  assert {z: xtb._valence_electrons()[z] for z in known} == known
+
+
 @pytest.mark.parametrize(
   ('numbers', 'coords', 'kwargs', 'message'),
   [
@@ -190,7 +214,14 @@ def test_charge_and_unpaired_electrons():
     (*WATER, {'unpaired': 1}, 'even number of electrons'),
     (*WATER, {'total_charge': 0.5}, 'whole'),
     (*WATER, {'unpaired': -2}, 'negative'),
-    (*WATER, {'total_charge': 10}, 'no electron'),
+    (*WATER, {'total_charge': 10}, 'H2O .* no valence electron'),
+    ([1], ATOM, {'unpaired': 3}, r'unpaired=3 is more .*\(1\)'),
+    ([1, 1], H2, {'unpaired': 4}, r'unpaired=4 is more .*\(2\)'),
+    ([8], ATOM, {'unpaired': 8}, 'unpaired=8 is more'),
+    ([8], ATOM, {'unpaired': 6}, r'do not fit into .*\(4\)'),
+    ([1], ATOM, {'total_charge': -3}, r'do not fit into .*\(1\)'),
+    ([3], ATOM, {'total_charge': 1}, 'Li .* no valence electron'),
+    ([11], ATOM, {'total_charge': 1}, 'Na .* no valence electron'),
     ([8, 1, 1], [[0, 0, 0], [0, 0, np.nan], [1, 0, 0]], {}, 'atom 1'),
     ([8, 1, 1], [[0, 0, 0], [0, 0, 0.01], [1, 0, 0]], {}, 'atoms 0 and 1'),
     ([8, 1, 1], [[0, 0, 0], [0, 0, 1]], {}, r'\[3, 3\]'),
