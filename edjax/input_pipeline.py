@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -236,26 +237,34 @@ class Labels:
 
 
 def make_labels(
-  columns_NT: np.ndarray, train_rows: np.ndarray, offset_NT=None
+  columns_NT: np.ndarray,
+  train_rows: np.ndarray,
+  names: Sequence[str],
+  offset_NT=None,
 ) -> Labels:
   """Standardises targets on the training molecules, in float64.
 
   Args:
     columns_NT: targets, native units.
     train_rows: [n] training rows.
+    names: [T] of the targets, for the error.
     offset_NT: subtracted first (default 0).
 
   Raises:
-    ValueError: a training target is constant or not finite.
+    ConfigError: a training target is constant or not finite; it is named.
   """
   offset_NT = np.zeros_like(columns_NT) if offset_NT is None else offset_NT
   remainder_NT = columns_NT - offset_NT
   mean_T = remainder_NT[train_rows].mean(0)
   scale_T = remainder_NT[train_rows].std(0)
-  if not np.isfinite(scale_T).all() or (scale_T <= 0).any():
-    raise ValueError(
-      f'cannot standardise target {int(np.argmin(scale_T > 0))}: it is '
-      'constant or not finite over the training molecules'
+  # Of equal values the deviation may be a rounding error, and not 0.
+  spread_T = np.ptp(remainder_NT[train_rows], axis=0)
+  usable_T = np.isfinite(scale_T) & (spread_T > 0)
+  bad = [name for name, ok in zip(names, usable_T, strict=True) if not ok]
+  if bad:
+    raise configuration.ConfigError(
+      f'config.data.targets: cannot standardise {", ".join(bad)}: constant or '
+      f'not finite over the {len(train_rows)} training molecules'
     )
   return Labels(
     values_NT=((remainder_NT - mean_T) / scale_T).astype(np.float32),

@@ -101,7 +101,9 @@ def make_task(config) -> Task:
   columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
   baselines = input_pipeline.fit_baselines(pack, columns_NT, split)
   offset_NT = baselines['ridge_gfn2'] if config.data.delta else None
-  labels = input_pipeline.make_labels(columns_NT, split.train, offset_NT)
+  labels = input_pipeline.make_labels(
+    columns_NT, split.train, config.data.targets, offset_NT
+  )
   rows = {
     'train': split.train,
     'validation': split.validation,

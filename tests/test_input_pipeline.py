@@ -185,25 +185,34 @@ def test_padded_molecules_equal_from_arrays(small_pack):
 def test_labels_are_standard_and_come_back(small_pack):
   columns = np.column_stack([small_pack.columns['y'], np.arange(40.0)])
   train = np.arange(0, 40, 2)
-  labels = input_pipeline.make_labels(columns, train)
+  labels = input_pipeline.make_labels(columns, train, ('y', 'n'))
   np.testing.assert_allclose(labels.values_NT[train].mean(0), 0, atol=1e-6)
   np.testing.assert_allclose(labels.values_NT[train].std(0), 1, rtol=1e-6)
   rows = np.array([3, 9])
   back = labels.to_native(labels.values_NT[rows], rows)
   np.testing.assert_allclose(back, columns[rows], rtol=1e-6, atol=1e-5)
   offset = RNG.normal(size=columns.shape)
-  delta = input_pipeline.make_labels(columns, train, offset)
+  delta = input_pipeline.make_labels(columns, train, ('y', 'n'), offset)
   back = delta.to_native(delta.values_NT[rows], rows)
   np.testing.assert_allclose(back, columns[rows], rtol=1e-6, atol=1e-5)
-  constant = np.ones((40, 1))
-  with pytest.raises(ValueError, match='target 0'):
-    input_pipeline.make_labels(constant, train)
+
+
+@pytest.mark.parametrize('bad', [1.0, 0.1, np.nan, np.inf])
+def test_targets_that_cannot_be_standardised_are_named(small_pack, bad):
+  columns = np.column_stack([small_pack.columns['y'], np.full(40, bad)])
+  train = np.arange(0, 40, 2)
+  columns[1::2, 1] = 2.0  # only the training molecules count
+  with (
+    np.errstate(invalid='ignore'),
+    pytest.raises(config.ConfigError, match=r'standardise gap: .* 20 training'),
+  ):
+    input_pipeline.make_labels(columns, train, ('mu', 'gap'))
 
 
 def test_labels_of_large_energies_keep_their_digits():
   """Total energies in float32 would lose about 1 meV; float64 does not."""
   energies = -400.0 * 27.2 + RNG.normal(size=(50, 1)) * 1e-3
-  labels = input_pipeline.make_labels(energies, np.arange(50))
+  labels = input_pipeline.make_labels(energies, np.arange(50), ('u0',))
   error = labels.to_native(labels.values_NT, np.arange(50)) - energies
   assert np.abs(error).max() < 1e-9
   assert np.abs(energies.astype(np.float32) - energies).max() > 1e-4
