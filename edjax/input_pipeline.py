@@ -23,8 +23,22 @@ def load_pack(data) -> pack.Pack:
 
   Returns:
     The pack.
+
+  Raises:
+    ConfigError: the dataset cannot be built or opened: its source is damaged
+      or has changed, xTB failed for every molecule, or a pack is damaged.
+    FileNotFoundError: source files are missing.
   """
-  import data_builders  # tfds and the builders only where they are needed
+  from data_builders import xtb  # builders only where they are needed
+
+  try:
+    return _load_pack(data)
+  except (ValueError, xtb.XtbError) as error:
+    raise configuration.ConfigError(f'dataset {data.name}: {error}') from error
+
+
+def _load_pack(data) -> pack.Pack:
+  import data_builders
   from data_builders import locks
 
   data_dir = pathlib.Path(data.data_dir).expanduser()

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -176,15 +177,31 @@ def open_pack(directory: str | os.PathLike) -> Pack:
 
   Raises:
     FileNotFoundError: no pack there.
-    ValueError: it is of another version, or incomplete.
+    ValueError: it is of another version, or damaged.
   """
   directory = pathlib.Path(directory)
+  if not directory.is_dir():
+    raise FileNotFoundError(f'no pack at {directory}')
+  try:
+    return _mapped(directory)
+  # What numpy and json raise for files that are missing, empty or cut short.
+  except (
+    ValueError,
+    KeyError,
+    EOFError,
+    FileNotFoundError,
+    zipfile.BadZipFile,
+  ) as error:
+    raise ValueError(
+      f'{directory} cannot be used ({error}); delete it and it will be written '
+      'again'
+    ) from error
+
+
+def _mapped(directory: pathlib.Path) -> Pack:
   facts = json.loads((directory / 'pack.json').read_text(encoding='utf-8'))
   if facts['version'] != VERSION:
-    raise ValueError(
-      f'{directory} is a pack of version {facts["version"]}, not {VERSION}; '
-      'delete it and it will be written again'
-    )
+    raise ValueError(f'it is of version {facts["version"]}, not {VERSION}')
   arrays = {
     name: np.load(directory / f'{name}.npy', mmap_mode='r')
     for name in _ARRAYS
@@ -193,9 +210,11 @@ def open_pack(directory: str | os.PathLike) -> Pack:
   size = int(arrays['orbital_offsets'][-1])
   path = directory / 'orbitals.bin'
   if path.stat().st_size != 4 * size:
-    raise ValueError(f'{path} is incomplete; delete {directory}')
+    raise ValueError(f'{path.name} is incomplete')
   orbitals = np.memmap(path, np.float32, 'r') if size else np.empty(0)
-  with np.load(directory / 'columns.npz') as columns:
+  path = directory / 'columns.npz'
+  # Opened here: numpy leaves a damaged one open.
+  with path.open('rb') as file, np.load(file) as columns:
     return Pack(
       **arrays,
       orbitals=orbitals,

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import data_builders
-from edjax import config, elements, input_pipeline, pack
+from configs import qm9_density
+from data_builders import xtb
+from edjax import config, elements, input_pipeline, main, pack
 from edjax.molecule import Molecule
 
 RNG = np.random.default_rng(0)
@@ -95,10 +97,24 @@ def test_pack_keeps_what_was_written(small_pack):
   )
 
 
-def test_damaged_packs_are_refused(small_pack, tmp_path):
-  path = tmp_path / 'p' / 'orbitals.bin'
-  path.write_bytes(path.read_bytes()[:-4])
-  with pytest.raises(ValueError, match='incomplete'):
+@pytest.mark.parametrize(
+  ('name', 'keep'),
+  [
+    ('orbitals.bin', -4),
+    ('positions.npy', -4),
+    ('numbers.npy', 0),
+    ('columns.npz', -4),
+    ('pack.json', -4),
+    ('index.npy', None),
+  ],
+)
+def test_damaged_packs_are_refused(small_pack, tmp_path, name, keep):
+  path = tmp_path / 'p' / name
+  if keep is None:
+    path.unlink()
+  else:
+    path.write_bytes(path.read_bytes()[:keep])
+  with pytest.raises(ValueError, match=r'p cannot be used .*; delete it'):
     pack.open_pack(tmp_path / 'p')
 
 
@@ -144,6 +160,33 @@ def test_packs_of_another_version_stay_aside(built, tmp_path, monkeypatch):
   monkeypatch.setattr(pack, 'VERSION', pack.VERSION + 1)
   assert len(input_pipeline.load_pack(built)) == len(RECORDS)
   assert len(list(packs.glob('qm9-*'))) == 2
+
+
+@pytest.mark.parametrize(
+  'error', [ValueError('archive is cut short'), xtb.XtbError('for all 3')]
+)
+def test_what_cannot_be_built_ends_in_a_message(
+  built, tmp_path, monkeypatch, capsys, error
+):
+  def fail(*args, **kwargs):
+    raise error
+
+  with monkeypatch.context() as patch:
+    patch.setattr(data_builders, 'build', fail)
+    with pytest.raises(config.ConfigError, match=f'dataset qm9: {error}'):
+      input_pipeline.load_pack(built)
+    run = qm9_density.get_config('qm9_cpu')
+    run.data.data_dir = str(tmp_path)
+    assert main.run(run, str(tmp_path / 'run'), 'build') == 2
+  assert capsys.readouterr().err == f'error: dataset qm9: {error}\n'
+
+
+def test_a_damaged_pack_ends_in_a_message(built, tmp_path):
+  input_pipeline.load_pack(built)
+  (path,) = (tmp_path / 'packs').glob('qm9-*')
+  (path / 'pack.json').write_text('{"version": 0}')
+  with pytest.raises(config.ConfigError, match=f'{path.name} .*version 0'):
+    input_pipeline.load_pack(built)
 
 
 def test_half_written_packs_are_removed(built, tmp_path):
