@@ -66,7 +66,8 @@ def get_config() -> ConfigDict:
   # of the shape: standard deviation in van der Waals radii.
   representation.widths = ConfigDict({'atoms': 0.5, 'shape': 0.5})
   # 'none', 'log1p' or 'arcsinh', by kind of channel, after division by the
-  # channel's root mean square over the first training molecules.
+  # channel's root mean square over the first training molecules (of all atom
+  # types together).
   representation.transforms = ConfigDict(
     {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
      'shape': 'none', 'noise': 'none'}

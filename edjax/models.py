@@ -38,6 +38,10 @@ _POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
 # Smallest eigenvalue of a correlation matrix that counts in full, over the
 # largest one.
 _FLOOR = 1e-5
+# How many examples it takes to know the size of one direction: the smallest
+# directions of fewer examples look smaller than they are (Marchenko and Pastur
+# 1967), and scaled to unit size they would be huge on examples not seen.
+_EXAMPLES_PER_DIRECTION = 4
 
 
 def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
@@ -106,9 +110,10 @@ class Whiten(nn.Module):
   (data-dependent initialisation, Salimans and Kingma 2016, arXiv 1602.07868);
   without whitening a gradient method hardly moves along the small directions
   of features as correlated as moments are. Directions below `_FLOOR` of the
-  largest stay small: they would be noise. A feature that does not vary is left
-  out; from a batch of one nothing can be learned, and features pass as they
-  are. The constants lie among the parameters but have no gradient.
+  largest stay small: they would be noise. Of more directions than a quarter of
+  the batch, the smallest are left out; so is a feature that does not vary. From
+  a batch of one nothing can be learned, and features pass as they are. The
+  constants lie among the parameters but have no gradient.
   """
 
   @nn.compact
@@ -126,10 +131,17 @@ class Whiten(nn.Module):
       varies_F = std_F > 1e-3 * jnp.abs(shift_F) + 1e-6
       scale_F = jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 0)
       z_BF = (x_BF - shift_F[None]) * scale_F[None]
-      correlation_FF = jnp.einsum('bf,bg->fg', z_BF, z_BF) / len(z_BF)
-      values_F, vectors_FF = jnp.linalg.eigh(correlation_FF)
+      correlation_FF = jnp.einsum(
+        'bf,bg->fg', z_BF, z_BF, precision=numerics.HIGHEST
+      )
+      correlation_FF /= len(z_BF)
+      values_F, vectors_FF = jnp.linalg.eigh(correlation_FF)  # ascending
       floor = _FLOOR * jnp.maximum(values_F[-1], 1e-6)
       size_F = 1 / jnp.sqrt(jnp.maximum(values_F, 0) + floor)
+      known = max(len(x_BF) // _EXAMPLES_PER_DIRECTION, 1)
+      size_F = jnp.where(
+        jnp.arange(len(size_F)) >= len(size_F) - known, size_F, 0
+      )
       return scale_F[:, None] * vectors_FF * size_F[None, :]
 
     shift_F = jax.lax.stop_gradient(self.param('shift', shift))

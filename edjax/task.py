@@ -123,7 +123,7 @@ def make_task(config) -> Task:
   # compilation of a field takes seconds.
   sample = jax.tree.map(lambda x: x[:_SAMPLE], molecules['train'])
   raw_BXYZC = np.asarray(jax.jit(batched(raw.raw))(sample))
-  scales = voxelize.channel_rms(raw_BXYZC, raw.channel_names)
+  scales = voxelize.channel_scales(raw, raw_BXYZC)
   voxelizer = make_voxelizer(config.representation, scales)
   return Task(
     config=config,

@@ -51,6 +51,11 @@ class Voxelizer:
     return tuple(name for c in self.channels for name in self._names(c))
 
   @property
+  def channel_counts(self) -> tuple[int, ...]:
+    """How many channels each kind has, in order."""
+    return tuple(len(self._names(c)) for c in self.channels)
+
+  @property
   def num_channels(self) -> int:
     """Length of the last axis."""
     return len(self.channel_names)
@@ -95,8 +100,8 @@ class Voxelizer:
       raw_XYZC = raw_XYZC / scale_C.reshape((1,) * (raw_XYZC.ndim - 1) + (-1,))
     transforms = dict(self.transforms)
     parts, begin = [], 0
-    for channel in self.channels:
-      end = begin + len(self._names(channel))
+    for channel, count in zip(self.channels, self.channel_counts, strict=True):
+      end = begin + count
       transform = TRANSFORMS[transforms.get(channel, 'none')]
       parts.append(transform(raw_XYZC[..., begin:end]))
       begin = end
@@ -256,7 +261,7 @@ def make_voxelizer(
 def fit_scales(
   voxelizer: Voxelizer, molecules: Molecule, chunk: int = 0
 ) -> tuple[float, ...]:
-  """Root mean square of each channel over a sample of training molecules.
+  """What to divide each channel by: its root mean square over a sample.
 
   Of the fields themselves, before any transform.
 
@@ -266,35 +271,45 @@ def fit_scales(
     chunk: see `numerics.batched`.
 
   Returns:
-    One number per channel name for `make_voxelizer(..., scales=...)`; 1 for
-    a channel that is 0 throughout the sample.
+    One number per channel name for `make_voxelizer(..., scales=...)`; see
+    `channel_scales`.
 
   Raises:
     ValueError: a channel is not finite.
   """
   vox_BXYZC = jax.jit(numerics.batched(voxelizer.raw, chunk))(molecules)
-  return channel_rms(np.asarray(vox_BXYZC), voxelizer.channel_names)
+  return channel_scales(voxelizer, np.asarray(vox_BXYZC))
 
 
-def channel_rms(vox_BXYZC: np.ndarray, names: tuple[str, ...]) -> tuple:
-  """Root mean square of each channel of a sample, as `fit_scales` has it.
+def channel_scales(voxelizer: Voxelizer, raw_BXYZC: np.ndarray) -> tuple:
+  """Root mean squares of a sample, as `fit_scales` has it.
+
+  The channels of atom types share one scale, that of all atoms together: with
+  scales of their own, an element that is rare in the sample would stand out by
+  its rarity, and one that is absent from it would have none.
 
   Args:
-    vox_BXYZC: voxels, on the host.
-    names: of the channels.
+    voxelizer: which channels.
+    raw_BXYZC: its `raw` of a sample of training molecules, on the host.
 
   Returns:
-    One number per channel; 1 where it is 0 throughout.
+    One number per channel name; 1 where the sample is 0 throughout.
 
   Raises:
     ValueError: a channel is not finite.
   """
-  flat_NC = vox_BXYZC.reshape(-1, vox_BXYZC.shape[-1])
-  rms_C = np.sqrt(np.mean(np.square(flat_NC, dtype=np.float64), axis=0))
-  if not np.isfinite(rms_C).all():
-    bad = names[int(np.argmin(np.isfinite(rms_C)))]
+  names = voxelizer.channel_names
+  flat_NC = raw_BXYZC.reshape(-1, len(names))
+  square_C = np.mean(np.square(flat_NC, dtype=np.float64), axis=0)
+  if not np.isfinite(square_C).all():
+    bad = names[int(np.argmin(np.isfinite(square_C)))]
     raise ValueError(f'channel {bad} is not finite on the sample')
-  return tuple(float(r) if r > 0 else 1.0 for r in rms_C)
+  scales, begin = [], 0
+  for count in voxelizer.channel_counts:
+    rms = float(np.sqrt(square_C[begin : begin + count].sum()))
+    scales += [rms if rms > 0 else 1.0] * count
+    begin += count
+  return tuple(scales)
 
 
 def _pairs(name: str, pairs) -> tuple[tuple[str, object], ...]:

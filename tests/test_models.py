@@ -330,6 +330,26 @@ def test_small_directions_stay_small():
   assert abs(sizes[1] - 1) < 1e-3
 
 
+@pytest.mark.parametrize('examples', [16, 64, 512])
+def test_whitening_keeps_its_size_on_examples_not_seen(examples):
+  """Ninety correlated features, as moments of six channels are."""
+  mixing = normal(0, (90, 90)) * np.geomspace(1, 1e-3, 90)[:, None]
+  x = (normal(1, (examples + 1000, 90)) @ mixing).astype(np.float32)
+  module = models.Whiten()
+  seen, variables = module.init_with_output(jax.random.key(0), x[:examples])
+  new = module.apply(variables, x[examples:])
+  kept = np.asarray(seen).std(0) > 0
+  assert kept.sum() == min(90, examples // 4)
+  ratio = np.asarray(new).std(0)[kept] / np.asarray(seen).std(0)[kept]
+  assert ratio.max() < 3
+  # Left at unit size, directions that the batch does not hold would explode.
+  if examples < 90:
+    centred = x[:examples] - x[:examples].mean(0)
+    _, sizes, directions = np.linalg.svd(centred, full_matrices=True)
+    last = directions[len(sizes) - 1]
+    assert (x[examples:] @ last).std() > 3 * (centred @ last).std()
+
+
 def test_input_moments_let_the_head_read_the_amount_of_matter():
   """A linear head holds the sum of a channel exactly."""
   vox = np.abs(normal(0, (6, 8, 8, 8, 2)))

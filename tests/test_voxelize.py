@@ -162,16 +162,22 @@ def test_scales_come_from_a_sample_and_stay():
     rtol=1e-5,
     atol=1e-6,
   )
-  # unit root mean square over the sample; absent elements stay 0, undivided
+  # unit root mean square over the sample, of all atom channels together
   rms = np.sqrt(np.mean(np.square(vox), axis=(0, 1, 2, 3)))
-  np.testing.assert_allclose(rms, [1, 0, 0, 1, 0, 0, 1], atol=1e-4)
-  assert scales[1] == 1.0
+  assert rms[-1] == pytest.approx(1, abs=1e-4)
+  assert np.sum(rms[:6] ** 2) == pytest.approx(1, abs=1e-4)
+  np.testing.assert_array_equal(rms[[1, 2, 4, 5]], 0)  # C, N, F, other
+  # one scale for all elements, those that the sample lacks included: an atom
+  # weighs as much as another, however rare it is
+  assert len(set(scales[:6])) == 1
+  total = np.asarray(vox).sum((0, 1, 2, 3))
+  assert total[0] == pytest.approx(2 * total[3], rel=1e-3)
   # never a statistic of the sample itself: a smaller molecule stays smaller
   one = jax.jit(scaled)(Molecule.from_arrays(
     [8], [[0.0, 0, 0]], orbitals=_orbitals()[:, :1], center=False
   ))  # fmt: skip
   assert float(jnp.sqrt(jnp.mean(one[..., 3] ** 2))) == pytest.approx(
-    1, abs=0.2
+    rms[3], rel=0.2
   )
   assert float(jnp.abs(one[..., 0]).max()) == 0
   # scales do not depend on scales or transforms that are there already
