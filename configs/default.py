@@ -80,7 +80,8 @@ def get_config() -> ConfigDict:
   augment.translate = 0.0
 
   config.model = model = ConfigDict()
-  # 'resnet3d' or 'cnn3d' (ATOM3D's recipe; takes none of the fields below).
+  # 'resnet3d' or 'cnn3d' (ATOM3D's recipe; of the fields below it takes dtype
+  # alone).
   model.name = 'resnet3d'
   # Channels of each stage (each halves the grid), and residual blocks in it.
   model.widths = (32, 64, 128)
@@ -111,22 +112,24 @@ def get_config() -> ConfigDict:
   optim.final_fraction = 0.01
   # Of AdamW, on kernels alone.
   optim.weight_decay = 1e-4
+  # Decay of AdamW's averages of the gradient and of its square, below 1.
   optim.b1 = 0.9
   optim.b2 = 0.999
   # Largest global norm of a gradient.
   optim.clip_norm = 1.0
-  # Of the average of the weights that evaluation uses.
+  # Of the average of the weights that evaluation uses; below 1.
   optim.ema_decay = 0.999
 
   config.train = train = ConfigDict()
   # Examples a step, over all devices.
   train.batch_size = 32
+  # Optimisation steps in all; the schedule of the learning rate ends there.
   train.steps = 1200
   # Steps in one call of the compiled program; 0: 1 on CPU (where XLA's loops
-  # are slow), 20 on accelerators.
+  # are slow), up to 20 on accelerators.
   train.steps_per_call = 0
-  # Steps between evaluations on validation, and between checkpoints; whole
-  # multiples of steps_per_call.
+  # Steps between evaluations on validation, and between checkpoints (there is
+  # one at each improvement as well); whole multiples of steps_per_call.
   train.eval_every = 200
   train.checkpoint_every = 200
   # Training examples stay on the device when they take at most this, GiB;
@@ -138,6 +141,7 @@ def get_config() -> ConfigDict:
   config.eval = evaluation = ConfigDict()
   # Random rotations averaged at the final evaluation.
   evaluation.rotations = 8
+  # Examples at a time, over all devices.
   evaluation.batch_size = 64
   # Resamples of the bootstrap intervals.
   evaluation.bootstrap = 2000

@@ -5,6 +5,8 @@ may be. Every complaint names the field.
 """
 
 import difflib
+import math
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,15 +31,19 @@ def _is(kind: type, value) -> bool:
   return isinstance(value, kind) and (kind is bool or value is not True)
 
 
-def _number(kind: type, low, high=float('inf'), open_low=False) -> Rule:
+def _number(
+  kind: type, low, high=math.inf, *, open_low=False, open_high=False
+) -> Rule:
+  above, below = '>' if open_low else '>=', '<' if open_high else '<='
+  bounds = f'{above} {low}'
+  bounds += ' and finite' if high == math.inf else f' and {below} {high}'
+
   def rule(value):
     if not _is(kind, value) or value is False:
       return f'must be a {kind.__name__}, not {value!r}'
-    if not (low < value if open_low else low <= value) or not value <= high:
-      sign = '>' if open_low else '>='
-      end = '' if high == float('inf') else f' and <= {high}'
-      return f'must be {sign} {low}{end}, not {value!r}'
-    return ''
+    inside = low <= value <= high and math.isfinite(value)
+    on_edge = (open_low and value == low) or (open_high and value == high)
+    return '' if inside and not on_edge else f'must be {bounds}, not {value!r}'
 
   return rule
 
@@ -89,6 +95,7 @@ def _counts(low: int) -> Rule:
 
 _POSITIVE = _number(float, 0, open_low=True)
 _SHARE = _number(float, 0, 1)
+_DECAY = _number(float, 0, 1, open_high=True)
 _COUNT = _number(int, 1)
 _SEED = _number(int, 0, 2**31 - 1)
 
@@ -135,10 +142,10 @@ RULES: Mapping[str, Rule] = {
   'optim.warmup_fraction': _SHARE,
   'optim.final_fraction': _SHARE,
   'optim.weight_decay': _number(float, 0),
-  'optim.b1': _SHARE,
-  'optim.b2': _SHARE,
+  'optim.b1': _DECAY,
+  'optim.b2': _DECAY,
   'optim.clip_norm': _POSITIVE,
-  'optim.ema_decay': _SHARE,
+  'optim.ema_decay': _DECAY,
   'train.batch_size': _COUNT,
   'train.steps': _COUNT,
   'train.steps_per_call': _number(int, 0),
@@ -192,14 +199,19 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
   if complaints:
     raise ConfigError('\n'.join(['wrong configuration:', *complaints]))
   if not config.train.steps_per_call:
-    config.train.steps_per_call = 1 if jax.default_backend() == 'cpu' else 20
-  for field in ('eval_every', 'checkpoint_every', 'steps'):
-    if config.train[field] % config.train.steps_per_call:
-      raise ConfigError(
-        f'config.train.{field}={config.train[field]} is no multiple of '
-        f'config.train.steps_per_call={config.train.steps_per_call}'
-      )
+    config.train.steps_per_call = _steps_per_call(config.train)
   return FrozenConfigDict(config)
+
+
+# What a call has to end at.
+_ENDS = ('eval_every', 'checkpoint_every', 'steps')
+
+
+def _steps_per_call(train) -> int:
+  """One on CPU, else at most 20, so that calls end where they have to."""
+  if jax.default_backend() == 'cpu':
+    return 1
+  return math.gcd(20, *(train[field] for field in _ENDS))
 
 
 def _contradictions(config) -> list[str]:
@@ -225,6 +237,10 @@ def _contradictions(config) -> list[str]:
     found.append(
       "config.data.split_file goes with config.data.split='file', and only it"
     )
+  elif config.data.split_file:
+    path = config.data.split_file
+    if not pathlib.Path(path).is_file():
+      found.append(f'config.data.split_file={path!r} is no file')
   if config.data.validation_fraction + config.data.test_fraction >= 1:
     found.append(
       'config.data.validation_fraction and test_fraction leave no training set'
@@ -232,24 +248,14 @@ def _contradictions(config) -> list[str]:
   size = config.data.train_size
   if size > 1 and size != int(size):
     found.append(f'config.data.train_size={size}: above 1 it is a whole number')
-  representation = config.representation
-  if representation.density == 'deformation':
-    for kind in {'density', 'gradient'} & set(representation.channels):
-      if kind == 'density' and representation.transforms[kind] == 'log1p':
-        found.append(
-          'config.representation.transforms.density=log1p, but a deformation '
-          'density is negative somewhere; take arcsinh'
-        )
-  if len(config.model.widths) != len(config.model.blocks):
-    found.append('config.model.widths and blocks must be of one length')
-  if config.model.name == 'resnet3d':
-    shrink = config.model.stem * 2 ** (len(config.model.widths) - 1)
-    if representation.grid_size % shrink:
+  per_call = config.train.steps_per_call
+  for field in _ENDS:
+    if per_call and config.train[field] % per_call:
       found.append(
-        f'config.representation.grid_size={representation.grid_size} is no '
-        f'multiple of {shrink}, by which config.model.stem and the stages '
-        'shrink it'
+        f'config.train.{field}={config.train[field]} is no multiple of '
+        f'config.train.steps_per_call={per_call}'
       )
+  found += _unbuildable(config)
   devices = jax.local_device_count()
   for part in ('train', 'eval'):
     if config[part].batch_size % devices:
@@ -261,4 +267,33 @@ def _contradictions(config) -> list[str]:
     found.append(
       'config.eval.rotations is above 1, but config.augment.rotate is off'
     )
+  return found
+
+
+def _unbuildable(config) -> list[str]:
+  """What the voxelizer or the network refuses."""
+  from edjax import models, task  # task reads configurations
+
+  found = []
+  try:
+    task.make_voxelizer(config.representation)
+  except ValueError as error:
+    found.append(f'config.representation: {error}')
+  try:
+    models.build_model(config.model, len(config.data.targets))
+  except ValueError as error:
+    found.append(f'config.model: {error}')
+  size = config.representation.grid_size
+  if config.model.name == 'cnn3d' and size < models.CNN3D_MIN_SIZE:
+    found.append(
+      f'config.representation.grid_size={size} is below '
+      f'{models.CNN3D_MIN_SIZE}, the smallest that cnn3d can take'
+    )
+  if config.model.name == 'resnet3d':
+    shrink = config.model.stem * 2 ** (len(config.model.widths) - 1)
+    if size % shrink:
+      found.append(
+        f'config.representation.grid_size={size} is no multiple of {shrink}, '
+        'by which config.model.stem and the stages shrink it'
+      )
   return found

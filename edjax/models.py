@@ -24,6 +24,10 @@ NORMS = ('group', 'rms', 'none')
 POOLS = ('mean', 'max', 'sum', 'moments')
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
+# Voxels along an edge of which four valid convolutions and two max-pools of
+# cnn3d leave one.
+CNN3D_MIN_SIZE = 16
+
 # A molecule fills about a quarter of its box: with these factors the sum and
 # the moments of features of size 1 inside the molecule have size 1. Radii are
 # in half edges of the box, and r^2 averages 0.2 over a molecule.
@@ -326,10 +330,10 @@ class CNN3D(nn.Module):
       ValueError: where nothing is left of the grid after the last pooling.
     """
     _check_rank(vox_BXYZC)
-    if min(vox_BXYZC.shape[1:4]) < 16:
+    if min(vox_BXYZC.shape[1:4]) < CNN3D_MIN_SIZE:
       raise ValueError(
-        'cnn3d needs grid_size >= 16 (four valid convolutions and two '
-        f'max-pools); the grid is {vox_BXYZC.shape[1:4]}.'
+        f'cnn3d needs grid_size >= {CNN3D_MIN_SIZE} (four valid convolutions '
+        f'and two max-pools); the grid is {vox_BXYZC.shape[1:4]}.'
       )
     x = vox_BXYZC.astype(self.dtype)
     for i, width in enumerate((32, 64, 128, 256)):

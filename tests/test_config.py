@@ -5,9 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from ml_collections import config_flags
 
 from configs import default, qm9_base
 from edjax import config as configuration
@@ -69,22 +67,37 @@ def test_rules_and_default_have_the_same_fields():
   assert set(fields) == set(configuration.RULES)
 
 
-def test_every_field_is_documented_and_read():
+# Described together with the field above them.
+SHARE_A_COMMENT = {
+  'data.test_fraction', 'representation.spacing', 'model.blocks',
+  'model.groups', 'model.dropout', 'optim.warmup_fraction',
+  'optim.final_fraction', 'optim.b2', 'train.checkpoint_every',
+}  # fmt: skip
+
+
+def test_every_field_is_documented():
   text = (REPOSITORY / 'configs' / 'default.py').read_text()
-  sources = [
+  for field in configuration.flatten(default.get_config()):
+    group, name = field.split('.')[:2]
+    group = {'eval': 'evaluation'}.get(group, group)
+    above = re.search(rf'(.*)\n\s+{group}\.{name} = ', text)
+    assert above, f'{field} is not set'
+    described = above[1].strip().startswith('#')
+    assert described != (field in SHARE_A_COMMENT), field
+
+
+def test_every_field_is_read():
+  sources = '\n'.join(
     p.read_text()
     for p in (REPOSITORY / 'edjax').glob('*.py')
     if p.name != 'config.py'
-  ]
+  )
   for field in configuration.flatten(default.get_config()):
-    name = field.split('.')[-1]
-    if field.startswith(('representation.transforms', 'representation.widths')):
-      name = field.split('.')[-2]
-    comment_above = re.search(rf'#[^\n]*\n(\s+\w+\.\w+ =.*\n)*.*\b{name}', text)
-    assert comment_above, f'{field} has no comment'
-    assert any(re.search(rf'\b{name}\b', s) for s in sources), (
-      f'{field} is read nowhere'
-    )
+    group, name = field.split('.')[:2]
+    # config.optim.b1, optim.b1, or config['b1'] where config is a group.
+    read = rf"({group}|config)(\.{name}\b|\['{name}'\])"
+    assert re.search(read, sources), f'{field} is read nowhere'
+  assert not re.search(r"(optim|config)(\.b3\b|\['b3'\])", sources)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +116,12 @@ def test_every_field_is_documented_and_read():
     ('representation.grid_size', 30, 'grid_size=30 is no multiple of 8'),
     ('representation.supersample', 0, 'supersample must be >= 1'),
     ('model.norm', 'batch', 'config.model.norm must be one of'),
-    ('model.blocks', (1, 1), 'of one length'),
+    ('model.blocks', (1, 1), 'config.model: .* one entry per stage'),
     ('optim.learning_rate', -1.0, 'learning_rate must be > 0'),
     ('optim.learning_rate', float('nan'), 'learning_rate must be > 0'),
+    ('optim.b1', 1.0, 'config.optim.b1 must be >= 0 and < 1'),
+    ('optim.ema_decay', 1.0, 'config.optim.ema_decay must be >= 0 and < 1'),
+    ('representation.spacing', float('inf'), 'spacing must be > 0 and finite'),
     ('train.batch_size', 30, 'cannot be split over 4 devices'),
     ('train.seed', -1, 'config.train.seed must be >= 0'),
     ('eval.rotations', 0, 'config.eval.rotations must be >= 1'),
@@ -140,15 +156,48 @@ def test_contradictions():
   config.augment.rotate = False
   with pytest.raises(ConfigError) as error:
     configuration.resolve(config)
-  assert 'negative' in str(error.value)
+  assert 'log1p cannot take density' in str(error.value)
   assert 'config.eval.rotations' in str(error.value)
 
 
-def test_steps_fill_whole_calls():
+@pytest.mark.parametrize(
+  ('changes', 'complaint'),
+  [
+    ({'model.norm': 'group', 'model.groups': 7}, 'model.groups=7 must divide'),
+    ({'model.name': 'cnn3d', 'representation.grid_size': 8}, 'below 16'),
+    (
+      {
+        'representation.channels': ('atoms',),
+        'representation.elements': ('H', 'Xx'),
+      },
+      "config.representation: .*'Xx'",
+    ),
+    (
+      {
+        'representation.channels': ('noise',),
+        'representation.transforms.noise': 'log1p',
+      },
+      'log1p cannot take noise',
+    ),
+    ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'is no file'),
+    ({'train.steps_per_call': 7}, 'is no multiple of config.train.steps_per'),
+  ],
+)  # fmt: skip
+def test_impossible_combinations_are_named(changes, complaint):
   config = default.get_config()
-  config.train.steps_per_call = 7
-  with pytest.raises(ConfigError, match='no multiple of'):
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ConfigError, match=complaint):
     configuration.resolve(config)
+
+
+@pytest.mark.parametrize('variant', ['', 'smoke', 'qm9_cpu', 'full'])
+def test_variants_resolve_on_accelerators(variant, monkeypatch):
+  monkeypatch.setattr(configuration.jax, 'default_backend', lambda: 'gpu')
+  for path in FILES:
+    train = configuration.resolve(load(path, variant)).train
+    assert 1 < train.steps_per_call <= 20
+    for end in (train.eval_every, train.checkpoint_every, train.steps):
+      assert end % train.steps_per_call == 0
 
 
 def test_resolve_leaves_its_argument_alone_and_freezes():
@@ -164,11 +213,3 @@ def test_values_can_be_overridden_on_the_command_line():
   """ml_collections refuses to override None and lists."""
   for name, value in configuration.flatten(default.get_config()).items():
     assert isinstance(value, (str, bool, int, float, tuple)), name
-
-
-def test_config_flags_parse_variants():
-  flag = config_flags.get_config_filename
-  assert flag is not None
-  config = load(FILES[1], 'qm9_cpu')
-  assert config.data.name == 'qm9'
-  assert np.isclose(config.data.train_size, 4000)
