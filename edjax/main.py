@@ -38,6 +38,11 @@ def evaluate_again(config, workdir) -> None:
   run = rundir.RunDirectory(workdir)
   if not (run.path / 'checkpoints').is_dir():
     raise FileNotFoundError(f'{workdir} has no checkpoints; train first')
+  with run.lock():
+    _show(workdir, _evaluate(config, run))
+
+
+def _evaluate(config, run) -> dict:
   before = run.results(config) or {}
   task = tasks.make_task(config)
   run.start(config, task)
@@ -45,14 +50,14 @@ def evaluate_again(config, workdir) -> None:
   with checkpoint.Checkpoints(run.path) as checkpoints:
     best = checkpoints.restore('best', fresh.ema_params)
   if best is None:
-    raise FileNotFoundError(f'{workdir} has no selected weights yet')
+    raise FileNotFoundError(f'{run.path} has no selected weights yet')
   step, params, _ = best
   predict = evaluate.make_predict(config, task)
   results = evaluate.final_evaluation(config, task, params, run, predict)
   results = before | results | {'selected_step': step}
   if before:
     run.finish(results)
-  _show(workdir, results)
+  return results
 
 
 def show(config, workdir) -> None:

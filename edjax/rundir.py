@@ -1,5 +1,6 @@
 """The run directory: what a run was, what it measured, what it found."""
 
+import contextlib
 import csv
 import importlib.metadata
 import json
@@ -36,13 +37,22 @@ def machine_facts() -> dict:
   return {
     'python': platform.python_version(),
     'machine': f'{platform.system()} {platform.machine()}',
-    'cpu_count': os.cpu_count(),
+    # Cores that this process may use (XLA's thread pool has as many threads),
+    # of how many.
+    'cpu_count': _usable_cores(),
+    'cpu_total': os.cpu_count(),
     'backend': jax.default_backend(),
     'device': device.device_kind,
     'device_count': jax.local_device_count(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
     'versions': versions,
   }
+
+
+def _usable_cores() -> int:
+  if hasattr(os, 'sched_getaffinity'):  # Linux
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count()
 
 
 def describe(task) -> str:
@@ -69,11 +79,44 @@ def describe(task) -> str:
   return '\n'.join(lines)
 
 
+def _no_nan(content):
+  """null for what is not a number, such as the correlation of a constant."""
+  if isinstance(content, dict):
+    return {k: _no_nan(v) for k, v in content.items()}
+  if isinstance(content, (list, tuple)):
+    return [_no_nan(v) for v in content]
+  if isinstance(content, float) and not np.isfinite(content):
+    return None
+  return content
+
+
 class RunDirectory:
   """The files of one run."""
 
   def __init__(self, path):
     self.path = pathlib.Path(path)
+
+  @contextlib.contextmanager
+  def lock(self):
+    """Keeps other processes from writing here; the end of this one frees it.
+
+    Raises:
+      ConfigError: another process holds it.
+    """
+    self.path.mkdir(parents=True, exist_ok=True)
+    with (self.path / '.lock').open('w') as file:
+      try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except ImportError:  # no such locks on Windows
+        pass
+      except OSError as error:
+        raise configuration.ConfigError(
+          f'another process is at work in {self.path}; wait for it, or give '
+          'another --workdir'
+        ) from error
+      yield
 
   def _identity(self, config) -> dict:
     fields = configuration.flatten(config)
@@ -122,22 +165,38 @@ class RunDirectory:
             f'the data of {self.path} have changed since the run began '
             f'({name}); give another --workdir'
           )
+      self._note_other_machine(stored)
       return
     self.path.mkdir(parents=True, exist_ok=True)
+    with (self.path / 'outside_box.csv').open('w', newline='') as file:
+      writer = csv.writer(file)
+      writer.writerow(('id', 'reason'))
+      writer.writerows(sorted(task.outside.items()))
     facts = {
       'config': configuration.flatten(config),
       'data': data,
       **machine_facts(),
     }
     self._write_json('config.json', facts)
-    with (self.path / 'outside_box.csv').open('w', newline='') as file:
-      writer = csv.writer(file)
-      writer.writerow(('id', 'reason'))
-      writer.writerows(sorted(task.outside.items()))
+
+  def _note_other_machine(self, stored) -> None:
+    """Says, and keeps, where a run goes on with other bits than it began."""
+    now = machine_facts()
+    last = (stored.get('continued') or [stored])[-1]
+    changed = sorted(k for k, v in now.items() if last.get(k) != v)
+    if not changed:
+      return
+    print(
+      f'{self.path} goes on with another {", ".join(changed)}: not bit for '
+      'bit what it would have been; config.json has both',
+      flush=True,
+    )
+    continued = [*stored.get('continued', ()), now]
+    self._write_json('config.json', stored | {'continued': continued})
 
   def _write_json(self, name: str, content: dict) -> None:
     temporary = self.path / f'.{name}'
-    text = json.dumps(content, indent=2, allow_nan=True) + '\n'
+    text = json.dumps(_no_nan(content), indent=2, allow_nan=False) + '\n'
     temporary.write_text(text, encoding='utf-8')
     temporary.replace(self.path / name)
 

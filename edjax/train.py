@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import time
 
 import flax.struct
@@ -228,8 +229,10 @@ def train_and_evaluate(config, workdir) -> dict:
     What results.json holds.
 
   Raises:
-    ValueError: a wrong configuration, or a run directory of another one.
-    FloatingPointError: the loss is not finite; checkpoints are kept.
+    ValueError: a wrong configuration, a run directory of another one, or one
+      in which another process is at work.
+    FloatingPointError: the loss, the parameters or every validation error are
+      not finite; checkpoints are kept.
   """
   config = configuration.resolve(config)
   run = rundir.RunDirectory(workdir)
@@ -237,6 +240,11 @@ def train_and_evaluate(config, workdir) -> dict:
   if finished is not None:
     print(f'{run.path} is finished; its results:', flush=True)
     return finished
+  with run.lock():
+    return _train_and_evaluate(config, run)
+
+
+def _train_and_evaluate(config, run) -> dict:
   started = time.time()
   task = tasks.make_task(config)
   run.start(config, task)
@@ -245,15 +253,22 @@ def train_and_evaluate(config, workdir) -> dict:
   predict = evaluate.make_predict(config, task)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(run.path) as checkpoints:
-    state = train(config, task, optimizer, fresh, checkpoints, run, validate)
+    state, before = train(
+      config, task, optimizer, fresh, checkpoints, run, validate
+    )
     # Validation chose these weights.
     best = checkpoints.restore('best', fresh.ema_params)
+  if best is None:
+    raise FloatingPointError(
+      'no validation error was finite, so that no weights could be selected; '
+      'lower config.optim.learning_rate'
+    )
   step, params, _ = best
   results = evaluate.final_evaluation(config, task, params, run, predict)
   results |= {
     'selected_step': step,
     'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
-    'seconds': round(time.time() - started, 1),
+    'seconds': round(before + time.time() - started, 1),
   }
   run.finish(results)
   return results
@@ -261,7 +276,7 @@ def train_and_evaluate(config, workdir) -> dict:
 
 def train(
   config, task, optimizer, state, checkpoints, run, validate
-) -> TrainState:
+) -> tuple[TrainState, float]:
   """The loop: from the latest checkpoint, if any, to the last step.
 
   Args:
@@ -274,20 +289,23 @@ def train(
     validate: `evaluate.Evaluator` of the validation part.
 
   Returns:
-    The last state, on the host.
+    The last state, on the host, and the seconds that earlier launches trained.
   """
   host_state = state
-  # Best validation error, and the training losses since the last evaluation.
-  meta = {'best': float('inf'), 'loss_sum': 0.0, 'loss_count': 0}
+  # Best validation error, the training losses since the last evaluation, and
+  # the seconds spent.
+  meta = {'best': math.inf, 'loss_sum': 0.0, 'loss_count': 0, 'seconds': 0.0}
   restored = checkpoints.restore('latest', host_state)
   if restored:
     begin, host_state, meta = restored
-    checkpoints.forget_after(begin)
     print(f'continuing after step {begin}', flush=True)
   begin = int(host_state.step)
+  before = meta['seconds']
+  # What a killed launch left of the steps that come now.
+  checkpoints.forget_after(begin)
   run.cut_metrics(begin)
   if begin >= config.train.steps:
-    return host_state
+    return host_state, before
   state = parallel.replicate(host_state)
   step_function = make_train_step(config, task.model, optimizer, task.voxelizer)
   on_device, feed = make_feed(config, task)
@@ -321,6 +339,7 @@ def train(
     _fetch(config, task, pending, window)
     pending = None
     host_state = parallel.unreplicate(state)
+    _check_parameters(host_state)
     if evaluating:
       run.log(done, 'train', 'loss', window[0] / window[1], '')
       window = [0.0, 0]
@@ -329,11 +348,28 @@ def train(
       if value < meta['best']:
         meta = meta | {'best': value}
         checkpoints.save('best', done, host_state.ema_params, meta)
+        # A resumed run must find the best weights of what it resumes from.
+        saving = True
     if saving:
-      meta = meta | {'loss_sum': window[0], 'loss_count': window[1]}
+      meta = meta | {
+        'loss_sum': window[0],
+        'loss_count': window[1],
+        'seconds': before + time.time() - clock,
+      }
       checkpoints.save('latest', done, host_state, meta)
   bar.close()
-  return host_state
+  return host_state, before
+
+
+def _check_parameters(state: TrainState) -> None:
+  """A finite loss may have a gradient that is not: never save what it left."""
+  for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
+    if not np.isfinite(leaf).all():
+      raise FloatingPointError(
+        f'after step {int(state.step)} the parameter '
+        f'{jax.tree_util.keystr(path)} is not finite; the last good checkpoint '
+        'is kept. Lower config.optim.learning_rate'
+      )
 
 
 def _fetch(config, task, pending, window) -> None:

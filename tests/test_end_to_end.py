@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,9 +149,19 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(run, data_dir, tmp_path):
 
 
 def test_another_seed_is_another_run(run, data_dir, tmp_path):
-  """Negative control: equality above is not for want of differences."""
+  """Negative control: equality above is not for want of differences.
+
+  The directory also holds what a launch killed before its first checkpoint
+  could leave: weights selected later than where this one begins.
+  """
   undisturbed, _ = run
+  step, _ = weights_of(undisturbed, 'best')
+  stale = tmp_path / 's' / 'checkpoints' / 'best' / '1000'
+  shutil.copytree(undisturbed / 'checkpoints' / 'best' / str(step), stale)
   launch(data_dir, tmp_path / 's', '--config.train.seed=1')
+  assert not stale.exists()
+  results = json.loads((tmp_path / 's' / 'results.json').read_text())
+  assert results['selected_step'] in (20, 40)
   _, expected = weights_of(undisturbed)
   _, other = weights_of(tmp_path / 's')
   kernels = [n for n in expected if 'kernel' in n and '/params' in n]

@@ -61,3 +61,43 @@ def test_results_end_a_run(tmp_path, config, task):
   run.finish({'a': 1})
   assert run.results(config) == {'a': 1}
   assert not list(tmp_path.glob('.results*'))
+
+
+def test_what_is_not_a_number_is_null(tmp_path, config, task):
+  run = rundir.RunDirectory(tmp_path)
+  run.start(config, task)
+  run.finish({'a': [float('nan'), {'b': float('inf')}], 'c': 0.5})
+  text = (tmp_path / 'results.json').read_text()
+  assert json.loads(text, parse_constant=pytest.fail) == {
+    'a': [None, {'b': None}],
+    'c': 0.5,
+  }
+
+
+def test_one_process_at_a_time(tmp_path):
+  run = rundir.RunDirectory(tmp_path / 'r')
+  second = rundir.RunDirectory(tmp_path / 'r')
+  refused = pytest.raises(configuration.ConfigError, match='another process')
+  with run.lock(), refused, second.lock():
+    pass
+  with run.lock():  # and free again
+    pass
+
+
+def test_going_on_elsewhere_is_said_and_kept(
+  tmp_path, config, task, capsys, monkeypatch
+):
+  run = rundir.RunDirectory(tmp_path)
+  run.start(config, task)
+  run.start(config, task)
+  assert capsys.readouterr().out == ''
+  here = rundir.machine_facts()
+  there = here | {'device': 'abacus'}
+  monkeypatch.setattr(rundir, 'machine_facts', lambda: there)
+  run.start(config, task)
+  assert 'another device' in capsys.readouterr().out
+  run.start(config, task)  # said once
+  assert capsys.readouterr().out == ''
+  facts = json.loads((tmp_path / 'config.json').read_text())
+  assert facts['device'] == here['device']
+  assert [f['device'] for f in facts['continued']] == ['abacus']
