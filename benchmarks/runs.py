@@ -12,7 +12,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 
 def launch(workdir: pathlib.Path, config: str, fields: dict, core: int) -> None:
-  """One run on one core; a finished one costs nothing.
+  """One run on one core.
+
+  A finished one is not run again: launch.py compares its configuration, which
+  takes seconds, and refuses where that is another.
 
   Args:
     workdir: run directory; log.txt in it holds what the run printed.
@@ -23,8 +26,6 @@ def launch(workdir: pathlib.Path, config: str, fields: dict, core: int) -> None:
   Raises:
     RuntimeError: the run failed; the end of its log is in the message.
   """
-  if (workdir / 'results.json').exists():
-    return
   workdir.mkdir(parents=True, exist_ok=True)
   command = [
     sys.executable,
@@ -65,6 +66,8 @@ def launch_all(jobs: list[tuple[pathlib.Path, str, dict]]) -> None:
     for i, future in enumerate(
       concurrent.futures.as_completed(futures), start=1
     ):
+      if future.exception():
+        pool.shutdown(wait=False, cancel_futures=True)
       future.result()
       spent = time.time() - begun
       left = spent / i * (len(jobs) - i)
@@ -100,6 +103,6 @@ def machine(workdir: pathlib.Path) -> str:
     for name in ('jax', 'flax', 'optax', 'tblite')
   )
   return (
-    f'{facts["machine"]}, {facts["cpu_count"]} cores '
+    f'{facts["machine"]}, {facts["cpu_total"]} cores '
     f'({facts["device"]}), Python {facts["python"]}, {versions}'
   )

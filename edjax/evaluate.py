@@ -138,6 +138,16 @@ def final_evaluation(config, task, params, run, predict) -> dict:
   return summarise(config, task, prediction_RBT)
 
 
+def spread(prediction_RB) -> float | None:
+  """Standard deviation over rotations, pooled over examples.
+
+  Without bias by their number R; None where there is but one.
+  """
+  if len(prediction_RB) == 1:
+    return None
+  return float(np.sqrt(prediction_RB.var(0, ddof=1).mean()))
+
+
 def summarise(config, task, prediction_RBT) -> dict:
   """Errors on test, the baselines beside them.
 
@@ -172,7 +182,7 @@ def summarise(config, task, prediction_RBT) -> dict:
     entry = {
       'unit': unit,
       **scores(mean_B),
-      'rotation_std': float(prediction_RB.std(0).mean()),
+      'rotation_std': spread(prediction_RB),
       'baselines': {},
     }
     for baseline, values_NT in task.baselines.items():

@@ -30,7 +30,7 @@ def table(results: dict) -> str:
   for name, entry in results['targets'].items():
     baselines = entry['baselines']
     row = [name, entry['unit'], _interval(entry['mae'])]
-    row += [_interval(entry['rmse']), f'{entry["pearson"]["value"]:.3f}']
+    row += [_interval(entry['rmse']), _figure(entry['pearson']['value'])]
     row.append(_figure(entry['rotation_std']))
     for baseline in _BASELINES:
       found = baselines.get(baseline)
@@ -69,7 +69,9 @@ def _interval(entry: dict) -> str:
   return f'{_figure(entry["value"])} ({low} to {high})'
 
 
-def _figure(value: float) -> str:
+def _figure(value: float | None) -> str:
+  if value is None:  # one rotation has no spread, a constant no correlation
+    return '-'
   return f'{value:#.3g}'.rstrip('.') if abs(value) < 1000 else f'{value:.0f}'
 
 

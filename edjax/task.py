@@ -122,7 +122,11 @@ def make_task(config) -> Task:
   # Once, for the scales and for the first shift and scale of layers: each
   # compilation of a field takes seconds.
   sample = jax.tree.map(lambda x: x[:_SAMPLE], molecules['train'])
-  raw_BXYZC = np.asarray(jax.jit(batched(raw.raw))(sample))
+  # On an accelerator no more at a time than a step has to hold anyway.
+  on_cpu = jax.default_backend() == 'cpu'
+  share = config.train.batch_size // jax.local_device_count()
+  field = batched(raw.raw, 0 if on_cpu else share)
+  raw_BXYZC = np.asarray(jax.jit(field)(sample))
   scales = voxelize.channel_scales(raw, raw_BXYZC)
   voxelizer = make_voxelizer(config.representation, scales)
   return Task(
