@@ -109,13 +109,13 @@ class RunDirectory:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except ImportError:  # no such locks on Windows
-        pass
-      except OSError as error:
+      except BlockingIOError as error:
         raise configuration.ConfigError(
           f'another process is at work in {self.path}; wait for it, or give '
           'another --workdir'
         ) from error
+      except (ImportError, OSError):
+        pass  # Windows, or a file system without locks
       yield
 
   def _identity(self, config) -> dict:
