@@ -122,7 +122,7 @@ RULES: Mapping[str, Rule] = {
   'representation.elements': _names,
   'representation.binary': _flag,
   'representation.widths.atoms': _POSITIVE,
-  'representation.widths.shape': _POSITIVE,
+  'representation.widths.shape': _number(float, 0.1),
   **{f'representation.transforms.{c}': _one_of(*TRANSFORMS) for c in CHANNELS},
   'augment.rotate': _flag,
   'augment.translate': _number(float, 0),

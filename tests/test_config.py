@@ -114,6 +114,7 @@ def test_every_field_is_read():
     ('representation.channels', ('density', 'density'), 'twice'),
     ('representation.spacing', 0.0, 'spacing must be > 0'),
     ('representation.grid_size', 30, 'grid_size=30 is no multiple of 8'),
+    ('representation.widths.shape', 0.05, 'widths.shape must be >= 0.1'),
     ('representation.supersample', 0, 'supersample must be >= 1'),
     ('model.norm', 'batch', 'config.model.norm must be one of'),
     ('model.blocks', (1, 1), 'config.model: .* one entry per stage'),
