@@ -1,5 +1,6 @@
 """The embedded molecules."""
 
+import hashlib
 import json
 import os
 import sys
@@ -37,6 +38,15 @@ def test_embedded_records_are_consistent():
     apart = np.linalg.norm(r.positions[:, None] - r.positions, axis=-1)
     assert np.sort(apart, axis=1)[:, 1].max() < 1.8  # every atom has a bond
   assert {z for r in records for z in r.numbers.tolist()} == {1, 6, 7, 8, 9}
+
+
+def test_other_molecules_are_another_version():
+  """Datasets built from an older file must not be opened as this one."""
+  lines = '\n'.join(mini.embedded_lines())
+  sha256 = hashlib.sha256(lines.encode()).hexdigest()
+  assert (str(mini.Builder.VERSION), sha256[:12]) == ('1.1.0', 'e83993e10822'), (
+    'the embedded molecules have changed: raise VERSION, then both here'
+  )
 
 
 def test_build_and_read(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """All molecules in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_qm9_mini'
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('1.1.0')
   # Nothing is downloaded. TFDS would look for a file of check sums with
   # importlib_resources, which it does not require.
   url_infos = None
