@@ -1,6 +1,6 @@
 """Normalisation and pooling of resnet3d, settled on validation data.
 
-  python benchmarks/ablation.py --runs DIR --data_dir DIR [--steps N]
+  python -m benchmarks.ablation --runs DIR --data_dir DIR [--steps N]
 
 Every arm learns the embedded molecules from their density with the same
 budget; the standardised validation errors (MAE over the standard deviation of
@@ -12,7 +12,7 @@ import argparse
 import json
 import pathlib
 
-import runs
+from benchmarks import runs
 
 ARMS = {
   'rms; mean, max': {},

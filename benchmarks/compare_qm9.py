@@ -1,6 +1,6 @@
 """Four representations of QM9 with one budget: a table of test errors.
 
-  python benchmarks/compare_qm9.py --runs DIR --manual_dir DIR_OF_QM9 \
+  python -m benchmarks.compare_qm9 --runs DIR --manual_dir DIR_OF_QM9 \
     --data_dir DIR [--steps N] [--trial_steps N] [--seeds N]
 
 Each representation gets the same trials (learning rate times transform) at
@@ -15,7 +15,9 @@ import argparse
 import itertools
 import pathlib
 
-import runs
+from benchmarks import runs
+from data_builders import targets
+from edjax import metrics, rundir
 
 RATES = (1e-3, 3e-3)
 TRANSFORMS = ('none', 'arcsinh')
@@ -30,6 +32,8 @@ ARMS = {
 RECIPE = 'atoms, cnn3d'
 RECIPE_POINT = (1e-3, 'none')
 ALL = ARMS | {RECIPE: ('atoms', {'model.name': 'cnn3d', 'train.batch_size': 8})}
+# With which the other inputs are compared molecule by molecule.
+REFERENCE = 'density'
 BASELINES = {
   'median': 'median of the training set',
   'ridge_composition': 'ridge, composition',
@@ -55,6 +59,10 @@ def config_of(arm: str) -> str:
 
 def trial_dir(args, arm, rate, transform) -> pathlib.Path:
   return args.runs / 'trials' / f'{slug(arm)}-{rate:g}-{transform}'
+
+
+def final_dir(args, arm, seed) -> pathlib.Path:
+  return args.runs / 'final' / f'{slug(arm)}-seed{seed}'
 
 
 def slug(arm: str) -> str:
@@ -88,12 +96,30 @@ def tune(args) -> dict[str, tuple[float, str]]:
   return best
 
 
+def differences(args, arm, dataset, names) -> list[dict]:
+  """MAE of an input minus that of the reference, seed 0, paired."""
+  mine, theirs = (
+    rundir.RunDirectory(final_dir(args, a, 0)).read_predictions('test')
+    for a in (arm, REFERENCE)
+  )
+  found = []
+  for name in names:
+    factor = targets.TARGETS[dataset][name].factor
+    truth, prediction = mine[name].T * factor
+    same, reference = theirs[name].T * factor
+    if not (truth == same).all():
+      raise ValueError(f'{arm} and {REFERENCE} have other test molecules')
+    found.append(
+      metrics.paired_mae_difference(truth, prediction, reference, 2000)
+    )
+  return found
+
+
 def report(args, best) -> str:
   """The Markdown table, one row an input, then the baselines."""
   final = {
     arm: [
-      runs.results(args.runs / 'final' / f'{slug(arm)}-seed{seed}')
-      for seed in range(args.seeds)
+      runs.results(final_dir(args, arm, seed)) for seed in range(args.seeds)
     ]
     for arm in ALL
   }
@@ -119,6 +145,13 @@ def report(args, best) -> str:
       for n in names
     ]
     lines.append(f'| {label} | {" | ".join(cells)} | | |')
+  lines += ['', f'MAE minus that of {REFERENCE}, paired by molecule:', '']
+  lines += [f'| input | {" | ".join(units)} |', '|---' * (len(names) + 1) + '|']
+  for arm in final:
+    if arm != REFERENCE:
+      found = differences(args, arm, first['dataset'], names)
+      cells = [runs.interval(one) for one in found]
+      lines.append(f'| {arm} | {" | ".join(cells)} |')
   lines += ['', 'Trials, standardised validation MAE:', '']
   grid = list(itertools.product(RATES, TRANSFORMS))
   lines += [
@@ -136,7 +169,7 @@ def report(args, best) -> str:
     f'{args.trial_steps} steps. Test MAE with the bootstrap 95 % interval '
     'over test molecules.',
     '',
-    f'Machine: {runs.machine(args.runs / "final" / "density-seed0")}; two '
+    f'Machine: {runs.machine(final_dir(args, REFERENCE, 0))}; two '
     'runs at a time, one core each.',
   ]
   return '\n'.join(lines) + '\n'
@@ -160,7 +193,7 @@ def main() -> None:
   }
   runs.launch_all(
     [
-      (args.runs / 'final' / f'{slug(arm)}-seed{seed}', config_of(arm),
+      (final_dir(args, arm, seed), config_of(arm),
        fields(args, arm, *best[arm]) | budget | {'train.seed': seed})
       for seed in range(args.seeds) for arm in ALL
     ]

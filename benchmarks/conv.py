@@ -1,6 +1,6 @@
 """Time of edjax's 3-D convolution on CPU, forward and backward.
 
-  python benchmarks/conv.py
+  python -m benchmarks.conv
 
 Prints processor time (which other programs on the machine inflate less than
 elapsed time) of one gradient with respect to input and kernel, next to the

@@ -1,6 +1,6 @@
 """Time of the orbital density and its gradient for one molecule of QM9's size.
 
-  python benchmarks/density.py
+  python -m benchmarks.density
 
 Prints the least elapsed and processor time of a molecule (19 atoms padded to
 29, 23 orbitals padded to 30, mapped one by one) as a Markdown table. On a

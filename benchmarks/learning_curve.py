@@ -1,6 +1,6 @@
 """Test errors against the number of training molecules: a table, a picture.
 
-  python benchmarks/learning_curve.py --runs DIR --data_dir DIR \
+  python -m benchmarks.learning_curve --runs DIR --data_dir DIR \
     --config configs/qm9_density.py --sizes 100 200 400 800 \
     [--fields train.steps=1000 data.manual_dir=DIR ...] [--seeds N]
 
@@ -14,7 +14,8 @@ import argparse
 import pathlib
 
 import numpy as np
-import runs
+
+from benchmarks import runs
 
 RIDGE = 'ridge_composition'
 

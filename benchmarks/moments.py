@@ -1,6 +1,6 @@
 """What a linear fit on global moments of the input says of the targets.
 
-  python benchmarks/moments.py --data_dir DIR [--channel density]
+  python -m benchmarks.moments --data_dir DIR [--channel density]
 
 Ridge regression on moments of powers of a channel (`models.power_moments`),
 without any convolution: how far the embedded molecules can be learned from
