@@ -1,0 +1,1 @@
+"""PDBbind: protein-ligand complexes with measured affinities."""

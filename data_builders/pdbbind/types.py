@@ -1,0 +1,112 @@
+"""What the readers of complexes hand to each other."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class ComplexError(ValueError):
+  """A complex that cannot be used; the message says which file and why."""
+
+
+class Entry(NamedTuple):
+  """One row of an index.
+
+  Attributes:
+    pdb_id: four characters, lower case.
+    ligand: the PDB's name of the ligand; '' where the index has none.
+    pk: -log10 of Kd, Ki or IC50 in mol/l.
+    measure: 'Kd', 'Ki', 'IC50', or '' where the index does not say.
+    relation: '=', '~', '<', '>', '<=' or '>=', as written before the value.
+    resolution: Å; NaN for NMR and where unknown.
+    year: of release; 0 where unknown.
+    source: name of the file and number of the line.
+  """
+
+  pdb_id: str
+  ligand: str
+  pk: float
+  measure: str
+  relation: str
+  resolution: float
+  year: int
+  source: str
+
+
+class Atoms(NamedTuple):
+  """Atoms of a file, without padding.
+
+  Attributes:
+    numbers: [A] atomic numbers, int32.
+    coords: [A, 3] Å, float64, the frame of the file.
+    b_factors: [A] isotropic B, Å^2; 0 where the file has none.
+    occupancies: [A], 0 to 1.
+  """
+
+  numbers: np.ndarray
+  coords: np.ndarray
+  b_factors: np.ndarray
+  occupancies: np.ndarray
+
+
+class Ligand(NamedTuple):
+  """A ligand as read.
+
+  Attributes:
+    atoms: with the hydrogens that the file has.
+    formal_charge: sum over atoms; None where bonds could not be read.
+    molecule: RDKit's molecule with the atoms in the same order (sanitised),
+      or None where RDKit refused every file.
+    source: name of the file that was used.
+    problems: what went wrong before, one text each; () for none.
+  """
+
+  atoms: Atoms
+  formal_charge: int | None
+  molecule: Any
+  source: str
+  problems: tuple[str, ...]
+
+
+class Pocket(NamedTuple):
+  """Atoms around a ligand.
+
+  Attributes:
+    atoms: heavy atoms within the radius asked for.
+    source: name of the file that was used.
+    kept: 'protein', 'metal', 'cofactor', ... -> atoms.
+    dropped: reason -> atoms ('hydrogen', 'water', 'alternative location',
+      ...), of those within the radius; reasons that concern whole files
+      ('other model') count all atoms.
+    sequences: chain name -> one-letter sequence of the polymer as modelled,
+      of every protein chain with an atom among the kept ones.
+  """
+
+  atoms: Atoms
+  source: str
+  kept: dict[str, int]
+  dropped: dict[str, int]
+  sequences: dict[str, str]
+
+
+class Files(NamedTuple):
+  """Files of one complex; None for what is not there.
+
+  Attributes:
+    pdb_id: lower case.
+    protein: <id>_protein.{pdb,cif}[.gz].
+    pocket: <id>_pocket.pdb[.gz].
+    ligand_sdf: <id>_ligand.sdf[.gz].
+    ligand_mol2: <id>_ligand.mol2[.gz].
+    structure: a wwPDB file of the whole entry, <id>.{cif,pdb,ent}[.gz].
+    density_map: <id>.{ccp4,map,mrc,mtz}[.gz].
+  """
+
+  pdb_id: str
+  protein: pathlib.Path | None = None
+  pocket: pathlib.Path | None = None
+  ligand_sdf: pathlib.Path | None = None
+  ligand_mol2: pathlib.Path | None = None
+  structure: pathlib.Path | None = None
+  density_map: pathlib.Path | None = None
