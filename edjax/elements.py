@@ -27,6 +27,15 @@ VDW_RADII = np.array(
 )
 MAX_NUMBER = len(SYMBOLS) - 1
 _NUMBERS = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
+# Where to draw the line is a convention; this one is gemmi's
+# (Element.is_metal): metalloids are no metals, but for Ge, Sb and Po.
+_NONMETALS = (
+  'H', 'He', 'B', 'C', 'N', 'O', 'F', 'Ne', 'Si', 'P', 'S', 'Cl', 'Ar', 'As',
+  'Se', 'Br', 'Kr', 'Te', 'I', 'Xe', 'At', 'Rn',
+)  # fmt: skip
+METALS = np.array(
+  [z for symbol, z in _NUMBERS.items() if symbol not in _NONMETALS], np.int32
+)
 
 
 def atomic_number(symbol: str) -> int:

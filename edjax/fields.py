@@ -15,12 +15,13 @@ import numpy as np
 
 from edjax import form_factors, free_atoms, geometry, maps, orbitals, splat
 from edjax import grid as grids
-from edjax.elements import VDW_RADII, atomic_number
+from edjax.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, POCKET, Molecule
 from edjax.numerics import HIGHEST, safe_norm
 
 ELEMENTS = ('H', 'C', 'N', 'O', 'F')
+_METALS_CHANNEL = 0  # no atomic number
 # Standard deviation of atom Gaussians, Å.
 ATOM_WIDTH = 0.5
 # Standard deviation of the Gaussians of `shape`, in van der Waals radii.
@@ -36,6 +37,7 @@ def promolecule(
   *,
   blur: float,
   use_b_factors: bool = False,
+  groups: bool = False,
 ) -> jax.Array:
   """Superposed densities of free atoms: IT92 form factors blurred by B.
 
@@ -47,15 +49,16 @@ def promolecule(
     blur: B in Å^2, the same for every atom, above 0.
     use_b_factors: add each atom's B from the file (a negative one counts as
       0).
+    groups: ligand and pocket apart.
 
   Returns:
-    rho_G, e/Å^3.
+    rho_G, e/Å^3; with groups rho_GC, first the ligand's, then the pocket's.
 
   Raises:
     ValueError: blur is not above 0, or points are not [G, 3].
   """
-  coords, weights, sigma = _promolecule_terms(mol, blur, use_b_factors)
-  return splat.splat_points(points_G3, coords, weights, sigma)[:, 0]
+  terms = _promolecule_terms(mol, blur, use_b_factors, groups)
+  return _apart(splat.splat_points(points_G3, *terms), groups)
 
 
 def promolecule_grid(
@@ -65,6 +68,7 @@ def promolecule_grid(
   *,
   blur: float = 0.0,
   use_b_factors: bool = False,
+  groups: bool = False,
 ) -> jax.Array:
   """`promolecule` on a grid.
 
@@ -74,16 +78,18 @@ def promolecule_grid(
     supersample: sub-points along each edge of a voxel.
     blur: B in Å^2; 0 ties it to the spacing, 8 pi^2/1.1 * spacing^2.
     use_b_factors: add each atom's B from the file.
+    groups: ligand and pocket apart.
 
   Returns:
-    rho_XYZ, e/Å^3.
+    rho_XYZ, e/Å^3; with groups rho_XYZC, first the ligand's, then the
+    pocket's.
 
   Raises:
     ValueError: blur is negative or not finite.
   """
   blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
-  coords, weights, sigma = _promolecule_terms(mol, blur, use_b_factors)
-  return splat.splat_grid(coords, weights, sigma, grid, supersample)[..., 0]
+  terms = _promolecule_terms(mol, blur, use_b_factors, groups)
+  return _apart(splat.splat_grid(*terms, grid, supersample), groups)
 
 
 def orbital_density(
@@ -208,7 +214,8 @@ def atom_channels(
   """Names of the channels of `atoms`.
 
   Args:
-    elements: symbols of the listed elements.
+    elements: symbols of the listed elements; 'metals' stands for every metal
+      that is not listed itself.
     groups: ligand and pocket apart.
 
   Returns:
@@ -218,7 +225,8 @@ def atom_channels(
   Raises:
     ValueError: an unknown or repeated symbol.
   """
-  numbers = [atomic_number(symbol) for symbol in elements]
+  numbers = [_METALS_CHANNEL if symbol == 'metals' else atomic_number(symbol)
+             for symbol in elements]  # fmt: skip
   if len(set(numbers)) != len(numbers):
     raise ValueError(f'an element is listed twice: {elements}')
   names = (*elements, 'other')
@@ -357,7 +365,11 @@ def binary_atoms_grid(
 
 
 def shape(
-  mol: Molecule, points_G3: jax.Array, *, width: float = SHAPE_WIDTH
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  width: float = SHAPE_WIDTH,
+  groups: bool = False,
 ) -> jax.Array:
   """Occupancy, 1 - exp(-sum of Gaussians): 0 outside, towards 1 inside.
 
@@ -370,15 +382,17 @@ def shape(
     mol: one molecule.
     points_G3: Å.
     width: standard deviation in van der Waals radii, at least 0.1.
+    groups: ligand and pocket apart.
 
   Returns:
-    values_G, 0 to 1; deep inside it is rounded to 1.
+    values_G, 0 to 1; deep inside it is rounded to 1. With groups values_GC,
+    first the ligand's, then the pocket's.
 
   Raises:
     ValueError: a width below 0.1.
   """
-  terms = _shape_terms(mol, width)
-  return -jnp.expm1(-splat.splat_points(points_G3, *terms)[:, 0])
+  terms = _shape_terms(mol, width, groups)
+  return _apart(-jnp.expm1(-splat.splat_points(points_G3, *terms)), groups)
 
 
 def shape_grid(
@@ -387,6 +401,7 @@ def shape_grid(
   supersample: int = 1,
   *,
   width: float = SHAPE_WIDTH,
+  groups: bool = False,
 ) -> jax.Array:
   """`shape` on a grid.
 
@@ -395,16 +410,18 @@ def shape_grid(
     grid: voxels.
     supersample: sub-points along each edge of a voxel.
     width: standard deviation in van der Waals radii, at least 0.1.
+    groups: ligand and pocket apart.
 
   Returns:
-    values_XYZ, 0 to 1.
+    values_XYZ, 0 to 1; with groups vox_XYZC, first the ligand's, then the
+    pocket's.
 
   Raises:
     ValueError: a width below 0.1.
   """
-  terms = _shape_terms(mol, width)
-  sums = splat.splat_grid(*terms, grid.refine(supersample))[..., 0]
-  return grids.pool(-jnp.expm1(-sums), supersample)
+  terms = _shape_terms(mol, width, groups)
+  sums = splat.splat_grid(*terms, grid.refine(supersample))
+  return _apart(grids.pool(-jnp.expm1(-sums), supersample), groups)
 
 
 def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
@@ -486,7 +503,9 @@ def gradient_magnitude(field: Callable) -> Callable:
   return magnitude
 
 
-def _promolecule_terms(mol: Molecule, blur: float, use_b_factors: bool):
+def _promolecule_terms(
+  mol: Molecule, blur: float, use_b_factors: bool, groups: bool
+):
   """Centres, electrons and widths of one row per atom and Gaussian."""
   blur = form_factors.check_blur(blur)
   dtype = mol.coords_A3.dtype
@@ -494,9 +513,26 @@ def _promolecule_terms(mol: Molecule, blur: float, use_b_factors: bool):
   b_AP = jnp.asarray(form_factors.B_EP + blur, dtype)[mol.numbers_A]
   if use_b_factors:
     b_AP = b_AP + jnp.maximum(mol.b_factors_A, 0)[:, None]
-  coords_A3 = jnp.repeat(mol.coords_A3, weights_AP.shape[1], axis=0)
+  terms = weights_AP.shape[1]
+  coords_A3 = jnp.repeat(mol.coords_A3, terms, axis=0)
   sigma_A = form_factors.sigma(b_AP).reshape(-1)
-  return coords_A3, weights_AP.reshape(-1, 1), sigma_A
+  groups_AC = jnp.repeat(_groups(mol, groups), terms, axis=0)
+  weights_AC = weights_AP.reshape(-1, 1) * groups_AC
+  return coords_A3, weights_AC, sigma_A
+
+
+def _groups(mol: Molecule, groups: bool) -> jax.Array:
+  """What each atom adds to each group: [A, 2], or [A, 1] of all together."""
+  dtype = mol.coords_A3.dtype
+  if not groups:
+    return jnp.ones((len(mol.numbers_A), 1), dtype)
+  both_2 = jnp.array([LIGAND, POCKET])
+  return (mol.groups_A[:, None] == both_2[None, :]).astype(dtype)
+
+
+def _apart(values: jax.Array, groups: bool) -> jax.Array:
+  """A field of one channel loses its axis of channels."""
+  return values if groups else values[..., 0]
 
 
 def _need_map(mol: Molecule):
@@ -511,8 +547,7 @@ def _need_map(mol: Molecule):
 def _types(mol: Molecule, elements, groups: bool) -> jax.Array:
   """Which channel each atom belongs to: bool [A, C], false on padding."""
   atom_channels(elements, groups)  # checks
-  zs = np.array([atomic_number(e) for e in elements], np.int32)
-  listed_AC = mol.numbers_A[:, None] == zs[None, :]
+  listed_AC = _channel_table(elements)[mol.numbers_A]
   other_A = mol.mask_A & ~jnp.any(listed_AC, axis=1)
   types_AC = jnp.concatenate([listed_AC, other_A[:, None]], axis=1)
   if not groups:
@@ -521,6 +556,18 @@ def _types(mol: Molecule, elements, groups: bool) -> jax.Array:
     [types_AC & (mol.groups_A == g)[:, None] for g in (LIGAND, POCKET)],
     axis=1,
   )
+
+
+def _channel_table(elements) -> jax.Array:
+  """Which atomic number belongs to which listed channel: bool [Z, C]."""
+  table_ZC = np.zeros((MAX_NUMBER + 1, len(elements)), bool)
+  single = [atomic_number(e) for e in elements if e != 'metals']
+  for channel, element in enumerate(elements):
+    if element == 'metals':
+      table_ZC[np.setdiff1d(METALS, single), channel] = True
+    else:
+      table_ZC[atomic_number(element), channel] = True
+  return jnp.asarray(table_ZC)
 
 
 def _check_width(name: str, value: float) -> None:
@@ -537,7 +584,7 @@ def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
   return mol.coords_A3, weights_AC, sigma_A
 
 
-def _shape_terms(mol: Molecule, width: float):
+def _shape_terms(mol: Molecule, width: float, groups: bool):
   if not (np.isfinite(width) and width >= _MIN_SHAPE_WIDTH):
     raise ValueError(
       f'width of shape must be >= {_MIN_SHAPE_WIDTH}, not {width}'
@@ -548,7 +595,8 @@ def _shape_terms(mol: Molecule, width: float):
   peak = np.log(2) * np.exp(0.5 / width**2)
   weights_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)
   weights_A = weights_A * splat.peak_to_integral(sigma_A)
-  return mol.coords_A3, weights_A[:, None], sigma_A
+  weights_AC = weights_A[:, None] * _groups(mol, groups)
+  return mol.coords_A3, weights_AC, sigma_A
 
 
 def _noise(mol: Molecule, dims: tuple[int, ...]) -> jax.Array:

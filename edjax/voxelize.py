@@ -63,6 +63,8 @@ class Voxelizer:
   def _names(self, channel: str) -> tuple[str, ...]:
     if channel == 'atoms':
       return fields.atom_channels(self.elements, self.groups)
+    if self.groups and channel != 'noise':
+      return (f'ligand_{channel}', f'pocket_{channel}')
     return (channel,)
 
   def __call__(self, mol: Molecule) -> jax.Array:
@@ -126,19 +128,33 @@ class Voxelizer:
     elif 'density' in self.channels:
       values['density'] = density(*args)
     if 'shape' in self.channels:
-      values['shape'] = fields.shape_grid(*args, width=widths['shape'])
+      values['shape'] = fields.shape_grid(
+        *args, width=widths['shape'], groups=self.groups
+      )
     if 'noise' in self.channels:
       values['noise'] = fields.noise_grid(*args)
     return values
 
   def _density(self) -> Callable:
+    promolecule = functools.partial(
+      fields.promolecule_grid,
+      blur=self.blur,
+      use_b_factors=self.use_b_factors,
+      groups=self.groups,
+    )
+
+    def orbitals_beside_promolecule(*args):
+      # Channels of their own: valence and all electrons are never added.
+      ligand_XYZ = fields.orbital_density_grid(*args)
+      return jnp.stack([ligand_XYZ, promolecule(*args)[..., 1]], axis=-1)
+
     return {
-      'xtb': fields.orbital_density_grid,
-      'promolecule': functools.partial(
-        fields.promolecule_grid,
-        blur=self.blur,
-        use_b_factors=self.use_b_factors,
+      'xtb': (
+        orbitals_beside_promolecule
+        if self.groups
+        else fields.orbital_density_grid
       ),
+      'promolecule': promolecule,
       'deformation': fields.deformation_grid,
       'map': fields.map_density_grid,
     }[self.density]
@@ -169,7 +185,8 @@ def make_voxelizer(
       the density), 'shape', 'noise', in the order of the channels.
     grid: voxels.
     density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
-      'promolecule', 'deformation' (xtb minus free atoms) or 'map'.
+      'promolecule', 'deformation' (xtb minus free atoms) or 'map'. Without
+      groups, 'xtb' and 'deformation' hold the atoms with orbitals alone.
     supersample: sub-points along each edge of a voxel, for every channel.
     blur: B of the promolecule in Å^2; 0 ties it to the spacing.
     widths: mapping or pairs: 'atoms', standard deviation in Å (the radius
@@ -179,7 +196,10 @@ def make_voxelizer(
     transforms: mapping or pairs, channel to 'none', 'log1p' or 'arcsinh'.
     scales: one number per channel name, by which values are divided before
       they are transformed: constants, from `fit_scales` on training data.
-    groups: ligand and pocket atoms in channels of their own.
+    groups: ligand and pocket in channels of their own; the density of the
+      ligand is then the one asked for, 'xtb' or 'promolecule', and that of
+      the pocket the promolecule (an orbital density of a protein there is
+      not).
     binary: atoms as 0 or 1 within a radius instead of Gaussians.
     use_b_factors: the promolecule adds the file's B factors.
 
@@ -203,15 +223,23 @@ def make_voxelizer(
   grid.refine(supersample)  # checks
   if not (np.isfinite(blur) and blur >= 0):
     raise ValueError(f'blur must be 0 (tied) or a B > 0 Å^2, not {blur}')
-  if (blur > 0 or use_b_factors) and density != 'promolecule':
+  promolecule = density == 'promolecule' or (density == 'xtb' and groups)
+  if (blur > 0 or use_b_factors) and not promolecule:
     raise ValueError(
       "blur and use_b_factors are for density='promolecule', not "
       f'density={density!r}'
     )
-  if (binary or groups) and 'atoms' not in channels:
-    raise ValueError(
-      f"binary and groups are for the channel 'atoms', not for {channels}"
-    )
+  if binary and 'atoms' not in channels:
+    raise ValueError(f"binary is for the channel 'atoms', not for {channels}")
+  if groups:
+    if set(channels) == {'noise'}:
+      raise ValueError("groups have no effect on the channel 'noise'")
+    from_density = {'density', 'gradient'} & set(channels)
+    if from_density and density not in ('xtb', 'promolecule'):
+      raise ValueError(
+        f'groups: a density of {density!r} is one of ligand and pocket '
+        "together; use 'xtb' or 'promolecule'"
+      )
   widths = _pairs('widths', widths)
   for name, value in widths:
     _one_of('width', name, tuple(_WIDTHS))

@@ -66,3 +66,8 @@ def test_check_numbers_wants_a_row(bad):
 def test_check_numbers_names_the_atom(bad):
   with pytest.raises(ValueError, match='atom 1'):
     elements.check_numbers(bad)
+
+
+def test_metals_are_gemmis():
+  want = [z for z in range(1, 99) if gemmi.Element(z).is_metal]
+  assert elements.METALS.tolist() == want

@@ -585,6 +585,47 @@ def test_groups_keep_ligand_and_pocket_apart():
   np.testing.assert_array_equal(np.argmax(at, axis=1), [0, 1, 3, 5])
 
 
+@pytest.mark.parametrize(
+  ('on_points', 'on_grid'),
+  [
+    (functools.partial(fields.promolecule, blur=BLUR),
+     functools.partial(fields.promolecule_grid, blur=BLUR)),
+    (fields.shape, fields.shape_grid),
+  ],
+)  # fmt: skip
+def test_groups_are_the_fields_of_each_group_alone(on_points, on_grid):
+  numbers, coords = FORMAMIDE
+  groups = np.array([0, 1, 1, 0, 1, 1])
+  grid = Grid(7, 0.6)
+  mol = Molecule.from_arrays(
+    numbers, coords, groups=groups, max_atoms=8, center=False
+  )
+  apart = np.asarray(on_grid(mol, grid, 2, groups=True))
+  for group in (0, 1):
+    chosen = groups == group
+    alone = Molecule.from_arrays(
+      np.array(numbers)[chosen], np.array(coords)[chosen], center=False
+    )
+    want = on_grid(alone, grid, 2)
+    np.testing.assert_allclose(apart[..., group], want, rtol=1e-4, atol=1e-6)
+  points_G3 = jnp.asarray(grids.centres(grid))
+  np.testing.assert_allclose(
+    on_points(mol, points_G3, groups=True).reshape(*(7,) * 3, 2),
+    on_grid(mol, grid, groups=True), rtol=1e-4, atol=1e-6,
+  )  # fmt: skip
+  assert np.abs(apart[..., 0] - apart[..., 1]).max() > 0.1
+
+
+def test_metals_share_a_channel_unless_listed():
+  names = fields.atom_channels(('C', 'Zn', 'metals'))
+  assert names == ('atoms_C', 'atoms_Zn', 'atoms_metals', 'atoms_other')
+  numbers = [6, 30, 12, 26, 34, 1]  # C Zn Mg Fe Se H
+  coords = 9.0 * np.arange(6)[:, None] * np.eye(3)[:1]
+  mol = Molecule.from_arrays(numbers, coords, max_atoms=7, center=False)
+  at = fields.atoms(mol, mol.coords_A3[:6], elements=('C', 'Zn', 'metals'))
+  np.testing.assert_array_equal(np.argmax(at, axis=1), [0, 1, 2, 2, 3, 3])
+
+
 def test_atom_channels_errors():
   with pytest.raises(ValueError, match='unknown element'):
     fields.atom_channels(('C', 'Qq'))

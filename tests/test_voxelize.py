@@ -111,6 +111,44 @@ def test_options_reach_their_fields():
     assert plain.shape != got.shape or not np.allclose(plain, got, atol=1e-3)
 
 
+def test_groups_split_every_kind_but_noise():
+  # Water with orbitals beside a "pocket" of one zinc, which has none.
+  numbers, coords = [*WATER[0], 30], [*WATER[1], [1.5, 0, 0]]
+  mol = Molecule.from_arrays(
+    numbers, coords, _orbitals(), groups=[0, 0, 0, 1], center=False
+  )
+  channels = ('atoms', 'density', 'gradient', 'shape', 'noise')
+  options = {'elements': ('O',), 'groups': True}
+  f = make_voxelizer(channels, GRID, **options)
+  assert f.channel_names == (
+    'ligand_O', 'ligand_other', 'pocket_O', 'pocket_other', 'ligand_density',
+    'pocket_density', 'ligand_gradient', 'pocket_gradient', 'ligand_shape',
+    'pocket_shape', 'noise',
+  )  # fmt: skip
+  vox = np.asarray(jax.jit(f)(mol))
+  assert vox.shape[-1] == f.num_channels == 11
+  water = Molecule.from_arrays(*WATER, _orbitals(), center=False)
+  zinc = Molecule.from_arrays([30], [[1.5, 0, 0]], center=False)
+  both = fields.value_and_gradient_magnitude
+  ligand = jax.jit(both(fields.orbital_density_grid), static_argnums=1)
+  pocket = jax.jit(both(fields.promolecule_grid), static_argnums=1)
+  for first, (value, magnitude) in (
+    (4, ligand(water, GRID)), (5, pocket(zinc, GRID)),
+  ):  # fmt: skip
+    np.testing.assert_allclose(vox[..., first], value, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+      vox[..., first + 2], magnitude, rtol=1e-3, atol=1e-5
+    )
+  promolecule = np.asarray(
+    jax.jit(
+      make_voxelizer(('density',), GRID, density='promolecule', groups=True)
+    )(mol)
+  )
+  np.testing.assert_allclose(promolecule[..., 1], vox[..., 5], atol=1e-6)
+  # all electrons of the blurred atoms, not the valence of the orbitals
+  assert np.abs(promolecule[..., 0] - vox[..., 4]).max() > 0.1
+
+
 def test_transforms_are_fixed_functions_of_the_value():
   raw = _vox(('density', 'gradient', 'noise'), density='promolecule')
   got = _vox(
@@ -248,7 +286,9 @@ def test_padding_is_inert():
     (('density',), {'blur': 9.0}, "blur .* not density='xtb'"),
     (('density',), {'density': 'map', 'use_b_factors': True}, 'use_b_factors'),
     (('density',), {'binary': True}, 'binary'),
-    (('shape',), {'groups': True}, 'groups'),
+    (('noise',), {'groups': True}, 'groups'),
+    (('density',), {'groups': True, 'density': 'map'}, "groups: a density of 'map'"),
+    (('gradient',), {'groups': True, 'density': 'deformation'}, 'groups'),
     (('density',), {'transforms': {'gradient': 'none'}}, 'of gradient, but'),
     (('shape',), {'scales': (1.0, 2.0)}, '2 scales'),
     (('shape',), {'scales': (0.0,)}, 'scales must be'),
