@@ -41,18 +41,21 @@ def bootstrap(
   prediction_N: np.ndarray,
   resamples: int = 1000,
   seed: int = 0,
+  clusters_N: Sequence | None = None,
 ) -> dict[str, dict[str, float]]:
   """All four metrics with 95 % percentile bootstrap intervals over examples.
 
   Efron and Tibshirani 1993, chapter 13. The metrics share their resamples.
   A resample in which a correlation is undefined (constant) is left out of its
-  interval.
+  interval. Examples that are related are drawn together (Davison and Hinkley
+  1997, section 3.8: whole clusters with replacement, all of their members).
 
   Args:
     target_N: true values.
     prediction_N: predicted values.
-    resamples: drawings of N examples with replacement, at least 1.
+    resamples: drawings with replacement, at least 1.
     seed: of the drawings.
+    clusters_N: label of each example's cluster; None where each stands alone.
 
   Returns:
     {'mae' | 'rmse' | 'pearson' | 'spearman': {'value', 'low', 'high'}}; NaN
@@ -64,7 +67,7 @@ def bootstrap(
   target_N, prediction_N = _checked(target_N, prediction_N)
   values = _scores(target_N, prediction_N)
   drawn = {name: [] for name in values}
-  for counts_RN in _resamples(len(target_N), resamples, seed):
+  for counts_RN in _resamples(len(target_N), resamples, seed, clusters_N):
     scores = _scores(target_N, prediction_N, counts_RN)
     for name, score_R in scores.items():
       drawn[name].append(score_R)
@@ -83,6 +86,7 @@ def paired_mae_difference(
   prediction_b_N: np.ndarray,
   resamples: int = 1000,
   seed: int = 0,
+  clusters_N: Sequence | None = None,
 ) -> dict[str, float]:
   """MAE of a minus MAE of b on the same examples, with a 95 % interval.
 
@@ -90,8 +94,9 @@ def paired_mae_difference(
     target_N: true values.
     prediction_a_N: one set of predictions.
     prediction_b_N: the other; negative differences say that a is better.
-    resamples: drawings of N examples with replacement.
+    resamples: drawings with replacement.
     seed: of the drawings.
+    clusters_N: see `bootstrap`.
 
   Returns:
     {'value', 'low', 'high'}.
@@ -103,9 +108,9 @@ def paired_mae_difference(
   target_b_N, prediction_b_N = _checked(target_N, prediction_b_N)
   difference_N = np.abs(prediction_a_N - target_a_N)
   difference_N = difference_N - np.abs(prediction_b_N - target_b_N)
-  n = len(difference_N)
   drawn = [
-    counts_RN @ difference_N / n for counts_RN in _resamples(n, resamples, seed)
+    counts_RN @ difference_N / counts_RN.sum(1)
+    for counts_RN in _resamples(len(difference_N), resamples, seed, clusters_N)
   ]
   return {
     'value': float(difference_N.mean()),
@@ -120,16 +125,16 @@ def _scores(target_N, prediction_N, counts_RN=None):
   a product with the counts, and ranks are sums of them: nothing is sorted
   again.
   """
-  n = len(target_N)
   if counts_RN is None:
-    counts_RN = np.ones((1, n))
+    counts_RN = np.ones((1, len(target_N)))
+  total_R = counts_RN.sum(1)
   error_N = prediction_N - target_N
   target_ranks_RN, target_flat_R = _ranks(target_N, counts_RN)
   prediction_ranks_RN, prediction_flat_R = _ranks(prediction_N, counts_RN)
   flat_R = target_flat_R | prediction_flat_R
   return {
-    'mae': counts_RN @ np.abs(error_N) / n,
-    'rmse': np.sqrt(counts_RN @ error_N**2 / n),
+    'mae': counts_RN @ np.abs(error_N) / total_R,
+    'rmse': np.sqrt(counts_RN @ error_N**2 / total_R),
     # Centred first: the differences of moments below would cancel.
     'pearson': _correlation(
       (target_N - target_N.mean())[None],
@@ -149,17 +154,17 @@ def _ranks(value_N, counts_RN):
   order_N = np.argsort(group_N, kind='stable')
   starts_U = np.searchsorted(group_N[order_N], np.arange(len(unique_U)))
   counts_RU = np.add.reduceat(counts_RN[:, order_N], starts_U, axis=1)
-  n = len(value_N)
-  rank_RU = counts_RU.cumsum(1) - (counts_RU - 1) / 2 - (n + 1) / 2
-  return rank_RU[:, group_N], (counts_RU == n).any(1)
+  total_R1 = counts_RU.sum(1, keepdims=True)
+  rank_RU = counts_RU.cumsum(1) - (counts_RU - 1) / 2 - (total_R1 + 1) / 2
+  return rank_RU[:, group_N], (counts_RU == total_R1).any(1)
 
 
 def _correlation(a_RN, b_RN, counts_RN, flat_R):
   """Weighted correlation; NaN for the resamples told to be constant."""
-  n = counts_RN.shape[1]
+  total_R = counts_RN.sum(1)
 
   def mean(x_RN):
-    return (counts_RN * x_RN).sum(1) / n
+    return (counts_RN * x_RN).sum(1) / total_R
 
   mean_a_R, mean_b_R = mean(a_RN), mean(b_RN)
   variance_a_R = mean(a_RN**2) - mean_a_R**2
@@ -173,10 +178,17 @@ def _correlation(a_RN, b_RN, counts_RN, flat_R):
   return np.where(flat_R, np.nan, correlation_R)
 
 
-def _resamples(n, resamples, seed):
+def _resamples(n, resamples, seed, clusters_N=None):
   """Yields how often each example is drawn, [R, N], in blocks."""
   if resamples < 1:
     raise ValueError(f'resamples must be 1 or more, got {resamples}.')
+  if clusters_N is not None:
+    if len(clusters_N) != n:
+      raise ValueError(f'{len(clusters_N)} clusters for {n} examples.')
+    unique, cluster_N = np.unique(np.asarray(clusters_N), return_inverse=True)
+    for counts_RK in _resamples(len(unique), resamples, seed):
+      yield counts_RK[:, cluster_N]
+    return
   rng = np.random.default_rng(seed)
   block = max(_BLOCK // n, 1)
   for start in range(0, resamples, block):

@@ -238,3 +238,47 @@ def test_ridge_refuses():
     metrics.ridge_fit(x, y, x_val=x, y_val=y * np.nan)
   with pytest.raises(ValueError, match='differ in features'):
     metrics.ridge_fit(x, y, x_val=x[:, :3], y_val=y)
+
+
+def test_clusters_are_drawn_whole():
+  rng = np.random.default_rng(3)
+  n, copies = 60, 5
+  target = rng.normal(size=n)
+  prediction = target + rng.normal(size=n)
+  alone = metrics.bootstrap(target, prediction, 1000)
+  # Every example five times over tells nothing new: with the copies as
+  # clusters the same draws give the same figures; without, the interval is
+  # too narrow, by about the root of 5.
+  target_5, prediction_5 = (
+    np.repeat(target, copies),
+    np.repeat(prediction, copies),
+  )
+  labels = np.repeat([f'c{i:02d}' for i in range(n)], copies)
+  together = metrics.bootstrap(target_5, prediction_5, 1000, clusters_N=labels)
+  apart = metrics.bootstrap(target_5, prediction_5, 1000)
+  for name, entry in alone.items():
+    for key, value in entry.items():
+      assert together[name][key] == pytest.approx(value, abs=1e-9), name
+    width = entry['high'] - entry['low']
+    narrow = apart[name]['high'] - apart[name]['low']
+    assert width / narrow == pytest.approx(5**0.5, rel=0.2), name
+  other = prediction + rng.normal(size=n)
+  paired = metrics.paired_mae_difference(target, prediction, other, 1000)
+  paired_5 = metrics.paired_mae_difference(
+    target_5, prediction_5, np.repeat(other, copies), 1000, clusters_N=labels
+  )
+  assert paired_5 == pytest.approx(paired)
+
+
+def test_clusters_of_unequal_size():
+  # One cluster of 4 and one of 1: a drawing holds 8, 5 or 2 examples, whose
+  # means are 0, 0.2 and 1 where the lone example alone errs.
+  target = np.zeros(5)
+  prediction = np.array([0.0, 0, 0, 0, 1])
+  found = metrics.bootstrap(
+    target, prediction, 2000, clusters_N=['a'] * 4 + ['b']
+  )['mae']
+  assert found['value'] == pytest.approx(0.2)
+  assert (found['low'], found['high']) == (0, 1)
+  with pytest.raises(ValueError, match='4 clusters for 5'):
+    metrics.bootstrap(target, prediction, 10, clusters_N=list('aabb'))
