@@ -287,7 +287,7 @@ def test_padding_is_inert():
     (('density',), {'density': 'map', 'use_b_factors': True}, 'use_b_factors'),
     (('density',), {'binary': True}, 'binary'),
     (('noise',), {'groups': True}, 'groups'),
-    (('density',), {'groups': True, 'density': 'map'}, "groups: a density of 'map'"),
+    (('density',), {'groups': True, 'density': 'map'}, 'groups: a density'),
     (('gradient',), {'groups': True, 'density': 'deformation'}, 'groups'),
     (('density',), {'transforms': {'gradient': 'none'}}, 'of gradient, but'),
     (('shape',), {'scales': (1.0, 2.0)}, '2 scales'),
