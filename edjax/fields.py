@@ -188,24 +188,44 @@ def deformation_grid(
   )
 
 
-def map_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+def map_density(
+  mol: Molecule, points_G3: jax.Array, *, order: str = 'cubic'
+) -> jax.Array:
   """The molecule's density map at points; see `maps.sample`.
 
+  Args:
+    mol: one molecule with a map.
+    points_G3: Å.
+    order: of the interpolation, 'cubic' or 'linear'; gradients ask for
+      'cubic'.
+
+  Returns:
+    values_G, the map's unit; 0 outside of the map.
+
   Raises:
-    ValueError: the molecule has no map.
+    ValueError: the molecule has no map, or an unknown order.
   """
-  return maps.sample(_need_map(mol), points_G3)
+  return maps.sample(_need_map(mol), points_G3, order)
 
 
 def map_density_grid(
-  mol: Molecule, grid: Grid, supersample: int = 1
+  mol: Molecule, grid: Grid, supersample: int = 1, *, order: str = 'cubic'
 ) -> jax.Array:
   """The molecule's density map on a grid; see `maps.sample_grid`.
 
+  Args:
+    mol: one molecule with a map.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    order: of the interpolation, 'cubic' or 'linear'.
+
+  Returns:
+    values_XYZ, the map's unit; 0 outside of the map.
+
   Raises:
-    ValueError: the molecule has no map.
+    ValueError: the molecule has no map, or an unknown order.
   """
-  return maps.sample_grid(_need_map(mol), grid, supersample)
+  return maps.sample_grid(_need_map(mol), grid, supersample, order)
 
 
 def atom_channels(

@@ -10,6 +10,7 @@ Shape suffixes, everywhere in edjax (a digit is literal: `coords_A3`):
   S shells of the basis (in train, steps; in metrics, ridge strengths)
   R rotations (in metrics, resamples; there U is distinct values)
   E, Z elements of a table (Z also an axis of voxels)
+  W values along an axis that an interpolation reads
 
 Voxel arrays are `vox_XYZC`: x slowest, channels last. Everything is written
 for one molecule; `vmap` batches it. `numbers_A == 0` is padding.

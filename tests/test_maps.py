@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from edjax import geometry, maps
+from edjax import fields, geometry, maps
 from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.molecule import DensityMap, Molecule
 
 # Jitted: op by op, each would be compiled on its own.
-sample = jax.jit(maps.sample)
-sample_grid = jax.jit(maps.sample_grid, static_argnums=(1, 2))
+sample = jax.jit(maps.sample, static_argnums=2)
+sample_grid = jax.jit(maps.sample_grid, static_argnums=(1, 2, 3))
 
 # A frame that is neither orthogonal nor at the origin.
 STEPS = np.array([[0.4, 0, 0], [0.05, 0.45, 0], [-0.03, 0.02, 0.5]])
@@ -74,16 +74,66 @@ def test_third_order_against_an_analytic_gaussian(x64):
   assert errors[0] / errors[1] > 6  # 8 for third order
 
 
-def test_equals_gemmis_tricubic_interpolation():
+@pytest.mark.parametrize(('order', 'gemmis'), [('cubic', 3), ('linear', 1)])
+def test_equals_gemmis_interpolation(order, gemmis):
   rng = np.random.default_rng(0)
   values = rng.normal(size=(12, 12, 12)).astype(np.float32)
   grid = gemmi.FloatGrid(values)
   grid.set_unit_cell(gemmi.UnitCell(6, 6, 6, 90, 90, 90))
   density_map = DensityMap(jnp.asarray(values), jnp.zeros(3), 0.5 * jnp.eye(3))
   points = rng.uniform(1.0, 4.0, (40, 3))  # gemmi's map is periodic
-  want = [grid.interpolate_value(gemmi.Position(*p), order=3) for p in points]
-  got = sample(density_map, points)
+  want = grid.interpolate_position_array(points, order=gemmis)
+  got = sample(density_map, points, order)
   np.testing.assert_allclose(got, want, atol=2e-5)
+  other = sample(density_map, points, 'linear' if gemmis == 3 else 'cubic')
+  assert float(jnp.abs(other - want).max()) > 0.1
+
+
+def test_linear_reproduces_what_is_linear_along_each_axis(x64):
+  def function(p):  # in the frame of the skew axes
+    i, j, k = np.moveaxis(
+      (np.asarray(p) - ORIGIN) @ np.linalg.inv(STEPS), -1, 0
+    )
+    return 2 + i - 3 * j * k + 0.1 * i * j * k
+
+  density_map = _map(function, dtype=np.float64)
+  points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
+  got = sample(density_map, points, 'linear')
+  np.testing.assert_allclose(got, function(points), rtol=1e-12)
+  # up to the edge too, where 'cubic' bends
+  last = (np.array([19, 20, 21]) - 0.3) @ STEPS + ORIGIN
+  got = sample(density_map, last[None], 'linear')
+  np.testing.assert_allclose(got, function(last[None]), rtol=1e-12)
+  assert abs(sample(density_map, last[None])[0] - got[0]) > 0.1
+
+
+def test_linear_stays_in_the_range_of_the_values():
+  spike = jnp.zeros((7, 7, 7)).at[3, 3, 3].set(1)
+  density_map = DensityMap(spike, jnp.zeros(3), jnp.eye(3))
+  points = np.random.default_rng(0).uniform(1, 5, (500, 3))
+  linear = sample(density_map, points, 'linear')
+  assert float(linear.min()) == 0
+  assert float(linear.max()) <= 1
+  assert float(sample(density_map, points).min()) < -0.01
+
+
+def test_fields_pass_the_order_on():
+  density_map = _map(_gaussian)
+  mol = Molecule.from_arrays(
+    [6], [[0.0, 0, 0]], density_map=density_map, center=False
+  )
+  grid = Grid(4, 0.6)
+  points = grids.centres(grid)
+  for order in ('cubic', 'linear'):
+    want = sample(density_map, points, order)
+    got = fields.map_density(mol, points, order=order)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    got = fields.map_density_grid(mol, grid, order=order)
+    np.testing.assert_allclose(got.reshape(-1), want, atol=1e-6)
+  cubic = fields.map_density(mol, points)
+  assert float(jnp.abs(cubic - want).max()) > 1e-3
+  with pytest.raises(ValueError, match='order must be one of'):
+    fields.map_density(mol, points, order='spline')
 
 
 def test_close_to_scipys_spline_on_a_smooth_map():
@@ -177,27 +227,62 @@ def test_the_map_turns_with_the_molecule():
   assert float(jnp.abs(wrong - want).max()) > 0.1
 
 
-def test_experimental_map_against_gemmi(shared_data):
+def _part_of_3nzd(shared_data):
+  """gemmi's grid, a part of it as a map, and points well inside."""
   # 3NZD, 2Fo-Fc, in R3: the unit cell is not orthogonal.
   path = shared_data / 'maps' / 'xray' / '3nzd.ccp4.gz'
-  ccp4 = gemmi.read_ccp4_map(str(path), setup=True)
-  grid = ccp4.grid
-  values = np.array(grid, copy=True)
+  grid = gemmi.read_ccp4_map(str(path), setup=True).grid
   start, size = np.array([10, 20, 5]), (30, 32, 34)
   cell = np.array(grid.unit_cell.orth.mat.tolist())
-  steps = (cell / np.array(values.shape)).T
-  part = values[
-    tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))
-  ]
+  steps = (cell / np.array(grid.shape)).T
+  part = grid.get_subarray(start.tolist(), size)
   density_map = DensityMap(
     *(jnp.asarray(x, jnp.float32) for x in (part, start @ steps, steps))
   )
   rng = np.random.default_rng(0)
   points = (start + rng.uniform(2, np.array(size) - 3, (100, 3))) @ steps
-  want = [grid.interpolate_value(gemmi.Position(*p), order=3) for p in points]
-  got = sample(density_map, points)
+  return grid, density_map, points
+
+
+@pytest.mark.parametrize(('order', 'gemmis'), [('cubic', 3), ('linear', 1)])
+def test_experimental_map_against_gemmi(shared_data, order, gemmis):
+  grid, density_map, points = _part_of_3nzd(shared_data)
+  want = grid.interpolate_position_array(points, order=gemmis)
+  got = sample(density_map, points, order)
   # the fractional index carries the rounding of positions of about 50 Å
   np.testing.assert_allclose(got, want, atol=1e-3 * np.std(want))
+
+
+def test_gradient_magnitude_of_an_experimental_map(shared_data, x64):
+  grid, density_map, points = _part_of_3nzd(shared_data)
+  mol = Molecule.from_arrays(
+    [6], [[0.0, 0, 0]], density_map=density_map, center=False
+  )
+  magnitude = jax.jit(fields.gradient_magnitude(fields.map_density))
+  got = magnitude(mol, points)
+
+  # gemmi differentiates by the fractional coordinates
+  cell = grid.unit_cell
+  to_fractional = np.array(cell.frac.mat.tolist())
+  slopes = [
+    grid.tricubic_interpolation_der(cell.fractionalize(gemmi.Position(*p)))[1:]
+    for p in points
+  ]
+  want = np.linalg.norm(slopes @ to_fractional, axis=1)
+  # float32 positions and steps again, now of a difference
+  np.testing.assert_allclose(got, want, atol=2e-3 * np.std(want))
+  # control: without the cell's metric
+  skewed = np.linalg.norm(slopes / np.array(cell.parameters[:3]), axis=1)
+  assert np.abs(skewed - want).max() > 0.1 * np.std(want)
+
+  exact = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), density_map)
+  step = 1e-5
+  differences = [
+    (sample(exact, points + shift) - sample(exact, points - shift)) / (2 * step)
+    for shift in step * np.eye(3)[:, None]
+  ]
+  lengths = np.linalg.norm(differences, axis=0)
+  np.testing.assert_allclose(got, lengths, atol=2e-3 * np.std(want))
 
 
 def test_wrong_shapes_are_named():
