@@ -3,14 +3,16 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import pathlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from edjax import config as configuration
 from edjax import elements, metrics, pack
-from edjax.molecule import Molecule
+from edjax.molecule import LIGAND, POCKET, Molecule
 
 
 def load_pack(data) -> pack.Pack:
@@ -140,33 +142,62 @@ def make_split(source: pack.Pack, data) -> Rows:
 
 
 @dataclasses.dataclass(frozen=True)
-class Padding:
-  """Array sizes that hold every molecule of a run: one compilation.
+class Selection:
+  """Which atoms of complexes are of use.
 
   Attributes:
-    atoms: most atoms.
-    orbitals: most occupied orbitals; 0 where none are wanted.
-    width: slots of an atom's orbitals, 4 or 9.
+    parts: some of 'ligand' and 'pocket'.
+    radius: Å; pocket atoms farther than this from the frame's origin are left
+      out (inf: none).
+    orbitals: whether the orbitals of the ligand (one of the parts) come along.
   """
 
-  atoms: int
+  parts: tuple[str, ...] = ('ligand', 'pocket')
+  radius: float = math.inf
+  orbitals: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding:
+  """Lengths that molecules of one batch share.
+
+  Attributes:
+    ligand: slots for atoms of the ligand (of a molecule without a pocket, for
+      all atoms).
+    pocket: slots for atoms of the pocket, after those.
+    orbitals: occupied orbitals; 0: none.
+    width: slots of an atom's orbitals.
+  """
+
+  ligand: int
+  pocket: int
   orbitals: int
   width: int
 
 
 def padding_of(
-  source: pack.Pack, rows: np.ndarray, with_orbitals: bool
+  source: pack.Pack, rows: np.ndarray, selection: Selection = Selection()
 ) -> Padding:
   """The tightest padding for some rows of a pack."""
+  atoms = _atoms(source, rows, selection)
+  ligand, pocket = (
+    int(np.bincount(atoms.row[atoms.group == g], minlength=1).max())
+    for g in (LIGAND, POCKET)
+  )
+  orbitals = source.orbital_counts[rows].max() if selection.orbitals else 0
   return Padding(
-    atoms=int(source.atom_counts[rows].max()),
-    orbitals=int(source.orbital_counts[rows].max()) if with_orbitals else 0,
+    ligand=ligand,
+    pocket=pocket,
+    orbitals=int(orbitals),
     width=int(source.orbital_widths[rows].max()),
   )
 
 
 def make_molecules(
-  source: pack.Pack, rows: np.ndarray, padding: Padding
+  source: pack.Pack,
+  rows: np.ndarray,
+  padding: Padding,
+  selection: Selection = Selection(),
 ) -> Molecule:
   """Pads some molecules of a pack into one batch of host arrays.
 
@@ -174,41 +205,91 @@ def make_molecules(
     source: the pack.
     rows: [B] row numbers.
     padding: at least as large as each of them.
+    selection: which of their atoms.
 
   Returns:
     Molecules with numpy leaves and a leading axis B, each in the frame of its
-    centre of mass.
+    centre of mass; where the pack has pockets, of the ligand's heavy atoms.
   """
   rows = np.asarray(rows)
-  counts = source.atom_counts[rows]
-  slot = np.arange(padding.atoms)[None, :]
-  real_BA = slot < counts[:, None]
-  where_BA = np.where(real_BA, source.atom_offsets[rows][:, None] + slot, 0)
-  numbers_BA = np.where(real_BA, source.numbers[where_BA], 0).astype(np.int32)
-  coords_BA3 = source.positions[where_BA].astype(np.float64)
-  masses_BA = elements.MASSES[numbers_BA]
-  centre_B3 = np.einsum('ba,bai->bi', masses_BA, coords_BA3)
-  centre_B3 /= masses_BA.sum(1)[:, None]
-  coords_BA3 = np.where(real_BA[..., None], coords_BA3 - centre_B3[:, None], 0)
+  atoms = _atoms(source, rows, selection)
+  size = padding.ligand + padding.pocket
+  numbers_BA = np.zeros((len(rows), size), np.int32)
+  coords_BA3 = np.zeros((len(rows), size, 3), np.float32)
+  b_factors_BA = np.zeros((len(rows), size), np.float32)
+  groups_BA = np.zeros((len(rows), size), np.int32)
+  groups_BA[:, padding.ligand :] = POCKET
+  begin = np.where(atoms.group == POCKET, padding.ligand, 0)
+  where = atoms.row, begin + atoms.rank
+  numbers_BA[where] = source.numbers[atoms.index]
+  coords_BA3[where] = atoms.coords
+  b_factors_BA[where] = source.b_factors[atoms.index]
   return Molecule(
     numbers_A=numbers_BA,
-    coords_A3=coords_BA3.astype(np.float32),
-    b_factors_A=np.zeros(numbers_BA.shape, np.float32),
-    groups_A=np.zeros(numbers_BA.shape, np.int32),
+    coords_A3=coords_BA3,
+    b_factors_A=b_factors_BA,
+    groups_A=groups_BA,
     example_id=np.asarray(source.index[rows]),
     orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
   )
 
 
+class _Atoms(NamedTuple):
+  """Chosen atoms of some rows, end to end.
+
+  Attributes:
+    index: [M] in the pack.
+    row: [M] which of the rows.
+    group: [M] LIGAND or POCKET.
+    rank: [M] number among the atoms of that row and group.
+    coords: [M, 3] Å, in the frame of their row.
+  """
+
+  index: np.ndarray
+  row: np.ndarray
+  group: np.ndarray
+  rank: np.ndarray
+  coords: np.ndarray
+
+
+def _atoms(source: pack.Pack, rows, selection: Selection) -> _Atoms:
+  counts = source.atom_counts[rows]
+  row = np.repeat(np.arange(len(rows)), counts)
+  local = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+  index = np.repeat(source.atom_offsets[rows], counts) + local
+  ligand_counts = source.ligand_counts[rows]
+  group = np.where(local < ligand_counts[row], LIGAND, POCKET)
+  coords = source.positions[index].astype(np.float64)
+  weight = elements.MASSES[source.numbers[index]]
+  if source.has_pockets:
+    weight = np.where(
+      (group == LIGAND) & (source.numbers[index] > 1), weight, 0
+    )
+  total = np.bincount(row, weight, minlength=len(rows))
+  centre = np.column_stack(
+    [np.bincount(row, weight * x, minlength=len(rows)) for x in coords.T]
+  )
+  coords -= (centre / total[:, None])[row]
+  wanted = [{'ligand': LIGAND, 'pocket': POCKET}[p] for p in selection.parts]
+  near = np.square(coords).sum(1) <= selection.radius**2
+  keep = np.isin(group, wanted) & ((group == LIGAND) | near)
+  index, row, group = index[keep], row[keep], group[keep]
+  # Atoms of a row and group follow each other.
+  first = np.flatnonzero(np.diff(2 * row + group, prepend=-1))
+  lengths = np.diff(np.append(first, len(row)))
+  rank = np.arange(len(row)) - np.repeat(first, lengths)
+  return _Atoms(index, row, group, rank, coords[keep])
+
+
 def _orbitals(source, rows, padding) -> np.ndarray:
   counts, widths = source.orbital_counts[rows], source.orbital_widths[rows]
   padded = np.zeros(
-    (len(rows), padding.orbitals, padding.atoms, padding.width), np.float32
+    (len(rows), padding.orbitals, padding.ligand, padding.width), np.float32
   )
-  atoms = source.atom_counts[rows]
+  carriers = source.ligand_counts[rows]
   for i, row in enumerate(rows):
     begin, end = source.orbital_offsets[row : row + 2]
-    shape = counts[i], atoms[i], widths[i]
+    shape = counts[i], carriers[i], widths[i]
     orbitals = source.orbitals[begin:end].reshape(shape)
     padded[i, : shape[0], : shape[1], : shape[2]] = orbitals
   return padded

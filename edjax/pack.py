@@ -17,10 +17,11 @@ import numpy as np
 
 # Raised when the layout below changes. It is part of a pack's name, so that a
 # pack of the new version is written beside the old one.
-VERSION = 1
+VERSION = 2
 _ARRAYS = (
-  'numbers', 'positions', 'orbitals', 'atom_offsets', 'orbital_offsets',
-  'orbital_counts', 'orbital_widths', 'index',
+  'numbers', 'positions', 'b_factors', 'orbitals', 'atom_offsets',
+  'ligand_counts', 'orbital_offsets', 'orbital_counts', 'orbital_widths',
+  'index',
 )  # fmt: skip
 
 
@@ -31,13 +32,17 @@ class Pack:
   Attributes:
     numbers: [sum A] atomic numbers, int16, molecule after molecule.
     positions: [sum A, 3] Å, float32.
-    orbitals: [sum O*A*W] float32, see `Molecule.orbitals_OL9`.
+    b_factors: [sum A] Å^2, float32; 0 where the source has none.
+    orbitals: [sum O*L*W] float32, see `Molecule.orbitals_OL9`.
     atom_offsets: [N + 1] where each molecule's atoms begin.
+    ligand_counts: [N] how many of its atoms, the first ones, are the ligand:
+      all where there is no pocket. Orbitals are those of the ligand.
     orbital_offsets: [N + 1] the same for orbitals.
     orbital_counts: [N] occupied orbitals O.
     orbital_widths: [N] slots W, 4 or 9.
     index: [N] number of the molecule in its source, uint32.
-    columns: name -> [N] float64: targets and GFN2 values, native units.
+    columns: name -> [N] float64: targets, GFN2 values and whatever else a
+      split or a baseline needs, native units.
     ids: [N] identifiers.
     fingerprint: of the dataset the pack was written from.
     uncharacterized: numbers of the molecules that the source drops for a
@@ -47,8 +52,10 @@ class Pack:
 
   numbers: np.ndarray
   positions: np.ndarray
+  b_factors: np.ndarray
   orbitals: np.ndarray
   atom_offsets: np.ndarray
+  ligand_counts: np.ndarray
   orbital_offsets: np.ndarray
   orbital_counts: np.ndarray
   orbital_widths: np.ndarray
@@ -64,6 +71,11 @@ class Pack:
   @property
   def atom_counts(self) -> np.ndarray:
     return np.diff(self.atom_offsets)
+
+  @property
+  def has_pockets(self) -> bool:
+    """Whether any molecule has atoms that are not its ligand's."""
+    return bool((self.ligand_counts < self.atom_counts).any())
 
   def heavy_atoms(self) -> np.ndarray:
     """[N] atoms that are not hydrogen."""
@@ -98,8 +110,8 @@ def write(
   Args:
     directory: to be created; nothing may be there.
     records: with numbers [A], positions [A, 3], orbitals (flat), n_orbitals,
-      orbital_width, index, example_id and float64 scalars; anything else is
-      left out.
+      orbital_width, index, example_id, float64 scalars, and where there is a
+      pocket n_ligand and b_factors [A]; anything else is left out.
     fingerprint: of the dataset.
     uncharacterized: see `Pack`.
 
@@ -125,14 +137,20 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
   with (directory / 'orbitals.bin').open('wb') as orbital_file:
     for record in records:
       numbers = np.asarray(record['numbers'], np.int16)
+      n_ligand = int(record.get('n_ligand', len(numbers)))
+      b_factors = record.get('b_factors', np.zeros(len(numbers)))
       orbitals = np.asarray(record['orbitals'], np.float32)
       count, width = int(record['n_orbitals']), int(record['orbital_width'])
       name = _text(record['example_id'])
-      if orbitals.size != count * len(numbers) * width:
+      if orbitals.size != count * n_ligand * width:
         raise ValueError(f'{name}: orbitals do not fit to its atoms')
+      if not 1 <= n_ligand <= len(numbers) or len(b_factors) != len(numbers):
+        raise ValueError(f'{name}: ligand or B factors do not fit to its atoms')
       lists['numbers'].append(numbers)
       lists['positions'].append(np.asarray(record['positions'], np.float32))
+      lists['b_factors'].append(np.asarray(b_factors, np.float32))
       lists['atom_offsets'].append(len(numbers))
+      lists['ligand_counts'].append(n_ligand)
       lists['orbital_offsets'].append(orbitals.size)
       lists['orbital_counts'].append(count)
       lists['orbital_widths'].append(width)
@@ -154,7 +172,9 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
   arrays = {
     'numbers': np.concatenate(lists['numbers']),
     'positions': np.concatenate(lists['positions']),
+    'b_factors': np.concatenate(lists['b_factors']),
     'atom_offsets': np.cumsum([0, *lists['atom_offsets']]),
+    'ligand_counts': np.array(lists['ligand_counts'], np.int32),
     'orbital_offsets': np.cumsum([0, *lists['orbital_offsets']]),
     'orbital_counts': np.array(lists['orbital_counts'], np.int32),
     'orbital_widths': np.array(lists['orbital_widths'], np.int32),

@@ -203,8 +203,10 @@ def test_half_written_packs_are_removed(built, tmp_path):
 def test_padded_molecules_equal_from_arrays(small_pack):
   """The vectorised way against one molecule at a time."""
   rows = np.array([5, 0, 17])
-  padding = input_pipeline.padding_of(small_pack, np.arange(40), True)
-  batch = input_pipeline.make_molecules(small_pack, rows, padding)
+  selection = input_pipeline.Selection(orbitals=True)
+  padding = input_pipeline.padding_of(small_pack, np.arange(40), selection)
+  assert padding.pocket == 0
+  batch = input_pipeline.make_molecules(small_pack, rows, padding, selection)
   size = batch.numbers_A.shape[1]
   assert size == max(len(r['numbers']) for r in RECORDS)
   for i, row in enumerate(rows):
@@ -223,6 +225,73 @@ def test_padded_molecules_equal_from_arrays(small_pack):
     assert not batch.orbitals_OL9[i][..., shape[2] :].any()
     masses = elements.MASSES[batch.numbers_A[i]]
     np.testing.assert_allclose(masses @ batch.coords_A3[i], 0, atol=1e-4)
+
+
+def complexes():
+  """Ligands of 3 to 5 atoms (hydrogens last) before pockets of 7 and more."""
+  found = []
+  for i in range(6):
+    ligand = [6, 8, 7][: 2 + i % 2] + [1] * (1 + i // 3)
+    pocket = [6, 7, 8, 16, 30, 6, 6] + [8] * i
+    numbers = ligand + pocket
+    orbitals = RNG.normal(size=(2, len(ligand), 4))
+    found.append(record(i, numbers) | {
+      'n_ligand': len(ligand),
+      'b_factors': RNG.uniform(5, 50, len(numbers)),
+      'positions': 20.0 + RNG.normal(size=(len(numbers), 3)) * 4,
+      'orbitals': orbitals.ravel(), 'n_orbitals': 2, 'orbital_width': 4,
+    })  # fmt: skip
+  return found
+
+
+@pytest.mark.parametrize(
+  ('parts', 'with_orbitals'),
+  [
+    (('ligand', 'pocket'), True),
+    (('ligand', 'pocket'), False),
+    (('ligand',), True),
+    (('pocket',), False),
+  ],
+)
+def test_padded_complexes_equal_from_arrays(tmp_path, parts, with_orbitals):
+  source_records = complexes()
+  pack.write(tmp_path / 'c', source_records, 'fingerprint')
+  source = pack.open_pack(tmp_path / 'c')
+  assert source.has_pockets
+  selection = input_pipeline.Selection(parts, 6.0, with_orbitals)
+  rows = np.array([4, 0, 5])
+  padding = input_pipeline.padding_of(source, rows, selection)
+  batch = input_pipeline.make_molecules(source, rows, padding, selection)
+  kept = []
+  for i, row in enumerate(rows):
+    r = source_records[row]
+    n = len(r['numbers'])
+    groups = (np.arange(n) >= r['n_ligand']).astype(int)
+    whole = Molecule.from_arrays(
+      r['numbers'], r['positions'], groups=groups, b_factors=r['b_factors']
+    )
+    distance = np.sqrt(np.square(whole.coords_A3).sum(1))
+    wanted = (groups == 0) & ('ligand' in parts)
+    wanted |= (groups == 1) & (distance <= 6.0) & ('pocket' in parts)
+    kept.append(wanted.sum())
+    real = batch.numbers_A[i] > 0
+    for name in ('numbers_A', 'b_factors_A', 'groups_A'):
+      got, want = getattr(batch, name)[i], getattr(whole, name)
+      np.testing.assert_allclose(got[real], want[wanted], rtol=1e-6)
+    # Å about 20 in float32, then a difference.
+    np.testing.assert_allclose(
+      batch.coords_A3[i][real], whole.coords_A3[wanted], atol=1e-5
+    )
+    if with_orbitals:
+      shape = 2, r['n_ligand'], 4
+      got = batch.orbitals_OL9[i][:, : r['n_ligand']]
+      np.testing.assert_allclose(got, r['orbitals'].reshape(shape), rtol=1e-6)
+      assert batch.orbitals_OL9.shape[2] == padding.ligand
+    else:
+      assert batch.orbitals_OL9 is None
+  assert (batch.numbers_A > 0).sum() == sum(kept)
+  if 'pocket' in parts:  # the radius leaves some out
+    assert sum(kept) < sum(len(source_records[row]['numbers']) for row in rows)
 
 
 def test_labels_are_standard_and_come_back(small_pack):
