@@ -1,0 +1,350 @@
+"""Ligands of PDBbind: atoms, charge, bonds where they can be read."""
+
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from data_builders.pdbbind import layout, molfile, types
+from edjax import elements
+
+# Values of `descriptors`, in order.
+DESCRIPTORS = (
+  'heavy_atoms', 'heavy_weight', 'log_p', 'tpsa', 'donors', 'acceptors',
+  'rotatable_bonds', 'rings', 'aromatic_rings', 'fraction_sp3',
+  'formal_charge',
+)  # fmt: skip
+# A heavy atom of the mol2 file is the same atom as one of the sdf file within
+# this distance (Å): their frames differ by up to 0.11 Å in PDBbind, and no
+# two heavy atoms are closer than 1 Å.
+_SAME_ATOM_A = 0.3
+
+
+class XtbInput(NamedTuple):
+  """A ligand with all its hydrogens.
+
+  Attributes:
+    numbers: [A] heavy atoms first, in the order of the ligand's heavy atoms,
+      then hydrogens; None where the ligand cannot be completed.
+    coords: [A, 3] Å, or None.
+    charge: total charge.
+    log: what was tried, in order: each word is one of 'file' (hydrogens as in
+      the file), 'added' (the missing ones by RDKit), 'mol2', 'reprotonated'
+      (all hydrogens of the neutral form by RDKit), followed by ':' and why
+      not: 'odd' (number of electrons), 'no_bonds' (RDKit refuses the file),
+      'other_atoms' (heavy atoms that differ), 'failed' (RDKit could not). The
+      last word is what was used where numbers is not None.
+  """
+
+  numbers: np.ndarray | None
+  coords: np.ndarray | None
+  charge: int
+  log: tuple[str, ...]
+
+
+def read_ligand(files: types.Files) -> types.Ligand:
+  """Reads a ligand: sdf, then mol2 where RDKit refuses the sdf.
+
+  Where RDKit refuses both, elements and coordinates of the first that has
+  them. Whatever went wrong on the way is in `problems`.
+
+  Raises:
+    types.ComplexError: no file, or none that holds one molecule of known
+      elements with finite coordinates (empty, cut off, NaN, two ligands...),
+      each file named with its reason.
+  """
+  problems, unbonded = [], None
+  paths = [(files.ligand_sdf, 'sdf'), (files.ligand_mol2, 'mol2')]
+  for path, kind in paths:
+    if path is None:
+      continue
+    try:
+      record = _single(path, kind)
+    except types.ComplexError as error:
+      problems.append(str(error))
+      continue
+    if record.molecule is not None:
+      return _ligand(record, path.name, problems)
+    problems.append(f'{path.name}: {record.refusal}')
+    unbonded = unbonded or (record, path.name)
+  if unbonded:
+    return _ligand(*unbonded, problems)
+  if not problems:
+    raise types.ComplexError(
+      f'{files.pdb_id}: no {files.pdb_id}_ligand.sdf and no .mol2'
+    )
+  raise types.ComplexError('; '.join(problems))
+
+
+def read_ligand_set(
+  path,
+) -> Iterator[tuple[types.Entry, types.Ligand | types.ComplexError]]:
+  """Ligands with affinities out of one SDF file, gzipped or not.
+
+  Args:
+    path: SDF; each record has the tags pdb_id and pK, and may have ligand,
+      measure ('Ki=10nM'), resolution and year.
+
+  Yields:
+    (entry, ligand) in the order of the file, or (entry, error) where the
+    molecule is unusable. A record without bonds that RDKit accepts is a
+    ligand with a problem, as in `read_ligand`.
+
+  Raises:
+    types.ComplexError: the file cannot be read, or a record has no tag pdb_id
+      or no number as pK.
+  """
+  path = pathlib.Path(path)
+  text = layout.read_text(path)
+  for i, record_text in enumerate(molfile.split(text, 'sdf'), 1):
+    entry = _entry(record_text, path, i)
+    name = f'{path.name}, record {i} ({entry.pdb_id})'
+    try:
+      record = molfile.parse(record_text, 'sdf', name)
+    except types.ComplexError as error:
+      yield entry, error
+      continue
+    problems = [f'{name}: {record.refusal}'] if record.refusal else []
+    yield entry, _ligand(record, entry.source, problems)
+
+
+def heavy(atoms: types.Atoms) -> types.Atoms:
+  """The atoms heavier than hydrogen, in the same order."""
+  heavy_A = np.asarray(atoms.numbers) > 1
+  return types.Atoms(*(np.asarray(array)[heavy_A] for array in atoms))
+
+
+def centre(atoms: types.Atoms) -> np.ndarray:
+  """[3] Å: centre of mass of the atoms heavier than hydrogen."""
+  heavy_atoms = heavy(atoms)
+  return np.average(
+    heavy_atoms.coords, axis=0, weights=elements.MASSES[heavy_atoms.numbers]
+  )
+
+
+def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
+  """Simple descriptors for a baseline, by RDKit.
+
+  Files differ in protonation with their origin, so that all but the formal
+  charge are those of the neutral form (RDKit's Uncharger, which leaves
+  quaternary nitrogen and the like charged) and no weight counts hydrogens.
+
+  Args:
+    molecule: `Ligand.molecule`, or None.
+    atoms: of the ligand.
+
+  Returns:
+    The names of DESCRIPTORS -> value: number of heavy atoms, their weight in
+    u, Crippen's log P (J. Chem. Inf. Comput. Sci. 1999, 39, 868), topological
+    polar surface area in Å^2 (Ertl, J. Med. Chem. 2000, 43, 3714), counts,
+    the share of sp3 among the carbon atoms, and the charge as in the file.
+    Without a molecule all but the first two are NaN.
+  """
+  numbers_A = heavy(atoms).numbers
+  values = dict.fromkeys(DESCRIPTORS, float('nan'))
+  values['heavy_atoms'] = float(len(numbers_A))
+  values['heavy_weight'] = float(elements.MASSES[numbers_A].sum())
+  if molecule is None:
+    return values
+  from rdkit import Chem, rdBase
+  from rdkit.Chem import Crippen, rdMolDescriptors
+
+  with rdBase.BlockLogs():
+    neutral = _neutral(Chem.RemoveHs(molecule, sanitize=False))
+    values.update(
+      log_p=Crippen.MolLogP(neutral),
+      tpsa=rdMolDescriptors.CalcTPSA(neutral),
+      donors=rdMolDescriptors.CalcNumHBD(neutral),
+      acceptors=rdMolDescriptors.CalcNumHBA(neutral),
+      rotatable_bonds=rdMolDescriptors.CalcNumRotatableBonds(neutral),
+      rings=rdMolDescriptors.CalcNumRings(neutral),
+      aromatic_rings=rdMolDescriptors.CalcNumAromaticRings(neutral),
+      fraction_sp3=rdMolDescriptors.CalcFractionCSP3(neutral),
+      formal_charge=Chem.GetFormalCharge(molecule),
+    )
+  return {name: float(value) for name, value in values.items()}
+
+
+def for_xtb(ligand: types.Ligand, files: types.Files | None = None) -> XtbInput:
+  """Completes the hydrogens for a closed-shell calculation.
+
+  The file's hydrogens are kept; RDKit adds the missing ones with its
+  coordinates, and the formal charge is the file's. Where that leaves an odd
+  number of electrons, the mol2 file is tried in the same way, then the
+  neutral form with all hydrogens from RDKit. Where RDKit refuses the bonds,
+  the atoms of the file are used if they have hydrogens and a charge that fits.
+
+  Args:
+    ligand: from `read_ligand`.
+    files: the mol2 file of these is the second to be tried.
+
+  Returns:
+    The input; without atoms where nothing gives an even number of electrons.
+    The heavy atoms are exactly where they are in `ligand`.
+  """
+  log = []
+  if ligand.molecule is None:
+    attempts = [('file', lambda: _as_is(ligand))]
+  else:
+    complete = not any(_missing(atom) for atom in ligand.molecule.GetAtoms())
+    attempts = [
+      ('file' if complete else 'added', lambda: _completed(ligand.molecule))
+    ]
+    mol2 = files.ligand_mol2 if files else None
+    if mol2 and mol2.name != ligand.source:
+      attempts.append(('mol2', lambda: _from_mol2(mol2)))
+    attempts.append(('reprotonated', lambda: _reprotonated(ligand.molecule)))
+  for word, attempt in attempts:
+    try:
+      numbers_A, coords_A3, charge = attempt()
+      result = _ordered(ligand, numbers_A, coords_A3)
+    except _Refusal as reason:
+      log.append(f'{word}:{reason}')
+      continue
+    if (int(numbers_A.sum()) - charge) % 2:
+      log.append(f'{word}:odd')
+      continue
+    return XtbInput(*result, charge, (*log, word))
+  return XtbInput(None, None, 0, tuple(log))
+
+
+class _Refusal(Exception):
+  """One of the short reasons of XtbInput.log."""
+
+
+def _single(path, kind) -> molfile.Record:
+  records = molfile.split(layout.read_text(path), kind)
+  if len(records) != 1:
+    raise types.ComplexError(
+      f'{path.name} holds {len(records)} molecules where one is expected'
+    )
+  return molfile.parse(records[0], kind, path.name)
+
+
+def _ligand(record, source, problems) -> types.Ligand:
+  n_atoms = len(record.numbers)
+  atoms = types.Atoms(
+    record.numbers, record.coords, np.zeros(n_atoms), np.ones(n_atoms)
+  )
+  return types.Ligand(
+    atoms, record.formal_charge, record.molecule, source, tuple(problems)
+  )
+
+
+def _entry(record_text, path, number) -> types.Entry:
+  tags = dict(
+    re.findall(r'^>.*?<([^>]+)>.*\n(.*)$', record_text, re.MULTILINE)
+  )
+  tags = {name.lower(): value.strip() for name, value in tags.items()}
+  measure, relation = re.match(
+    r'([A-Za-z]+[0-9]*)?\s*([<>]=?|[=~])?', tags.get('measure', '')
+  ).groups()
+  try:
+    return types.Entry(
+      pdb_id=tags['pdb_id'].lower(),
+      ligand=tags.get('ligand', ''),
+      pk=float(tags['pk']),
+      measure=measure or '',
+      relation=relation or '=',
+      resolution=_number(tags.get('resolution', '')),
+      year=int(_number(tags.get('year', ''), 0)),
+      source=f'{path.name}:{number}',
+    )
+  except (KeyError, ValueError) as error:
+    raise types.ComplexError(
+      f'{path.name}, record {number}: no tag pdb_id, or no number as pK '
+      f'(tags: {", ".join(sorted(tags)) or "none"})'
+    ) from error
+
+
+def _number(text, default=float('nan')) -> float:
+  try:
+    return float(text)
+  except ValueError:  # 'NMR'
+    return default
+
+
+def _neutral(molecule):
+  """A sanitised copy without charges that a proton can take away."""
+  from rdkit import Chem
+  from rdkit.Chem.MolStandardize import rdMolStandardize
+
+  molecule = rdMolStandardize.Uncharger().uncharge(molecule)
+  Chem.SanitizeMol(molecule)
+  return molecule
+
+
+def _missing(atom) -> int:
+  """Hydrogens of an atom that are no atoms of the molecule."""
+  return atom.GetNumImplicitHs() + atom.GetNumExplicitHs()
+
+
+def _as_is(ligand):
+  if ligand.formal_charge is None or not (ligand.atoms.numbers == 1).any():
+    raise _Refusal('no_bonds')
+  return ligand.atoms.numbers, ligand.atoms.coords, ligand.formal_charge
+
+
+def _completed(molecule):
+  from rdkit import Chem
+
+  full = Chem.AddHs(molecule, addCoords=True)
+  numbers_A = np.array([a.GetAtomicNum() for a in full.GetAtoms()], np.int32)
+  coords_A3 = full.GetConformer().GetPositions()
+  if not np.isfinite(coords_A3).all():
+    raise _Refusal('failed')
+  return numbers_A, coords_A3, Chem.GetFormalCharge(full)
+
+
+def _from_mol2(path):
+  try:
+    record = _single(path, 'mol2')
+  except types.ComplexError as error:
+    raise _Refusal('failed') from error
+  if record.molecule is None:
+    raise _Refusal('no_bonds')
+  return _completed(record.molecule)
+
+
+def _reprotonated(molecule):
+  """All hydrogens anew, by the valences of the neutral form."""
+  from rdkit import Chem, rdBase
+
+  with rdBase.BlockLogs():
+    try:
+      bare = Chem.RWMol(Chem.RemoveAllHs(molecule))
+      Chem.Kekulize(bare, clearAromaticFlags=True)
+      for atom in bare.GetAtoms():
+        atom.SetNumRadicalElectrons(0)
+        atom.SetNumExplicitHs(0)
+        atom.SetNoImplicit(False)
+      Chem.SanitizeMol(bare)
+      return _completed(_neutral(bare))
+    except ValueError as error:  # all of RDKit's complaints are ValueErrors
+      raise _Refusal('failed') from error
+
+
+def _ordered(ligand, numbers_A, coords_A3):
+  """The ligand's own heavy atoms, then the hydrogens given."""
+  import scipy.spatial
+
+  own = heavy(ligand.atoms)
+  is_heavy_A = numbers_A > 1
+  distance_A, index_A = scipy.spatial.KDTree(own.coords).query(
+    coords_A3[is_heavy_A]
+  )
+  same = (
+    is_heavy_A.sum() == len(own.numbers)
+    and len(set(index_A)) == len(own.numbers)
+    and distance_A.max() < _SAME_ATOM_A
+    and (own.numbers[index_A] == numbers_A[is_heavy_A]).all()
+  )
+  if not same:
+    raise _Refusal('other_atoms')
+  n_hydrogens = int((~is_heavy_A).sum())
+  return (
+    np.concatenate([own.numbers, np.ones(n_hydrogens, np.int32)]),
+    np.concatenate([own.coords, coords_A3[~is_heavy_A]]),
+  )

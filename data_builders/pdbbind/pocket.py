@@ -1,0 +1,369 @@
+"""Atoms around a ligand: which ones are kept, and why not the others."""
+
+import collections
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from data_builders.pdbbind import structure as structure_lib
+from data_builders.pdbbind import types
+
+# An atom of the file is an atom of the ligand within this distance (Å);
+# PDBbind's ligands are up to 0.11 Å off between their own files.
+_SAME_A = 0.5
+# No two bonded heavy atoms are closer: N2 has 1.098 Å, CO 1.128 Å (CRC
+# Handbook of Chemistry and Physics, 97th ed., section 9).
+_CLASH_A = 1.0
+# A ligand without any atom of the protein this near is in another frame; the
+# complexes of PDBbind have 38 and more.
+_FRAME_A = 6.0
+_POCKET_CUT_A = 8.0
+_NO_LABEL = '\0'  # gemmi's for an atom without alternatives
+
+
+class Options(NamedTuple):
+  """What a pocket keeps beside heavy atoms of everything but water.
+
+  Attributes:
+    waters: keep water.
+    hydrogens: keep hydrogen atoms.
+  """
+
+  waters: bool = False
+  hydrogens: bool = False
+
+
+class Coverage(NamedTuple):
+  """How far the file of a pocket reaches.
+
+  Attributes:
+    fraction: of the box within which the file has every atom.
+    note: a warning; '' where the fraction is 1.
+  """
+
+  fraction: float
+  note: str
+
+
+def read_pocket(
+  files: types.Files,
+  centre_3,
+  radius: float,
+  ligand_atoms: types.Atoms,
+  options: Options = Options(),  # noqa: B008 (a tuple does not change)
+) -> types.Pocket:
+  """Every atom of a complex within a distance of a point, but the ligand's.
+
+  From the protein file where there is one, else the pocket file. The rules,
+  each atom falling under the first that applies:
+
+  - Several models: the first. The atoms of the others are counted.
+  - The ligand itself: a residue most of whose heavy atoms, in any of its
+    alternative locations, are within 0.5 Å of one of the ligand's is left out
+    with all its alternatives. So are atoms less than 1 Å from a heavy atom of
+    the ligand, and the whole residue if it is no part of a polymer: nothing
+    can be there together with the ligand, it is another pose of it or what is
+    bound when it is not. Residues bound to the ligand stay.
+  - Alternative locations: in each residue the one with the highest sum of
+    occupancies, the first by name among equals. Residues of different names
+    that share a place in the chain count as alternatives. Atoms without a
+    label stay.
+  - Water is left out unless the options keep it.
+  - Hydrogen is left out unless the options keep it.
+  - All else is kept atom by atom: metals (alone or in a cofactor), cofactors,
+    non-standard residues, ions and crystallisation agents. (PDBbind's own
+    files hold metals, water and non-standard residues, no cofactors and no
+    crystallisation agents; entries of the wwPDB hold all.)
+  - Partial occupancy: kept, the occupancy is recorded. Occupancy 0: kept too.
+    It marks side chains that were placed without being seen, and PDBbind's
+    files of the core set have 1 for these as for any other atom.
+
+  Args:
+    files: of one complex.
+    centre_3: [3] Å.
+    radius: Å.
+    ligand_atoms: of the ligand, in the same frame.
+    options: what else to keep.
+
+  Returns:
+    The pocket. The order of atoms is that of the file, chain by chain.
+    `kept` and `dropped` add up to the atoms within the radius, but for
+    'other model'.
+
+  Raises:
+    types.ComplexError: no file; a file that cannot be used (see
+      `structure.read`); no atom of it within 6 Å of the ligand.
+  """
+  path = files.protein or files.pocket
+  if path is None:
+    raise types.ComplexError(
+      f'{files.pdb_id}: no {files.pdb_id}_protein.pdb and no _pocket.pdb'
+    )
+  structure = structure_lib.read(path)
+  return select(structure, path.name, centre_3, radius, ligand_atoms, options)
+
+
+def select(
+  structure, source, centre_3, radius, ligand_atoms, options
+) -> types.Pocket:
+  """`read_pocket` on a structure that is read already.
+
+  Args:
+    structure: from `structure.read`.
+    source: name of its file.
+    centre_3: see `read_pocket`.
+    radius: see `read_pocket`.
+    ligand_atoms: see `read_pocket`.
+    options: see `read_pocket`.
+  """
+  import scipy.spatial
+
+  tree = scipy.spatial.KDTree(_heavy_coords(ligand_atoms))
+  sites = _Sites(structure[0])
+  near_A = tree.query(sites.coords, distance_upper_bound=_FRAME_A)[0]
+  reasons = _Reasons(len(sites.atoms))
+  ligand_residues = _mark_ligand(sites, near_A, reasons)
+  _check_frame(sites, near_A, reasons, tree, source)
+  _mark_alternatives(sites, reasons)
+  if not options.waters:
+    is_water = [structure_lib.is_water(r.name) for r in sites.residues]
+    reasons.mark('water', np.array(is_water)[sites.residue_A])
+  if not options.hydrogens:
+    reasons.mark('hydrogen', sites.numbers == 1)
+  distance_A = np.linalg.norm(sites.coords - np.asarray(centre_3), axis=1)
+  within_A = distance_A <= radius
+  kept_A = within_A & reasons.none()
+  dropped = reasons.count(within_A)
+  n_others = sum(model.count_atom_sites() for model in list(structure)[1:])
+  if n_others:
+    dropped['other model'] = n_others
+  kept = [sites.atoms[i] for i in np.flatnonzero(kept_A)]
+  return types.Pocket(
+    atoms=types.Atoms(
+      numbers=sites.numbers[kept_A],
+      coords=sites.coords[kept_A],
+      b_factors=np.array([atom.b_iso for atom in kept], np.float64),
+      occupancies=np.array([atom.occ for atom in kept], np.float64),
+    ),
+    source=source,
+    kept=_classes(sites, kept_A),
+    dropped=dropped,
+    sequences=_sequences(sites, kept_A, ligand_residues),
+  )
+
+
+def shortest_contact(ligand_atoms: types.Atoms, pocket: types.Pocket) -> float:
+  """Å between the nearest heavy atoms of ligand and pocket; inf for none."""
+  import scipy.spatial
+
+  coords_A3 = pocket.atoms.coords[pocket.atoms.numbers > 1]
+  if not len(coords_A3):
+    return float('inf')
+  tree = scipy.spatial.KDTree(coords_A3)
+  return float(tree.query(_heavy_coords(ligand_atoms))[0].min())
+
+
+def coverage(
+  source: str, ligand_atoms: types.Atoms, centre_3, half_edge: float
+) -> Coverage:
+  """How much of a box is filled from a file that was cut around the ligand.
+
+  PDBbind's pockets hold the residues within 8 Å of the ligand, files named
+  _env<n> those within n Å: no atom so near is missing, further ones may be.
+
+  Args:
+    source: name of the file (`Pocket.source`).
+    ligand_atoms: of the ligand.
+    centre_3: [3] Å, of the box.
+    half_edge: Å, half the edge of the box (edges along the axes of the file).
+
+  Returns:
+    The fraction of the box nearer to the ligand than the cut (on a grid of
+    16^3 points), and a warning where it is not 1.
+  """
+  import scipy.spatial
+
+  match = re.search(r'_env(\d+)\.', source.lower())
+  if match:
+    cut = float(match.group(1))
+  elif '_pocket.' in source.lower():
+    cut = _POCKET_CUT_A
+  else:
+    return Coverage(1.0, '')
+  edge = np.linspace(-half_edge, half_edge, 16)
+  points_G3 = np.stack(np.meshgrid(edge, edge, edge), -1).reshape(-1, 3)
+  tree = scipy.spatial.KDTree(_heavy_coords(ligand_atoms))
+  near_G = tree.query(points_G3 + np.asarray(centre_3))[0]
+  fraction = float(np.mean(near_G <= cut))
+  if fraction == 1.0:
+    return Coverage(1.0, '')
+  return Coverage(
+    fraction,
+    f'{source} ends {cut:g} Å from the ligand: {1 - fraction:.0%} of the box '
+    f'of {2 * half_edge:g} Å may lack atoms; add the _protein file',
+  )
+
+
+def _heavy_coords(atoms: types.Atoms) -> np.ndarray:
+  return np.asarray(atoms.coords)[np.asarray(atoms.numbers) > 1]
+
+
+class _Sites:
+  """Atoms and residues of a model as flat lists and arrays."""
+
+  def __init__(self, model):
+    self.atoms, self.residues, self.chains, self.spans = [], [], [], []
+    for chain in model:
+      for residue in chain:
+        start = len(self.atoms)
+        self.atoms += residue
+        self.residues.append(residue)
+        self.chains.append(chain.name)
+        self.spans.append(np.arange(start, len(self.atoms)))
+    sizes = [len(span) for span in self.spans]
+    self.residue_A = np.repeat(np.arange(len(sizes)), sizes)
+    self.coords = np.array([atom.pos.tolist() for atom in self.atoms])
+    self.numbers = np.array(
+      [atom.element.atomic_number for atom in self.atoms], np.int32
+    )
+    self.labels = np.array([atom.altloc for atom in self.atoms])
+    self.amino_acids = np.array(
+      [structure_lib.is_amino_acid(residue) for residue in self.residues]
+    )
+
+  def groups(self) -> list[list[int]]:
+    """Residues by place in the chain: several in a group are alternatives."""
+    groups, last = [], None
+    for i, residue in enumerate(self.residues):
+      labelled = (self.labels[self.spans[i]] != _NO_LABEL).all()
+      place = (self.chains[i], str(residue.seqid)) if labelled else None
+      if place and place == last:
+        groups[-1].append(i)
+      else:
+        groups.append([i])
+      last = place
+    return groups
+
+
+class _Reasons:
+  """Why an atom is left out; the first reason given counts."""
+
+  def __init__(self, n_atoms):
+    self._names = ['']
+    self._index_A = np.zeros(n_atoms, np.int8)
+
+  def mark(self, name: str, atoms) -> None:
+    """Marks atoms, given as [A] flags or as indices."""
+    if name not in self._names:
+      self._names.append(name)
+    new_A = np.zeros(len(self._index_A), bool)
+    new_A[atoms] = True
+    new_A &= self._index_A == 0
+    self._index_A[new_A] = self._names.index(name)
+
+  def none(self) -> np.ndarray:
+    return self._index_A == 0
+
+  def count(self, mask_A) -> dict[str, int]:
+    index_A = self._index_A[mask_A]
+    counts = {n: int((index_A == i).sum()) for i, n in enumerate(self._names)}
+    return {name: n for name, n in counts.items() if name and n}
+
+
+def _mark_ligand(sites, near_A, reasons) -> set[int]:
+  """Marks what is the ligand, and what cannot be there beside it.
+
+  Returns:
+    Residues that are the ligand.
+  """
+  heavy_A = sites.numbers > 1
+  clash_A = heavy_A & (near_A < _CLASH_A)
+  found = set()
+  for i in np.unique(sites.residue_A[clash_A]):
+    span = sites.spans[i][heavy_A[sites.spans[i]]]
+    labels = sites.labels[span]
+    shares = [
+      np.mean(near_A[span[(labels == label) | (labels == _NO_LABEL)]] <= _SAME_A)
+      for label in np.unique(labels)
+    ]
+    if max(shares) > 0.5:
+      found.add(int(i))
+      reasons.mark('ligand', sites.spans[i])
+    elif sites.amino_acids[i]:
+      reasons.mark('overlaps the ligand', span[clash_A[span]])
+    else:
+      reasons.mark('overlaps the ligand', sites.spans[i])
+  return found
+
+
+def _check_frame(sites, near_A, reasons, tree, source) -> None:
+  protein_A = sites.amino_acids[sites.residue_A] & (sites.numbers > 1)
+  protein_A &= reasons.none()
+  if not protein_A.any():
+    raise types.ComplexError(f'{source}: no protein beside the ligand')
+  if not (near_A[protein_A] <= _FRAME_A).any():
+    nearest = tree.query(sites.coords[protein_A])[0].min()
+    raise types.ComplexError(
+      f'{source}: the ligand is outside the frame of the protein: their '
+      f'nearest atoms are {nearest:.1f} Å apart'
+    )
+
+
+def _mark_alternatives(sites, reasons) -> None:
+  for group in sites.groups():
+    span = np.concatenate([sites.spans[i] for i in group])
+    labels = sites.labels[span]
+    names = [label for label in np.unique(labels) if label != _NO_LABEL]
+    if len(names) < 2:
+      continue
+    # Sums of float32 in another order differ in the last digits.
+    sums = {
+      name: round(sum(sites.atoms[j].occ for j in span[labels == name]), 4)
+      for name in names
+    }
+    best = max(names, key=sums.get)  # the first among equals
+    reasons.mark(
+      'alternative location', span[(labels != best) & (labels != _NO_LABEL)]
+    )
+
+
+def _classes(sites, kept_A) -> dict[str, int]:
+  counts = collections.Counter()
+  for i in np.flatnonzero(kept_A):
+    j = sites.residue_A[i]
+    counts[_class(sites.residues[j], sites.amino_acids[j], sites.atoms[i])] += 1
+  return dict(sorted(counts.items()))
+
+
+def _class(residue, is_amino_acid, atom) -> str:
+  import gemmi
+
+  info = structure_lib.tabulated(residue.name)
+  if atom.element.is_metal:
+    return 'metal'
+  if info.is_water():
+    return 'water'
+  if is_amino_acid:
+    return 'protein' if info.is_standard() else 'modified residue'
+  if info.is_nucleic_acid():
+    return 'nucleic acid'
+  if info.kind == gemmi.ResidueKind.BUF:
+    return 'buffer'
+  return 'cofactor'
+
+
+def _sequences(sites, kept_A, ligand_residues) -> dict[str, str]:
+  """One-letter sequences of the chains with a kept atom of an amino acid."""
+  kept_residues = np.unique(sites.residue_A[kept_A])
+  chains = {sites.chains[i] for i in kept_residues if sites.amino_acids[i]}
+  letters = {chain: [] for chain in sorted(chains)}
+  for i, *_ in sites.groups():
+    if (
+      sites.chains[i] in chains
+      and sites.amino_acids[i]
+      and i not in ligand_residues
+    ):
+      info = structure_lib.tabulated(sites.residues[i].name)
+      letters[sites.chains[i]].append(info.one_letter_code.upper())
+  return {chain: ''.join(sequence) for chain, sequence in letters.items()}
