@@ -1,6 +1,7 @@
 """Files from the web, checked before they get their name."""
 
 import hashlib
+import json
 import os
 import pathlib
 import urllib.request
@@ -46,20 +47,92 @@ def fetch(url: str, path, sha256: str) -> pathlib.Path:
   return path
 
 
+def fetch_recorded(url: str, path, check) -> pathlib.Path:
+  """Downloads a file whose hash is not known beforehand, once.
+
+  Address, size and hash are written to <path>.json. From then on only that
+  very file is accepted, so that the same command gives the same data on
+  another day: archives revise their files.
+
+  Args:
+    url: https://...
+    path: where the file goes; directories are made.
+    check: takes the path of what came and raises ValueError where it is no
+      file of the right kind.
+
+  Returns:
+    The path.
+
+  Raises:
+    OSError: no connection, or no such file there.
+    ValueError: what came is cut off or of another kind, or it, or what is
+      there already, is not what was recorded; nothing is kept.
+  """
+  path = pathlib.Path(path)
+  record = path.with_name(f'{path.name}.json')
+  known = json.loads(record.read_text()) if record.is_file() else None
+  if path.is_file():
+    found = _facts(url, path)
+    if known and known['sha256'] != found['sha256']:
+      raise ValueError(
+        f'{path} is not what {record} says; delete it to download it again, or '
+        'the record to accept it'
+      )
+    if not known:
+      _write_json(record, {**found, 'url': ''})  # somebody put it there
+    return path
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'{path.name}.{os.getpid()}.part')
+  try:
+    announced = _copy(url, part)
+    found = _facts(url, part)
+    if announced not in (0, found['bytes']):
+      raise ValueError(f'{url} gave {found["bytes"]} of {announced} bytes')
+    try:
+      check(part)
+    except ValueError as error:
+      raise ValueError(f'{url}: {error}') from error
+    if known and known['sha256'] != found['sha256']:
+      raise ValueError(
+        f'{url} has changed since {record} was written ({found["bytes"]} '
+        f'bytes, before {known["bytes"]}); delete the record to accept it'
+      )
+    part.replace(path)
+    _write_json(record, found)
+  finally:
+    part.unlink(missing_ok=True)
+  return path
+
+
 def file_sha256(path) -> str:
   """SHA-256 of a file, in hexadecimal."""
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def _copy(url: str, path: pathlib.Path) -> None:
+def _facts(url: str, path: pathlib.Path) -> dict:
+  return {
+    'url': url,
+    'bytes': path.stat().st_size,
+    'sha256': file_sha256(path),
+  }
+
+
+def _write_json(path: pathlib.Path, values: dict) -> None:
+  part = path.with_name(f'{path.name}.{os.getpid()}.part')
+  part.write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
+  part.replace(path)
+
+
+def _copy(url: str, path: pathlib.Path) -> int:
+  """Returns the announced size; 0 for none."""
   from tqdm import tqdm
 
   with (
     urllib.request.urlopen(url, timeout=_TIMEOUT_S) as source,
     open(path, 'wb') as target,
     tqdm(
-      total=int(source.headers.get('Content-Length') or 0) or None,
+      total=_announced(source) or None,
       desc=f'downloading {path.name.split(".")[0]}',
       unit='B',
       unit_scale=True,
@@ -68,3 +141,8 @@ def _copy(url: str, path: pathlib.Path) -> None:
     while block := source.read(_BLOCK):
       target.write(block)
       bar.update(len(block))
+    return _announced(source)
+
+
+def _announced(source) -> int:
+  return int(source.headers.get('Content-Length') or 0)

@@ -27,21 +27,14 @@ class XtbInput(NamedTuple):
 
   Attributes:
     numbers: [A] heavy atoms first, in the order of the ligand's heavy atoms,
-      then hydrogens; None where the ligand cannot be completed.
-    coords: [A, 3] Å, or None.
+      then hydrogens.
+    coords: [A, 3] Å.
     charge: total charge.
-    log: what was tried, in order: each word is one of 'file' (hydrogens as in
-      the file), 'added' (the missing ones by RDKit), 'mol2', 'reprotonated'
-      (all hydrogens of the neutral form by RDKit), followed by ':' and why
-      not: 'odd' (number of electrons), 'no_bonds' (RDKit refuses the file),
-      'other_atoms' (heavy atoms that differ), 'failed' (RDKit could not). The
-      last word is what was used where numbers is not None.
   """
 
-  numbers: np.ndarray | None
-  coords: np.ndarray | None
+  numbers: np.ndarray
+  coords: np.ndarray
   charge: int
-  log: tuple[str, ...]
 
 
 def read_ligand(files: types.Files) -> types.Ligand:
@@ -167,7 +160,9 @@ def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
   return {name: float(value) for name, value in values.items()}
 
 
-def for_xtb(ligand: types.Ligand, files: types.Files | None = None) -> XtbInput:
+def for_xtb(
+  ligand: types.Ligand, files: types.Files | None = None
+) -> tuple[XtbInput | None, str]:
   """Completes the hydrogens for a closed-shell calculation.
 
   The file's hydrogens are kept; RDKit adds the missing ones with its
@@ -175,43 +170,51 @@ def for_xtb(ligand: types.Ligand, files: types.Files | None = None) -> XtbInput:
   number of electrons, the mol2 file is tried in the same way, then the
   neutral form with all hydrogens from RDKit. Where RDKit refuses the bonds,
   the atoms of the file are used if they have hydrogens and a charge that fits.
+  The heavy atoms stay where they are in `ligand`.
 
   Args:
     ligand: from `read_ligand`.
     files: the mol2 file of these is the second to be tried.
 
   Returns:
-    The input; without atoms where nothing gives an even number of electrons.
-    The heavy atoms are exactly where they are in `ligand`.
+    The input (None where nothing gives an even number of electrons), and a
+    record of fixed words, one per attempt: 'file' (hydrogens as in the file),
+    'added' (the missing ones by RDKit), 'mol2', 'reprotonated' (all by RDKit).
+    The last one was used, unless ':' and the reason against it follow: 'odd'
+    (number of electrons), 'no_bonds' (RDKit refuses the file and hydrogens or
+    charge are missing), 'other_atoms' (other heavy atoms), 'failed' (RDKit
+    could not).
   """
+  attempts = _attempts(ligand, files)
   log = []
-  if ligand.molecule is None:
-    attempts = [('file', lambda: _as_is(ligand))]
-  else:
-    complete = not any(_missing(atom) for atom in ligand.molecule.GetAtoms())
-    attempts = [
-      ('file' if complete else 'added', lambda: _completed(ligand.molecule))
-    ]
-    mol2 = files.ligand_mol2 if files else None
-    if mol2 and mol2.name != ligand.source:
-      attempts.append(('mol2', lambda: _from_mol2(mol2)))
-    attempts.append(('reprotonated', lambda: _reprotonated(ligand.molecule)))
   for word, attempt in attempts:
     try:
       numbers_A, coords_A3, charge = attempt()
-      result = _ordered(ligand, numbers_A, coords_A3)
-    except _Refusal as reason:
+      completed = XtbInput(*_ordered(ligand, numbers_A, coords_A3), charge)
+    except _RefusalError as reason:
       log.append(f'{word}:{reason}')
       continue
-    if (int(numbers_A.sum()) - charge) % 2:
+    if (int(completed.numbers.sum()) - charge) % 2:
       log.append(f'{word}:odd')
       continue
-    return XtbInput(*result, charge, (*log, word))
-  return XtbInput(None, None, 0, tuple(log))
+    return completed, ' '.join([*log, word])
+  return None, ' '.join(log)
 
 
-class _Refusal(Exception):
-  """One of the short reasons of XtbInput.log."""
+def _attempts(ligand, files):
+  molecule = ligand.molecule
+  if molecule is None:
+    return [('file', lambda: _as_is(ligand))]
+  complete = not any(_missing(atom) for atom in molecule.GetAtoms())
+  attempts = [('file' if complete else 'added', lambda: _completed(molecule))]
+  mol2 = files.ligand_mol2 if files else None
+  if mol2 and mol2.name != ligand.source:
+    attempts.append(('mol2', lambda: _from_mol2(mol2)))
+  return [*attempts, ('reprotonated', lambda: _reprotonated(molecule))]
+
+
+class _RefusalError(Exception):
+  """One of the short reasons of for_xtb."""
 
 
 def _single(path, kind) -> molfile.Record:
@@ -234,9 +237,7 @@ def _ligand(record, source, problems) -> types.Ligand:
 
 
 def _entry(record_text, path, number) -> types.Entry:
-  tags = dict(
-    re.findall(r'^>.*?<([^>]+)>.*\n(.*)$', record_text, re.MULTILINE)
-  )
+  tags = dict(re.findall(r'^>.*?<([^>]+)>.*\n(.*)$', record_text, re.MULTILINE))
   tags = {name.lower(): value.strip() for name, value in tags.items()}
   measure, relation = re.match(
     r'([A-Za-z]+[0-9]*)?\s*([<>]=?|[=~])?', tags.get('measure', '')
@@ -283,7 +284,7 @@ def _missing(atom) -> int:
 
 def _as_is(ligand):
   if ligand.formal_charge is None or not (ligand.atoms.numbers == 1).any():
-    raise _Refusal('no_bonds')
+    raise _RefusalError('no_bonds')
   return ligand.atoms.numbers, ligand.atoms.coords, ligand.formal_charge
 
 
@@ -294,7 +295,7 @@ def _completed(molecule):
   numbers_A = np.array([a.GetAtomicNum() for a in full.GetAtoms()], np.int32)
   coords_A3 = full.GetConformer().GetPositions()
   if not np.isfinite(coords_A3).all():
-    raise _Refusal('failed')
+    raise _RefusalError('failed')
   return numbers_A, coords_A3, Chem.GetFormalCharge(full)
 
 
@@ -302,9 +303,9 @@ def _from_mol2(path):
   try:
     record = _single(path, 'mol2')
   except types.ComplexError as error:
-    raise _Refusal('failed') from error
+    raise _RefusalError('failed') from error
   if record.molecule is None:
-    raise _Refusal('no_bonds')
+    raise _RefusalError('no_bonds')
   return _completed(record.molecule)
 
 
@@ -323,7 +324,7 @@ def _reprotonated(molecule):
       Chem.SanitizeMol(bare)
       return _completed(_neutral(bare))
     except ValueError as error:  # all of RDKit's complaints are ValueErrors
-      raise _Refusal('failed') from error
+      raise _RefusalError('failed') from error
 
 
 def _ordered(ligand, numbers_A, coords_A3):
@@ -342,7 +343,7 @@ def _ordered(ligand, numbers_A, coords_A3):
     and (own.numbers[index_A] == numbers_A[is_heavy_A]).all()
   )
   if not same:
-    raise _Refusal('other_atoms')
+    raise _RefusalError('other_atoms')
   n_hydrogens = int((~is_heavy_A).sum())
   return (
     np.concatenate([own.numbers, np.ones(n_hydrogens, np.int32)]),

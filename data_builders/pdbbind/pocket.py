@@ -19,19 +19,6 @@ _CLASH_A = 1.0
 # complexes of PDBbind have 38 and more.
 _FRAME_A = 6.0
 _POCKET_CUT_A = 8.0
-_NO_LABEL = '\0'  # gemmi's for an atom without alternatives
-
-
-class Options(NamedTuple):
-  """What a pocket keeps beside heavy atoms of everything but water.
-
-  Attributes:
-    waters: keep water.
-    hydrogens: keep hydrogen atoms.
-  """
-
-  waters: bool = False
-  hydrogens: bool = False
 
 
 class Coverage(NamedTuple):
@@ -51,7 +38,8 @@ def read_pocket(
   centre_3,
   radius: float,
   ligand_atoms: types.Atoms,
-  options: Options = Options(),  # noqa: B008 (a tuple does not change)
+  waters: bool = False,
+  hydrogens: bool = False,
 ) -> types.Pocket:
   """Every atom of a complex within a distance of a point, but the ligand's.
 
@@ -69,8 +57,8 @@ def read_pocket(
     occupancies, the first by name among equals. Residues of different names
     that share a place in the chain count as alternatives. Atoms without a
     label stay.
-  - Water is left out unless the options keep it.
-  - Hydrogen is left out unless the options keep it.
+  - Water is left out by default.
+  - Hydrogen is left out by default.
   - All else is kept atom by atom: metals (alone or in a cofactor), cofactors,
     non-standard residues, ions and crystallisation agents. (PDBbind's own
     files hold metals, water and non-standard residues, no cofactors and no
@@ -84,7 +72,8 @@ def read_pocket(
     centre_3: [3] Å.
     radius: Å.
     ligand_atoms: of the ligand, in the same frame.
-    options: what else to keep.
+    waters: keep water.
+    hydrogens: keep hydrogen atoms.
 
   Returns:
     The pocket. The order of atoms is that of the file, chain by chain.
@@ -101,11 +90,19 @@ def read_pocket(
       f'{files.pdb_id}: no {files.pdb_id}_protein.pdb and no _pocket.pdb'
     )
   structure = structure_lib.read(path)
-  return select(structure, path.name, centre_3, radius, ligand_atoms, options)
+  return select(
+    structure, path.name, centre_3, radius, ligand_atoms, waters, hydrogens
+  )
 
 
 def select(
-  structure, source, centre_3, radius, ligand_atoms, options
+  structure,
+  source: str,
+  centre_3,
+  radius: float,
+  ligand_atoms: types.Atoms,
+  waters: bool = False,
+  hydrogens: bool = False,
 ) -> types.Pocket:
   """`read_pocket` on a structure that is read already.
 
@@ -115,7 +112,11 @@ def select(
     centre_3: see `read_pocket`.
     radius: see `read_pocket`.
     ligand_atoms: see `read_pocket`.
-    options: see `read_pocket`.
+    waters: see `read_pocket`.
+    hydrogens: see `read_pocket`.
+
+  Raises:
+    types.ComplexError: no atom of a protein within 6 Å of the ligand.
   """
   import scipy.spatial
 
@@ -126,10 +127,10 @@ def select(
   ligand_residues = _mark_ligand(sites, near_A, reasons)
   _check_frame(sites, near_A, reasons, tree, source)
   _mark_alternatives(sites, reasons)
-  if not options.waters:
+  if not waters:
     is_water = [structure_lib.is_water(r.name) for r in sites.residues]
     reasons.mark('water', np.array(is_water)[sites.residue_A])
-  if not options.hydrogens:
+  if not hydrogens:
     reasons.mark('hydrogen', sites.numbers == 1)
   distance_A = np.linalg.norm(sites.coords - np.asarray(centre_3), axis=1)
   within_A = distance_A <= radius
@@ -153,19 +154,19 @@ def select(
   )
 
 
-def shortest_contact(ligand_atoms: types.Atoms, pocket: types.Pocket) -> float:
+def shortest_contact(ligand: types.Ligand, pocket: types.Pocket) -> float:
   """Å between the nearest heavy atoms of ligand and pocket; inf for none."""
   import scipy.spatial
 
-  coords_A3 = pocket.atoms.coords[pocket.atoms.numbers > 1]
+  coords_A3 = _heavy_coords(pocket.atoms)
   if not len(coords_A3):
     return float('inf')
   tree = scipy.spatial.KDTree(coords_A3)
-  return float(tree.query(_heavy_coords(ligand_atoms))[0].min())
+  return float(tree.query(_heavy_coords(ligand.atoms))[0].min())
 
 
 def coverage(
-  source: str, ligand_atoms: types.Atoms, centre_3, half_edge: float
+  ligand: types.Ligand, pocket: types.Pocket, centre_3, half_edge: float
 ) -> Coverage:
   """How much of a box is filled from a file that was cut around the ligand.
 
@@ -173,35 +174,35 @@ def coverage(
   _env<n> those within n Å: no atom so near is missing, further ones may be.
 
   Args:
-    source: name of the file (`Pocket.source`).
-    ligand_atoms: of the ligand.
+    ligand: in the frame of the pocket.
+    pocket: its `source` tells the cut.
     centre_3: [3] Å, of the box.
     half_edge: Å, half the edge of the box (edges along the axes of the file).
 
   Returns:
-    The fraction of the box nearer to the ligand than the cut (on a grid of
-    16^3 points), and a warning where it is not 1.
+    The fraction of the box nearer to the ligand than the cut (on 16^3 points),
+    and a warning where it is not 1.
   """
   import scipy.spatial
 
-  match = re.search(r'_env(\d+)\.', source.lower())
+  match = re.search(r'_env(\d+)\.', pocket.source.lower())
   if match:
     cut = float(match.group(1))
-  elif '_pocket.' in source.lower():
+  elif '_pocket.' in pocket.source.lower():
     cut = _POCKET_CUT_A
   else:
     return Coverage(1.0, '')
   edge = np.linspace(-half_edge, half_edge, 16)
-  points_G3 = np.stack(np.meshgrid(edge, edge, edge), -1).reshape(-1, 3)
-  tree = scipy.spatial.KDTree(_heavy_coords(ligand_atoms))
-  near_G = tree.query(points_G3 + np.asarray(centre_3))[0]
+  box_G3 = np.stack(np.meshgrid(edge, edge, edge), -1).reshape(-1, 3)
+  tree = scipy.spatial.KDTree(_heavy_coords(ligand.atoms))
+  near_G = tree.query(box_G3 + np.asarray(centre_3))[0]
   fraction = float(np.mean(near_G <= cut))
   if fraction == 1.0:
     return Coverage(1.0, '')
   return Coverage(
     fraction,
-    f'{source} ends {cut:g} Å from the ligand: {1 - fraction:.0%} of the box '
-    f'of {2 * half_edge:g} Å may lack atoms; add the _protein file',
+    f'{pocket.source} ends {cut:g} Å from the ligand: {1 - fraction:.0%} of '
+    f'the box of {2 * half_edge:g} Å may lack atoms; add a _protein file',
   )
 
 
@@ -236,7 +237,7 @@ class _Sites:
     """Residues by place in the chain: several in a group are alternatives."""
     groups, last = [], None
     for i, residue in enumerate(self.residues):
-      labelled = (self.labels[self.spans[i]] != _NO_LABEL).all()
+      labelled = (self.labels[self.spans[i]] != structure_lib.NO_LABEL).all()
       place = (self.chains[i], str(residue.seqid)) if labelled else None
       if place and place == last:
         groups[-1].append(i)
@@ -284,7 +285,10 @@ def _mark_ligand(sites, near_A, reasons) -> set[int]:
     span = sites.spans[i][heavy_A[sites.spans[i]]]
     labels = sites.labels[span]
     shares = [
-      np.mean(near_A[span[(labels == label) | (labels == _NO_LABEL)]] <= _SAME_A)
+      np.mean(
+        near_A[span[(labels == label) | (labels == structure_lib.NO_LABEL)]]
+        <= _SAME_A
+      )
       for label in np.unique(labels)
     ]
     if max(shares) > 0.5:
@@ -313,18 +317,11 @@ def _check_frame(sites, near_A, reasons, tree, source) -> None:
 def _mark_alternatives(sites, reasons) -> None:
   for group in sites.groups():
     span = np.concatenate([sites.spans[i] for i in group])
+    best = structure_lib.best_alternative([sites.atoms[j] for j in span])
     labels = sites.labels[span]
-    names = [label for label in np.unique(labels) if label != _NO_LABEL]
-    if len(names) < 2:
-      continue
-    # Sums of float32 in another order differ in the last digits.
-    sums = {
-      name: round(sum(sites.atoms[j].occ for j in span[labels == name]), 4)
-      for name in names
-    }
-    best = max(names, key=sums.get)  # the first among equals
     reasons.mark(
-      'alternative location', span[(labels != best) & (labels != _NO_LABEL)]
+      'alternative location',
+      span[(labels != best) & (labels != structure_lib.NO_LABEL)],
     )
 
 

@@ -12,6 +12,7 @@ import string
 
 from data_builders.pdbbind import layout, types
 
+NO_LABEL = '\0'  # gemmi's for an atom without alternatives
 _BLANK_OR_NUMBER = re.compile(r' *(-?\d*\.?\d*)? *')
 _COORDINATE = re.compile(r' *-?\d+\.\d* *')
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
@@ -92,6 +93,20 @@ def is_amino_acid(residue) -> bool:
   return tabulated(residue.name).is_amino_acid() and any(
     atom.name == 'CA' and atom.element.name == 'C' for atom in residue
   )
+
+
+def best_alternative(atoms) -> str:
+  """Label of the alternative location with the highest sum of occupancies.
+
+  The first by name among equals; NO_LABEL where no atom has a label.
+  """
+  sums = {}
+  for atom in atoms:
+    if atom.altloc != NO_LABEL:
+      sums[atom.altloc] = sums.get(atom.altloc, 0.0) + atom.occ
+  # Sums of float32 in another order differ in the last digits.
+  order = sorted(sums, key=lambda label: (-round(sums[label], 4), label))
+  return order[0] if order else NO_LABEL
 
 
 def _is_atom(line: str) -> bool:

@@ -1,0 +1,271 @@
+"""Complexes out of entries of the wwPDB, without PDBbind's own files."""
+
+import itertools
+import pathlib
+
+import numpy as np
+
+from data_builders import download
+from data_builders.pdbbind import layout, types
+from data_builders.pdbbind import ligand as ligand_lib
+from data_builders.pdbbind import pocket as pocket_lib
+from data_builders.pdbbind import structure as structure_lib
+
+# Structures from RCSB (https://www.rcsb.org/docs/programmatic-access), 2Fo-Fc
+# maps of X-ray entries from PDBe (https://www.ebi.ac.uk/pdbe).
+ENTRY_URL = 'https://files.rcsb.org/download/{id}.cif.gz'
+MAP_URL = 'https://www.ebi.ac.uk/pdbe/entry-files/{id}.ccp4'
+
+
+def split_entry(
+  path,
+  ligand_code: str,
+  radius: float,
+  waters: bool = False,
+  hydrogens: bool = False,
+) -> tuple[types.Ligand, types.Pocket]:
+  """Divides an entry into a ligand and what is around it.
+
+  The ligand is the residue with the code; of several copies the one with the
+  fewest heavy atoms missing (of the component's, where an mmCIF file lists
+  them, else of those of the fullest copy), then the lowest mean B of its heavy
+  atoms, then the first in the file. Of its alternative locations the one with
+  the highest sum of occupancies. The pocket follows the rules of
+  `pocket.read_pocket`, about the ligand's centre of mass. It ends with the
+  asymmetric unit: atoms of its symmetry mates are counted, not included.
+
+  There are no bonds in such files, so that no charge is known and no
+  hydrogens can be added for GFN2-xTB.
+
+  Args:
+    path: <id>.cif, .pdb or .ent, gzipped or not.
+    ligand_code: name of the residue, as in the last column of an index.
+    radius: Å.
+    waters: keep water in the pocket.
+    hydrogens: keep hydrogen atoms in the pocket.
+
+  Returns:
+    Ligand and pocket. `Ligand.source` names file and residue; the choice among
+    copies, missing atoms, alternatives and symmetry mates are told in
+    `Ligand.problems`.
+
+  Raises:
+    types.ComplexError: no file; it cannot be used; the code is none of one
+      residue ('2-mer'), or no residue of the entry has it.
+  """
+  if path is None:
+    raise types.ComplexError('no file of the wwPDB (<id>.cif or <id>.pdb)')
+  path = pathlib.Path(path)
+  code = ligand_code.strip().upper()
+  if not code.isalnum():
+    raise types.ComplexError(
+      f'{path.name}: {ligand_code!r} is no code of one residue; without '
+      "PDBbind's ligand file the index must give the ligand's code"
+    )
+  structure = structure_lib.read(path)
+  copies = _copies(structure, code, path.name)
+  names = _component_atoms(path, code) or max(
+    (copy.names for copy in copies), key=len
+  )
+  chosen = min(
+    copies, key=lambda copy: (len(names - copy.names), copy.mean_b, copy.index)
+  )
+  notes = _notes(code, chosen, copies, names)
+  atoms = chosen.atoms
+  centre_3 = ligand_lib.centre(atoms)
+  pocket = pocket_lib.select(
+    structure, path.name, centre_3, radius, atoms, waters, hydrogens
+  )
+  n_mates = count_symmetry_mates(structure, centre_3, radius)
+  if n_mates:
+    notes.append(
+      f'{n_mates} heavy atoms of symmetry mates within {radius:g} Å are not '
+      'included'
+    )
+  ligand = types.Ligand(
+    atoms, None, None, f'{path.name}: {code} {chosen.place}', tuple(notes)
+  )
+  return ligand, pocket
+
+
+def count_symmetry_mates(structure, centre_3, radius: float) -> int:
+  """Heavy atoms of the crystal, but for the entry's own, around a point.
+
+  Water is not counted.
+
+  Args:
+    structure: gemmi.Structure; one that is no crystal has none.
+    centre_3: [3] Å.
+    radius: Å.
+  """
+  cell = structure.cell
+  if not cell.is_crystal():
+    return 0
+  coords_A3 = np.array([
+    atom.pos.tolist()
+    for chain in structure[0]
+    for residue in chain
+    if not structure_lib.is_water(residue.name)
+    for atom in residue
+    if atom.element.atomic_number > 1
+  ])  # fmt: skip
+  to_cell_33 = np.array(cell.frac.mat.tolist())
+  to_space_33 = np.array(cell.orth.mat.tolist())
+  images = [(np.eye(3), np.zeros(3))]
+  images += [
+    (np.array(image.mat.tolist()), np.array(image.vec.tolist()))
+    for image in cell.images
+  ]
+  centre_cell_3 = to_cell_33 @ np.asarray(centre_3)
+  # The sphere's reach along each axis of the cell.
+  reach_3 = radius * np.linalg.norm(to_cell_33, axis=1)
+  steps = [range(-n, n + 1) for n in np.ceil(reach_3 + 0.5).astype(int)]
+  n_atoms = 0
+  for rotation_33, shift_3 in images:
+    offset_A3 = coords_A3 @ to_cell_33.T @ rotation_33.T + shift_3
+    offset_A3 -= centre_cell_3
+    offset_A3 -= np.round(offset_A3)
+    for step in itertools.product(*steps):
+      near_A = (np.abs(offset_A3 + step) <= reach_3).all(axis=1)
+      space_A3 = (offset_A3[near_A] + step) @ to_space_33.T
+      n_atoms += int((np.linalg.norm(space_A3, axis=1) <= radius).sum())
+  own_A = np.linalg.norm(coords_A3 - np.asarray(centre_3), axis=1)
+  return n_atoms - int((own_A <= radius).sum())
+
+
+def fetch_entry(pdb_id: str, directory, url: str = ENTRY_URL) -> pathlib.Path:
+  """Downloads <id>.cif.gz, once; see `download.fetch_recorded`.
+
+  Args:
+    pdb_id: four characters.
+    directory: where the file and <file>.json (address, size, hash) go.
+    url: with {id} in it.
+
+  Raises:
+    OSError: no connection, or no such entry.
+    ValueError: not the file that was recorded before, or no mmCIF file.
+  """
+  pdb_id = _checked_id(pdb_id)
+  path = pathlib.Path(directory) / f'{pdb_id}.cif.gz'
+  return download.fetch_recorded(url.format(id=pdb_id), path, _check_entry)
+
+
+def fetch_map(pdb_id: str, directory, url: str = MAP_URL) -> pathlib.Path:
+  """Downloads <id>.ccp4, once; see `fetch_entry`.
+
+  Raises:
+    OSError: no connection, or no such map (entries without structure factors
+      have none).
+    ValueError: not the file that was recorded before, or no CCP4 map.
+  """
+  pdb_id = _checked_id(pdb_id)
+  path = pathlib.Path(directory) / f'{pdb_id}.ccp4'
+  return download.fetch_recorded(url.format(id=pdb_id), path, _check_map)
+
+
+class _Copy:
+  """One copy of a ligand, in its best alternative location."""
+
+  def __init__(self, index, chain, residue):
+    best = structure_lib.best_alternative(residue)
+    labels = {atom.altloc for atom in residue} - {structure_lib.NO_LABEL}
+    kept = [a for a in residue if a.altloc in (best, structure_lib.NO_LABEL)]
+    heavy = [atom for atom in kept if atom.element.atomic_number > 1]
+    self.index = index
+    self.place = f'{chain.name} {residue.seqid}'
+    self.best = best if len(labels) > 1 else ''
+    self.names = {atom.name for atom in heavy}
+    self.mean_b = float(np.mean([atom.b_iso for atom in heavy] or [np.inf]))
+    self.atoms = types.Atoms(
+      np.array([atom.element.atomic_number for atom in kept], np.int32),
+      np.array([atom.pos.tolist() for atom in kept], np.float64),
+      np.array([atom.b_iso for atom in kept], np.float64),
+      np.array([atom.occ for atom in kept], np.float64),
+    )
+
+
+def _copies(structure, code, name) -> list[_Copy]:
+  places = [
+    (chain, residue) for chain in structure[0] for residue in chain
+  ]  # fmt: skip
+  copies = [
+    _Copy(i, chain, residue)
+    for i, (chain, residue) in enumerate(places)
+    if residue.name.upper() == code
+  ]
+  copies = [copy for copy in copies if copy.names]
+  if copies and not structure_lib.tabulated(code).is_standard():
+    return copies
+  known = sorted(
+    {
+      residue.name
+      for _, residue in places
+      if not structure_lib.tabulated(residue.name).is_standard()
+    }
+  )
+  raise types.ComplexError(
+    f'{name}: no ligand {code}; its residues that are not standard: '
+    f'{", ".join(known) or "none"}'
+  )
+
+
+def _component_atoms(path, code) -> set[str]:
+  """Names of the component's heavy atoms; empty where the file has none."""
+  import gemmi
+
+  text = layout.read_text(path)
+  if '_chem_comp_atom.' not in text:
+    return set()
+  table = gemmi.cif.read_string(text)[0].find(
+    '_chem_comp_atom.', ['comp_id', 'atom_id', 'type_symbol']
+  )
+  return {
+    row.str(1)
+    for row in table
+    if row.str(0) == code and row.str(2).upper() not in ('H', 'D')
+  }
+
+
+def _notes(code, chosen, copies, names) -> list[str]:
+  notes = []
+  missing = sorted(names - chosen.names)
+  if len(copies) > 1:
+    others = ', '.join(
+      f'{copy.place} ({len(names - copy.names)} missing, B {copy.mean_b:.1f})'
+      for copy in copies
+      if copy is not chosen
+    )
+    notes.append(
+      f'{code} {chosen.place} ({len(missing)} missing, B {chosen.mean_b:.1f}) '
+      f'taken before {others}'
+    )
+  if missing:
+    notes.append(
+      f'{code} {chosen.place} lacks {len(missing)} of {len(names)} heavy '
+      f'atoms: {", ".join(missing)}'
+    )
+  if chosen.best:
+    notes.append(
+      f'{code} {chosen.place}: alternative location {chosen.best} taken'
+    )
+  return notes
+
+
+def _checked_id(pdb_id: str) -> str:
+  pdb_id = pdb_id.lower()
+  if len(pdb_id) != 4 or not pdb_id.isalnum() or not pdb_id[0].isdigit():
+    raise ValueError(f'{pdb_id!r} is no PDB id of four characters')
+  return pdb_id
+
+
+def _check_entry(path) -> None:
+  text = layout.read_text(path)
+  if not text.lstrip().startswith('data_') or '_atom_site.' not in text:
+    raise ValueError(f'no mmCIF file with atoms: {text[:40]!r}')
+
+
+def _check_map(path) -> None:
+  with open(path, 'rb') as file:
+    header = file.read(1024)
+  if header[208:212] != b'MAP ':  # word 53 of CCP4 and MRC headers
+    raise ValueError(f'no CCP4 map: {header[:40]!r}')
