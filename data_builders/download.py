@@ -78,8 +78,9 @@ def fetch_recorded(url: str, path, check) -> pathlib.Path:
         f'{path} is not what {record} says; delete it to download it again, or '
         'the record to accept it'
       )
-    if not known:
-      _write_json(record, {**found, 'url': ''})  # somebody put it there
+    if not known:  # somebody put it there
+      check(path)
+      _write_json(record, {**found, 'url': ''})
     return path
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(f'{path.name}.{os.getpid()}.part')

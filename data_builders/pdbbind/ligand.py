@@ -320,7 +320,7 @@ def _reprotonated(molecule):
       for atom in bare.GetAtoms():
         atom.SetNumRadicalElectrons(0)
         atom.SetNumExplicitHs(0)
-        atom.SetNoImplicit(False)
+        atom.SetNoImplicit(atom.GetAtomicNum() in elements.METALS)
       Chem.SanitizeMol(bare)
       return _completed(_neutral(bare))
     except ValueError as error:  # all of RDKit's complaints are ValueErrors

@@ -81,6 +81,10 @@ def parse(text: str, kind: str, name: str) -> Record:
     coords_A3 = molecule.GetConformer().GetPositions()
     numbers_A, coords_A3 = _checked(symbols, coords_A3, name)
     charge = Chem.GetFormalCharge(molecule)
+    for atom in molecule.GetAtoms():
+      # RDKit would complete a sodium ion without its charge to NaH.
+      if atom.GetAtomicNum() in elements.METALS:
+        atom.SetNoImplicit(True)
     try:
       Chem.SanitizeMol(molecule)
     except ValueError as error:  # all of RDKit's complaints are ValueErrors

@@ -204,9 +204,14 @@ def _copies(structure, code, name) -> list[_Copy]:
     }
   )
   raise types.ComplexError(
-    f'{name}: no ligand {code}; its residues that are not standard: '
-    f'{", ".join(known) or "none"}'
+    f'{name}: no ligand {code}; what may be one is '
+    f'{", ".join(known) or "not there"}'
   )
+
+
+def _may_be_ligand(code: str) -> bool:
+  info = structure_lib.tabulated(code)
+  return not (info.is_standard() or info.is_water())
 
 
 def _component_atoms(path, code) -> set[str]:
