@@ -14,17 +14,28 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
 
   config.data = data = ConfigDict()
-  # 'qm9_mini' (embedded, no download) or 'qm9'.
+  # 'qm9_mini' (embedded, no download), 'qm9', 'pdbbind' (complexes) or
+  # 'pdbbind_ligands' (ligands in the shape they have there, without proteins).
   data.name = 'qm9_mini'
   # Where built datasets and their packs lie.
   data.data_dir = '~/.cache/edjax'
   # Where archives lie that you downloaded yourself ('' : <data_dir>/manual).
   data.manual_dir = ''
   # 'random', 'size' (train on small molecules, test on the largest), 'file';
-  # for qm9 also the published 'cormorant' and 'dimenet'.
+  # for qm9 also the published 'cormorant' and 'dimenet'; for pdbbind also
+  # 'clusters' (k-fold over clusters of protein sequences), 'time' (by year),
+  # 'refined_core' and 'published' (a file or folder as its authors publish it).
   data.split = 'random'
-  # For 'file': a json with lists of ids named train, validation, test.
+  # For 'file': a json with lists of ids named train, validation, test. For
+  # 'published': LP_PDBBind.csv, CleanSplit's json, or a folder of id lists
+  # (ATOM3D, DiffDock, GIGN); see data_builders/pdbbind/README.md.
   data.split_file = ''
+  # For 'clusters': how many folds, and which of them, from 0, is the test set;
+  # the next one is the validation set.
+  data.folds = 5
+  data.fold = 0
+  # For 'time': the first year of the test set.
+  data.split_year = 2016
   # For 'random' and 'size': shares of validation and of test; the rest is
   # training ('size' takes its test set by size, and only the first of these).
   data.validation_fraction = 0.1
@@ -39,6 +50,13 @@ def get_config() -> ConfigDict:
   data.max_eval = 0
   # Of the random split and of the nested training subsets.
   data.seed = 0
+  # For complexes: which atoms the network sees, 'ligand', 'pocket' or both.
+  data.parts = ('ligand', 'pocket')
+  # For complexes: keep the hydrogens of the files. Whether there are any
+  # depends on where a file comes from, which a network can learn.
+  data.hydrogens = False
+  # A control: labels of training and validation exchanged at random.
+  data.shuffle_labels = False
   # Learn the difference to a linear fit on composition and GFN2 values.
   data.delta = False
   # Processes of a dataset build; 0: one a core.
@@ -57,7 +75,13 @@ def get_config() -> ConfigDict:
   representation.supersample = 2
   # B of the promolecule in Å^2; 0 ties it to the spacing.
   representation.blur = 0.0
-  # Elements that get an atoms channel each; all others share 'other'.
+  # Whether the promolecule adds the B factors of the files. Some sources set
+  # them to 0, which a network can learn.
+  representation.use_b_factors = False
+  # For complexes: ligand and pocket in channels of their own.
+  representation.groups = False
+  # Elements that get an atoms channel each; 'metals' stands for all metals not
+  # listed, and the rest shares 'other'.
   representation.elements = ('H', 'C', 'N', 'O', 'F')
   # Atoms as 0 or 1 within a radius, as older recipes have them, instead of
   # Gaussians.

@@ -17,10 +17,12 @@ from data_builders import locks, records
 DATASETS = {
   'qm9': 'data_builders.qm9.qm9_dataset_builder',
   'qm9_mini': 'data_builders.qm9_mini.qm9_mini_dataset_builder',
+  'pdbbind': 'data_builders.pdbbind.pdbbind_dataset_builder',
+  'pdbbind_ligands': 'data_builders.pdbbind.pdbbind_ligands_dataset_builder',
 }
 
 
-def build(name, data_dir, manual_dir='', workers=None):
+def build(name, data_dir, manual_dir='', workers=None, variant=''):
   """Opens a dataset, after making it where it is missing.
 
   A dataset is written beside its place and moved there when it is complete:
@@ -32,7 +34,9 @@ def build(name, data_dir, manual_dir='', workers=None):
     name: a key of DATASETS.
     data_dir: where datasets are kept, one directory each.
     manual_dir: where files lie that were fetched by hand; '' is nowhere.
-    workers: xTB processes (default: as many as there are cores).
+    workers: processes (default: as many as there are cores).
+    variant: of the dataset, where it has several: the name of a TFDS
+      configuration.
 
   Returns:
     The builder; `as_data_source(split='all')` reads it, `report` tells how it
@@ -50,14 +54,15 @@ def build(name, data_dir, manual_dir='', workers=None):
   lock = data_dir / f'.{builder_class.name}.lock'
   with locks.locked(lock, f'dataset {name}') as held:
     # A builder looks for the dataset once, when it is made.
+    options = {'config': variant} if variant else {}
     builder = builder_class(
-      data_dir=data_dir, manual_dir=manual_dir, workers=workers
+      data_dir=data_dir, manual_dir=manual_dir, workers=workers, **options
     )
     if builder.data_path.exists():
       _check_sources(builder)
     elif held:
       # What TFDS wrote into when a build was killed.
-      for path in (data_dir / builder.name).glob('incomplete.*'):
+      for path in (data_dir / builder.name).rglob('incomplete.*'):
         shutil.rmtree(path, ignore_errors=True)
     with _without_second_bar():
       builder.download_and_prepare(file_format='array_record')

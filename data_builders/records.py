@@ -102,7 +102,7 @@ def examples(
       failures.append({'id': record.example_id, 'reason': result.reason})
       continue
     example = _example(record, result)
-    _update(digest, example)
+    update_digest(digest, example)
     yield record.index, example
   if len(failures) == len(records):
     raise xtb.XtbError(
@@ -144,8 +144,8 @@ def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
   }
 
 
-def _update(digest, example: dict[str, Any]) -> None:
-  """Hashes an example: names, types, shapes and values."""
+def update_digest(digest, example: dict[str, Any]) -> None:
+  """Adds an example to a hash: names, types, shapes and values."""
   for name, value in sorted(example.items()):
     if isinstance(value, str):
       value = np.frombuffer(value.encode(), np.uint8)

@@ -22,6 +22,7 @@ class Target(NamedTuple):
 _ENERGY = Target('Ha', 'meV', HARTREE_MEV)
 _ATOMIZATION = Target('eV', 'meV', 1e3)
 _DIPOLE = Target('D', 'D', 1.0)
+_PK = Target('pK', 'pK', 1.0)
 _EXTENT = Target('a0^2', 'a0^2', 1.0)
 
 TARGETS = {
@@ -54,4 +55,7 @@ TARGETS = {
     # Electronic, molecule minus atoms: negative.
     'atomization': _ATOMIZATION,
   },
+  # -log10 of Kd, Ki or IC50 in mol/l.
+  'pdbbind': {'pk': _PK},
+  'pdbbind_ligands': {'pk': _PK},
 }

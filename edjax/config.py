@@ -17,6 +17,11 @@ CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'noise')
 # 'map' exists in the library; no dataset here carries maps yet.
 DENSITIES = ('xtb', 'promolecule', 'deformation')
 TRANSFORMS = ('none', 'log1p', 'arcsinh')
+COMPLEXES = ('pdbbind', 'pdbbind_ligands')
+QM9_SPLITS = ('cormorant', 'dimenet')
+PDBBIND_SPLITS = ('clusters', 'time', 'refined_core', 'published')
+# Those that read config.data.split_file.
+_FILE_SPLITS = ('file', 'published')
 
 Rule = Callable[[Any], str]
 
@@ -100,17 +105,23 @@ _COUNT = _number(int, 1)
 _SEED = _number(int, 0, 2**31 - 1)
 
 RULES: Mapping[str, Rule] = {
-  'data.name': _one_of('qm9', 'qm9_mini'),
+  'data.name': _one_of('qm9', 'qm9_mini', *COMPLEXES),
   'data.data_dir': _text,
   'data.manual_dir': _text,
-  'data.split': _one_of('random', 'size', 'cormorant', 'dimenet', 'file'),
+  'data.split': _one_of('random', 'size', 'file', *QM9_SPLITS, *PDBBIND_SPLITS),
   'data.split_file': _text,
   'data.validation_fraction': _SHARE,
   'data.test_fraction': _SHARE,
   'data.targets': _names,
   'data.train_size': _POSITIVE,
   'data.max_eval': _number(int, 0),
+  'data.folds': _number(int, 2),
+  'data.fold': _number(int, 0),
+  'data.split_year': _number(int, 1900, 2100),
   'data.seed': _SEED,
+  'data.parts': _some_of('ligand', 'pocket'),
+  'data.hydrogens': _flag,
+  'data.shuffle_labels': _flag,
   'data.delta': _flag,
   'data.workers': _number(int, 0),
   'representation.channels': _some_of(*CHANNELS),
@@ -119,6 +130,8 @@ RULES: Mapping[str, Rule] = {
   'representation.spacing': _POSITIVE,
   'representation.supersample': _number(int, 1, 8),
   'representation.blur': _number(float, 0),
+  'representation.use_b_factors': _flag,
+  'representation.groups': _flag,
   'representation.elements': _names,
   'representation.binary': _flag,
   'representation.widths.atoms': _POSITIVE,
@@ -227,20 +240,27 @@ def _contradictions(config) -> list[str]:
     )
   if len(set(config.data.targets)) < len(config.data.targets):
     found.append('config.data.targets names a target twice')
-  if config.data.split in ('cormorant', 'dimenet') and (
-    config.data.name != 'qm9'
-  ):
+  split, split_file = config.data.split, config.data.split_file
+  for names, datasets in ((QM9_SPLITS, ('qm9',)), (PDBBIND_SPLITS, COMPLEXES)):
+    if split in names and config.data.name not in datasets:
+      found.append(
+        f'config.data.split={split!r} is for {" and ".join(datasets)} alone'
+      )
+  if (split in _FILE_SPLITS) != bool(split_file):
     found.append(
-      f"config.data.split={config.data.split!r} is defined for 'qm9' alone"
+      f'config.data.split_file goes with config.data.split in {_FILE_SPLITS}, '
+      'and only these'
     )
-  if (config.data.split == 'file') != bool(config.data.split_file):
+  elif split_file:
+    exists = pathlib.Path(split_file).is_file()
+    if not exists and not pathlib.Path(split_file).is_dir():
+      found.append(f'config.data.split_file={split_file!r} is not there')
+  if config.data.fold >= config.data.folds:
     found.append(
-      "config.data.split_file goes with config.data.split='file', and only it"
+      f'config.data.fold={config.data.fold} is not one of 0 to '
+      f'{config.data.folds - 1} (config.data.folds)'
     )
-  elif config.data.split_file:
-    path = config.data.split_file
-    if not pathlib.Path(path).is_file():
-      found.append(f'config.data.split_file={path!r} is no file')
+  found += _complexes(config)
   if config.data.validation_fraction + config.data.test_fraction >= 1:
     found.append(
       'config.data.validation_fraction and test_fraction leave no training set'
@@ -267,6 +287,49 @@ def _contradictions(config) -> list[str]:
     found.append(
       'config.eval.rotations is above 1, but config.augment.rotate is off'
     )
+  return found
+
+
+def _complexes(config) -> list[str]:
+  """What only complexes have, and what they cannot have."""
+  data, representation = config.data, config.representation
+  from_density = {'density', 'gradient'} & set(representation.channels)
+  of_orbitals = from_density and representation.density != 'promolecule'
+  found = []
+  if data.name not in COMPLEXES:
+    for field, value, none in (
+      ('data.parts', data.parts, ('ligand', 'pocket')),
+      ('data.hydrogens', data.hydrogens, False),
+      ('representation.groups', representation.groups, False),
+      ('representation.use_b_factors', representation.use_b_factors, False),
+    ):
+      if value != none:
+        found.append(
+          f'config.{field} is for complexes, and {data.name} has none'
+        )
+    return found
+  if data.delta:
+    found.append(f'config.data.delta: {data.name} has no GFN2 energies')
+  if of_orbitals:
+    # The orbitals come with the ligand's hydrogens, which the pocket lacks.
+    atoms = {'atoms', 'shape'} & set(representation.channels)
+    if atoms:
+      found.append(
+        f'config.representation.channels: {sorted(atoms)} would see the '
+        "hydrogens that density='xtb' brings along; use 'promolecule' beside "
+        'them'
+      )
+    if 'ligand' not in data.parts:
+      found.append(
+        "config.data.parts without 'ligand' has no orbitals for "
+        f'config.representation.density={representation.density!r}'
+      )
+    if 'pocket' in data.parts and not representation.groups:
+      found.append(
+        'config.representation.groups must be True for density='
+        f'{representation.density!r} of complexes: a valence density and the '
+        "pocket's promolecule are not added"
+      )
   return found
 
 

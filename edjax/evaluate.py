@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from edjax import geometry, metrics, parallel
+from edjax import baselines, geometry, metrics, parallel
 from edjax.numerics import batched
 
 # Rotations of evaluations use other random numbers than training
@@ -159,40 +159,50 @@ def summarise(config, task, prediction_RBT) -> dict:
   from data_builders import targets
 
   rows = task.rows['test']
-  target_BT = task.labels.columns_NT[rows]
   results = {
     'dataset': config.data.name,
     'examples': {part: len(rows) for part, rows in task.rows.items()},
     'channels': list(task.voxelizer.channel_names),
     'outside_box': len(task.outside),
     'rotations': config.eval.rotations,
+    'reference': baselines.reference(task.pack),
     'targets': {},
   }
+  clusters_N = task.pack.columns.get('cluster')
   for j, name in enumerate(config.data.targets):
     _, unit, factor = targets.TARGETS[config.data.name][name]
-    truth = target_BT[:, j] * factor
-    prediction_RB = prediction_RBT[:, :, j] * factor
-    mean_B = prediction_RB.mean(0)
 
-    def scores(prediction, truth=truth):
-      return metrics.bootstrap(
-        truth, prediction, resamples=config.eval.bootstrap, seed=0
-      )
-
-    entry = {
-      'unit': unit,
-      **scores(mean_B),
-      'rotation_std': spread(prediction_RB),
-      'baselines': {},
-    }
-    for baseline, values_NT in task.baselines.items():
-      guess = values_NT[rows, j] * factor
-      entry['baselines'][baseline] = {
-        **scores(guess),
-        # Paired, on the same test molecules: negative is better than it.
-        'mae_difference': metrics.paired_mae_difference(
-          truth, mean_B, guess, resamples=config.eval.bootstrap, seed=0
-        ),
+    def scores(chosen_B, j=j, factor=factor):
+      """Scores of some of the test examples, and of the baselines there."""
+      where = rows[chosen_B]
+      options = {
+        'resamples': config.eval.bootstrap,
+        'seed': 0,
+        'clusters_N': None if clusters_N is None else clusters_N[where],
       }
-    results['targets'][name] = entry
+      truth = task.labels.columns_NT[where, j] * factor
+      prediction = prediction_RBT[:, chosen_B, j].mean(0) * factor
+      entry = metrics.bootstrap(truth, prediction, **options)
+      entry['baselines'] = {}
+      for baseline, values_NT in task.baselines.items():
+        guess = values_NT[where, j] * factor
+        entry['baselines'][baseline] = {
+          **metrics.bootstrap(truth, guess, **options),
+          # Paired, on the same test molecules: negative is better than it.
+          'mae_difference': metrics.paired_mae_difference(
+            truth, prediction, guess, **options
+          ),
+        }
+      return entry
+
+    results['targets'][name] = {
+      'unit': unit,
+      **scores(np.arange(len(rows))),
+      'rotation_std': spread(prediction_RBT[:, :, j] * factor),
+    }
+    if task.test_sets:
+      results['targets'][name]['test_sets'] = {
+        label: {'examples': len(chosen), **scores(chosen)}
+        for label, chosen in task.test_sets.items()
+      }
   return results

@@ -5,23 +5,25 @@ import functools
 import hashlib
 import math
 import pathlib
-from collections.abc import Sequence
+import types
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from edjax import config as configuration
-from edjax import elements, metrics, pack
+from edjax import elements, pack
 from edjax.molecule import LIGAND, POCKET, Molecule
 
 
-def load_pack(data) -> pack.Pack:
+def load_pack(data, variant: str = '') -> pack.Pack:
   """Opens the pack of a dataset; builds dataset and pack where missing.
 
   Of several processes one builds and packs, and the others wait for it.
 
   Args:
     data: `config.data`: name, data_dir, manual_dir, workers.
+    variant: of the dataset, where it has several.
 
   Returns:
     The pack.
@@ -34,12 +36,12 @@ def load_pack(data) -> pack.Pack:
   from data_builders import xtb  # builders only where they are needed
 
   try:
-    return _load_pack(data)
+    return _load_pack(data, variant)
   except (ValueError, xtb.XtbError) as error:
     raise configuration.ConfigError(f'dataset {data.name}: {error}') from error
 
 
-def _load_pack(data) -> pack.Pack:
+def _load_pack(data, variant: str) -> pack.Pack:
   import data_builders
   from data_builders import locks
 
@@ -50,6 +52,7 @@ def _load_pack(data) -> pack.Pack:
     data_dir=data_dir,
     manual_dir=manual_dir.expanduser(),
     workers=data.workers or None,
+    variant=variant,
   )
   fingerprint = data_builders.fingerprint(builder)
   packs = data_dir / 'packs'
@@ -77,6 +80,8 @@ class Rows:
     train, validation, test: [n] row numbers.
     sha256: of the ids in the three parts.
     missing: ids that a published split or a file names and the pack lacks.
+    test_sets: name -> positions in `test`, where the split has several test
+      sets; else empty.
   """
 
   train: np.ndarray
@@ -84,6 +89,7 @@ class Rows:
   test: np.ndarray
   sha256: str
   missing: int
+  test_sets: dict[str, np.ndarray]
 
 
 def make_split(source: pack.Pack, data) -> Rows:
@@ -99,18 +105,8 @@ def make_split(source: pack.Pack, data) -> Rows:
     ConfigError: the split cannot be made or leaves a part empty, or
       train_size asks for more than there is, or for nothing.
   """
-  from data_builders import splits
-
   try:
-    split = splits.make_split(
-      data.split,
-      ids=source.ids,
-      heavy_atoms=source.heavy_atoms(),
-      seed=data.seed,
-      fractions=(data.validation_fraction, data.test_fraction),
-      path=data.split_file,
-      uncharacterized=source.uncharacterized,
-    )
+    split = _split(source, data)
   except ValueError as error:
     raise configuration.ConfigError(f'config.data.split: {error}') from error
   available = len(split.train)
@@ -137,8 +133,114 @@ def make_split(source: pack.Pack, data) -> Rows:
   for part, rows in parts.items():
     names = sorted(source.ids[row] for row in rows)
     digest.update('\n'.join([part, *names, '']).encode())
+  return Rows(
+    **parts,
+    sha256=digest.hexdigest(),
+    missing=split.missing,
+    test_sets=_test_sets(source, parts['test'], split.tests),
+  )
+
+
+class _Split(NamedTuple):
+  """A split before subsets are drawn: rows, and ids of each test set."""
+
+  train: np.ndarray
+  validation: np.ndarray
+  test: np.ndarray
+  missing: int
+  tests: Mapping[str, Collection[str]] = types.MappingProxyType({})
+
+
+def _split(source: pack.Pack, data) -> _Split:
+  if data.split in configuration.PDBBIND_SPLITS:
+    return _affinity_split(source, data)
+  from data_builders import splits
+
+  split = splits.make_split(
+    data.split,
+    ids=source.ids,
+    heavy_atoms=source.heavy_atoms(),
+    seed=data.seed,
+    fractions=(data.validation_fraction, data.test_fraction),
+    path=data.split_file,
+    uncharacterized=source.uncharacterized,
+  )
   missing = sum(split.missing.values())
-  return Rows(**parts, sha256=digest.hexdigest(), missing=missing)
+  return _Split(split.train, split.validation, split.test, missing)
+
+
+def _affinity_split(source: pack.Pack, data) -> _Split:
+  from data_builders.pdbbind import affinity_splits
+
+  columns = source.columns
+  cluster_of = dict(zip(source.ids, columns['cluster'].tolist(), strict=True))
+  if data.split == 'clusters':
+    split = affinity_splits.grouped_kfold(
+      cluster_of, data.folds, data.fold, data.seed
+    )
+  else:
+    if data.split == 'time':
+      years = dict(zip(source.ids, columns['year'].astype(int), strict=True))
+      lists = affinity_splits.time(years, data.split_year)
+    elif data.split == 'refined_core':
+      refined, core = (
+        [source.ids[row] for row in np.flatnonzero(columns[name])]
+        for name in ('refined', 'core')
+      )
+      lists = affinity_splits.refined_core(refined, core)
+    else:
+      lists = affinity_splits.read(pathlib.Path(data.split_file).expanduser())
+    split = affinity_splits.make_split(
+      source.ids,
+      lists,
+      clusters=cluster_of,
+      validation=data.validation_fraction,
+      seed=data.seed,
+      allow_leaks=True,
+    )
+    split = affinity_splits.with_clean_tests(split, cluster_of)
+  for name, keys in split.leaks.items():
+    print(f'{name}: {len(keys)} of its ids are in the training data as well')
+  row_of = {key: row for row, key in enumerate(source.ids)}
+  test = sorted(set().union(*split.tests.values()))
+  train, validation, test = (
+    np.array([row_of[key] for key in keys], np.int64)
+    for keys in (split.train, split.validation, test)
+  )
+  missing = sum(map(len, split.missing.values()))
+  return _Split(train, validation, test, missing, split.tests)
+
+
+def _test_sets(source, test_rows, tests) -> dict[str, np.ndarray]:
+  """Positions in the test rows of each of several test sets."""
+  if len(tests) < 2:
+    return {}
+  ids = [source.ids[row] for row in test_rows]
+  return {
+    name: np.flatnonzero(np.isin(ids, list(members)))
+    for name, members in tests.items()
+  }
+
+
+def shuffled(columns_NT: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
+  """Labels of training and validation examples exchanged among themselves.
+
+  A control: what is still learned from these is a property of the labels, not
+  of the input. Test labels stay.
+
+  Args:
+    columns_NT: targets.
+    rows: the split.
+    seed: of the exchange.
+
+  Returns:
+    A copy, [N, T].
+  """
+  columns_NT = columns_NT.copy()
+  order = np.random.Generator(np.random.Philox(key=[seed, 1]))
+  for part in (rows.train, rows.validation):
+    columns_NT[part] = columns_NT[order.permutation(part)]
+  return columns_NT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,14 +397,6 @@ def _orbitals(source, rows, padding) -> np.ndarray:
   return padded
 
 
-def composition(source: pack.Pack) -> np.ndarray:
-  """[N, E] atoms of each element that occurs in the pack."""
-  molecule_of = np.repeat(np.arange(len(source)), source.atom_counts)
-  counts = np.zeros((len(source), elements.MAX_NUMBER + 1))
-  np.add.at(counts, (molecule_of, source.numbers), 1)
-  return counts[:, counts.any(0)]
-
-
 @dataclasses.dataclass(frozen=True)
 class Labels:
   """Standardised labels of all molecules of a pack, and the way back.
@@ -404,35 +498,3 @@ def batch_indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
     left = batch - sum(map(len, parts))
     parts.append(_permutation(seed, epoch, n)[offset : offset + left])
   return np.concatenate(parts).astype(np.int32)
-
-
-def fit_baselines(source, columns_NT, split) -> dict[str, np.ndarray]:
-  """Predictions of the baselines that every result carries, for all rows.
-
-  Ridge strengths are chosen on validation.
-
-  Args:
-    source: the pack.
-    columns_NT: targets, native units.
-    split: rows of train and validation.
-
-  Returns:
-    name -> [N, T]: mean, median, ridge on the composition, and ridge on
-    composition and GFN2 energy, gap and dipole (where the pack has them).
-  """
-  train, validation = split.train, split.validation
-  y = columns_NT[train]
-  ones = np.ones((len(source), 1))
-  features = {'ridge_composition': composition(source)}
-  gfn2 = [source.columns.get(f'xtb_{k}') for k in ('energy', 'gap', 'dipole')]
-  if all(column is not None for column in gfn2):
-    features['ridge_gfn2'] = np.column_stack(
-      [features['ridge_composition'], *gfn2]
-    )
-  predictions = {'mean': ones * y.mean(0), 'median': ones * np.median(y, 0)}
-  for name, x in features.items():
-    fit = metrics.ridge_fit(
-      x[train], y, x_val=x[validation], y_val=columns_NT[validation]
-    )
-    predictions[name] = fit.predict(x)
-  return predictions

@@ -22,7 +22,8 @@ def build(config, workdir) -> None:
   """Builds the dataset of a configuration, where it is missing."""
   del workdir
   config = configuration.resolve(config)
-  source = input_pipeline.load_pack(config.data)
+  variant = tasks.dataset_variant(config)
+  source = input_pipeline.load_pack(config.data, variant)
   print(f'{config.data.name}: {len(source)} molecules')
 
 

@@ -4,9 +4,12 @@ import pathlib
 
 import numpy as np
 
-from edjax import rundir
+from edjax import baselines, rundir
 
-_BASELINES = ('median', 'ridge_composition', 'ridge_gfn2')
+# Of these the MAE; of 'mean' the RMSE, which it is best in.
+_BASELINES = (
+  'median', 'ridge_composition', 'ridge_gfn2', 'ridge_size', 'ridge_ligand',
+)  # fmt: skip
 
 
 def table(results: dict) -> str:
@@ -16,28 +19,26 @@ def table(results: dict) -> str:
     results: what results.json holds.
 
   Returns:
-    Lines of text: per target MAE and RMSE with their bootstrap 95 %
-    intervals, correlation, the spread over rotations, and the MAE of the
-    baselines on the same test molecules.
+    Lines of text: per target (and test set, where there are several) MAE and
+    RMSE with their bootstrap 95 % intervals, correlations, the spread over
+    rotations, and the MAE of the baselines on the same test examples.
   """
   examples = results['examples']
+  first = next(iter(results['targets'].values()))
+  shown = [b for b in _BASELINES if b in first['baselines']]
   head = [
-    'target', 'unit', 'MAE (95 %)', 'RMSE (95 %)', 'Pearson', 'rot. std',
-    *(b.replace('_', ' ') for b in _BASELINES), 'mean (RMSE)',
-    'MAE - ridge composition',
+    'target', 'unit', 'MAE (95 %)', 'RMSE (95 %)', 'Pearson', 'Spearman',
+    'rot. std', *(baselines.WORDS[b] for b in shown), 'mean (RMSE)',
+    f'MAE - {baselines.WORDS[results["reference"]]}',
   ]  # fmt: skip
   body = []
   for name, entry in results['targets'].items():
-    baselines = entry['baselines']
-    row = [name, entry['unit'], _interval(entry['mae'])]
-    row += [_interval(entry['rmse']), _figure(entry['pearson']['value'])]
-    row.append(_figure(entry['rotation_std']))
-    for baseline in _BASELINES:
-      found = baselines.get(baseline)
-      row.append(_figure(found['mae']['value']) if found else '-')
-    row.append(_figure(baselines['mean']['rmse']['value']))
-    row.append(_interval(baselines['ridge_composition']['mae_difference']))
-    body.append(row)
+    body.append(_row(name, entry['unit'], entry, shown, results['reference']))
+    for label, part in entry.get('test_sets', {}).items():
+      body.append(
+        _row(f'  {label} ({part["examples"]})', entry['unit'], part, shown,
+             results['reference'])
+      )  # fmt: skip
   widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
   rule = '  '.join('-' * w for w in widths)
 
@@ -56,12 +57,27 @@ def table(results: dict) -> str:
       rule,
       *map(line, body),
       'rot. std: spread of the predictions over rotations. Baselines on the '
-      'same molecules: MAE of the training\nmedian, of ridge regression on the '
-      'composition, and of the same with GFN2 energy, gap and dipole; RMSE of\n'
-      'the training mean. Last: the difference to the composition, paired by '
-      'molecule; negative is better than it.',
+      'same molecules: MAE of the training\nmedian and of ridge regressions; '
+      'RMSE of the training mean. Last: the difference to a baseline, paired by'
+      '\nmolecule; negative is better than it.',
     ]
   )
+
+
+def _row(name, unit, entry, shown, reference) -> list[str]:
+  found = entry['baselines']
+  return [
+    name,
+    unit,
+    _interval(entry['mae']),
+    _interval(entry['rmse']),
+    _figure(entry['pearson']['value']),
+    _figure(entry['spearman']['value']),
+    _figure(entry.get('rotation_std')),
+    *(_figure(found[b]['mae']['value']) for b in shown),
+    _figure(found['mean']['rmse']['value']),
+    _interval(found[reference]['mae_difference']),
+  ]
 
 
 def _interval(entry: dict) -> str:

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import coverage, input_pipeline, models, voxelize
+from edjax import baselines, coverage, input_pipeline, models, voxelize
 from edjax.grid import Grid
-from edjax.molecule import Molecule
+from edjax.molecule import LIGAND, Molecule
 from edjax.numerics import batched
 from edjax.pack import Pack
 
@@ -30,6 +30,8 @@ class Task:
     split_missing: ids that a published split names and the dataset lacks.
     labels: of all rows.
     baselines: name -> [N, T] predictions of all rows, native units.
+    test_sets: name -> positions in the test rows, where a split has several
+      test sets; the test rows are all of them together.
     molecules: part -> padded molecules on the host.
     voxelizer: Molecule -> vox_XYZC.
     model: Flax module.
@@ -45,6 +47,7 @@ class Task:
   split_missing: int
   labels: input_pipeline.Labels
   baselines: dict[str, np.ndarray]
+  test_sets: dict[str, np.ndarray]
   molecules: dict[str, Molecule]
   voxelizer: Any
   model: Any
@@ -54,6 +57,15 @@ class Task:
 
 # Enough for means, scales and correlations, and done in seconds.
 _SAMPLE = 512
+
+
+def dataset_variant(config) -> str:
+  """Which form of the dataset a configuration reads; '' where there is one."""
+  if config.data.name not in ('pdbbind', 'pdbbind_ligands'):
+    return ''
+  if needs_orbitals(config.representation):
+    return 'orbitals'
+  return 'hydrogens' if config.data.hydrogens else 'heavy'
 
 
 def needs_orbitals(representation) -> bool:
@@ -73,7 +85,9 @@ def _selection(config) -> input_pipeline.Selection:
   grid = Grid(representation.grid_size, representation.spacing)
   diagonal = (grid.extent / 2 + config.augment.translate) * np.sqrt(3)
   return input_pipeline.Selection(
-    radius=float(diagonal + _REACH), orbitals=needs_orbitals(representation)
+    parts=config.data.parts,
+    radius=float(diagonal + _REACH),
+    orbitals=needs_orbitals(representation),
   )
 
 
@@ -94,6 +108,8 @@ def make_voxelizer(representation, scales=()):
     widths=dict(representation.widths),
     elements=representation.elements,
     binary=representation.binary,
+    groups=representation.groups,
+    use_b_factors=representation.use_b_factors,
     transforms={
       c: representation.transforms[c] for c in representation.channels
     },
@@ -111,11 +127,13 @@ def make_task(config) -> Task:
     ValueError: a part of the split is empty or too small, or a target cannot
       be standardised.
   """
-  pack = input_pipeline.load_pack(config.data)
+  pack = input_pipeline.load_pack(config.data, dataset_variant(config))
   split = input_pipeline.make_split(pack, config.data)
   columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
-  baselines = input_pipeline.fit_baselines(pack, columns_NT, split)
-  offset_NT = baselines['ridge_gfn2'] if config.data.delta else None
+  if config.data.shuffle_labels:
+    columns_NT = input_pipeline.shuffled(columns_NT, split, config.data.seed)
+  fitted = baselines.fit(pack, columns_NT, split.train, split.validation)
+  offset_NT = fitted['ridge_gfn2'] if config.data.delta else None
   labels = input_pipeline.make_labels(
     columns_NT, split.train, config.data.targets, offset_NT
   )
@@ -150,7 +168,8 @@ def make_task(config) -> Task:
     split_sha256=split.sha256,
     split_missing=split.missing,
     labels=labels,
-    baselines=baselines,
+    baselines=fitted,
+    test_sets=split.test_sets,
     molecules=molecules,
     voxelizer=voxelizer,
     model=models.build_model(config.model, len(config.data.targets)),
@@ -163,9 +182,13 @@ def _outside(config, pack, rows, molecules) -> dict[str, str]:
   representation = config.representation
   grid = Grid(representation.grid_size, representation.spacing)
   found = {}
+  if 'ligand' not in config.data.parts:
+    return found
   for part in rows:
+    # A pocket has no end: what counts is whether its ligand fits.
+    is_ligand = molecules[part].groups_A == LIGAND
     reasons = coverage.outside(
-      molecules[part].numbers_A,
+      np.where(is_ligand, molecules[part].numbers_A, 0),
       molecules[part].coords_A3,
       grid,
       # Evaluation turns molecules, but does not move them.

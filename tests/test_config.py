@@ -7,14 +7,26 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import default, qm9_base
+from configs import default, pdbbind_base, qm9_base
 from edjax import config as configuration
 from edjax import models, task
 from edjax.config import ConfigError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-FILES = sorted((REPOSITORY / 'configs').glob('qm9_[adgs]*.py'))
-VARIANTS = ('', 'smoke', 'qm9_cpu', 'full')
+TASKS = {
+  'qm9': ('', 'smoke', 'qm9_cpu', 'full'),
+  'pdbbind': ('', 'ligands', 'paper_like', 'full'),
+}
+FILES = {
+  task: sorted((REPOSITORY / 'configs').glob(f'{task}_[adgs]*.py'))
+  for task in TASKS
+}
+EVERY = [
+  pytest.param(path, variant, id=f'{path.stem}-{variant}')
+  for task, variants in TASKS.items()
+  for path in FILES[task]
+  for variant in variants
+]
 
 
 def load(path, variant=''):
@@ -23,17 +35,17 @@ def load(path, variant=''):
   return scope['get_config'](variant)
 
 
-def test_there_are_four_files():
-  names = [p.stem for p in FILES]
-  assert names == ['qm9_atoms', 'qm9_density', 'qm9_gradient', 'qm9_shape']
+@pytest.mark.parametrize('task', TASKS)
+def test_there_are_four_files(task):
+  names = [p.stem.removeprefix(f'{task}_') for p in FILES[task]]
+  assert names == ['atoms', 'density', 'gradient', 'shape']
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
-@pytest.mark.parametrize('path', FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize(('path', 'variant'), EVERY)
 def test_every_config_resolves_and_traces(path, variant):
   config = configuration.resolve(load(path, variant))
   voxelizer = task.make_voxelizer(config.representation)
-  assert voxelizer.channels == (path.stem.removeprefix('qm9_'),)
+  assert voxelizer.channels == (path.stem.rsplit('_', 1)[1],)
   model = models.build_model(config.model, len(config.data.targets))
   grid = config.representation.grid_size
   vox = jax.ShapeDtypeStruct(
@@ -49,9 +61,12 @@ def test_every_config_resolves_and_traces(path, variant):
   assert out.dtype == jnp.float32
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
-def test_the_four_differ_in_the_representation_alone(variant):
-  flat = [configuration.flatten(load(path, variant)) for path in FILES]
+@pytest.mark.parametrize(
+  ('task', 'variant'),
+  [(t, v) for t, variants in TASKS.items() for v in variants],
+)
+def test_the_four_differ_in_the_representation_alone(task, variant):
+  flat = [configuration.flatten(load(path, variant)) for path in FILES[task]]
   for other in flat[1:]:
     differing = {k for k in flat[0] if flat[0][k] != other[k]}
     assert differing == {'representation.channels'}
@@ -60,6 +75,8 @@ def test_the_four_differ_in_the_representation_alone(variant):
 def test_unknown_variant():
   with pytest.raises(ValueError, match="'smoke'"):
     qm9_base.get_config('tiny')
+  with pytest.raises(ValueError, match="'paper_like'"):
+    pdbbind_base.get_config('tiny')
 
 
 def test_rules_and_default_have_the_same_fields():
@@ -69,7 +86,7 @@ def test_rules_and_default_have_the_same_fields():
 
 # Described together with the field above them.
 SHARE_A_COMMENT = {
-  'data.test_fraction', 'representation.spacing', 'model.blocks',
+  'data.test_fraction', 'data.fold', 'representation.spacing', 'model.blocks',
   'model.groups', 'model.dropout', 'optim.warmup_fraction',
   'optim.final_fraction', 'optim.b2', 'train.checkpoint_every',
 }  # fmt: skip
@@ -107,7 +124,12 @@ def test_every_field_is_read():
     ('data.targets', ('gap', 'mass'), r"config.data.targets has \['mass'\]"),
     ('data.targets', ('alpha',), "config.data.targets has"),
     ('data.train_size', 12.5, 'above 1 it is a whole number'),
-    ('data.split', 'dimenet', "defined for 'qm9' alone"),
+    ('data.split', 'dimenet', 'is for qm9 alone'),
+    ('data.split', 'clusters', 'is for pdbbind and pdbbind_ligands alone'),
+    ('data.fold', 5, r'data.fold=5 is not one of 0 to 4'),
+    ('data.parts', ('ligand',), 'data.parts is for complexes'),
+    ('data.hydrogens', True, 'data.hydrogens is for complexes'),
+    ('representation.groups', True, 'representation.groups is for complexes'),
     ('data.split', 'file', 'config.data.split_file goes with'),
     ('data.validation_fraction', 0.95, 'leave no training set'),
     ('representation.channels', ('electrons',), 'channels has'),
@@ -180,7 +202,7 @@ def test_contradictions():
       },
       'log1p cannot take noise',
     ),
-    ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'is no file'),
+    ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'is not there'),
     ({'train.steps_per_call': 7}, 'is no multiple of config.train.steps_per'),
   ],
 )  # fmt: skip
@@ -191,14 +213,56 @@ def test_impossible_combinations_are_named(changes, complaint):
     configuration.resolve(config)
 
 
-@pytest.mark.parametrize('variant', ['', 'smoke', 'qm9_cpu', 'full'])
-def test_variants_resolve_on_accelerators(variant, monkeypatch):
+@pytest.mark.parametrize(
+  ('changes', 'complaint'),
+  [
+    ({'data.delta': True}, 'no GFN2 energies'),
+    (
+      {
+        'representation.channels': ('atoms', 'density'),
+        'representation.density': 'xtb',
+      },
+      r"\['atoms'\] would see the hydrogens",
+    ),
+    (
+      {'representation.density': 'xtb', 'data.parts': ('pocket',)},
+      "without 'ligand' has no orbitals",
+    ),
+    (
+      {'representation.density': 'xtb', 'representation.groups': False},
+      'groups must be True',
+    ),
+    ({'data.split': 'published'}, 'split_file goes with'),
+    ({'data.split': 'cormorant'}, 'is for qm9 alone'),
+  ],
+)
+def test_impossible_complexes_are_named(changes, complaint):
+  config = load(REPOSITORY / 'configs' / 'pdbbind_density.py')
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ConfigError, match=complaint):
+    configuration.resolve(config)
+
+
+def test_orbitals_of_ligands_beside_or_without_pockets():
+  config = load(REPOSITORY / 'configs' / 'pdbbind_density.py')
+  assert task.dataset_variant(config) == 'heavy'
+  config.representation.density = 'xtb'
+  assert task.dataset_variant(configuration.resolve(config)) == 'orbitals'
+  config.data.parts = ('ligand',)
+  config.representation.groups = False
+  configuration.resolve(config)
+  config.representation.density = 'promolecule'
+  config.data.hydrogens = True
+  assert task.dataset_variant(configuration.resolve(config)) == 'hydrogens'
+
+
+@pytest.mark.parametrize(('path', 'variant'), EVERY)
+def test_variants_resolve_on_accelerators(path, variant, monkeypatch):
   monkeypatch.setattr(configuration.jax, 'default_backend', lambda: 'gpu')
-  for path in FILES:
-    train = configuration.resolve(load(path, variant)).train
-    assert 1 < train.steps_per_call <= 20
-    for end in (train.eval_every, train.checkpoint_every, train.steps):
-      assert end % train.steps_per_call == 0
+  train = configuration.resolve(load(path, variant)).train
+  assert 1 < train.steps_per_call <= 20
+  for end in (train.eval_every, train.checkpoint_every, train.steps):
+    assert end % train.steps_per_call == 0
 
 
 def test_resolve_leaves_its_argument_alone_and_freezes():

@@ -8,7 +8,7 @@ import pytest
 import data_builders
 from configs import qm9_density
 from data_builders import xtb
-from edjax import config, elements, input_pipeline, main, pack
+from edjax import baselines, config, elements, input_pipeline, main, pack
 from edjax.molecule import Molecule
 
 RNG = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_pack_keeps_what_was_written(small_pack):
     small_pack.heavy_atoms(), [(r['numbers'] > 1).sum() for r in RECORDS]
   )
   np.testing.assert_array_equal(
-    input_pipeline.composition(small_pack),
+    baselines.composition(small_pack),
     [[(r['numbers'] == z).sum() for z in (1, 6, 16)] for r in RECORDS],
   )
 
@@ -351,9 +351,10 @@ def test_subsets_are_nested_and_the_rest_stays(small_pack):
 def test_baselines_learn_from_training_rows_alone(small_pack):
   columns = small_pack.columns['y'][:, None].copy()
   split = input_pipeline.make_split(small_pack, data_config())
-  before = input_pipeline.fit_baselines(small_pack, columns, split)
+  parts = split.train, split.validation
+  before = baselines.fit(small_pack, columns, *parts)
   columns[split.test] += 1e3
-  after = input_pipeline.fit_baselines(small_pack, columns, split)
+  after = baselines.fit(small_pack, columns, *parts)
   assert set(before) == {'mean', 'median', 'ridge_composition', 'ridge_gfn2'}
   for name, values in before.items():
     np.testing.assert_array_equal(values, after[name])

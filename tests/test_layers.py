@@ -19,7 +19,7 @@ LAYERS = [
   {'conv', 'models', 'losses', 'metrics', 'optim'},
   {
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
-    'evaluate', 'report', 'config', 'rundir', 'task',
+    'evaluate', 'report', 'config', 'rundir', 'task', 'baselines',
   },
 ]  # fmt: skip
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

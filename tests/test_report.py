@@ -25,6 +25,7 @@ def made_up_results():
     'examples': {'train': 80, 'validation': 10, 'test': 30},
     'channels': ['density'],
     'rotations': 2,
+    'reference': 'ridge_composition',
     'targets': {'gap': entry, 'homo': entry},
   }
   return results, truth, guess
@@ -40,8 +41,25 @@ def test_table_states_the_figures():
   assert float(row[2]) == float(f'{np.abs(truth - guess).mean():#.3g}')
   assert lines[3].endswith(' -0.500 (-0.750 to -0.250)')
   # No GFN2 values: no such baseline.
-  assert row[-6] == '-'
+  assert 'ridge, composition' in lines[1]
+  assert 'GFN2' not in lines[1]
   assert float(row[-5]) == float(f'{np.sqrt((truth**2).mean()):#.3g}')
+
+
+def test_test_sets_stand_under_their_target():
+  results, *_ = made_up_results()
+  gap = results['targets']['gap']
+  part = {k: v for k, v in gap.items() if k not in ('unit', 'rotation_std')}
+  better = {'value': 0.0123, 'low': 0.01, 'high': 0.02}
+  gap['test_sets'] = {
+    'leaky': {'examples': 20, **part, 'mae': better},
+    'clean': {'examples': 10, **part},
+  }
+  lines = report.table(results).splitlines()
+  assert lines[4].startswith('  leaky (20)')
+  assert '0.0123 (0.0100 to 0.0200)' in lines[4]
+  assert lines[5].startswith('  clean (10)')
+  assert lines[6].startswith('homo')
 
 
 def test_parity_plot_is_drawn_from_the_predictions(tmp_path):

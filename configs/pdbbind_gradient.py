@@ -1,0 +1,15 @@
+"""Magnitude of the promolecule's gradient, ligand and pocket apart.
+
+  python launch.py --config configs/pdbbind_gradient.py[:VARIANT] \
+    --config.data.manual_dir=DIR_OF_PDBBIND
+
+Variants: configs/pdbbind_base.py; wall times: README.md and docs/results/.
+"""
+
+from configs import pdbbind_base
+
+
+def get_config(variant: str = ''):
+  config = pdbbind_base.get_config(variant)
+  config.representation.channels = ('gradient',)
+  return config

@@ -1,0 +1,196 @@
+"""One complex: from its files to atoms, orbitals and a row of the manifest."""
+
+import hashlib
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_builders import workers as workers_lib
+from data_builders import xtb
+from data_builders.pdbbind import ligand as ligands
+from data_builders.pdbbind import pocket as pockets
+from data_builders.pdbbind import types
+
+# Å about the ligand's centre: half the diagonal of the largest box that the
+# configurations have (24 Å) and 3 Å for the tails of what lies outside.
+RADIUS = 24.0
+# Edge of that box, Å.
+BOX = 24.0
+
+
+class Options(NamedTuple):
+  """What a dataset of complexes holds.
+
+  Attributes:
+    hydrogens: keep those of the files, of ligand and pocket.
+    orbitals: GFN2-xTB orbitals of the ligand, with its hydrogens.
+  """
+
+  hydrogens: bool = False
+  orbitals: bool = False
+
+
+class Complex(NamedTuple):
+  """A complex as the dataset keeps it.
+
+  Attributes:
+    entry: its row of the index.
+    numbers: [A] int32; the ligand first, its hydrogens after its heavy atoms.
+    coords: [A, 3] Å, the frame of the files.
+    b_factors: [A] Å^2.
+    n_ligand: how many of the atoms are the ligand.
+    orbitals: [O, n_ligand, 4 or 9] of the ligand; O = 0 where there are none.
+    descriptors: of the ligand, for baselines.
+    sequences: of the pocket's chains.
+    row: for the manifest.
+  """
+
+  entry: types.Entry
+  numbers: np.ndarray
+  coords: np.ndarray
+  b_factors: np.ndarray
+  n_ligand: int
+  orbitals: np.ndarray
+  descriptors: dict[str, float]
+  sequences: dict[str, str]
+  row: dict[str, Any]
+
+
+def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
+  """Reads one complex, and runs GFN2-xTB on its ligand where asked for.
+
+  Args:
+    files: of the complex.
+    entry: its row of the index.
+    options: what to keep.
+
+  Raises:
+    types.ComplexError: it cannot be used; the message names file and reason.
+  """
+  if files.ligand_sdf or files.ligand_mol2:
+    ligand = ligands.read_ligand(files)
+    _check_heavy(ligand)
+    pocket = pockets.read_pocket(
+      files,
+      ligands.centre(ligand.atoms),
+      RADIUS,
+      ligand.atoms,
+      pockets.Options(hydrogens=options.hydrogens),
+    )
+  else:
+    from data_builders.pdbbind import wwpdb
+
+    ligand, pocket = wwpdb.split_entry(
+      files.structure, entry.ligand, RADIUS, hydrogens=options.hydrogens
+    )
+  row = {
+    'ligand_file': ligand.source,
+    'pocket_file': pocket.source,
+    'pocket_atoms': len(pocket.atoms.numbers),
+    'pocket_kept': pocket.kept,
+    'pocket_dropped': pocket.dropped,
+    'shortest_contact': round(
+      pockets.shortest_contact(ligand.atoms, pocket), 3
+    ),
+    'box_filled': round(
+      pockets.coverage(
+        pocket.source, ligand.atoms, ligands.centre(ligand.atoms), BOX / 2
+      ).fraction,
+      4,
+    ),
+    **input_hashes(files),
+  }
+  return _assemble(entry, ligand, files, options, row, pocket.atoms,
+                   pocket.sequences)  # fmt: skip
+
+
+def from_ligand(
+  entry: types.Entry, ligand: types.Ligand, options: Options
+) -> Complex:
+  """A complex without a protein."""
+  empty = types.Atoms(
+    np.zeros(0, np.int32), np.zeros((0, 3)), np.zeros(0), np.zeros(0)
+  )
+  _check_heavy(ligand)
+  row = {'ligand_file': ligand.source}
+  return _assemble(
+    entry, ligand, types.Files(entry.pdb_id), options, row, empty, {}
+  )
+
+
+def input_hashes(files: types.Files) -> dict[str, str]:
+  """Field name of each file that is there -> SHA-256, in hexadecimal."""
+  return {
+    f'sha256_{name}': hashlib.sha256(path.read_bytes()).hexdigest()
+    for name, path in zip(files._fields, files, strict=True)
+    if isinstance(path, pathlib.Path)
+  }
+
+
+def _check_heavy(ligand: types.Ligand) -> None:
+  if not (ligand.atoms.numbers > 1).any():
+    raise types.ComplexError(f'{ligand.source}: no heavy atom')
+
+
+def _assemble(entry, ligand, files, options, row, pocket, sequences) -> Complex:
+  atoms, orbitals = ligand.atoms, np.zeros((0, 0, 4), np.float32)
+  if not options.hydrogens:
+    atoms = ligands.heavy(atoms)
+  if options.orbitals:
+    found, orbitals, row['xtb'] = _orbitals(ligand, files)
+    atoms = found or atoms
+  numbers = np.concatenate([atoms.numbers, pocket.numbers]).astype(np.int32)
+  coords = np.concatenate([atoms.coords, pocket.coords])
+  heavy = ligands.heavy(ligand.atoms)
+  offset = heavy.coords - ligands.centre(ligand.atoms)
+  row = {
+    'ligand_atoms': len(heavy.numbers),
+    'ligand_charge': ligand.formal_charge,
+    'ligand_problems': '; '.join(ligand.problems),
+    'ligand_reach': round(float(np.linalg.norm(offset, axis=1).max()), 3),
+    **row,
+  }
+  return Complex(
+    entry=entry,
+    numbers=numbers,
+    coords=coords,
+    b_factors=np.concatenate([atoms.b_factors, pocket.b_factors]),
+    n_ligand=len(atoms.numbers),
+    orbitals=orbitals,
+    descriptors=ligands.descriptors(ligand.molecule, ligand.atoms),
+    sequences=sequences,
+    row=row,
+  )
+
+
+def _orbitals(ligand: types.Ligand, files: types.Files):
+  """(atoms with hydrogens or None, orbitals, what happened)."""
+  nothing = np.zeros((0, 0, 4), np.float32)
+  prepared = ligands.for_xtb(ligand, files)
+  log = ' '.join(prepared.log)
+  if prepared.numbers is None:
+    return None, nothing, f'{log} none'
+  try:
+    result = xtb.run(prepared.numbers, prepared.coords, prepared.charge)
+  except (ValueError, xtb.XtbError) as error:
+    return None, nothing, f'{log} failed: {error}'
+  zeros = np.zeros(len(prepared.numbers))
+  atoms = types.Atoms(prepared.numbers, prepared.coords, zeros, zeros + 1)
+  return atoms, result.orbitals, log
+
+
+def read_all(jobs, workers: int | None, label: str):
+  """Complexes in order, in worker processes.
+
+  Args:
+    jobs: (types.Files, types.Entry, Options) each.
+    workers: processes (default: one a core).
+    label: of the progress bar.
+
+  Yields:
+    A `Complex`, or a `workers.Failure` with the reason.
+  """
+  return workers_lib.map_ordered(
+    'data_builders.pdbbind.complexes:read', jobs, workers, 4, label
+  )

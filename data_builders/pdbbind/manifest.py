@@ -1,0 +1,61 @@
+"""The manifest: one row a complex, kept or not, and why."""
+
+import csv
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from data_builders.pdbbind import types
+
+NAME = 'manifest.csv'
+COLUMNS = (
+  'id', 'status', 'reason', 'pk', 'measure', 'relation', 'year', 'ligand',
+  'index_line', 'cluster', 'ligand_file', 'ligand_atoms', 'ligand_charge',
+  'ligand_problems', 'ligand_reach', 'pocket_file', 'pocket_atoms',
+  'pocket_kept', 'pocket_dropped', 'shortest_contact', 'box_filled', 'xtb',
+  'sha256_protein', 'sha256_pocket', 'sha256_ligand_sdf',
+  'sha256_ligand_mol2', 'sha256_structure', 'sha256_density_map',
+)  # fmt: skip
+
+
+def row(entry: types.Entry) -> dict:
+  """What the index says of a complex."""
+  return {
+    'id': entry.pdb_id,
+    'pk': entry.pk,
+    'measure': entry.measure,
+    'relation': entry.relation,
+    'year': entry.year,
+    'ligand': entry.ligand,
+    'index_line': entry.source,
+  }
+
+
+def write(directory, rows: Iterable[Mapping]) -> pathlib.Path:
+  """Writes manifest.csv into a directory, sorted by id.
+
+  Args:
+    directory: of the dataset.
+    rows: with keys of COLUMNS; what a row lacks stays empty, mappings are
+      written as JSON.
+
+  Returns:
+    The path.
+
+  Raises:
+    ValueError: a row has a key that is no column.
+  """
+  path = pathlib.Path(directory) / NAME
+  with path.open('w', newline='', encoding='utf-8') as file:
+    writer = csv.DictWriter(file, COLUMNS, restval='')
+    writer.writeheader()
+    for row in sorted(rows, key=lambda row: row['id']):
+      writer.writerow(
+        {
+          key: json.dumps(value, sort_keys=True)
+          if isinstance(value, Mapping)
+          else value
+          for key, value in row.items()
+        }
+      )
+  return path

@@ -1,0 +1,130 @@
+"""What a manual directory holds: index, files, lists of ids."""
+
+import hashlib
+import pathlib
+from typing import NamedTuple
+
+from data_builders.pdbbind import clusters, index, layout, types
+
+# Sequences that are as alike as this belong to one cluster; that of the
+# splits by sequence of ATOM3D and others.
+IDENTITY = 0.3
+# A user's file of clusters that belong together, as GEMS publishes CASF's.
+_TOGETHER = 'clusters_casf*.json'
+
+INSTRUCTIONS = (
+  'PDBbind may not be passed on: get the index and the structure files of a '
+  'release from https://www.pdbbind-plus.org.cn (free for academic use, after '
+  'registration) and unpack both, as they are, into one directory. Name it '
+  'with --config.data.manual_dir=DIR, where it then holds an INDEX_*_data.* '
+  'file and, for each complex, <id>/<id>_ligand.sdf and <id>/<id>_protein.pdb.'
+)
+
+
+class Sources(NamedTuple):
+  """The files that a dataset is made from.
+
+  Attributes:
+    directory: that holds them.
+    index: the file of affinities.
+    entries: PDB id -> its row, of all rows.
+    excluded: PDB id -> why its value is none.
+    skipped: lines of the index that could not be read.
+    notes: remarks on its lines.
+    files: PDB id -> files.
+    ignored: files that are of no use here.
+    refined: ids of the refined set, as far as the directory names them.
+    core: ids of the core set.
+    together: groups of ids that are one cluster whatever their sequences.
+    sha256: of the names and sizes of all these files.
+  """
+
+  directory: pathlib.Path
+  index: pathlib.Path
+  entries: dict[str, types.Entry]
+  excluded: dict[str, str]
+  skipped: tuple
+  notes: tuple
+  files: dict[str, types.Files]
+  ignored: tuple
+  refined: frozenset
+  core: frozenset
+  together: tuple
+  sha256: str
+
+  def summary(self) -> str:
+    """In a few words, for messages."""
+    return (
+      f'{len(self.entries)} rows of {self.index.name} and files of '
+      f'{len(self.files)} ids'
+    )
+
+
+def complexes_in(manual_dir) -> Sources:
+  """Looks through the manual directory.
+
+  Args:
+    manual_dir: of the user; '' is nowhere.
+
+  Raises:
+    FileNotFoundError: it is not there, or has no index of affinities or no
+      structure; the message says what to get and where to put it.
+    ValueError: the index cannot be read.
+  """
+  root = pathlib.Path(manual_dir or '.').expanduser()
+  found = index.find_indices(root) if manual_dir and root.is_dir() else ()
+  tables = [one for one in found if one.content == 'data']
+  if not tables:
+    raise FileNotFoundError(
+      f'no PDBbind in {manual_dir or "(no directory named)"}: {INSTRUCTIONS}'
+    )
+  table = index.read_index(tables[0].path)
+  usable = index.usable(table.entries)
+  here = layout.find(root)
+  if not here.files:
+    raise FileNotFoundError(
+      f'{root} has {tables[0].path.name}, but no structures: {INSTRUCTIONS}'
+    )
+  files = {
+    pdb_id: one
+    for pdb_id, one in here.files.items()
+    if one.structure or one.ligand_sdf or one.ligand_mol2
+  }
+  together = tuple(
+    group
+    for path in sorted(root.rglob(_TOGETHER))
+    for group in clusters.read_casf_clusters(path)
+  )
+  return Sources(
+    directory=root,
+    index=tables[0].path,
+    entries={entry.pdb_id: entry for entry in table.entries},
+    excluded=dict(usable.excluded),
+    skipped=table.skipped,
+    notes=table.notes,
+    files=files,
+    ignored=here.ignored,
+    refined=_ids(found, 'refined'),
+    core=_ids(found, 'core'),
+    together=together,
+    sha256=_digest(root, [tables[0].path], files),
+  )
+
+
+def _ids(found, kind: str) -> frozenset:
+  """Ids of the newest list of a kind; of lists and tables of one year both."""
+  of_kind = [one for one in found if one.kind == kind]
+  newest = max((one.year for one in of_kind), default=0)
+  ids = set()
+  for one in of_kind:
+    if one.year == newest and one.content == 'data':
+      ids |= {entry.pdb_id for entry in index.read_index(one.path).entries}
+    elif one.year == newest:
+      ids |= set(index.read_ids(one.path))
+  return frozenset(ids)
+
+
+def _digest(root, tables, files) -> str:
+  paths = [*tables, *(p for one in files.values() for p in one[1:] if p)]
+  lines = sorted(f'{p.relative_to(root)} {p.stat().st_size}' for p in paths)
+  return hashlib.sha256('\n'.join(lines).encode()).hexdigest()

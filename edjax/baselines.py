@@ -1,0 +1,81 @@
+"""Linear baselines that stand beside every result."""
+
+import numpy as np
+
+from edjax import elements, metrics, pack
+
+# What tables call them.
+WORDS = {
+  'mean': 'mean',
+  'median': 'median',
+  'ridge_composition': 'ridge, composition',
+  'ridge_gfn2': 'ridge, composition + GFN2',
+  'ridge_size': 'ridge, log ligand size',
+  'ridge_ligand': 'ridge, ligand descriptors',
+}
+# Columns of complexes that describe the ligand alone begin with this.
+_LIGAND = 'ligand_'
+_SIZE = 'ligand_heavy_atoms'
+
+
+def composition(source: pack.Pack) -> np.ndarray:
+  """[N, E] atoms of each element that occurs in the pack."""
+  molecule_of = np.repeat(np.arange(len(source)), source.atom_counts)
+  counts = np.zeros((len(source), elements.MAX_NUMBER + 1))
+  np.add.at(counts, (molecule_of, source.numbers), 1)
+  return counts[:, counts.any(0)]
+
+
+def reference(source: pack.Pack) -> str:
+  """The baseline that models are compared with, molecule by molecule."""
+  return 'ridge_ligand' if _SIZE in source.columns else 'ridge_composition'
+
+
+def fit(source: pack.Pack, columns_NT, train, validation) -> dict:
+  """Predictions of all baselines for all rows.
+
+  Ridge strengths are chosen on validation.
+
+  Args:
+    source: the pack.
+    columns_NT: targets, native units.
+    train: rows.
+    validation: rows.
+
+  Returns:
+    name -> [N, T]: mean and median of the training targets; of molecules
+    ridge regression on the composition, and on composition and GFN2 energy,
+    gap and dipole (where the pack has them); of complexes, ridge regression on
+    the logarithm of the ligand's heavy atoms, and on simple descriptors of the
+    ligand (what of these is missing takes the training mean).
+  """
+  y = columns_NT[train]
+  ones = np.ones((len(source), 1))
+  predictions = {'mean': ones * y.mean(0), 'median': ones * np.median(y, 0)}
+  for name, x in _features(source, train).items():
+    ridge = metrics.ridge_fit(
+      x[train], y, x_val=x[validation], y_val=columns_NT[validation]
+    )
+    predictions[name] = ridge.predict(x)
+  return predictions
+
+
+def _features(source: pack.Pack, train) -> dict[str, np.ndarray]:
+  """name -> [N, F]."""
+  columns = source.columns
+  if _SIZE in columns:
+    size = np.log(columns[_SIZE])[:, None]
+    names = sorted(name for name in columns if name.startswith(_LIGAND))
+    described = np.column_stack([columns[name] for name in names])
+    known = np.isfinite(described)
+    count_F = np.maximum(known[train].sum(0), 1)
+    mean_F = np.where(known, described, 0)[train].sum(0) / count_F
+    described = np.where(known, described, mean_F)
+    return {'ridge_size': size, 'ridge_ligand': np.hstack([size, described])}
+  features = {'ridge_composition': composition(source)}
+  gfn2 = [columns.get(f'xtb_{k}') for k in ('energy', 'gap', 'dipole')]
+  if all(column is not None for column in gfn2):
+    features['ridge_gfn2'] = np.column_stack(
+      [features['ridge_composition'], *gfn2]
+    )
+  return features
