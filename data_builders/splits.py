@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,7 +96,7 @@ def make_split(
   if len(rows) != len(keys):
     raise ValueError(f'{len(keys)} ids, but {len(rows)} different ones')
   if name in ('random', 'size'):
-    ordered = sorted(keys, key=lambda key: _hash(f'{seed}:{key}'))
+    ordered = hash_order(keys, seed)
     if name == 'random':
       parts = _by_fraction(ordered, fractions)
     else:
@@ -115,13 +115,10 @@ def make_split(
         f'split {name!r} leaves no molecule for {part} ({len(keys)} in the '
         f'dataset; {missing[part]} of the split are not in it)'
       )
-  text = '\n'.join(
-    line for part in PARTS for line in (f'[{part}]', *found[part])
-  )
   arrays = {
     part: np.array([rows[k] for k in found[part]], np.int64) for part in PARTS
   }
-  return Split(**arrays, sha256=_hash(text), missing=missing)
+  return Split(**arrays, sha256=fingerprint(found), missing=missing)
 
 
 def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
@@ -227,6 +224,18 @@ def _translated(parts: dict, keys: list) -> dict:
         raise ValueError(f'id {key} is in {seen[key]} and again in {part}')
       seen[key] = part
   return parts
+
+
+def hash_order(keys: Iterable[str], seed: int) -> list[str]:
+  """Keys sorted by a hash of seed and key: random, whatever their order was."""
+  return sorted(keys, key=lambda key: _hash(f'{seed}:{key}'))
+
+
+def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
+  """SHA-256 over the ids of each part, in order, in hexadecimal."""
+  return _hash(
+    '\n'.join(line for part in parts for line in (f'[{part}]', *parts[part]))
+  )
 
 
 def _hash(text: str) -> str:
