@@ -192,7 +192,7 @@ def coverage(
     cut = _POCKET_CUT_A
   else:
     return Coverage(1.0, '')
-  edge = np.linspace(-half_edge, half_edge, 16)
+  edge = (np.arange(16) - 7.5) / 8.0 * half_edge
   box_G3 = np.stack(np.meshgrid(edge, edge, edge), -1).reshape(-1, 3)
   tree = scipy.spatial.KDTree(_heavy_coords(ligand.atoms))
   near_G = tree.query(box_G3 + np.asarray(centre_3))[0]

@@ -61,7 +61,9 @@ def read(path):
       named = _name_chains(lines)
       _write_elements(lines)
       structure = gemmi.read_pdb_string('\n'.join(lines) + '\n')
-  except (RuntimeError, IndexError) as error:  # of gemmi
+  except types.ComplexError:
+    raise
+  except (RuntimeError, ValueError, IndexError) as error:  # of gemmi
     raise types.ComplexError(f'{path.name}: {error}') from error
   if not len(structure) or not structure[0].count_atom_sites():
     raise types.ComplexError(f'{path.name}: no atoms')
