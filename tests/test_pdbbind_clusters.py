@@ -156,6 +156,19 @@ def test_clusters_are_named_and_connected():
       clusters.cluster(chains, bad)
 
 
+@pytest.mark.parametrize(('rest', 'linked'), [(80, True), (120, False)])
+def test_half_of_the_shorter_chain_must_be_aligned(rest, linked):
+  """What is common is identical; W and P are never aligned."""
+  common = made_up(100, 8).replace('W', 'A').replace('P', 'A')
+  one, other = common + 'W' * rest, common + 'P' * (rest + 50)
+  found = clusters.align(one, other)
+  assert found.identity == 1
+  assert found.aligned == 100
+  assert found.significance > 20
+  named = clusters.cluster({'1abc': {'A': one}, '2abc': {'A': other}})
+  assert (named['2abc'] == '1abc') is linked
+
+
 def test_repeats_do_not_link():
   """All words of one are in the other, but it is not a part of it."""
   chains = {
