@@ -96,7 +96,7 @@ def cluster(
   (half of their words of 4 residues are in it, and the alignment links them)
   form a group with it; the longest chains of all groups are aligned with each
   other, and the members of two groups where these are not linked but near it
-  (significance 4 of 6). On the 386 real complexes (335 chains, 160 groups) this
+  (significance 4 of 6). On the 386 real complexes (335 chains, 158 groups) this
   gives the clusters of the 1,500 links among all 55,945 pairs. A filter by
   words in common between groups would not do: with 2 words of 3 residues it
   loses 6 of these links and lets 87 % of all pairs pass.
