@@ -185,24 +185,16 @@ class _Copy:
 
 
 def _copies(structure, code, name) -> list[_Copy]:
-  places = [
-    (chain, residue) for chain in structure[0] for residue in chain
-  ]  # fmt: skip
+  places = [(chain, residue) for chain in structure[0] for residue in chain]
   copies = [
     _Copy(i, chain, residue)
     for i, (chain, residue) in enumerate(places)
     if residue.name.upper() == code
   ]
   copies = [copy for copy in copies if copy.names]
-  if copies and not structure_lib.tabulated(code).is_standard():
+  if copies and _may_be_ligand(code):
     return copies
-  known = sorted(
-    {
-      residue.name
-      for _, residue in places
-      if not structure_lib.tabulated(residue.name).is_standard()
-    }
-  )
+  known = sorted(filter(_may_be_ligand, {r.name for _, r in places}))
   raise types.ComplexError(
     f'{name}: no ligand {code}; what may be one is '
     f'{", ".join(known) or "not there"}'
