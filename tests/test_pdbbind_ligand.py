@@ -289,6 +289,63 @@ def test_missing_hydrogens_are_added(smiles, formula):
   xtb.run(*completed)  # takes it: electrons are even, no atoms collide
 
 
+def converted(found):
+  """As some converters write it: double bonds and charges at P and N gone."""
+  atoms = [
+    (atom.GetSymbol(), '', xyz)
+    for atom, xyz in zip(
+      found.molecule.GetAtoms(), found.atoms.coords, strict=True
+    )
+  ]
+  bonds = []
+  for bond in found.molecule.GetBonds():
+    ends = bond.GetBeginAtom(), bond.GetEndAtom()
+    lost = {'N', 'P'} & {end.GetSymbol() for end in ends}
+    order = 1 if lost else int(bond.GetBondTypeAsDouble())
+    bonds.append((*(end.GetIdx() + 1 for end in ends), order))
+  return sdf(atoms, bonds)
+
+
+@pytest.mark.parametrize(
+  ('smiles', 'charge', 'formula'),
+  [
+    ('CO[P+](O)(O)O', 0, {6: 1, 8: 4, 15: 1, 1: 5}),
+    ('OP(=O)(O)OC[P+](O)(O)O', 0, {6: 1, 8: 7, 15: 2, 1: 6}),
+    ('CCC(N)=[NH2+]', 1, {6: 3, 7: 2, 1: 9}),
+    ('CNC(N)=[NH2+]', 1, {6: 2, 7: 3, 1: 8}),
+  ],
+)
+def test_double_bonds_that_were_lost(tmp_path, smiles, charge, formula):
+  """No hydrogen goes to P or C, and the charge is the group's."""
+  found = ligand.read_ligand(files(tmp_path, converted(molecule(smiles))))
+  assert found.formal_charge == 0
+  completed, log = ligand.for_xtb(found)
+  assert (log, completed.charge) == ('repaired', charge)
+  counts = np.bincount(completed.numbers)
+  assert {z: int(counts[z]) for z in np.flatnonzero(counts)} == formula
+  heavy = ligand.heavy(found.atoms)
+  np.testing.assert_array_equal(
+    completed.coords[: len(heavy.numbers)], heavy.coords
+  )
+  # Gaps of radicals are near 0, of such groups they are electronvolts.
+  assert xtb.run(*completed).gap > 2
+  # Descriptors are those of the molecule that was converted.
+  neutral = {'CO[P+](O)(O)O': 'COP(=O)(O)O',
+             'OP(=O)(O)OC[P+](O)(O)O': 'OP(=O)(O)OCP(=O)(O)O'}  # fmt: skip
+  right = molecule(neutral.get(smiles, smiles))
+  expected = ligand.descriptors(right.molecule, right.atoms)
+  values = ligand.descriptors(found.molecule, found.atoms)
+  for name in set(values) - {'formal_charge'}:
+    assert values[name] == pytest.approx(expected[name]), name
+
+
+@pytest.mark.parametrize('smiles', ['COP(=O)(O)O', 'CC(N)=N', 'CC(N)N'])
+def test_sound_groups_are_not_repaired(smiles):
+  """P=O and C=N that are there, and an aminal, which has four bonds."""
+  assert ligand.for_xtb(molecule(smiles))[1] == 'file'
+  assert ligand.for_xtb(molecule(smiles, hydrogens=False))[1] == 'added'
+
+
 def test_hydrogens_of_the_file_are_kept_behind_the_heavy_atoms(tmp_path):
   found = ligand.read_ligand(files(tmp_path, sdf(*METHANOL)))
   completed, log = ligand.for_xtb(found)
@@ -417,7 +474,10 @@ def test_real_ligands_for_xtb(real):
       values = ligand.descriptors(found.molecule, found.atoms)
       assert np.isfinite(list(values.values())).all(), pdb_id
   assert len(logs['file']) > 350
-  assert logs.keys() - {'file', 'added'} == {
+  # 10gs lacks two hydrogens of acids; the others come without any.
+  assert logs['added'] == ['10gs', '1lee', '3str', '6moa']
+  assert len(logs['repaired']) == 25
+  assert logs.keys() - {'file', 'added', 'repaired'} == {
     'file:odd mol2', 'file:odd mol2:odd reprotonated'
   }  # fmt: skip
 

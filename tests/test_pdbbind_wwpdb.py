@@ -111,7 +111,7 @@ def test_real_pdb_file_and_its_mistakes(shared_data):
     wwpdb.split_entry(path, 'ABC', 24.0)
   path = shared_data / 'maps' / 'xray' / '3str.cif'
   with pytest.raises(
-    types.ComplexError, match='no ligand HOH; what may be one is 3LI, GOL, NI'
+    types.ComplexError, match=r'no ligand HOH; .* ligands: 3LI, GOL, NI, SO4$'
   ):
     wwpdb.split_entry(path, 'HOH', 24.0)
 
@@ -165,7 +165,7 @@ def test_alternative_location_by_occupancy(tmp_path):
   [
     ('2-mer', "'2-mer' is no code of one residue"),
     ('', "'' is no code of one residue"),
-    ('ABC', 'no ligand ABC; what may be one is LIG'),
+    ('ABC', 'no ligand ABC; .* ligands: LIG$'),
     ('ALA', 'no ligand ALA'),
   ],
 )
@@ -228,7 +228,7 @@ def test_symmetry_mates_of_a_small_cell(shared_data):
   own = sum(position.dist(centre) <= radius for position in positions)
   found = wwpdb.count_symmetry_mates(read, centre.tolist(), radius)
   assert found == n_near - own
-  assert found > 10 * own  # the case is there
+  assert found > 5 * own  # the case is there
 
 
 def test_what_is_no_crystal_has_no_mates(tmp_path):

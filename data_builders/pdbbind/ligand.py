@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.pdbbind import layout, molfile, types
+from data_builders.pdbbind import bonds, layout, molfile, types
 from edjax import elements
 
 # Values of `descriptors`, in order.
@@ -122,7 +122,8 @@ def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
 
   Files differ in protonation with their origin, so that all but the formal
   charge are those of the neutral form (RDKit's Uncharger, which leaves
-  quaternary nitrogen and the like charged) and no weight counts hydrogens.
+  quaternary nitrogen and the like charged) with lost double bonds repaired,
+  and no weight counts hydrogens.
 
   Args:
     molecule: `Ligand.molecule`, or None.
@@ -145,7 +146,8 @@ def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
   from rdkit.Chem import Crippen, rdMolDescriptors
 
   with rdBase.BlockLogs():
-    neutral = _neutral(Chem.RemoveHs(molecule, sanitize=False))
+    repaired = bonds.repair(molecule) or molecule
+    neutral = _neutral(Chem.RemoveHs(repaired, sanitize=False))
     values.update(
       log_p=Crippen.MolLogP(neutral),
       tpsa=rdMolDescriptors.CalcTPSA(neutral),
@@ -166,7 +168,9 @@ def for_xtb(
   """Completes the hydrogens for a closed-shell calculation.
 
   The file's hydrogens are kept; RDKit adds the missing ones with its
-  coordinates, and the formal charge is the file's. Where that leaves an odd
+  coordinates, and the formal charge is the file's. Phosphates and amidinium
+  groups whose double bonds the file lost get them first, and with them their
+  charge (see `bonds.repair`). Where that leaves an odd
   number of electrons, the mol2 file is tried in the same way, then the
   neutral form with all hydrogens from RDKit. Where RDKit refuses the bonds,
   the atoms of the file are used if they have hydrogens and a charge that fits.
@@ -179,7 +183,8 @@ def for_xtb(
   Returns:
     The input (None where nothing gives an even number of electrons), and a
     record of fixed words, one per attempt: 'file' (hydrogens as in the file),
-    'added' (the missing ones by RDKit), 'mol2', 'reprotonated' (all by RDKit).
+    'added' (the missing ones by RDKit), 'repaired' (double bonds, then as
+    'added'), 'mol2', 'reprotonated' (all by RDKit).
     The last one was used, unless ':' and the reason against it follow: 'odd'
     (number of electrons), 'no_bonds' (RDKit refuses the file and hydrogens or
     charge are missing), 'other_atoms' (other heavy atoms), 'failed' (RDKit
@@ -205,8 +210,15 @@ def _attempts(ligand, files):
   molecule = ligand.molecule
   if molecule is None:
     return [('file', lambda: _as_is(ligand))]
-  complete = not any(_missing(atom) for atom in molecule.GetAtoms())
-  attempts = [('file' if complete else 'added', lambda: _completed(molecule))]
+  repaired = bonds.repair(molecule)
+  if repaired is not None:
+    first = 'repaired'
+    molecule = repaired
+  elif any(_missing(atom) for atom in molecule.GetAtoms()):
+    first = 'added'
+  else:
+    first = 'file'
+  attempts = [(first, lambda: _completed(molecule))]
   mol2 = files.ligand_mol2 if files else None
   if mol2 and mol2.name != ligand.source:
     attempts.append(('mol2', lambda: _from_mol2(mol2)))

@@ -65,7 +65,8 @@ def read_pocket(
     crystallisation agents; entries of the wwPDB hold all.)
   - Partial occupancy: kept, the occupancy is recorded. Occupancy 0: kept too.
     It marks side chains that were placed without being seen, and PDBbind's
-    files of the core set have 1 for these as for any other atom.
+    files of the core set have 1 for these as for any other atom: like B
+    factors, occupancies tell where a file came from.
 
   Args:
     files: of one complex.

@@ -196,8 +196,8 @@ def _copies(structure, code, name) -> list[_Copy]:
     return copies
   known = sorted(filter(_may_be_ligand, {r.name for _, r in places}))
   raise types.ComplexError(
-    f'{name}: no ligand {code}; what may be one is '
-    f'{", ".join(known) or "not there"}'
+    f'{name}: no ligand {code}; residues that may be ligands: '
+    f'{", ".join(known) or "none"}'
   )
 
 

@@ -1,0 +1,82 @@
+"""Double bonds that a file format lost.
+
+Some ligands of PDBbind that went through a converter have all their hydrogens,
+but phosphates with four single bonds, P(OH)3, and amidinium and guanidinium
+groups without a double bond and without their charge. RDKit accepts them as
+groups that lack a hydrogen at P or C.
+"""
+
+
+def repair(molecule):
+  """Gives phosphates and amidinium groups their double bond back.
+
+  P with four single bonds: one P-OH becomes P=O, its hydrogen goes (the
+  neutral acid). C with three single bonds, two or more of them to nitrogen:
+  the bond to the nitrogen with the most hydrogens becomes double, and that
+  nitrogen gets its charge where it has three bonds. Other atoms stay as they
+  are. Molecules without any hydrogen atom are left alone: there a missing
+  bond and a missing hydrogen look the same.
+
+  Args:
+    molecule: RDKit's, sanitised, hydrogens as atoms.
+
+  Returns:
+    A repaired copy, or None where there is nothing to repair. The atoms are
+    in the same order but for the hydrogens that went.
+  """
+  from rdkit import Chem
+
+  copy = Chem.RWMol(molecule)
+  if all(atom.GetAtomicNum() != 1 for atom in copy.GetAtoms()):
+    return None
+  extra, repaired = [], False
+  for atom in copy.GetAtoms():
+    if any(bond.GetValenceContrib(atom) > 1 for bond in atom.GetBonds()):
+      continue
+    if atom.GetNumImplicitHs() + atom.GetNumExplicitHs() == 0:
+      continue
+    kind = (atom.GetSymbol(), atom.GetDegree())
+    if kind == ('P', 4):
+      partner, extra_here = _hydroxyl(atom)
+    elif kind == ('C', 3):
+      partner, extra_here = _amine(atom), []
+    else:
+      partner, extra_here = None, []
+    if partner is None:
+      continue
+    bond = copy.GetBondBetweenAtoms(atom.GetIdx(), partner.GetIdx())
+    bond.SetBondType(Chem.BondType.DOUBLE)
+    if partner.GetSymbol() == 'N' and partner.GetDegree() == 3:
+      partner.SetFormalCharge(1)
+    for touched in (atom, partner):
+      touched.SetNumExplicitHs(0)
+      touched.SetNoImplicit(True)
+    extra += extra_here
+    repaired = True
+  if not repaired:
+    return None
+  for index in sorted(extra, reverse=True):
+    copy.RemoveAtom(index)
+  Chem.SanitizeMol(copy)
+  return copy.GetMol()
+
+
+def _hydrogens(atom) -> list[int]:
+  return [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 1]
+
+
+def _hydroxyl(phosphorus):
+  """(O, index of its hydrogen) of the first OH; (None, []) without one."""
+  for neighbour in phosphorus.GetNeighbors():
+    hydrogens = _hydrogens(neighbour)
+    if neighbour.GetSymbol() == 'O' and hydrogens:
+      return neighbour, hydrogens
+  return None, []
+
+
+def _amine(carbon):
+  """The nitrogen to take the double bond, or None."""
+  amines = [n for n in carbon.GetNeighbors() if n.GetSymbol() == 'N']
+  if len(amines) < 2:
+    return None
+  return max(amines, key=lambda n: len(_hydrogens(n)))
