@@ -144,9 +144,13 @@ class Voxelizer:
     )
 
     def orbitals_beside_promolecule(*args):
-      # Channels of their own: valence and all electrons are never added.
-      ligand_XYZ = fields.orbital_density_grid(*args)
-      return jnp.stack([ligand_XYZ, promolecule(*args)[..., 1]], axis=-1)
+      # Channels of their own: valence and all electrons are never added. A
+      # ligand that GFN2-xTB could not do has no orbitals.
+      orbitals_XYZ = fields.orbital_density_grid(*args)
+      atoms_XYZC = promolecule(*args)
+      has_orbitals = jnp.any(args[0].orbitals_OL9 != 0)
+      ligand_XYZ = jnp.where(has_orbitals, orbitals_XYZ, atoms_XYZC[..., 0])
+      return jnp.stack([ligand_XYZ, atoms_XYZC[..., 1]], axis=-1)
 
     return {
       'xtb': (
@@ -199,7 +203,8 @@ def make_voxelizer(
     groups: ligand and pocket in channels of their own; the density of the
       ligand is then the one asked for, 'xtb' or 'promolecule', and that of
       the pocket the promolecule (an orbital density of a protein there is
-      not).
+      not). A ligand whose orbitals are all 0 (xTB failed) has the promolecule
+      in the place of its orbital density.
     binary: atoms as 0 or 1 within a radius instead of Gaussians.
     use_b_factors: the promolecule adds the file's B factors.
 

@@ -147,6 +147,12 @@ def test_groups_split_every_kind_but_noise():
   np.testing.assert_allclose(promolecule[..., 1], vox[..., 5], atol=1e-6)
   # all electrons of the blurred atoms, not the valence of the orbitals
   assert np.abs(promolecule[..., 0] - vox[..., 4]).max() > 0.1
+  without = Molecule.from_arrays(
+    numbers, coords, np.zeros_like(_orbitals()), groups=[0, 0, 0, 1],
+    center=False,
+  )  # fmt: skip
+  fallen_back = jax.jit(make_voxelizer(('density',), GRID, groups=True))
+  np.testing.assert_allclose(fallen_back(without), promolecule, atol=1e-6)
 
 
 def test_transforms_are_fixed_functions_of_the_value():

@@ -76,7 +76,7 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
       ligands.centre(ligand.atoms),
       RADIUS,
       ligand.atoms,
-      pockets.Options(hydrogens=options.hydrogens),
+      hydrogens=options.hydrogens,
     )
   else:
     from data_builders.pdbbind import wwpdb
@@ -90,12 +90,10 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
     'pocket_atoms': len(pocket.atoms.numbers),
     'pocket_kept': pocket.kept,
     'pocket_dropped': pocket.dropped,
-    'shortest_contact': round(
-      pockets.shortest_contact(ligand.atoms, pocket), 3
-    ),
+    'shortest_contact': round(pockets.shortest_contact(ligand, pocket), 3),
     'box_filled': round(
       pockets.coverage(
-        pocket.source, ligand.atoms, ligands.centre(ligand.atoms), BOX / 2
+        ligand, pocket, ligands.centre(ligand.atoms), BOX / 2
       ).fraction,
       4,
     ),
@@ -167,9 +165,8 @@ def _assemble(entry, ligand, files, options, row, pocket, sequences) -> Complex:
 def _orbitals(ligand: types.Ligand, files: types.Files):
   """(atoms with hydrogens or None, orbitals, what happened)."""
   nothing = np.zeros((0, 0, 4), np.float32)
-  prepared = ligands.for_xtb(ligand, files)
-  log = ' '.join(prepared.log)
-  if prepared.numbers is None:
+  prepared, log = ligands.for_xtb(ligand, files)
+  if prepared is None:
     return None, nothing, f'{log} none'
   try:
     result = xtb.run(prepared.numbers, prepared.coords, prepared.charge)

@@ -168,7 +168,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for (_, entry, _), result in zip(jobs, results, strict=True):
       row = rows[entry.pdb_id]
       if isinstance(result, workers_lib.Failure):
-        row |= {'status': 'unreadable', 'reason': result.reason}
+        # Any other error is not the file's: it has not been thought of.
+        kind, _, reason = result.reason.partition(': ')
+        row |= (
+          {'status': 'unreadable', 'reason': reason}
+          if kind == 'ComplexError'
+          else {'status': 'failed', 'reason': result.reason}
+        )
       else:
         row |= {'status': 'kept', **result.row}
     return rows, results

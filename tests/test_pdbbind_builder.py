@@ -1,0 +1,329 @@
+"""PDBbind from files to records, and to a trained model."""
+
+import csv
+import json
+import pathlib
+
+import jax
+import made_up_complexes as made_up
+import numpy as np
+import pytest
+
+import data_builders
+from configs import pdbbind_density
+from data_builders import xtb
+from data_builders.pdbbind import complexes, manifest
+from edjax import config as configuration
+from edjax import fields, input_pipeline, main, rundir, task, train
+from edjax.grid import Grid
+from edjax.molecule import Molecule
+
+
+def build(manual, data_dir, variant='heavy', name='pdbbind'):
+  return data_builders.build(
+    name, data_dir, manual_dir=manual, workers=1, variant=variant
+  )
+
+
+def rows_of(builder) -> dict[str, dict]:
+  path = pathlib.Path(builder.data_dir) / manifest.NAME
+  with path.open(newline='', encoding='utf-8') as file:
+    return {row['id']: row for row in csv.DictReader(file)}
+
+
+def records_of(builder) -> dict[str, dict]:
+  source = builder.as_data_source(split='molecules')
+  return {record['example_id'].decode(): record for record in source}
+
+
+@pytest.fixture(scope='module')
+def manual(tmp_path_factory):
+  root = tmp_path_factory.mktemp('pdbbind')
+  made_up.write_set(root)
+  return root
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  return tmp_path_factory.mktemp('data')
+
+
+def test_records_hold_what_the_files_hold(manual, data_dir):
+  built = build(manual, data_dir)
+  records = records_of(built)
+  assert sorted(records) == [f'1aa{i:x}' for i in range(10)]
+  record = records['1aa3']  # phenol
+  n = record['n_ligand']
+  np.testing.assert_array_equal(np.sort(record['numbers'][:n]), [6] * 6 + [8])
+  assert record['n_orbitals'] == 0
+  # No hydrogen, no water; the zinc is there.
+  pocket = record['numbers'][n:]
+  assert 1 not in record['numbers']
+  assert np.sum(pocket == 30) == 1
+  assert len(pocket) == 4 * 45 + 1
+  assert record['pk'] == 4 + 0.35 * 3
+  assert record['year'] == 2003
+  assert record['ligand_heavy_atoms'] == 7
+  assert record['ligand_aromatic_rings'] == 1
+  np.testing.assert_array_equal(record['b_factors'][n:], 20.0)
+  # The frame of the files, in order of the files.
+  line = made_up.protein(3, 3).splitlines()[0]
+  first = [float(line[30 + 8 * i : 38 + 8 * i]) for i in range(3)]
+  np.testing.assert_array_equal(record['positions'][n], first)
+  # One cluster a family: ids 5 apart.
+  clusters = [float(records[f'1aa{i:x}']['cluster']) for i in range(10)]
+  assert clusters[:5] == clusters[5:]
+  assert len(set(clusters)) == 5
+
+
+def test_the_same_files_give_the_same_dataset(manual, data_dir, tmp_path):
+  again = build(manual, tmp_path)
+  first = build(manual, data_dir)
+  assert data_builders.fingerprint(again) == data_builders.fingerprint(first)
+  rows = rows_of(again)
+  assert rows == rows_of(first)
+  assert len(rows['1aa0']['sha256_protein']) == 64
+  with_hydrogens = build(manual, data_dir, 'hydrogens')
+  assert data_builders.fingerprint(with_hydrogens) != data_builders.fingerprint(
+    first
+  )
+  assert 1 in records_of(with_hydrogens)['1aa3']['numbers']
+
+
+def test_changed_files_are_refused(tmp_path):
+  manual = tmp_path / 'pdbbind'
+  made_up.write_set(manual, count=2)
+  build(manual, tmp_path / 'data')
+  with (manual / '1aa0' / '1aa0_protein.pdb').open('a') as file:
+    file.write('END\n')
+  with pytest.raises(ValueError, match='names or sizes of files have changed'):
+    build(manual, tmp_path / 'data')
+
+
+def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
+  manual = tmp_path / 'pdbbind'
+  ids = made_up.write_set(manual, count=2)
+  lines = [(manual / made_up.INDEX).read_text().rstrip()]
+  protein, ligand = made_up.protein(0), made_up.ligand('CCO')
+
+  def add(pdb_id, protein=protein, ligand=ligand, relation='='):
+    folder = manual / pdb_id
+    folder.mkdir()
+    (folder / f'{pdb_id}_protein.pdb').write_text(protein)
+    (folder / f'{pdb_id}_ligand.sdf').write_text(ligand)
+    lines.append(made_up.index_line(pdb_id, 5.0, relation))
+
+  cut = protein[: len(protein) // 2]
+  add('2cut', protein=cut[: cut.rfind('\n') + 40])
+  add('2nam', protein=protein.replace(' ALA ', '     ', 1))
+  far = made_up.ligand('CCO').replace('    5.', '   95.')
+  add('2far', ligand=far)
+  add('2two', ligand=ligand + made_up.ligand('CCN'))
+  add('2emp', ligand='')
+  add('2pro', protein='')
+  add('2nan', ligand=ligand.replace('    5.', '    nan', 1))
+  add('2cen', relation='<')
+  lines.append(made_up.index_line('2row', 6.0))
+  add('2fol')
+  lines.pop()  # a folder without a row
+  (manual / made_up.INDEX).write_text('\n'.join(lines) + '\n')
+  built = build(manual, tmp_path / 'data')
+  rows = rows_of(built)
+  status = {pdb_id: row['status'] for pdb_id, row in rows.items()}
+  assert status == {
+    **dict.fromkeys(ids, 'kept'),
+    **dict.fromkeys(
+      ('2cut', '2nam', '2far', '2two', '2emp', '2pro', '2nan'), 'unreadable'
+    ),
+    '2cen': 'excluded', '2row': 'no files', '2fol': 'not in the index',
+  }  # fmt: skip
+  for pdb_id, reason in (
+    ('2cut', 'line'), ('2nam', 'residue'), ('2far', 'frame'),
+    ('2two', '2 '), ('2emp', 'empty'), ('2pro', 'empty'), ('2nan', 'nan'),
+    ('2cen', 'bound'), ('2row', 'no ligand file'),
+    ('2fol', made_up.INDEX),
+  ):  # fmt: skip
+    assert reason in rows[pdb_id]['reason'].lower() or (
+      reason in rows[pdb_id]['reason']
+    ), rows[pdb_id]['reason']
+  report = data_builders.report(built)
+  assert report['written'] == 2 == len(records_of(built))
+  assert sum(report['status'].values()) == report['rows'] == len(rows) == 12
+  assert '7 unreadable' in capfd.readouterr().out
+
+
+def test_orbitals_of_the_ligand_beside_the_pocket(manual, data_dir):
+  built = build(manual, data_dir, 'orbitals')
+  record = records_of(built)['1aa0']  # ethanol
+  n = record['n_ligand']
+  numbers, positions = record['numbers'][:n], record['positions'][:n]
+  assert numbers.tolist() == [6, 6, 8] + [1] * 6
+  want = xtb.run(numbers, positions)
+  got = record['orbitals'].reshape(record['n_orbitals'], n, -1)
+  np.testing.assert_allclose(got, want.orbitals, atol=1e-5)
+  assert rows_of(built)['1aa0']['xtb'] == 'file'
+  assert data_builders.report(built)['xtb'] == {'file': 10}
+
+  config = pdbbind_density.get_config()
+  config.data.data_dir = str(data_dir)
+  config.data.manual_dir = str(manual)
+  config.representation.density = 'xtb'
+  config.representation.grid_size = 16
+  config.train.batch_size = config.eval.batch_size = 4
+  config = configuration.resolve(config)
+  made = task.make_task(config)
+  row = list(made.pack.ids).index('1aa0')
+  part = next(p for p, rows in made.rows.items() if row in rows)
+  where = list(made.rows[part]).index(row)
+  mol = jax.tree.map(lambda x: x[where], made.molecules[part])
+  ligand, pocket = np.moveaxis(np.asarray(made.voxelizer.raw(mol)), -1, 0)
+  grid = Grid(16, 0.75)
+  groups = (np.arange(len(record['numbers'])) >= n).astype(int)
+  whole = Molecule.from_arrays(
+    record['numbers'], record['positions'], got, groups=groups
+  )
+  np.testing.assert_allclose(
+    ligand, fields.orbital_density_grid(whole, grid), atol=1e-4
+  )
+  pair = fields.promolecule_grid(whole, grid, groups=True)
+  np.testing.assert_allclose(pocket, pair[..., 1], atol=1e-4)
+  assert ligand.max() > 0.1
+  assert pocket.max() > 0.1
+
+
+def smoke_config(manual, data_dir, **changes):
+  config = pdbbind_density.get_config()
+  config.data.data_dir = str(data_dir)
+  config.data.manual_dir = str(manual)
+  config.representation.grid_size = 12
+  config.representation.spacing = 1.5
+  config.model.widths = (8, 16)
+  config.model.blocks = (0, 1)
+  config.train.batch_size = config.eval.batch_size = 4
+  config.train.steps = 4
+  config.train.eval_every = config.train.checkpoint_every = 2
+  config.eval.rotations = 2
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def test_a_run_from_files_to_results(manual, data_dir, tmp_path):
+  config = smoke_config(manual, data_dir)
+  results = train.train_and_evaluate(config, tmp_path / 'run')
+  assert results['examples'] == {'train': 6, 'validation': 2, 'test': 2}
+  assert results['channels'] == ['ligand_density', 'pocket_density']
+  entry = results['targets']['pk']
+  assert set(entry['baselines']) == {
+    'mean', 'median', 'ridge_size', 'ridge_ligand',
+  }  # fmt: skip
+  assert entry['unit'] == 'pK'
+  truth, prediction = (
+    rundir.RunDirectory(tmp_path / 'run').read_predictions('test')['pk'].T
+  )
+  error = np.abs(truth - prediction).mean()
+  assert entry['mae']['value'] == pytest.approx(error)
+  facts = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert facts['config']['data.split'] == 'clusters'
+
+
+def test_parts_and_shuffled_labels_are_switches(manual, data_dir):
+  whole = task.make_task(configuration.resolve(smoke_config(manual, data_dir)))
+  for parts in (('ligand',), ('pocket',)):
+    config = smoke_config(manual, data_dir, **{'data.parts': parts})
+    alone = task.make_task(configuration.resolve(config))
+    vox = alone.sample_BXYZC
+    kept = {('ligand',): 0, ('pocket',): 1}[parts]
+    assert np.abs(vox[..., kept]).max() > 0
+    assert not vox[..., 1 - kept].any()
+    # the frame is the ligand's, whatever is seen
+    np.testing.assert_allclose(
+      alone.voxelizer.raw(_first(alone))[..., kept],
+      whole.voxelizer.raw(_first(whole))[..., kept], atol=1e-5,
+    )  # fmt: skip
+  config = smoke_config(manual, data_dir, **{'data.shuffle_labels': True})
+  shuffled = task.make_task(configuration.resolve(config))
+  for part in ('train', 'validation', 'test'):
+    rows = whole.rows[part]
+    np.testing.assert_array_equal(shuffled.rows[part], rows)
+    before, after = (t.labels.columns_NT[rows, 0] for t in (whole, shuffled))
+    np.testing.assert_array_equal(np.sort(before), np.sort(after))
+    same = (before == after).all()
+    assert same == (part == 'test') or part == 'validation'
+
+
+def _first(made):
+  return jax.tree.map(lambda x: x[0], made.molecules['train'])
+
+
+def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
+  lists = {
+    'train': ['1aa0', '1aa1', '1aa2'], 'valid': ['1aa3'],
+    'core': ['1aa5', '1aa4', '1aa9', '9zzz'],
+  }  # fmt: skip
+  (tmp_path / 'lists.json').write_text(json.dumps(lists))
+  config = smoke_config(
+    manual, data_dir,
+    **{'data.split': 'published',
+       'data.split_file': str(tmp_path / 'lists.json')},
+  )  # fmt: skip
+  config = configuration.resolve(config)
+  source = input_pipeline.load_pack(config.data, 'heavy')
+  rows = input_pipeline.make_split(source, config.data)
+  assert rows.missing == 1
+  names = {
+    name: [source.ids[rows.test[i]] for i in positions]
+    for name, positions in rows.test_sets.items()
+  }
+  assert sorted(names['core']) == ['1aa4', '1aa5', '1aa9']
+  # 1aa5 is a relative of 1aa0.
+  assert sorted(names['core_clean']) == ['1aa4', '1aa9']
+
+
+def test_without_pdbbind_the_message_says_what_to_do(tmp_path, capsys):
+  config = smoke_config(tmp_path / 'nothing', tmp_path / 'data')
+  assert main.run(config, str(tmp_path / 'run'), 'train') == 2
+  message = capsys.readouterr().err
+  for part in (
+    'pdbbind-plus.org.cn',
+    'manual_dir=DIR',
+    'INDEX_',
+    '_ligand.sdf',
+  ):
+    assert part in message
+  assert message.count('. ') <= 2
+
+
+# 40 s: all of what there is, once; its counts are the claim.
+def test_every_real_complex_is_in_or_has_its_reason(shared_data, tmp_path):
+  manual = shared_data / 'pdbbind'
+  built = data_builders.build(
+    'pdbbind', tmp_path, manual_dir=manual, variant='heavy'
+  )
+  rows = rows_of(built)
+  with (manual / 'manifest.csv').open(newline='') as file:
+    known = {row['id']: row for row in csv.DictReader(file)}
+  folders = {path.name for path in manual.iterdir() if len(path.name) == 4}
+  folders -= {'index'}
+  status = {pdb_id: rows[pdb_id]['status'] for pdb_id in folders}
+  assert len(folders) == 386
+  assert set(status.values()) <= {'kept', 'excluded'}
+  kept = [pdb_id for pdb_id, s in status.items() if s == 'kept']
+  report = data_builders.report(built)
+  assert report['written'] == len(kept) == 385
+  assert rows['2fv5']['status'] == 'excluded'  # Kd<2pM
+  assert sum(report['status'].values()) == report['rows'] == len(rows)
+  # Another reader's ligands and contacts; its contacts count water.
+  same = 0
+  for pdb_id in kept:
+    row, want = rows[pdb_id], known[pdb_id]
+    assert row['ligand_atoms'] == want['n_heavy'], pdb_id
+    difference = float(row['shortest_contact']) - float(want['min_dist'])
+    assert difference > -0.006, pdb_id
+    same += difference < 0.006
+  assert same > 250
+
+
+def test_largest_box_is_within_the_radius():
+  for variant in ('', 'ligands', 'paper_like', 'full'):
+    config = configuration.resolve(pdbbind_density.get_config(variant))
+    assert task._selection(config).radius <= complexes.RADIUS
