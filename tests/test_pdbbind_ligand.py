@@ -379,6 +379,15 @@ def test_odd_electrons_try_mol2_then_reprotonation(tmp_path):
   assert o_h.min() == pytest.approx(0.97, abs=0.05)
 
 
+def test_hydrogens_of_the_file_that_collide_are_not_used(tmp_path):
+  atoms, bonds = METHANOL
+  close = [*atoms[:3], (*atoms[3][:2], np.add(atoms[1][2], 0.1)), *atoms[4:]]
+  found = ligand.read_ligand(files(tmp_path, sdf(close, bonds)))
+  completed, log = ligand.for_xtb(found)
+  assert log == 'file:collision reprotonated'
+  xtb.run(*completed)
+
+
 def test_a_mol2_of_another_molecule_is_not_used(tmp_path):
   far = [(s, k, np.add(xyz, 1.0)) for s, k, xyz in METHANOL[0]]
   given = files(tmp_path, radical(), mol2(far, METHANOL[1]))
@@ -478,7 +487,8 @@ def test_real_ligands_for_xtb(real):
   assert logs['added'] == ['10gs', '1lee', '3str', '6moa']
   assert len(logs['repaired']) == 25
   assert logs.keys() - {'file', 'added', 'repaired'} == {
-    'file:odd mol2', 'file:odd mol2:odd reprotonated'
+    'file:collision mol2:collision reprotonated', 'file:odd mol2',
+    'file:odd mol2:odd reprotonated',
   }  # fmt: skip
 
 

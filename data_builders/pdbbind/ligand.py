@@ -21,6 +21,10 @@ DESCRIPTORS = (
 # two heavy atoms are closer than 1 Å.
 _SAME_ATOM_A = 0.3
 
+# The shortest bond there is, that of H2, has 0.74 Å (CRC Handbook of Chemistry
+# and Physics, 97th ed., section 9).
+_COLLISION_A = 0.5
+
 
 class XtbInput(NamedTuple):
   """A ligand with all its hydrogens.
@@ -170,10 +174,10 @@ def for_xtb(
   The file's hydrogens are kept; RDKit adds the missing ones with its
   coordinates, and the formal charge is the file's. Phosphates and amidinium
   groups whose double bonds the file lost get them first, and with them their
-  charge (see `bonds.repair`). Where that leaves an odd
-  number of electrons, the mol2 file is tried in the same way, then the
-  neutral form with all hydrogens from RDKit. Where RDKit refuses the bonds,
-  the atoms of the file are used if they have hydrogens and a charge that fits.
+  charge (see `bonds.repair`). Where that leaves an odd number of electrons or
+  atoms that collide, the mol2 file is tried in the same way, then the neutral
+  form with all hydrogens from RDKit. Where RDKit refuses the bonds, the atoms
+  of the file are used if they have hydrogens and a charge that fits.
   The heavy atoms stay where they are in `ligand`.
 
   Args:
@@ -184,11 +188,11 @@ def for_xtb(
     The input (None where nothing gives an even number of electrons), and a
     record of fixed words, one per attempt: 'file' (hydrogens as in the file),
     'added' (the missing ones by RDKit), 'repaired' (double bonds, then as
-    'added'), 'mol2', 'reprotonated' (all by RDKit).
-    The last one was used, unless ':' and the reason against it follow: 'odd'
-    (number of electrons), 'no_bonds' (RDKit refuses the file and hydrogens or
-    charge are missing), 'other_atoms' (other heavy atoms), 'failed' (RDKit
-    could not).
+    'added'), 'mol2', 'reprotonated' (all by RDKit). The last one was used,
+    unless ':' and the reason against it follow: 'odd' (number of electrons),
+    'collision' (of two atoms), 'no_bonds' (RDKit refuses the file, and
+    hydrogens or charge are missing), 'other_atoms' (other heavy atoms),
+    'failed' (RDKit could not).
   """
   attempts = _attempts(ligand, files)
   log = []
@@ -201,6 +205,9 @@ def for_xtb(
       continue
     if (int(completed.numbers.sum()) - charge) % 2:
       log.append(f'{word}:odd')
+      continue
+    if _collide(completed.coords):
+      log.append(f'{word}:collision')
       continue
     return completed, ' '.join([*log, word])
   return None, ' '.join(log)
@@ -337,6 +344,12 @@ def _reprotonated(molecule):
       return _completed(_neutral(bare))
     except ValueError as error:  # all of RDKit's complaints are ValueErrors
       raise _RefusalError('failed') from error
+
+
+def _collide(coords_A3) -> bool:
+  import scipy.spatial
+
+  return bool(scipy.spatial.KDTree(coords_A3).query_pairs(_COLLISION_A))
 
 
 def _ordered(ligand, numbers_A, coords_A3):
