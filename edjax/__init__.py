@@ -38,6 +38,7 @@ _MODULES = (
   'report',
   'rundir',
   'splat',
+  'splat_local',
   'task',
   'train',
   'units',

@@ -13,7 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import form_factors, free_atoms, geometry, maps, orbitals, splat
+from edjax import (
+  form_factors,
+  free_atoms,
+  geometry,
+  maps,
+  orbitals,
+  splat,
+  splat_local,
+)
 from edjax import grid as grids
 from edjax.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
 from edjax.grid import Grid
@@ -311,8 +319,19 @@ def atoms_grid(
   Raises:
     ValueError: an unknown element, or a width that is not above 0.
   """
-  terms = _atom_terms(mol, elements, width, groups)
-  return splat.splat_grid(*terms, grid, supersample)
+  coords_A3, weights_AC, sigma_A = _atom_terms(mol, elements, width, groups)
+
+  def whole(coords_A3, weights_AC):
+    return splat.splat_grid(coords_A3, weights_AC, sigma_A, grid, supersample)
+
+  if not splat_local.pays(len(coords_A3), grid, width):
+    return whole(coords_A3, weights_AC)
+  return jax.lax.platform_dependent(
+    coords_A3,
+    weights_AC,
+    cpu=lambda *args: splat_local.splat_grid(*args, width, grid, supersample),
+    default=whole,
+  )
 
 
 def binary_atoms(

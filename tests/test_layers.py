@@ -14,6 +14,7 @@ LAYERS = [
   {'units', 'elements', 'form_factors', 'gto_basis'},
   {
     'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
+    'splat_local',
     'orbital_grid', 'free_atoms', 'maps', 'fields', 'voxelize', 'coverage',
   },
   {'conv', 'models', 'losses', 'metrics', 'optim'},
