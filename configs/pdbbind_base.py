@@ -32,7 +32,7 @@ def get_config(variant: str = ''):
   # At this spacing the blur of the promolecule makes point values exact enough.
   config.representation.supersample = 1
   config.optim.learning_rate = 1e-3
-  config.train.batch_size = 16
+  config.train.batch_size = 8
   config.train.steps = 400
   config.train.eval_every = 100
   config.train.checkpoint_every = 100

@@ -177,11 +177,12 @@ def _orbitals(ligand: types.Ligand, files: types.Files):
   return atoms, result.orbitals, log
 
 
-def read_all(jobs, workers: int | None, label: str):
+def in_workers(function: str, jobs, workers: int | None, label: str):
   """Complexes in order, in worker processes.
 
   Args:
-    jobs: (types.Files, types.Entry, Options) each.
+    function: 'read' or 'from_ligand'.
+    jobs: its arguments, a tuple each.
     workers: processes (default: one a core).
     label: of the progress bar.
 
@@ -189,5 +190,5 @@ def read_all(jobs, workers: int | None, label: str):
     A `Complex`, or a `workers.Failure` with the reason.
   """
   return workers_lib.map_ordered(
-    'data_builders.pdbbind.complexes:read', jobs, workers, 4, label
+    f'data_builders.pdbbind.complexes:{function}', jobs, workers, 4, label
   )

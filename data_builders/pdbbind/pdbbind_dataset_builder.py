@@ -126,8 +126,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     start = time.monotonic()
     found = self._sources()
     print(f'{self.name}: {found.summary()} in {found.directory}', flush=True)
-    rows, complete = self._read(found)
-    kept = [item for item in complete if isinstance(item, complexes.Complex)]
+    rows, kept = self._read(found)
     if not kept:
       reasons = [row['reason'] for row in rows.values()][:3]
       raise ValueError(
@@ -146,7 +145,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._report(found, rows, cluster_facts, digest, start)
 
   def _read(self, found: sources.Sources):
-    """Rows of the manifest by id, and what was read, in order of the ids."""
+    """Rows of the manifest by id, and the complexes, in order of the ids."""
     rows, jobs = {}, []
     for pdb_id, entry in sorted(found.entries.items()):
       rows[pdb_id] = manifest.row(entry)
@@ -164,20 +163,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         row |= {'status': 'no files', 'reason': 'no ligand file and no entry'}
         continue
       jobs.append((found.files[pdb_id], found.entries[pdb_id], self._options))
-    results = list(complexes.read_all(jobs, self._workers, 'complexes'))
-    for (_, entry, _), result in zip(jobs, results, strict=True):
-      row = rows[entry.pdb_id]
-      if isinstance(result, workers_lib.Failure):
-        # Any other error is not the file's: it has not been thought of.
-        kind, _, reason = result.reason.partition(': ')
-        row |= (
-          {'status': 'unreadable', 'reason': reason}
-          if kind == 'ComplexError'
-          else {'status': 'failed', 'reason': result.reason}
-        )
-      else:
-        row |= {'status': 'kept', **result.row}
-    return rows, results
+    results = complexes.in_workers('read', jobs, self._workers, 'complexes')
+    entries = [entry for _, entry, _ in jobs]
+    return rows, note_outcomes(rows, entries, results)
 
   def _clusters(self, kept, found: sources.Sources):
     """Cluster of each complex, and what the report says of them."""
@@ -228,6 +216,34 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       'dataset say why',
       flush=True,
     )
+
+
+def note_outcomes(rows: dict, entries, results) -> list[complexes.Complex]:
+  """Writes what became of each complex into its row of the manifest.
+
+  Args:
+    rows: of the manifest, by id; changed in place.
+    entries: of the complexes that were tried.
+    results: a `Complex` or a `workers.Failure` each.
+
+  Returns:
+    The complexes that can be used.
+  """
+  kept = []
+  for entry, result in zip(entries, results, strict=True):
+    row = rows[entry.pdb_id]
+    if not isinstance(result, workers_lib.Failure):
+      row |= {'status': 'kept', **result.row}
+      kept.append(result)
+      continue
+    # Any other error is not the file's: it has not been thought of.
+    kind, _, reason = result.reason.partition(': ')
+    row |= (
+      {'status': 'unreadable', 'reason': reason}
+      if kind == 'ComplexError'
+      else {'status': 'failed', 'reason': result.reason}
+    )
+  return kept
 
 
 def index_of(pdb_id: str) -> int:

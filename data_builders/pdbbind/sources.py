@@ -4,13 +4,14 @@ import hashlib
 import pathlib
 from typing import NamedTuple
 
-from data_builders.pdbbind import clusters, index, layout, types
+from data_builders.pdbbind import clusters, index, layout, ligand, types
 
 # Sequences that are as alike as this belong to one cluster; that of the
 # splits by sequence of ATOM3D and others.
 IDENTITY = 0.3
 # A user's file of clusters that belong together, as GEMS publishes CASF's.
 _TOGETHER = 'clusters_casf*.json'
+_LIGANDS = 'ligands*.sdf'
 
 INSTRUCTIONS = (
   'PDBbind may not be passed on: get the index and the structure files of a '
@@ -108,6 +109,50 @@ def complexes_in(manual_dir) -> Sources:
     core=_ids(found, 'core'),
     together=together,
     sha256=_digest(root, [tables[0].path], files),
+  )
+
+
+def ligands_in(manual_dir) -> Sources:
+  """The same for a set of ligands: one SDF file with affinities in its tags.
+
+  Args:
+    manual_dir: of the user; '' is nowhere. The file is `ligands*.sdf`, gzipped
+      or not, directly in it.
+
+  Raises:
+    FileNotFoundError: there is no such file; the message says what it holds.
+    ValueError: there are several, or it cannot be read.
+  """
+  root = pathlib.Path(manual_dir or '.').expanduser()
+  paths = sorted([*root.glob(_LIGANDS), *root.glob(f'{_LIGANDS}.gz')])
+  if not manual_dir or not paths:
+    raise FileNotFoundError(
+      f'no {_LIGANDS} in {manual_dir or "(no directory named)"}: put one SDF '
+      'file there, gzipped or not, whose records have the tags pdb_id and pK '
+      '(and measure, year), and name the directory with '
+      '--config.data.manual_dir=DIR'
+    )
+  if len(paths) > 1:
+    raise ValueError(
+      f'{root} has several {_LIGANDS}: {[p.name for p in paths]}'
+    )
+  entries = [entry for entry, _ in ligand.read_ligand_set(paths[0])]
+  by_id = {entry.pdb_id: entry for entry in entries}
+  if len(by_id) != len(entries):
+    raise ValueError(f'{paths[0]}: a pdb_id occurs twice')
+  return Sources(
+    directory=root,
+    index=paths[0],
+    entries=by_id,
+    excluded=dict(index.usable(entries).excluded),
+    skipped=(),
+    notes=(),
+    files={},
+    ignored=(),
+    refined=frozenset(),
+    core=frozenset(),
+    together=(),
+    sha256=_digest(root, paths, {}),
   )
 
 
