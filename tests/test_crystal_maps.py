@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_builders import crystal_maps
+from data_builders import crystal_maps, map_files
 from edjax import fields, geometry, maps
 from edjax.molecule import DensityMap, Molecule
 
@@ -477,7 +477,7 @@ def test_mtz_symmetry(tmp_path):
 
 @pytest.mark.parametrize(
   ('kind', 'labels'),
-  [(k, pair) for k, pairs in crystal_maps.COLUMNS.items() for pair in pairs],
+  [(k, pair) for k, pairs in map_files.COLUMNS.items() for pair in pairs],
 )
 def test_mtz_column_names(tmp_path, kind, labels):
   path = write_mtz(tmp_path / 'a.mtz', labels)
