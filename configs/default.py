@@ -66,7 +66,7 @@ def get_config() -> ConfigDict:
   # Any of 'atoms', 'density', 'gradient', 'shape', 'noise', in this order.
   representation.channels = ('density',)
   # What 'density' and 'gradient' are made of: 'xtb', 'promolecule',
-  # 'deformation'.
+  # 'deformation'; for pdbbind also 'map' (experimental, in sigma).
   representation.density = 'xtb'
   # Voxels along an edge, and the edge of a voxel in Å.
   representation.grid_size = 24

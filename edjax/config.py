@@ -14,8 +14,7 @@ import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'noise')
-# 'map' exists in the library; no dataset here carries maps yet.
-DENSITIES = ('xtb', 'promolecule', 'deformation')
+DENSITIES = ('xtb', 'promolecule', 'deformation', 'map')
 TRANSFORMS = ('none', 'log1p', 'arcsinh')
 COMPLEXES = ('pdbbind', 'pdbbind_ligands')
 QM9_SPLITS = ('cormorant', 'dimenet')
@@ -294,7 +293,9 @@ def _complexes(config) -> list[str]:
   """What only complexes have, and what they cannot have."""
   data, representation = config.data, config.representation
   from_density = {'density', 'gradient'} & set(representation.channels)
-  of_orbitals = from_density and representation.density != 'promolecule'
+  of_orbitals = from_density and representation.density in (
+    'xtb', 'deformation',
+  )  # fmt: skip
   found = []
   if data.name not in COMPLEXES:
     for field, value, none in (
@@ -307,6 +308,8 @@ def _complexes(config) -> list[str]:
         found.append(
           f'config.{field} is for complexes, and {data.name} has none'
         )
+    if representation.density == 'map':
+      found.append(f"config.representation.density='map': {data.name} has none")
     return found
   if data.delta:
     found.append(f'config.data.delta: {data.name} has no GFN2 energies')
@@ -329,6 +332,14 @@ def _complexes(config) -> list[str]:
         'config.representation.groups must be True for density='
         f'{representation.density!r} of complexes: a valence density and the '
         "pocket's promolecule are not added"
+      )
+  if from_density and representation.density == 'map':
+    if data.name == 'pdbbind_ligands':
+      found.append("config.representation.density='map': ligands have none")
+    if set(data.parts) != {'ligand', 'pocket'}:
+      found.append(
+        'config.data.parts: a map is of ligand and pocket together, which '
+        "config.representation.density='map' cannot take apart"
       )
   return found
 

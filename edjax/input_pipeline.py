@@ -13,7 +13,7 @@ import numpy as np
 
 from edjax import config as configuration
 from edjax import elements, pack
-from edjax.molecule import LIGAND, POCKET, Molecule
+from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
 
 def load_pack(data, variant: str = '') -> pack.Pack:
@@ -252,11 +252,13 @@ class Selection:
     radius: Å; pocket atoms farther than this from the frame's origin are left
       out (inf: none).
     orbitals: whether the orbitals of the ligand (one of the parts) come along.
+    maps: whether density maps do.
   """
 
   parts: tuple[str, ...] = ('ligand', 'pocket')
   radius: float = math.inf
   orbitals: bool = False
+  maps: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,12 +271,14 @@ class Padding:
     pocket: slots for atoms of the pocket, after those.
     orbitals: occupied orbitals; 0: none.
     width: slots of an atom's orbitals.
+    map_points: values along the edge of a map; 0: none.
   """
 
   ligand: int
   pocket: int
   orbitals: int
   width: int
+  map_points: int
 
 
 def padding_of(
@@ -292,6 +296,7 @@ def padding_of(
     pocket=pocket,
     orbitals=int(orbitals),
     width=int(source.orbital_widths[rows].max()),
+    map_points=int(source.map_points[rows].max()) if selection.maps else 0,
   )
 
 
@@ -333,6 +338,24 @@ def make_molecules(
     groups_A=groups_BA,
     example_id=np.asarray(source.index[rows]),
     orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
+    density_map=_maps(source, rows, padding) if padding.map_points else None,
+  )
+
+
+def _maps(source, rows, padding) -> DensityMap:
+  """Cubes about the origin; shorter ones end in zeros, as it is outside."""
+  size = padding.map_points
+  values_BXYZ = np.zeros((len(rows), size, size, size), np.float32)
+  points_B, spacing_B = source.map_points[rows], source.map_spacings[rows]
+  for i, row in enumerate(rows):
+    begin, end = source.map_offsets[row : row + 2]
+    n = points_B[i]
+    values_BXYZ[i, :n, :n, :n] = source.maps[begin:end].reshape(n, n, n)
+  origin_B = -(points_B - 1) / 2 * spacing_B
+  return DensityMap(
+    values_XYZ=values_BXYZ,
+    origin_3=np.repeat(origin_B[:, None], 3, axis=1).astype(np.float32),
+    steps_33=(spacing_B[:, None, None] * np.eye(3)).astype(np.float32),
   )
 
 

@@ -17,12 +17,14 @@ import numpy as np
 
 # Raised when the layout below changes. It is part of a pack's name, so that a
 # pack of the new version is written beside the old one.
-VERSION = 2
+VERSION = 3
 _ARRAYS = (
   'numbers', 'positions', 'b_factors', 'orbitals', 'atom_offsets',
   'ligand_counts', 'orbital_offsets', 'orbital_counts', 'orbital_widths',
-  'index',
+  'index', 'maps', 'map_offsets', 'map_points', 'map_spacings',
 )  # fmt: skip
+# Written while records are read, and mapped as a whole.
+_LARGE = ('orbitals', 'maps')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Pack:
     orbital_counts: [N] occupied orbitals O.
     orbital_widths: [N] slots W, 4 or 9.
     index: [N] number of the molecule in its source, uint32.
+    maps: [sum M^3] float32, cubes of M^3 values about the centre of mass of
+      the ligand's heavy atoms, along the axes of the source's frame.
+    map_offsets: [N + 1] where each molecule's map begins.
+    map_points: [N] values along an edge M; 0 where there is no map.
+    map_spacings: [N] Å between them.
     columns: name -> [N] float64: targets, GFN2 values and whatever else a
       split or a baseline needs, native units.
     ids: [N] identifiers.
@@ -60,6 +67,10 @@ class Pack:
   orbital_counts: np.ndarray
   orbital_widths: np.ndarray
   index: np.ndarray
+  maps: np.ndarray
+  map_offsets: np.ndarray
+  map_points: np.ndarray
+  map_spacings: np.ndarray
   columns: dict[str, np.ndarray]
   ids: tuple[str, ...]
   fingerprint: str
@@ -111,7 +122,8 @@ def write(
     directory: to be created; nothing may be there.
     records: with numbers [A], positions [A, 3], orbitals (flat), n_orbitals,
       orbital_width, index, example_id, float64 scalars, and where there is a
-      pocket n_ligand and b_factors [A]; anything else is left out.
+      pocket n_ligand, b_factors [A], and map_values (flat), map_points and
+      map_spacing; anything else is left out.
     fingerprint: of the dataset.
     uncharacterized: see `Pack`.
 
@@ -134,7 +146,10 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
   lists: dict[str, list] = {name: [] for name in _ARRAYS}
   columns: dict[str, list] = {}
   ids = []
-  with (directory / 'orbitals.bin').open('wb') as orbital_file:
+  with (
+    (directory / 'orbitals.bin').open('wb') as orbital_file,
+    (directory / 'maps.bin').open('wb') as map_file,
+  ):
     for record in records:
       numbers = np.asarray(record['numbers'], np.int16)
       n_ligand = int(record.get('n_ligand', len(numbers)))
@@ -155,10 +170,19 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
       lists['orbital_counts'].append(count)
       lists['orbital_widths'].append(width)
       lists['index'].append(int(record['index']))
+      values = np.asarray(record.get('map_values', ()), np.float32)
+      points = int(record.get('map_points', 0))
+      if values.size != points**3:
+        raise ValueError(f'{name}: a map of {values.size} values is no cube')
+      lists['map_offsets'].append(values.size)
+      lists['map_points'].append(points)
+      lists['map_spacings'].append(float(record.get('map_spacing', 0)))
       orbital_file.write(orbitals.tobytes())
+      map_file.write(values.tobytes())
       ids.append(name)
       for key, value in record.items():
-        if getattr(value, 'dtype', None) == np.float64 and np.ndim(value) == 0:
+        is_scalar = getattr(value, 'dtype', None) == np.float64
+        if is_scalar and np.ndim(value) == 0 and key != 'map_spacing':
           columns.setdefault(key, []).append(float(value))
       if 'xtb_dipole' in record:
         columns.setdefault('xtb_dipole', []).append(
@@ -179,6 +203,9 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
     'orbital_counts': np.array(lists['orbital_counts'], np.int32),
     'orbital_widths': np.array(lists['orbital_widths'], np.int32),
     'index': np.array(lists['index'], np.uint32),
+    'map_offsets': np.cumsum([0, *lists['map_offsets']]),
+    'map_points': np.array(lists['map_points'], np.int32),
+    'map_spacings': np.array(lists['map_spacings'], np.float64),
   }
   for name, array in arrays.items():
     np.save(directory / f'{name}.npy', array)
@@ -225,24 +252,31 @@ def _mapped(directory: pathlib.Path) -> Pack:
   arrays = {
     name: np.load(directory / f'{name}.npy', mmap_mode='r')
     for name in _ARRAYS
-    if name != 'orbitals'
+    if name not in _LARGE
   }
-  size = int(arrays['orbital_offsets'][-1])
-  path = directory / 'orbitals.bin'
-  if path.stat().st_size != 4 * size:
-    raise ValueError(f'{path.name} is incomplete')
-  orbitals = np.memmap(path, np.float32, 'r') if size else np.empty(0)
+  large = {
+    'orbitals': _memory_map(directory, 'orbitals', arrays['orbital_offsets']),
+    'maps': _memory_map(directory, 'maps', arrays['map_offsets']),
+  }
   path = directory / 'columns.npz'
   # Opened here: numpy leaves a damaged one open.
   with path.open('rb') as file, np.load(file) as columns:
     return Pack(
       **arrays,
-      orbitals=orbitals,
+      **large,
       columns=dict(columns),
       ids=tuple(facts['ids']),
       fingerprint=facts['fingerprint'],
       uncharacterized=facts['uncharacterized'],
     )
+
+
+def _memory_map(directory: pathlib.Path, name: str, offsets) -> np.ndarray:
+  size = int(offsets[-1])
+  path = directory / f'{name}.bin'
+  if path.stat().st_size != 4 * size:
+    raise ValueError(f'{path.name} is incomplete')
+  return np.memmap(path, np.float32, 'r') if size else np.empty(0, np.float32)
 
 
 def _text(value) -> str:

@@ -65,13 +65,25 @@ def dataset_variant(config) -> str:
     return ''
   if needs_orbitals(config.representation):
     return 'orbitals'
+  if needs_map(config.representation):
+    return 'maps'
   return 'hydrogens' if config.data.hydrogens else 'heavy'
 
 
 def needs_orbitals(representation) -> bool:
   """Whether a representation is computed from stored orbitals."""
+  return _density(representation) in ('xtb', 'deformation')
+
+
+def needs_map(representation) -> bool:
+  """Whether a representation is sampled from a density map."""
+  return _density(representation) == 'map'
+
+
+def _density(representation) -> str:
+  """The source of density that channels make use of; '' where none does."""
   from_density = {'density', 'gradient'} & set(representation.channels)
-  return bool(from_density) and representation.density != 'promolecule'
+  return representation.density if from_density else ''
 
 
 # How far Gaussians of atoms outside of a box reach into it, Å: the promolecule
@@ -88,6 +100,7 @@ def _selection(config) -> input_pipeline.Selection:
     parts=config.data.parts,
     radius=float(diagonal + _REACH),
     orbitals=needs_orbitals(representation),
+    maps=needs_map(representation),
   )
 
 

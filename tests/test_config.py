@@ -130,6 +130,7 @@ def test_every_field_is_read():
     ('data.parts', ('ligand',), 'data.parts is for complexes'),
     ('data.hydrogens', True, 'data.hydrogens is for complexes'),
     ('representation.groups', True, 'representation.groups is for complexes'),
+    ('representation.density', 'map', "density='map': qm9_mini has none"),
     ('data.split', 'file', 'config.data.split_file goes with'),
     ('data.validation_fraction', 0.95, 'leave no training set'),
     ('representation.channels', ('electrons',), 'channels has'),
@@ -232,6 +233,15 @@ def test_impossible_combinations_are_named(changes, complaint):
       {'representation.density': 'xtb', 'representation.groups': False},
       'groups must be True',
     ),
+    (
+      {
+        'representation.density': 'map',
+        'representation.groups': False,
+        'data.parts': ('ligand',),
+      },
+      'a map is of ligand and pocket together',
+    ),
+    ({'representation.density': 'map'}, "groups: a density of 'map'"),
     ({'data.split': 'published'}, 'split_file goes with'),
     ({'data.split': 'cormorant'}, 'is for qm9 alone'),
   ],

@@ -101,6 +101,7 @@ def test_pack_keeps_what_was_written(small_pack):
   ('name', 'keep'),
   [
     ('orbitals.bin', -4),
+    ('maps.bin', None),
     ('positions.npy', -4),
     ('numbers.npy', 0),
     ('columns.npz', -4),
@@ -191,13 +192,13 @@ def test_a_damaged_pack_ends_in_a_message(built, tmp_path):
 
 def test_half_written_packs_are_removed(built, tmp_path):
   packs = tmp_path / 'packs'
-  for name in ('qm9-0-v1.partial-7', 'qm9_mini-0-v1.partial-7'):
+  for name in ('qm9-0-v3.partial-7', 'qm9_mini-0-v3.partial-7'):
     (packs / name).mkdir(parents=True)
     (packs / name / 'orbitals.bin').write_bytes(b'half')
   input_pipeline.load_pack(built)
   # The other dataset's may just be in the writing.
   left = [path.name for path in packs.glob('*.partial-*')]
-  assert left == ['qm9_mini-0-v1.partial-7']
+  assert left == ['qm9_mini-0-v3.partial-7']
 
 
 def test_padded_molecules_equal_from_arrays(small_pack):

@@ -4,6 +4,7 @@ import csv
 import json
 import pathlib
 
+import gemmi
 import jax
 import made_up_complexes as made_up
 import numpy as np
@@ -14,7 +15,17 @@ from configs import pdbbind_density
 from data_builders import xtb
 from data_builders.pdbbind import complexes, manifest
 from edjax import config as configuration
-from edjax import fields, input_pipeline, main, rundir, task, train
+from edjax import (
+  fields,
+  geometry,
+  input_pipeline,
+  main,
+  molecule,
+  rundir,
+  task,
+  train,
+)  # fmt: skip
+from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 
@@ -189,6 +200,60 @@ def test_orbitals_of_the_ligand_beside_the_pocket(manual, data_dir):
   np.testing.assert_allclose(pocket, pair[..., 1], atol=1e-4)
   assert ligand.max() > 0.1
   assert pocket.max() > 0.1
+
+
+def write_map(path, edge=48.0, points=96):
+  """A crystal's map, deviation 2 about 3: waves along x and z."""
+  grid = gemmi.FloatGrid(points, points, points)
+  grid.set_unit_cell(gemmi.UnitCell(edge, edge, edge, 90, 90, 90))
+  grid.spacegroup = gemmi.SpaceGroup('P 1 1 2')
+  x = np.arange(points) * edge / points
+  grid.array[...] = 3 + 2 * wave(x[:, None, None], x[None, None, :])
+  ccp4 = gemmi.Ccp4Map()
+  ccp4.grid = grid
+  ccp4.update_ccp4_header()
+  ccp4.write_ccp4_map(str(path))
+
+
+def wave(x, z):
+  return np.cos(2 * np.pi * x / 12) + np.sin(2 * np.pi * z / 16)
+
+
+def test_maps_turn_with_their_complexes(tmp_path):
+  manual = tmp_path / 'pdbbind'
+  ids = made_up.write_set(manual, count=6)
+  for pdb_id in ids[:5]:
+    write_map(manual / f'{pdb_id}.ccp4')
+  built = build(manual, tmp_path / 'data', 'maps')
+  rows = rows_of(built)
+  assert 'no map' in rows[ids[5]]['reason']
+  assert rows[ids[0]]['map_missing'] == '0.0'
+  config = smoke_config(manual, tmp_path / 'data')
+  config.representation.density = 'map'
+  config.representation.groups = False
+  config.data.split = 'random'
+  config.data.validation_fraction = config.data.test_fraction = 0.2
+  config.train.batch_size = 4
+  made = task.make_task(configuration.resolve(config))
+  assert made.voxelizer.channel_names == ('density',)
+  mol = _first(made)
+  key = made.pack.ids[made.rows['train'][0]]
+  record = records_of(built)[key]
+  n = record['n_ligand']
+  centre = molecule.frame_origin(
+    record['numbers'][:n], record['positions'][:n], np.zeros(n, int)
+  )
+  grid = Grid(12, 1.5)
+  points_G3 = np.asarray(grids.centres(grid))
+  turn_33 = np.asarray(geometry.random_rotation(jax.random.key(3)))
+  for rotation_33 in (np.eye(3), turn_33):
+    moved = geometry.rotate(mol, rotation_33)
+    got = np.asarray(jax.jit(made.voxelizer.raw)(moved))[..., 0].ravel()
+    x, _, z = (points_G3 @ rotation_33 + centre).T
+    np.testing.assert_allclose(got, wave(x, z), atol=0.01)
+  # the same values elsewhere: the rotation was not that of the atoms alone
+  x, _, z = (points_G3 + centre).T
+  assert np.abs(got - wave(x, z)).max() > 1
 
 
 def smoke_config(manual, data_dir, **changes):

@@ -17,6 +17,9 @@ from data_builders.pdbbind import types
 RADIUS = 24.0
 # Edge of that box, Å.
 BOX = 24.0
+# Å between the points of the cubes that maps are kept in; less where the points
+# of a map itself are closer.
+MAP_SPACING = 0.5
 
 
 class Options(NamedTuple):
@@ -25,10 +28,12 @@ class Options(NamedTuple):
   Attributes:
     hydrogens: keep those of the files, of ligand and pocket.
     orbitals: GFN2-xTB orbitals of the ligand, with its hydrogens.
+    maps: cubes of experimental maps about the ligand.
   """
 
   hydrogens: bool = False
   orbitals: bool = False
+  maps: bool = False
 
 
 class Complex(NamedTuple):
@@ -41,6 +46,9 @@ class Complex(NamedTuple):
     b_factors: [A] Å^2.
     n_ligand: how many of the atoms are the ligand.
     orbitals: [O, n_ligand, 4 or 9] of the ligand; O = 0 where there are none.
+    map_values: [M, M, M] float32 about the ligand's centre, in sigma; M = 0
+      where there is none.
+    map_spacing: Å.
     descriptors: of the ligand, for baselines.
     sequences: of the pocket's chains.
     row: for the manifest.
@@ -52,6 +60,8 @@ class Complex(NamedTuple):
   b_factors: np.ndarray
   n_ligand: int
   orbitals: np.ndarray
+  map_values: np.ndarray
+  map_spacing: float
   descriptors: dict[str, float]
   sequences: dict[str, str]
   row: dict[str, Any]
@@ -99,8 +109,10 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
     ),
     **input_hashes(files),
   }
-  return _assemble(entry, ligand, files, options, row, pocket.atoms,
-                   pocket.sequences)  # fmt: skip
+  made = _assemble(
+    entry, ligand, files, options, row, pocket.atoms, pocket.sequences
+  )
+  return _with_map(made, ligand, files) if options.maps else made
 
 
 def from_ligand(
@@ -124,6 +136,26 @@ def input_hashes(files: types.Files) -> dict[str, str]:
     for name, path in zip(files._fields, files, strict=True)
     if isinstance(path, pathlib.Path)
   }
+
+
+def _with_map(made: Complex, ligand: types.Ligand, files) -> Complex:
+  """Adds a cube that holds the largest box in every orientation."""
+  from data_builders import crystal_maps
+
+  if files.density_map is None:
+    raise types.ComplexError(
+      f'no map: put {files.pdb_id}.ccp4 or .mtz into the manual directory'
+    )
+  try:
+    crystal_map = crystal_maps.read_map(files.density_map)
+    spacing = min(MAP_SPACING, crystal_map.spacing)
+    cube = crystal_maps.cut_cube(
+      crystal_map, ligands.centre(ligand.atoms), BOX * 3**0.5, spacing
+    )
+  except ValueError as error:
+    raise types.ComplexError(str(error)) from error
+  row = made.row | {'map_missing': round(cube.missing, 4)}
+  return made._replace(map_values=cube.values, map_spacing=spacing, row=row)
 
 
 def _check_heavy(ligand: types.Ligand) -> None:
@@ -156,6 +188,8 @@ def _assemble(entry, ligand, files, options, row, pocket, sequences) -> Complex:
     b_factors=np.concatenate([atoms.b_factors, pocket.b_factors]),
     n_ligand=len(atoms.numbers),
     orbitals=orbitals,
+    map_values=np.zeros((0, 0, 0), np.float32),
+    map_spacing=0.0,
     descriptors=ligands.descriptors(ligand.molecule, ligand.atoms),
     sequences=sequences,
     row=row,

@@ -39,6 +39,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       ('heavy', 'heavy atoms of ligand and pocket'),
       ('hydrogens', 'with the hydrogens of the files'),
       ('orbitals', 'with the GFN2-xTB orbitals of the ligand'),
+      ('maps', 'with experimental maps about the ligand'),
     )
   ]
   # TFDS would look for a file of check sums with importlib_resources, which it
@@ -51,13 +52,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Args:
       manual_dir: where PDBbind's files lie.
       workers: processes (default: as many as there are cores).
-      config: 'heavy', 'hydrogens' or 'orbitals'.
+      config: name of one of BUILDER_CONFIGS.
       **kwargs: for TFDS: data_dir, ...
     """
     self._manual_dir = manual_dir
     self._workers = workers
     self._options = complexes.Options(
-      hydrogens=config == 'hydrogens', orbitals=config == 'orbitals'
+      hydrogens=config == 'hydrogens',
+      orbitals=config == 'orbitals',
+      maps=config == 'maps',
     )
     super().__init__(config=config, **kwargs)
 
@@ -111,6 +114,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
           'orbitals': tensor((None,), np.float32, encoding='bytes'),
           'n_orbitals': tensor((), np.int32),
           'orbital_width': tensor((), np.int32),
+          'map_values': tensor((None,), np.float32, encoding='zlib'),
+          'map_points': tensor((), np.int32),
+          'map_spacing': double(),
           **{name: double() for name in COLUMNS},
           **descriptors,
         }
@@ -264,6 +270,9 @@ def _example(item: complexes.Complex, cluster_of, found) -> dict:
     'orbitals': item.orbitals.ravel(),
     'n_orbitals': n_orbitals,
     'orbital_width': width,
+    'map_values': item.map_values.ravel(),
+    'map_points': len(item.map_values),
+    'map_spacing': item.map_spacing,
     'pk': float(entry.pk),
     'year': float(entry.year),
     'resolution': float(entry.resolution),
