@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from edjax import baselines, geometry, metrics, parallel
+from edjax import task as tasks
 from edjax.numerics import batched
 
 # Rotations of evaluations use other random numbers than training
@@ -34,7 +35,8 @@ def make_predict(config, task):
         mol = geometry.rotate(mol, geometry.random_rotation(turn))
       return task.voxelizer(mol)
 
-    vox_BXYZC = batched(voxels)(molecules)
+    chunk = tasks.voxel_chunk(task.voxelizer, molecules)
+    vox_BXYZC = batched(voxels, chunk)(molecules)
     return task.model.apply({'params': params}, vox_BXYZC, train=False)
 
   return parallel.pmap(predict)

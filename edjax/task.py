@@ -55,6 +55,9 @@ class Task:
   outside: dict[str, str]
 
 
+# Bytes that voxelising may take beside its result on an accelerator: less than
+# the activations of the networks that such a device is for.
+_SCRATCH = 2**30
 # Enough for means, scales and correlations, and done in seconds.
 _SAMPLE = 512
 
@@ -130,6 +133,22 @@ def make_voxelizer(representation, scales=()):
   )
 
 
+def voxel_chunk(voxelizer, molecules: Molecule) -> int:
+  """How many molecules to voxelise at a time, for `numerics.batched`.
+
+  Args:
+    voxelizer: which channels.
+    molecules: a batch; only shapes count.
+
+  Returns:
+    0 on a CPU (one at a time, chosen when the program is lowered), elsewhere
+    as many as fit into 1 GiB of scratch.
+  """
+  if jax.default_backend() == 'cpu':
+    return 0
+  return max(1, _SCRATCH // max(1, voxelizer.scratch_bytes(molecules)))
+
+
 def make_task(config) -> Task:
   """Loads the data of a resolved configuration and sets up its network.
 
@@ -167,10 +186,7 @@ def make_task(config) -> Task:
   # Once, for the scales and for the first shift and scale of layers: each
   # compilation of a field takes seconds.
   sample = jax.tree.map(lambda x: x[:_SAMPLE], molecules['train'])
-  # On an accelerator no more at a time than a step has to hold anyway.
-  on_cpu = jax.default_backend() == 'cpu'
-  share = config.train.batch_size // jax.local_device_count()
-  field = batched(raw.raw, 0 if on_cpu else share)
+  field = batched(raw.raw, voxel_chunk(raw, sample))
   raw_BXYZC = np.asarray(jax.jit(field)(sample))
   scales = voxelize.channel_scales(raw, raw_BXYZC)
   voxelizer = make_voxelizer(config.representation, scales)

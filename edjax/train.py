@@ -124,7 +124,8 @@ def make_train_step(config, model, optimizer, voxelizer):
         translate=config.augment.translate,
       )
     )(molecules)
-    vox_BXYZC = batched(voxelizer)(moved)
+    chunk = tasks.voxel_chunk(voxelizer, moved)
+    vox_BXYZC = batched(voxelizer, chunk)(moved)
     dropout = jax.random.fold_in(root, _DROPOUT)
     dropout = jax.random.fold_in(dropout, state.step)
     dropout = jax.random.fold_in(dropout, parallel.device_index())

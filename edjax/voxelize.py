@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import fields, numerics
+from edjax import fields, form_factors, numerics
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 
@@ -80,6 +80,28 @@ class Voxelizer:
       ValueError: a channel needs orbitals or a map that mol lacks.
     """
     return self.finish(self.raw(mol))
+
+  def scratch_bytes(self, mol: Molecule) -> int:
+    """What evaluating one molecule needs beside its result, about.
+
+    The factors of the largest sum of Gaussians: one number for each of its
+    rows and each column of voxels, for each of value and gradient. For the
+    choice of how many molecules are evaluated at a time.
+
+    Args:
+      mol: one padded molecule; only shapes count.
+    """
+    atoms, size = mol.numbers_A.shape[-1], self.grid.size
+    rows = {'atoms': atoms, 'shape': atoms * self.supersample**2}
+    if self.density == 'map':
+      # Indices and weights of each point; XLA does not keep the 64 values.
+      density = 24 * size * self.supersample**3
+    else:
+      density = atoms * form_factors.A_EP.shape[1]
+    copies = 4 if 'gradient' in self.channels else 1
+    rows |= {'density': copies * density, 'gradient': copies * density}
+    most = max((rows.get(channel, 0) for channel in self.channels), default=0)
+    return 4 * most * size**2
 
   def raw(self, mol: Molecule) -> jax.Array:
     """The channels in their own units, [X, Y, Z, C], float32."""

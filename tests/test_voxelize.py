@@ -324,3 +324,35 @@ def test_strict_promotion(strict_promotion):
     f = make_voxelizer(EVERY, GRID, density=density, supersample=2,
                        scales=(2.0,) * 10)  # fmt: skip
     assert jax.eval_shape(f, _mol()).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+  ('channel', 'options'),
+  [
+    ('density', {'density': 'promolecule', 'groups': True}),
+    ('gradient', {'density': 'promolecule', 'groups': True}),
+    ('atoms', {'elements': ('C',), 'groups': True}),
+    ('shape', {'supersample': 2, 'groups': True}),
+    ('density', {'density': 'map'}),
+  ],
+)
+def test_scratch_is_about_what_the_compiler_allots(channel, options):
+  n, batch = 400, 3
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(8, 8, 8))
+  mol = Molecule.from_arrays(
+    np.full(n, 6), rng.normal(size=(n, 3)) * 5, groups=np.arange(n) % 2,
+    density_map=DensityMap(values, np.full(3, -4.0), np.eye(3)),
+    center=False,
+  )  # fmt: skip
+  mols = molecule.stack([mol] * 12)
+  f = make_voxelizer((channel,), Grid(16, 0.7), **options)
+
+  def temporary(chunk):
+    compiled = jax.jit(numerics.batched(f, chunk)).lower(mols).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  estimate = f.scratch_bytes(mols)
+  # A chunk of 3, not the batch of 12, is what takes memory.
+  assert 0.3 * estimate < temporary(batch) / batch < 3 * estimate
+  assert temporary(12) > 2 * temporary(batch)
