@@ -59,6 +59,9 @@ def get_config() -> ConfigDict:
   data.shuffle_labels = False
   # Learn the difference to a linear fit on composition and GFN2 values.
   data.delta = False
+  # For pdbbind: fetch what the index names and the manual directory lacks from
+  # the wwPDB, and for maps from PDBe. Thousands of files for a whole index.
+  data.download = False
   # Processes of a dataset build; 0: one a core.
   data.workers = 0
 

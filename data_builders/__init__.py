@@ -22,7 +22,7 @@ DATASETS = {
 }
 
 
-def build(name, data_dir, manual_dir='', workers=None, variant=''):
+def build(name, data_dir, manual_dir='', workers=None, variant='', **options):
   """Opens a dataset, after making it where it is missing.
 
   A dataset is written beside its place and moved there when it is complete:
@@ -37,6 +37,7 @@ def build(name, data_dir, manual_dir='', workers=None, variant=''):
     workers: processes (default: as many as there are cores).
     variant: of the dataset, where it has several: the name of a TFDS
       configuration.
+    **options: of the builder.
 
   Returns:
     The builder; `as_data_source(split='all')` reads it, `report` tells how it
@@ -54,7 +55,8 @@ def build(name, data_dir, manual_dir='', workers=None, variant=''):
   lock = data_dir / f'.{builder_class.name}.lock'
   with locks.locked(lock, f'dataset {name}') as held:
     # A builder looks for the dataset once, when it is made.
-    options = {'config': variant} if variant else {}
+    if variant:
+      options['config'] = variant
     builder = builder_class(
       data_dir=data_dir, manual_dir=manual_dir, workers=workers, **options
     )

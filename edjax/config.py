@@ -122,6 +122,7 @@ RULES: Mapping[str, Rule] = {
   'data.hydrogens': _flag,
   'data.shuffle_labels': _flag,
   'data.delta': _flag,
+  'data.download': _flag,
   'data.workers': _number(int, 0),
   'representation.channels': _some_of(*CHANNELS),
   'representation.density': _one_of(*DENSITIES),
@@ -301,6 +302,7 @@ def _complexes(config) -> list[str]:
     for field, value, none in (
       ('data.parts', data.parts, ('ligand', 'pocket')),
       ('data.hydrogens', data.hydrogens, False),
+      ('data.download', data.download, False),
       ('representation.groups', representation.groups, False),
       ('representation.use_b_factors', representation.use_b_factors, False),
     ):

@@ -22,7 +22,7 @@ def load_pack(data, variant: str = '') -> pack.Pack:
   Of several processes one builds and packs, and the others wait for it.
 
   Args:
-    data: `config.data`: name, data_dir, manual_dir, workers.
+    data: `config.data`: name, data_dir, manual_dir, workers, download.
     variant: of the dataset, where it has several.
 
   Returns:
@@ -53,6 +53,7 @@ def _load_pack(data, variant: str) -> pack.Pack:
     manual_dir=manual_dir.expanduser(),
     workers=data.workers or None,
     variant=variant,
+    **({'download': True} if data.download else {}),
   )
   fingerprint = data_builders.fingerprint(builder)
   packs = data_dir / 'packs'

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import baselines, coverage, input_pipeline, models, voxelize
+from edjax import config as configuration
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, Molecule
 from edjax.numerics import batched
@@ -58,6 +59,8 @@ class Task:
 # Bytes that voxelising may take beside its result on an accelerator: less than
 # the activations of the networks that such a device is for.
 _SCRATCH = 2**30
+# By how much the share of molecules with B factors may differ between parts.
+_B_SHARE = 0.02
 # Enough for means, scales and correlations, and done in seconds.
 _SAMPLE = 512
 
@@ -174,6 +177,8 @@ def make_task(config) -> Task:
     'validation': split.validation,
     'test': split.test,
   }
+  if config.representation.use_b_factors:
+    _check_b_factors(pack, rows)
   selection = _selection(config)
   padding = input_pipeline.padding_of(
     pack, np.concatenate(list(rows.values())), selection
@@ -205,6 +210,30 @@ def make_task(config) -> Task:
     sample_BXYZC=np.asarray(voxelizer.finish(jnp.asarray(raw_BXYZC))),
     outside=_outside(config, pack, rows, molecules),
   )
+
+
+def _check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
+  """B factors that only some sources have would tell the sources apart.
+
+  Files of PDBbind's core set have B = 0 for every atom, for instance.
+
+  Raises:
+    ConfigError: the share of molecules with B factors differs between parts.
+  """
+  has_b = [
+    bool(np.any(pack.b_factors[begin:end] > 0))
+    for begin, end in zip(
+      pack.atom_offsets[:-1], pack.atom_offsets[1:], strict=True
+    )
+  ]
+  share = {part: float(np.mean(np.array(has_b)[r])) for part, r in rows.items()}
+  if max(share.values()) - min(share.values()) > _B_SHARE:
+    text = ', '.join(f'{s:.0%} of {part}' for part, s in share.items())
+    raise configuration.ConfigError(
+      'config.representation.use_b_factors: the files have B factors for '
+      f'{text}, so that the network could tell where a file comes from; set it '
+      'to False, or choose a split in which the shares are the same'
+    )
 
 
 def _outside(config, pack, rows, molecules) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import shutil
 
 import gemmi
 import jax
@@ -13,7 +14,7 @@ import pytest
 import data_builders
 from configs import pdbbind_density
 from data_builders import xtb
-from data_builders.pdbbind import complexes, manifest
+from data_builders.pdbbind import complexes, manifest, wwpdb
 from edjax import config as configuration
 from edjax import (
   fields,
@@ -342,6 +343,117 @@ def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
   assert sorted(names['core']) == ['1aa4', '1aa5', '1aa9']
   # 1aa5 is a relative of 1aa0.
   assert sorted(names['core_clean']) == ['1aa4', '1aa9']
+
+
+def test_b_factors_of_some_sources_are_refused(tmp_path):
+  manual = tmp_path / 'pdbbind'
+  ids = made_up.write_set(manual)
+  config = smoke_config(
+    manual, tmp_path / 'data', **{'representation.use_b_factors': True}
+  )
+  rows = task.make_task(configuration.resolve(config)).rows
+  source = input_pipeline.load_pack(config.data, 'heavy')
+  for row in rows['test']:
+    path = manual / ids[row] / f'{ids[row]}_protein.pdb'
+    path.write_text(path.read_text().replace('1.00 20.00', '1.00  0.00'))
+  assert source.ids == tuple(ids)
+  shutil.rmtree(tmp_path / 'data')
+  with pytest.raises(
+    configuration.ConfigError, match=r'100% of train.*0% of te'
+  ):
+    task.make_task(configuration.resolve(config))
+
+
+def test_entries_of_the_wwpdb_and_a_table_suffice(tmp_path, monkeypatch):
+  """No file of PDBbind's; what is missing is fetched on request."""
+  manual = tmp_path / 'wwpdb'
+  manual.mkdir()
+  table = ['pdb_id,ligand,pK', '1aa0,LIG,5.0', '1aa1,LIG,6.0', '1aa2,XXX,7.0']
+  (manual / 'index.csv').write_text('\n'.join(table) + '\n')
+
+  def entry(path, family):
+    structure = gemmi.read_pdb_string(made_up.protein(family))
+    residue = gemmi.Residue()
+    residue.name, residue.seqid = 'LIG', gemmi.SeqId('950')
+    residue.het_flag = 'H'
+    for i, element in enumerate('CCO'):
+      atom = gemmi.Atom()
+      atom.name, atom.element = f'{element}{i}', gemmi.Element(element)
+      atom.pos, atom.b_iso = gemmi.Position(5 + 1.4 * i, 5, 5), 30
+      residue.add_atom(atom)
+    structure[0]['A'].add_residue(residue)
+    structure.setup_entities()
+    structure.make_mmcif_document().write_file(str(path))
+    return path
+
+  entry(manual / '1aa0.cif', 0)
+  entry(manual / '1aa2.cif', 2)
+  fetched = []
+
+  def fetch(pdb_id, directory):
+    fetched.append(pdb_id)
+    directory.mkdir(parents=True, exist_ok=True)
+    return entry(directory / f'{pdb_id}.cif', 1)
+
+  monkeypatch.setattr(wwpdb, 'fetch_entry', fetch)
+  without = build(manual, tmp_path / 'a')
+  status = {key: row['status'] for key, row in rows_of(without).items()}
+  assert status == {'1aa0': 'kept', '1aa1': 'no files', '1aa2': 'unreadable'}
+  assert 'XXX' in rows_of(without)['1aa2']['reason']
+  assert not fetched
+  record = records_of(without)['1aa0']
+  n = record['n_ligand']
+  assert record['numbers'][:n].tolist() == [6, 6, 8]
+  np.testing.assert_allclose(record['positions'][:n, 0], [5, 6.4, 7.8])
+  assert len(record['numbers']) - n == 4 * 45 + 1
+  assert np.isnan(record['ligand_log_p'])
+  completed = data_builders.build(
+    'pdbbind', tmp_path / 'b', manual_dir=manual, workers=1, download=True
+  )
+  assert fetched == ['1aa1']
+  assert rows_of(completed)['1aa1']['status'] == 'kept'
+
+  def fail(pdb_id, directory):
+    raise OSError('no connection')
+
+  monkeypatch.setattr(wwpdb, 'fetch_entry', fail)
+  offline = data_builders.build(
+    'pdbbind', tmp_path / 'c', manual_dir=manual, workers=1, download=True
+  )
+  assert rows_of(offline)['1aa1']['reason'] == 'download failed: no connection'
+
+
+def test_ligands_without_proteins(tmp_path):
+  manual = tmp_path / 'ligands'
+  manual.mkdir()
+  block = ''
+  for i, smiles in enumerate(made_up.SMILES):
+    relation = '<' if i == 3 else '='
+    tags = f'>  <pdb_id>\n1aa{i}\n\n>  <pK>\n{4 + i}\n\n'
+    tags += f'>  <measure>\nKi{relation}{10.0 ** (5 - i):g}nM\n\n'
+    block += made_up.ligand(smiles).replace('$$$$', f'{tags}$$$$')
+  (manual / 'ligands.sdf').write_text(block)
+  built = build(manual, tmp_path / 'data', name='pdbbind_ligands')
+  records = records_of(built)
+  assert sorted(records) == [f'1aa{i}' for i in range(8) if i != 3]
+  assert rows_of(built)['1aa3']['status'] == 'excluded'
+  phenols = [r for r in records.values() if r['ligand_aromatic_rings'] == 1]
+  assert not phenols  # 1aa3 was the only one
+  for record in records.values():
+    assert record['n_ligand'] == len(record['numbers'])
+    assert 1 not in record['numbers']
+  config = pdbbind_density.get_config('ligands')
+  config.data.data_dir, config.data.manual_dir = (
+    str(tmp_path / 'data'), str(manual),
+  )  # fmt: skip
+  config.data.validation_fraction = config.data.test_fraction = 0.3
+  config.representation.grid_size = 8
+  config.train.batch_size = config.eval.batch_size = 4
+  made = task.make_task(configuration.resolve(config))
+  assert made.voxelizer.channel_names == ('density',)
+  assert set(made.baselines) > {'ridge_size', 'ridge_ligand'}
+  with pytest.raises(FileNotFoundError, match=r'ligands\*.sdf in .*pK'):
+    build(tmp_path, tmp_path / 'data2', name='pdbbind_ligands')
 
 
 def test_without_pdbbind_the_message_says_what_to_do(tmp_path, capsys):

@@ -15,6 +15,7 @@ from data_builders import workers as workers_lib
 from data_builders.pdbbind import (
   clusters,
   complexes,
+  downloads,
   ligand,
   manifest,
   sources,
@@ -46,17 +47,28 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # does not require.
   url_infos = None
 
-  def __init__(self, *, manual_dir='', workers=None, config='heavy', **kwargs):
+  def __init__(
+    self,
+    *,
+    manual_dir='',
+    workers=None,
+    config='heavy',
+    download=False,
+    **kwargs,
+  ):
     """Opens the dataset.
 
     Args:
       manual_dir: where PDBbind's files lie.
       workers: processes (default: as many as there are cores).
       config: name of one of BUILDER_CONFIGS.
+      download: fetch the entries (and maps) that the index names and the
+        manual directory lacks.
       **kwargs: for TFDS: data_dir, ...
     """
     self._manual_dir = manual_dir
     self._workers = workers
+    self._download = download
     self._options = complexes.Options(
       hydrogens=config == 'hydrogens',
       orbitals=config == 'orbitals',
@@ -162,13 +174,19 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         'id': pdb_id, 'status': 'not in the index',
         'reason': f'no line of {found.index.name} names it',
       }  # fmt: skip
-    for pdb_id, row in rows.items():
-      if 'status' in row:
+    wanted = [pdb_id for pdb_id, row in rows.items() if 'status' not in row]
+    files, refused = dict(found.files), {}
+    if self._download:
+      folder = pathlib.Path(self._data_dir_root) / 'downloads' / self.name
+      files, refused = downloads.complete(
+        wanted, files, folder, maps=self._options.maps
+      )
+    for pdb_id in wanted:
+      if pdb_id not in files:
+        reason = refused.get(pdb_id, 'no ligand file and no entry')
+        rows[pdb_id] |= {'status': 'no files', 'reason': reason}
         continue
-      if pdb_id not in found.files:
-        row |= {'status': 'no files', 'reason': 'no ligand file and no entry'}
-        continue
-      jobs.append((found.files[pdb_id], found.entries[pdb_id], self._options))
+      jobs.append((files[pdb_id], found.entries[pdb_id], self._options))
     results = complexes.in_workers('read', jobs, self._workers, 'complexes')
     entries = [entry for _, entry, _ in jobs]
     return rows, note_outcomes(rows, entries, results)
