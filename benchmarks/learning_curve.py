@@ -5,9 +5,10 @@
     [--fields train.steps=1000 data.manual_dir=DIR ...] [--seeds N]
 
 Subsets are nested, the test molecules are the same throughout, and every run
-takes the same number of steps. The ridge regression on the composition sees
-the same training molecules as the network. Runs that are finished are not run
-again. Writes curve.md and curve.png into the folder of the runs.
+takes the same number of steps. The baseline, ridge regression on the
+composition (of complexes: on descriptors of the ligand), sees the same training
+molecules as the network. Runs that are finished are not run again. Writes
+curve.md and curve.png into the folder of the runs.
 """
 
 import argparse
@@ -16,8 +17,7 @@ import pathlib
 import numpy as np
 
 from benchmarks import runs
-
-RIDGE = 'ridge_composition'
+from edjax import baselines
 
 
 def slope(sizes, errors) -> str:
@@ -29,15 +29,17 @@ def slope(sizes, errors) -> str:
 
 def table(results: list[dict]) -> str:
   """Markdown: one block of rows a target, one row a run."""
+  ridge_name = results[0]['reference']
+  words = baselines.WORDS[ridge_name]
   lines = []
   for name, first in results[0]['targets'].items():
     lines += [
-      f'| {name} ({first["unit"]}) | MAE | ridge, composition | difference |',
+      f'| {name} ({first["unit"]}) | MAE | {words} | difference |',
       '|---|---|---|---|',
     ]
     for result in results:
       entry = result['targets'][name]
-      ridge = entry['baselines'][RIDGE]
+      ridge = entry['baselines'][ridge_name]
       cells = map(
         runs.interval, (entry['mae'], ridge['mae'], ridge['mae_difference'])
       )
@@ -47,7 +49,7 @@ def table(results: list[dict]) -> str:
     entries = [r['targets'][name] for r in results]
     ours = slope(sizes, [e['mae']['value'] for e in entries])
     theirs = slope(
-      sizes, [e['baselines'][RIDGE]['mae']['value'] for e in entries]
+      sizes, [e['baselines'][ridge_name]['mae']['value'] for e in entries]
     )
     lines += [f'| exponent of N | {ours} | {theirs} | |', '']
   return '\n'.join(lines)
@@ -57,6 +59,7 @@ def plot(results: list[dict], path: pathlib.Path) -> None:
   """MAE against the number of training molecules, one panel a target."""
   import matplotlib.figure
 
+  ridge = results[0]['reference']
   names = list(results[0]['targets'])
   columns = min(3, len(names))
   lines = -(-len(names) // columns)
@@ -71,7 +74,7 @@ def plot(results: list[dict], path: pathlib.Path) -> None:
     entries = [r['targets'][name] for r in results]
     for label, maes in (
       (', '.join(results[0]['channels']), [e['mae'] for e in entries]),
-      ('ridge, composition', [e['baselines'][RIDGE]['mae'] for e in entries]),
+      (baselines.WORDS[ridge], [e['baselines'][ridge]['mae'] for e in entries]),
     ):
       value, low, high = (
         np.array([m[k] for m in maes]) for k in ('value', 'low', 'high')

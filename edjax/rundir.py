@@ -71,6 +71,15 @@ def describe(task) -> str:
       f'{task.split_missing} molecules of the published split are not in '
       'this copy of the dataset'
     )
+  filled = task.pack.columns.get('box_filled')
+  if filled is not None and 'pocket' in config.data.parts:
+    used = np.concatenate(list(rows.values()))
+    cut = int(np.sum(filled[used] < 1))
+    if cut:
+      lines.append(
+        f'{cut} pockets come from files that were cut off around the ligand '
+        'and do not fill a box of 24 Å; see box_filled in the manifest'
+      )
   if task.outside:
     lines.append(
       f'{len(task.outside)} molecules do not fit into the box in every '

@@ -292,6 +292,23 @@ def test_a_run_from_files_to_results(manual, data_dir, tmp_path):
   assert facts['config']['data.split'] == 'clusters'
 
 
+def test_cut_pockets_are_told(tmp_path, capsys):
+  manual = tmp_path / 'pdbbind'
+  ids = made_up.write_set(manual)
+  for pdb_id in ids[:2]:
+    folder = manual / pdb_id
+    (folder / f'{pdb_id}_protein.pdb').rename(folder / f'{pdb_id}_pocket.pdb')
+  config = configuration.resolve(smoke_config(manual, tmp_path / 'data'))
+  text = rundir.describe(task.make_task(config))
+  assert '2 pockets come from files that were cut off' in text
+  rows = rows_of(build(manual, tmp_path / 'data'))
+  assert 0 < float(rows[ids[0]]['box_filled']) < 1
+  assert float(rows[ids[2]]['box_filled']) == 1
+  alone = smoke_config(manual, tmp_path / 'data', **{'data.parts': ('ligand',)})
+  made = task.make_task(configuration.resolve(alone))
+  assert 'cut off' not in rundir.describe(made)
+
+
 def test_parts_and_shuffled_labels_are_switches(manual, data_dir):
   whole = task.make_task(configuration.resolve(smoke_config(manual, data_dir)))
   for parts in (('ligand',), ('pocket',)):

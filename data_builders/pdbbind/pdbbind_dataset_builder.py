@@ -22,10 +22,10 @@ from data_builders.pdbbind import (
 )
 
 # Numbers beside the atoms, as float64 columns: what to learn, what splits go
-# by, and flags (0 or 1).
+# by, flags (0 or 1), and how much of a 24 Å box the file of the pocket fills.
 COLUMNS = (
   'pk', 'year', 'resolution', 'approximate', 'ic50', 'cluster', 'refined',
-  'core',
+  'core', 'box_filled',
 )  # fmt: skip
 
 
@@ -299,5 +299,6 @@ def _example(item: complexes.Complex, cluster_of, found) -> dict:
     'cluster': float(index_of(cluster_of[entry.pdb_id])),
     'refined': float(entry.pdb_id in found.refined),
     'core': float(entry.pdb_id in found.core),
+    'box_filled': item.row.get('box_filled', 1.0),
     **{f'ligand_{name}': v for name, v in item.descriptors.items()},
   }
