@@ -100,6 +100,38 @@ def promolecule_grid(
   return _apart(splat.splat_grid(*terms, grid, supersample), groups)
 
 
+def promolecule_and_gradient_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  blur: float = 0.0,
+  use_b_factors: bool = False,
+  groups: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+  """`value_and_gradient_magnitude(promolecule_grid)`, in a third of its time.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    blur: B in Å^2; 0 ties it to the spacing.
+    use_b_factors: add each atom's B from the file.
+    groups: ligand and pocket apart.
+
+  Returns:
+    rho_XYZ in e/Å^3 and the length of its gradient in e/Å^4; with groups
+    [X, Y, Z, 2] both.
+
+  Raises:
+    ValueError: blur is negative or not finite.
+  """
+  blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
+  terms = _promolecule_terms(mol, blur, use_b_factors, groups)
+  rho_XYZC, slopes = splat.splat_grid_and_gradient(*terms, grid, supersample)
+  return _apart(rho_XYZC, groups), _apart(safe_norm(slopes, axis=0), groups)
+
+
 def orbital_density(
   mol: Molecule, points_G3: jax.Array, *, core_blur: float = 0.0
 ) -> jax.Array:

@@ -99,6 +99,51 @@ def splat_grid(
   return product(lines_3XA[0], lines_3XA[1], lines_3XA[2], weights_AC)
 
 
+def splat_grid_and_gradient(
+  coords_A3: jax.Array,
+  weights_AC: jax.Array,
+  sigma_A: jax.Array,
+  grid: Grid,
+  supersample: int = 1,
+) -> tuple[jax.Array, jax.Array]:
+  """`splat_grid` and its gradient, in the time of four of it.
+
+  The gradient of a product of 1-D factors has the derivative of one factor at
+  a time, which automatic differentiation of that factor gives. Forward mode
+  through the whole sum would take the time of ten.
+
+  Args:
+    coords_A3: centres, Å.
+    weights_AC: integral of each centre's Gaussian in each channel.
+    sigma_A: standard deviations, Å, above 0.
+    grid: voxels.
+    supersample: values are means over this many sub-points along each edge.
+
+  Returns:
+    vox_XYZC, and its derivatives along x, y and z with respect to a shift of
+    all centres, [3, X, Y, Z, C] (minus the gradient in space; the same
+    length).
+
+  Raises:
+    ValueError: a shape does not fit.
+  """
+  _check(coords_A3, weights_AC, sigma_A)
+
+  def factors(shift):
+    return lines(coords_A3 + shift, sigma_A, grid, supersample)
+
+  one = jnp.ones((), coords_A3.dtype)
+  lines_3XA, slopes_3XA = jax.jvp(factors, (0 * one,), (one,))
+  x, y, z = lines_3XA
+  dx, dy, dz = slopes_3XA
+  # Value and z derivative share their products along x and y.
+  pair_XYZC = product(x, y, jnp.concatenate([z, dz]), weights_AC)
+  vox_XYZC, along_z = jnp.split(pair_XYZC, 2, axis=2)
+  along_x = product(dx, y, z, weights_AC)
+  along_y = product(x, dy, z, weights_AC)
+  return vox_XYZC, jnp.stack([along_x, along_y, along_z])
+
+
 def lines(
   coords_A3: jax.Array,
   sigma_A: jax.Array,

@@ -145,7 +145,13 @@ class Voxelizer:
       )
     density = self._density()
     if 'gradient' in self.channels:
-      both = fields.value_and_gradient_magnitude(density)
+      both = (
+        functools.partial(
+          fields.promolecule_and_gradient_grid, **self._promolecule()
+        )
+        if self.density == 'promolecule'
+        else fields.value_and_gradient_magnitude(density)
+      )
       values['density'], values['gradient'] = both(*args)
     elif 'density' in self.channels:
       values['density'] = density(*args)
@@ -157,12 +163,16 @@ class Voxelizer:
       values['noise'] = fields.noise_grid(*args)
     return values
 
+  def _promolecule(self) -> dict:
+    return {
+      'blur': self.blur,
+      'use_b_factors': self.use_b_factors,
+      'groups': self.groups,
+    }
+
   def _density(self) -> Callable:
     promolecule = functools.partial(
-      fields.promolecule_grid,
-      blur=self.blur,
-      use_b_factors=self.use_b_factors,
-      groups=self.groups,
+      fields.promolecule_grid, **self._promolecule()
     )
 
     def orbitals_beside_promolecule(*args):

@@ -616,6 +616,38 @@ def test_groups_are_the_fields_of_each_group_alone(on_points, on_grid):
   assert np.abs(apart[..., 0] - apart[..., 1]).max() > 0.1
 
 
+@pytest.mark.parametrize('supersample', [1, 2])
+def test_promolecule_and_gradient_are_those_of_forward_mode(supersample):
+  numbers, coords = METHANETHIOL
+  mol = Molecule.from_arrays(
+    numbers, coords, groups=[0, 1, 1, 0, 1, 0], max_atoms=8,
+    b_factors=np.arange(6.0),
+  )  # fmt: skip
+  grid = Grid(9, 0.6)
+  for options in ({}, {'groups': True, 'blur': 9.0, 'use_b_factors': True}):
+    field = functools.partial(fields.promolecule_grid, **options)
+    want = fields.value_and_gradient_magnitude(field)(mol, grid, supersample)
+    got = fields.promolecule_and_gradient_grid(
+      mol, grid, supersample, **options
+    )
+    for a, b in zip(got, want, strict=True):
+      assert a.shape == b.shape
+      np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * b.max())
+
+
+def test_promolecule_gradient_is_differentiable_at_its_zero():
+  """At the centre of a lone atom the gradient is zero."""
+
+  def total(x):
+    mol = Molecule.from_arrays([6], np.zeros((1, 3)), center=False)
+    mol = geometry.translate(mol, jnp.stack([x, 0 * x, 0 * x]))
+    return fields.promolecule_and_gradient_grid(mol, Grid(1, 0.5))[1].sum()
+
+  assert float(total(jnp.zeros(()))) == 0
+  assert float(jax.grad(total)(jnp.zeros(()))) == 0
+  assert float(total(jnp.full((), 0.1))) > 0.1
+
+
 def test_metals_share_a_channel_unless_listed():
   names = fields.atom_channels(('C', 'Zn', 'metals'))
   assert names == ('atoms_C', 'atoms_Zn', 'atoms_metals', 'atoms_other')
