@@ -109,7 +109,7 @@ def promolecule_and_gradient_grid(
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-  """`value_and_gradient_magnitude(promolecule_grid)`, in a third of its time.
+  """`value_and_gradient_magnitude(promolecule_grid)`, in half of its time.
 
   Args:
     mol: one molecule.

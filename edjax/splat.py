@@ -110,7 +110,7 @@ def splat_grid_and_gradient(
 
   The gradient of a product of 1-D factors has the derivative of one factor at
   a time, which automatic differentiation of that factor gives. Forward mode
-  through the whole sum would take the time of ten.
+  through the whole sum takes the time of eight.
 
   Args:
     coords_A3: centres, Å.
