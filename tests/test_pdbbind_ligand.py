@@ -441,9 +441,14 @@ def test_set_of_ligands(tmp_path):
   assert 'set.sdf.gz, record 2 (2abc): atom 1: ' in str(second)
   assert third.molecule is None
   assert 'record 3 (3abc): Explicit valence' in third.problems[0]
-  path.write_text(good + tags.format('1abc', 'unknown', ''))
-  with pytest.raises(types.ComplexError, match=r'set\.sdf\.gz, record 1: no'):
-    list(ligand.read_ligand_set(path))
+  assert ligand.read_set_entries(path) == [one, two, three]
+  for pdb_id, pk, complaint in (
+    ('1abc', 'unknown', 'is not a number'), ('1abc', 'nan', 'outside -2 to 18'),
+    ('1abc', '25000', 'outside -2 to 18'), ('x' * 8, '5', 'is not a PDB id'),
+  ):  # fmt: skip
+    path.write_text(good + tags.format(pdb_id, pk, ''))
+    with pytest.raises(types.ComplexError, match=rf'record 1: no.*{complaint}'):
+      list(ligand.read_ligand_set(path))
 
 
 @pytest.fixture(scope='module')

@@ -279,6 +279,25 @@ def pdb_id(text: str) -> str:
   return key
 
 
+def checked_pk(text: str) -> float:
+  """A pK.
+
+  Raises:
+    ValueError: it is no number, or none that a pK can be.
+  """
+  try:
+    value = float(text)
+  except ValueError:
+    raise ValueError(f'pK {text!r} is not a number') from None
+  # NaN is not inside either.
+  if not RANGE[0] <= value <= RANGE[1]:
+    raise ValueError(
+      f'pK {text} is outside {RANGE[0]:g} to {RANGE[1]:g}; it must be -log10 '
+      'of mol/l'
+    )
+  return value
+
+
 def _text(path) -> str:
   # The references of some versions have letters in other encodings.
   return path.read_text(encoding='utf-8-sig', errors='replace')
@@ -374,15 +393,9 @@ def _entry(
 ) -> tuple[Entry, list[str]]:
   """An entry from texts, and remarks; the source is still missing."""
   try:
-    value = float(pk)
-  except ValueError:
-    raise ValueError(f'{key}: pK {pk!r} is not a number') from None
-  # NaN is not inside either.
-  if not RANGE[0] <= value <= RANGE[1]:
-    raise ValueError(
-      f'{key}: pK {pk} is outside {RANGE[0]:g} to {RANGE[1]:g}; it must be '
-      '-log10 of mol/l'
-    )
+    value = checked_pk(pk)
+  except ValueError as error:
+    raise ValueError(f'{key}: {error}') from None
   measure, relation, measured = _measured(key, written)
   remarks = [text for text in rest if text]
   if abs(value - measured) > TOLERANCE:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.pdbbind import bonds, layout, molfile, types
+from data_builders.pdbbind import bonds, index, layout, molfile, types
 from edjax import elements
 
 # Values of `descriptors`, in order.
@@ -90,14 +90,11 @@ def read_ligand_set(
     ligand with a problem, as in `read_ligand`.
 
   Raises:
-    types.ComplexError: the file cannot be read, or a record has no tag pdb_id
-      or no number as pK.
+    types.ComplexError: the file cannot be read, or a record has no PDB id as
+      pdb_id or no pK of mol/l.
   """
-  path = pathlib.Path(path)
-  text = layout.read_text(path)
-  for i, record_text in enumerate(molfile.split(text, 'sdf'), 1):
-    entry = _entry(record_text, path, i)
-    name = f'{path.name}, record {i} ({entry.pdb_id})'
+  for i, (entry, record_text) in enumerate(_set_records(path), 1):
+    name = f'{pathlib.Path(path).name}, record {i} ({entry.pdb_id})'
     try:
       record = molfile.parse(record_text, 'sdf', name)
     except types.ComplexError as error:
@@ -105,6 +102,11 @@ def read_ligand_set(
       continue
     problems = [f'{name}: {record.refusal}'] if record.refusal else []
     yield entry, _ligand(record, entry.source, problems)
+
+
+def read_set_entries(path) -> list[types.Entry]:
+  """The entries of `read_ligand_set` alone; no molecule is looked at."""
+  return [entry for entry, _ in _set_records(path)]
 
 
 def heavy(atoms: types.Atoms) -> types.Atoms:
@@ -255,6 +257,13 @@ def _ligand(record, source, problems) -> types.Ligand:
   )
 
 
+def _set_records(path) -> Iterator[tuple[types.Entry, str]]:
+  path = pathlib.Path(path)
+  text = layout.read_text(path)
+  for number, record_text in enumerate(molfile.split(text, 'sdf'), 1):
+    yield _entry(record_text, path, number), record_text
+
+
 def _entry(record_text, path, number) -> types.Entry:
   tags = dict(re.findall(r'^>.*?<([^>]+)>.*\n(.*)$', record_text, re.MULTILINE))
   tags = {name.lower(): value.strip() for name, value in tags.items()}
@@ -263,9 +272,9 @@ def _entry(record_text, path, number) -> types.Entry:
   ).groups()
   try:
     return types.Entry(
-      pdb_id=tags['pdb_id'].lower(),
+      pdb_id=index.pdb_id(tags['pdb_id']),
       ligand=tags.get('ligand', ''),
-      pk=float(tags['pk']),
+      pk=index.checked_pk(tags['pk']),
       measure=measure or '',
       relation=relation or '=',
       resolution=_number(tags.get('resolution', '')),
@@ -274,8 +283,8 @@ def _entry(record_text, path, number) -> types.Entry:
     )
   except (KeyError, ValueError) as error:
     raise types.ComplexError(
-      f'{path.name}, record {number}: no tag pdb_id, or no number as pK '
-      f'(tags: {", ".join(sorted(tags)) or "none"})'
+      f'{path.name}, record {number}: no tag pdb_id or pK, or another value '
+      f'than such ({error}; tags: {", ".join(sorted(tags)) or "none"})'
     ) from error
 
 
