@@ -1,6 +1,7 @@
 """PDBbind from files to records, and to a trained model."""
 
 import csv
+import http.client
 import json
 import pathlib
 import shutil
@@ -106,10 +107,31 @@ def test_changed_files_are_refused(tmp_path):
   manual = tmp_path / 'pdbbind'
   made_up.write_set(manual, count=2)
   build(manual, tmp_path / 'data')
-  with (manual / '1aa0' / '1aa0_protein.pdb').open('a') as file:
-    file.write('END\n')
-  with pytest.raises(ValueError, match='names or sizes of files have changed'):
-    build(manual, tmp_path / 'data')
+  index = manual / made_up.INDEX
+  text = index.read_text()
+  path = manual / '1aa0' / '1aa0_protein.pdb'
+  protein = path.read_text()
+  core = manual / 'INDEX_core_name.2020'
+
+  def refused():
+    with pytest.raises(
+      ValueError, match='names or sizes of files have changed'
+    ):
+      build(manual, tmp_path / 'data')
+
+  path.write_text(f'{protein}END\n')
+  refused()
+  path.write_text(protein)
+  build(manual, tmp_path / 'data')
+  # Another value in as many letters; the columns of flags and clusters.
+  index.write_text(text.replace('2000', '2009'))
+  refused()
+  index.write_text(text)
+  core.write_text('1aa0\n')
+  refused()
+  core.unlink()
+  (manual / 'clusters_casf2016.json').write_text('{"0": ["1aa0", "1aa1"]}')
+  refused()
 
 
 def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
@@ -155,9 +177,9 @@ def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
     ('2cen', 'bound'), ('2row', 'no ligand file'),
     ('2fol', made_up.INDEX),
   ):  # fmt: skip
-    assert reason in rows[pdb_id]['reason'].lower() or (
-      reason in rows[pdb_id]['reason']
-    ), rows[pdb_id]['reason']
+    # Names of files do not count: they hold the ids, and these the reasons.
+    text = rows[pdb_id]['reason'].replace(pdb_id, '')
+    assert reason in text.lower() or reason in text, text
   report = data_builders.report(built)
   assert report['written'] == 2 == len(records_of(built))
   assert sum(report['status'].values()) == report['rows'] == len(rows) == 12
@@ -424,20 +446,50 @@ def test_entries_of_the_wwpdb_and_a_table_suffice(tmp_path, monkeypatch):
   np.testing.assert_allclose(record['positions'][:n, 0], [5, 6.4, 7.8])
   assert len(record['numbers']) - n == 4 * 45 + 1
   assert np.isnan(record['ligand_log_p'])
-  completed = data_builders.build(
-    'pdbbind', tmp_path / 'b', manual_dir=manual, workers=1, download=True
-  )
+
+  def complete(data_dir, **options):
+    return data_builders.build(
+      'pdbbind', tmp_path / data_dir, manual_dir=manual, workers=1,
+      download=True, **options,
+    )  # fmt: skip
+
+  with pytest.raises(ValueError, match='nothing was downloaded for it'):
+    complete('a')
+  completed = complete('b')
   assert fetched == ['1aa1']
   assert rows_of(completed)['1aa1']['status'] == 'kept'
+  complete('b')  # and stays
 
   def fail(pdb_id, directory):
-    raise OSError('no connection')
+    raise errors[pdb_id]
 
+  errors = {'1aa1': http.client.BadStatusLine('no HTTP')}
   monkeypatch.setattr(wwpdb, 'fetch_entry', fail)
-  offline = data_builders.build(
-    'pdbbind', tmp_path / 'c', manual_dir=manual, workers=1, download=True
+  monkeypatch.setattr(wwpdb, 'fetch_map', fail)
+  offline = complete('c')
+  assert rows_of(offline)['1aa1']['reason'] == 'download failed: no HTTP'
+  write_map(manual / '1aa0.ccp4')
+  errors['1aa2'] = OSError('no such map')
+  without_map = rows_of(complete('d', variant='maps'))
+  assert without_map['1aa0']['status'] == 'kept'
+  assert without_map['1aa2']['reason'] == 'download failed: no such map'
+
+
+def test_an_index_alone_suffices_where_entries_are_fetched(
+  tmp_path, monkeypatch
+):
+  manual = tmp_path / 'wwpdb'
+  manual.mkdir()
+  (manual / 'index.csv').write_text('pdb_id,ligand,pK\n1aa1,ZN,6.0\n')
+  path = tmp_path / '1aa1.pdb'
+  path.write_text(made_up.protein(1))
+  monkeypatch.setattr(wwpdb, 'fetch_entry', lambda *_: path)
+  built = data_builders.build(
+    'pdbbind', tmp_path / 'a', manual_dir=manual, workers=1, download=True
   )
-  assert rows_of(offline)['1aa1']['reason'] == 'download failed: no connection'
+  assert rows_of(built)['1aa1']['status'] == 'kept'
+  with pytest.raises(FileNotFoundError, match='but no structures'):
+    build(manual, tmp_path / 'b')
 
 
 def test_ligands_without_proteins(tmp_path):

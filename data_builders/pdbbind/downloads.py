@@ -1,5 +1,6 @@
 """Entries and maps that the manual directory lacks, fetched by id."""
 
+import http.client
 import pathlib
 from collections.abc import Iterable, Mapping
 
@@ -39,6 +40,7 @@ def complete(
       if maps and one.density_map is None:
         path = wwpdb.fetch_map(pdb_id, directory)
         found[pdb_id] = one._replace(density_map=path)
-    except (OSError, ValueError) as error:
+    # An answer that is no HTTP is an HTTPException, and no OSError.
+    except (OSError, ValueError, http.client.HTTPException) as error:
       refused[pdb_id] = f'download failed: {error}'
   return found, refused

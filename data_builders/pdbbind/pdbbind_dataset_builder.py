@@ -79,8 +79,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def changes(self, report: dict) -> list[str]:
     """How the manual directory differs from what a dataset was built from.
 
-    Names and sizes of the files are compared. A directory without an index is
-    no difference.
+    Tables and lists are compared by their contents, structures by names and
+    sizes. A directory without an index is no difference. A dataset that was
+    built without downloads is not the one that is asked for with them.
 
     Args:
       report: of the dataset.
@@ -92,15 +93,19 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       found = self._sources()
     except FileNotFoundError:
       return []
-    if found.sha256 == report['sources_sha256']:
-      return []
-    return [
-      f'{found.directory} now holds {found.summary()}, then it was '
-      f'{report["sources"]}; names or sizes of files have changed'
-    ]
+    lines = []
+    if found.sha256 != report['sources_sha256']:
+      lines.append(
+        f'{found.directory} now holds {found.summary()}, then it was '
+        f'{report["sources"]}; contents of tables, or names or sizes of files '
+        'have changed'
+      )
+    if self._download and not report['download']:
+      lines.append('nothing was downloaded for it')
+    return lines
 
   def _sources(self) -> sources.Sources:
-    return sources.complexes_in(self._manual_dir)
+    return sources.complexes_in(self._manual_dir, self._download)
 
   def _info(self) -> tfds.core.DatasetInfo:
     def tensor(shape, dtype, **kwargs):
@@ -182,7 +187,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         wanted, files, folder, maps=self._options.maps
       )
     for pdb_id in wanted:
-      if pdb_id not in files:
+      if pdb_id not in files or pdb_id in refused:
         reason = refused.get(pdb_id, 'no ligand file and no entry')
         rows[pdb_id] |= {'status': 'no files', 'reason': reason}
         continue
@@ -219,6 +224,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       'dataset': self.name,
       'sources': found.summary(),
       'sources_sha256': found.sha256,
+      'download': self._download,
       'index': str(found.index),
       'index_skipped': [list(line) for line in found.skipped],
       'index_notes': [list(line) for line in found.notes],

@@ -4,6 +4,7 @@ import hashlib
 import pathlib
 from typing import NamedTuple
 
+from data_builders.download import file_sha256
 from data_builders.pdbbind import clusters, index, layout, ligand, types
 
 # Sequences that are as alike as this belong to one cluster; that of the
@@ -37,7 +38,8 @@ class Sources(NamedTuple):
     refined: ids of the refined set, as far as the directory names them.
     core: ids of the core set.
     together: groups of ids that are one cluster whatever their sequences.
-    sha256: of the names and sizes of all these files.
+    sha256: of the contents of tables and lists, and of the names and sizes of
+      structures.
   """
 
   directory: pathlib.Path
@@ -61,15 +63,17 @@ class Sources(NamedTuple):
     )
 
 
-def complexes_in(manual_dir) -> Sources:
+def complexes_in(manual_dir, download: bool = False) -> Sources:
   """Looks through the manual directory.
 
   Args:
     manual_dir: of the user; '' is nowhere.
+    download: whether structures that are not there will be fetched.
 
   Raises:
-    FileNotFoundError: it is not there, or has no index of affinities or no
-      structure; the message says what to get and where to put it.
+    FileNotFoundError: it is not there, or has no index of affinities, or no
+      structure and none will be fetched; the message says what to get and
+      where to put it.
     ValueError: the index cannot be read.
   """
   root = pathlib.Path(manual_dir or '.').expanduser()
@@ -82,7 +86,7 @@ def complexes_in(manual_dir) -> Sources:
   table = index.read_index(tables[0].path)
   usable = index.usable(table.entries)
   here = layout.find(root)
-  if not here.files:
+  if not here.files and not download:
     raise FileNotFoundError(
       f'{root} has {tables[0].path.name}, but no structures: {INSTRUCTIONS}'
     )
@@ -91,10 +95,10 @@ def complexes_in(manual_dir) -> Sources:
     for pdb_id, one in here.files.items()
     if one.structure or one.ligand_sdf or one.ligand_mol2
   }
+  lists = [one.path for one in found if one.kind in ('refined', 'core')]
+  groups = sorted(root.rglob(_TOGETHER))
   together = tuple(
-    group
-    for path in sorted(root.rglob(_TOGETHER))
-    for group in clusters.read_casf_clusters(path)
+    group for path in groups for group in clusters.read_casf_clusters(path)
   )
   return Sources(
     directory=root,
@@ -108,7 +112,7 @@ def complexes_in(manual_dir) -> Sources:
     refined=_ids(found, 'refined'),
     core=_ids(found, 'core'),
     together=together,
-    sha256=_digest(root, [tables[0].path], files),
+    sha256=_digest(root, {tables[0].path, *lists, *groups}, files),
   )
 
 
@@ -136,7 +140,7 @@ def ligands_in(manual_dir) -> Sources:
     raise ValueError(
       f'{root} has several {_LIGANDS}: {[p.name for p in paths]}'
     )
-  entries = [entry for entry, _ in ligand.read_ligand_set(paths[0])]
+  entries = ligand.read_set_entries(paths[0])
   by_id = {entry.pdb_id: entry for entry in entries}
   if len(by_id) != len(entries):
     raise ValueError(f'{paths[0]}: a pdb_id occurs twice')
@@ -170,6 +174,8 @@ def _ids(found, kind: str) -> frozenset:
 
 
 def _digest(root, tables, files) -> str:
-  paths = [*tables, *(p for one in files.values() for p in one[1:] if p)]
-  lines = sorted(f'{p.relative_to(root)} {p.stat().st_size}' for p in paths)
-  return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
+  """Structures by size: reading all of PDBbind would take minutes."""
+  structures = [path for one in files.values() for path in one[1:] if path]
+  lines = [f'{p.relative_to(root)} {p.stat().st_size}' for p in structures]
+  lines += [f'{p.relative_to(root)} {file_sha256(p)}' for p in tables]
+  return hashlib.sha256('\n'.join(sorted(lines)).encode()).hexdigest()
