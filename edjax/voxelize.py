@@ -93,6 +93,8 @@ class Voxelizer:
     """
     atoms, size = mol.numbers_A.shape[-1], self.grid.size
     rows = {'atoms': atoms, 'shape': atoms * self.supersample**2}
+    if self.binary:  # no product: the distance of each point from each atom
+      rows['atoms'] = atoms * size * self.supersample**3
     if self.density == 'map':
       # Indices and weights of each point; XLA does not keep the 64 values.
       density = 24 * size * self.supersample**3

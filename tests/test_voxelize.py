@@ -332,6 +332,7 @@ def test_strict_promotion(strict_promotion):
     ('density', {'density': 'promolecule', 'groups': True}),
     ('gradient', {'density': 'promolecule', 'groups': True}),
     ('atoms', {'elements': ('C',), 'groups': True}),
+    ('atoms', {'elements': ('C',), 'binary': True}),
     ('shape', {'supersample': 2, 'groups': True}),
     ('density', {'density': 'map'}),
   ],
