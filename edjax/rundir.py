@@ -21,7 +21,8 @@ _PACKAGES = (
 # Fields that change where or how fast, not what: a run may be continued with
 # other values of these.
 _FREE = {
-  'data.data_dir', 'data.manual_dir', 'data.workers', 'train.device_data_gib',
+  'data.data_dir', 'data.manual_dir', 'data.download', 'data.workers',
+  'train.device_data_gib',
 }  # fmt: skip
 
 

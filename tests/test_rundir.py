@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from configs import default
+from configs import default, pdbbind_density
 from edjax import config as configuration
 from edjax import rundir
 
@@ -41,6 +41,17 @@ def test_another_configuration_is_refused_by_field(tmp_path, config, task):
     run.start(config, task)
   rows = (tmp_path / 'r' / 'outside_box.csv').read_text().splitlines()
   assert rows == ['id,reason', 'a,too wide', 'b,too long']
+
+
+def test_where_complexes_come_from_is_free(tmp_path, task):
+  config = pdbbind_density.get_config()
+  run = rundir.RunDirectory(tmp_path)
+  run.start(configuration.resolve(config), task)
+  config.data.download = True
+  assert run.results(configuration.resolve(config)) is None
+  config.data.shuffle_labels = True
+  with pytest.raises(configuration.ConfigError, match='shuffle_labels=False'):
+    run.results(configuration.resolve(config))
 
 
 def test_metrics_are_cut_back(tmp_path):
