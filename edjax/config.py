@@ -313,8 +313,30 @@ def _complexes(config) -> list[str]:
     if representation.density == 'map':
       found.append(f"config.representation.density='map': {data.name} has none")
     return found
+  from data_builders.pdbbind import complexes
+  from edjax import task  # task reads configurations
+
   if data.delta:
     found.append(f'config.data.delta: {data.name} has no GFN2 energies')
+  if data.split == 'size':
+    # Its test set is what has the most atoms: here a single complex.
+    found.append(f"config.data.split='size' is not for {data.name}")
+  if data.download and data.name == 'pdbbind_ligands':
+    found.append('config.data.download: there is nothing to fetch for ligands')
+  variant = task.dataset_variant(config)
+  if data.hydrogens and variant != 'hydrogens':
+    found.append(
+      'config.data.hydrogens: the dataset for config.representation.density='
+      f'{representation.density!r} has no hydrogens of the files'
+    )
+  radius = task.selection_of(config).radius
+  if 'pocket' in data.parts and radius > complexes.RADIUS:
+    found.append(
+      'config.representation: with its tails and config.augment.translate, a '
+      f'box of {representation.grid_size} * {representation.spacing} Å shows '
+      f"atoms up to {radius:.1f} Å from the ligand's centre, and the dataset "
+      f'holds those within {complexes.RADIUS:g} Å; make it smaller'
+    )
   if of_orbitals:
     # The orbitals come with the ligand's hydrogens, which the pocket lacks.
     atoms = {'atoms', 'shape'} & set(representation.channels)

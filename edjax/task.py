@@ -61,8 +61,10 @@ class Task:
 _SCRATCH = 2**30
 # By how much the share of molecules with B factors may differ between parts.
 _B_SHARE = 0.02
-# Enough for means, scales and correlations, and done in seconds.
+# Enough for means, scales and correlations, and done in seconds; of large grids
+# as many as fit into 2 GiB, since the network is initialised with all of them.
 _SAMPLE = 512
+_SAMPLE_BYTES = 2**31
 
 
 def dataset_variant(config) -> str:
@@ -97,8 +99,12 @@ def _density(representation) -> str:
 _REACH = 3.0
 
 
-def _selection(config) -> input_pipeline.Selection:
-  """The atoms that a grid can see in some orientation."""
+def selection_of(config) -> input_pipeline.Selection:
+  """The atoms that a grid can see in some orientation.
+
+  Args:
+    config: resolved or about to be.
+  """
   representation = config.representation
   grid = Grid(representation.grid_size, representation.spacing)
   diagonal = (grid.extent / 2 + config.augment.translate) * np.sqrt(3)
@@ -152,6 +158,12 @@ def voxel_chunk(voxelizer, molecules: Molecule) -> int:
   return max(1, _SCRATCH // max(1, voxelizer.scratch_bytes(molecules)))
 
 
+def _sample_size(voxelizer) -> int:
+  """From how many training molecules the constants of a run come, at most."""
+  each = 4 * voxelizer.grid.size**3 * voxelizer.num_channels
+  return min(_SAMPLE, max(1, _SAMPLE_BYTES // each))
+
+
 def make_task(config) -> Task:
   """Loads the data of a resolved configuration and sets up its network.
 
@@ -179,7 +191,9 @@ def make_task(config) -> Task:
   }
   if config.representation.use_b_factors:
     _check_b_factors(pack, rows)
-  selection = _selection(config)
+  if needs_orbitals(config.representation):
+    _check_orbitals(config, pack, rows)
+  selection = selection_of(config)
   padding = input_pipeline.padding_of(
     pack, np.concatenate(list(rows.values())), selection
   )
@@ -190,7 +204,8 @@ def make_task(config) -> Task:
   raw = make_voxelizer(config.representation)
   # Once, for the scales and for the first shift and scale of layers: each
   # compilation of a field takes seconds.
-  sample = jax.tree.map(lambda x: x[:_SAMPLE], molecules['train'])
+  size = _sample_size(raw)
+  sample = jax.tree.map(lambda x: x[:size], molecules['train'])
   field = batched(raw.raw, voxel_chunk(raw, sample))
   raw_BXYZC = np.asarray(jax.jit(field)(sample))
   scales = voxelize.channel_scales(raw, raw_BXYZC)
@@ -233,6 +248,33 @@ def _check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
       'config.representation.use_b_factors: the files have B factors for '
       f'{text}, so that the network could tell where a file comes from; set it '
       'to False, or choose a split in which the shares are the same'
+    )
+
+
+def _check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
+  """Without groups, a ligand that GFN2-xTB could not do would be empty space.
+
+  With groups the voxelizer puts the promolecule in its place.
+
+  Raises:
+    ConfigError: there are such ligands, and no groups; or there are no others.
+  """
+  used = np.concatenate(list(rows.values()))
+  lacking = used[pack.orbital_counts[used] == 0]
+  if len(lacking) == len(used):
+    raise configuration.ConfigError(
+      f'config.representation.density={config.representation.density!r}: '
+      'GFN2-xTB has orbitals for none of the ligands; the manifest of the '
+      'dataset says why (column xtb)'
+    )
+  if len(lacking) and not config.representation.groups:
+    names = ', '.join(sorted(pack.ids[row] for row in lacking)[:5])
+    raise configuration.ConfigError(
+      f'config.representation.density={config.representation.density!r}: '
+      f'{len(lacking)} ligands have no orbitals ({names}, ...; column xtb of '
+      "the manifest says why). With 'xtb' and config.representation.groups="
+      'True their promolecule takes the place; or leave them out with '
+      "config.data.split='file'"
     )
 
 

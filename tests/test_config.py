@@ -218,6 +218,20 @@ def test_impossible_combinations_are_named(changes, complaint):
   ('changes', 'complaint'),
   [
     ({'data.delta': True}, 'no GFN2 energies'),
+    ({'data.split': 'size'}, "split='size' is not for pdbbind"),
+    (
+      {'data.hydrogens': True, 'representation.density': 'xtb'},
+      'has no hydrogens of the files',
+    ),
+    (
+      {'representation.grid_size': 40},
+      r'box of 40 \* 0.75 Å shows atoms up to 29.0 Å .* within 24 Å',
+    ),
+    ({'augment.translate': 1.0}, 'shows atoms up to 25.5 Å'),
+    (
+      {'data.name': 'pdbbind_ligands', 'data.download': True},
+      'nothing to fetch',
+    ),
     (
       {
         'representation.channels': ('atoms', 'density'),
@@ -260,6 +274,7 @@ def test_orbitals_of_ligands_beside_or_without_pockets():
   assert task.dataset_variant(configuration.resolve(config)) == 'orbitals'
   config.data.parts = ('ligand',)
   config.representation.groups = False
+  config.augment.translate = 2.0  # no pocket that could be cut off
   configuration.resolve(config)
   config.representation.density = 'promolecule'
   config.data.hydrogens = True

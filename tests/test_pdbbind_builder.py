@@ -572,4 +572,4 @@ def test_every_real_complex_is_in_or_has_its_reason(shared_data, tmp_path):
 def test_largest_box_is_within_the_radius():
   for variant in ('', 'ligands', 'paper_like', 'full'):
     config = configuration.resolve(pdbbind_density.get_config(variant))
-    assert task._selection(config).radius <= complexes.RADIUS
+    assert task.selection_of(config).radius <= complexes.RADIUS

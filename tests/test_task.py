@@ -1,0 +1,50 @@
+"""What a run refuses, and how much it looks at, before its first step."""
+
+import types
+
+import numpy as np
+import pytest
+
+from configs import pdbbind_base, pdbbind_density
+from edjax import config as configuration
+from edjax import task
+
+
+def test_ligands_without_orbitals_are_no_empty_space():
+  config = pdbbind_density.get_config()
+  config.representation.density = 'xtb'
+  rows = {'train': np.array([0, 1]), 'test': np.array([2])}
+
+  def check(*counts):
+    pack = types.SimpleNamespace(
+      orbital_counts=np.array(counts), ids=('1aaa', '1aab', '1aac', '1aad')
+    )
+    task._check_orbitals(config, pack, rows)
+
+  check(3, 0, 4, 5)  # the promolecule takes its place
+  with pytest.raises(configuration.ConfigError, match='none of the ligands'):
+    check(0, 0, 0, 5)
+  config.representation.groups = False
+  check(3, 2, 4, 0)  # the last one is in no part
+  with pytest.raises(configuration.ConfigError, match=r'2 .*\(1aab, 1aac'):
+    check(3, 0, 0, 5)
+
+
+@pytest.mark.parametrize(
+  ('variant', 'channels', 'examples'),
+  [
+    ('', ('density',), 512),
+    ('', ('atoms',), 512),
+    ('paper_like', ('density',), 512),
+    ('paper_like', ('atoms',), 85),
+    ('full', ('atoms',), 25),
+  ],
+)
+def test_large_grids_are_sampled_less(variant, channels, examples):
+  """The sample lies on the device as a whole, twice."""
+  representation = pdbbind_base.get_config(variant).representation
+  representation.channels = channels
+  voxelizer = task.make_voxelizer(representation)
+  assert task._sample_size(voxelizer) == examples
+  grid = representation.grid_size**3
+  assert 4 * grid * voxelizer.num_channels * examples <= 2**31
