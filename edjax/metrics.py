@@ -49,6 +49,7 @@ def bootstrap(
   A resample in which a correlation is undefined (constant) is left out of its
   interval. Examples that are related are drawn together (Davison and Hinkley
   1997, section 3.8: whole clusters with replacement, all of their members).
+  One cluster, or one example, says nothing about others: its interval is NaN.
 
   Args:
     target_N: true values.
@@ -74,7 +75,7 @@ def bootstrap(
   return {
     name: {
       'value': value.item(),
-      **_interval(np.concatenate(drawn[name])),
+      **_interval(drawn[name]),
     }
     for name, value in values.items()
   }
@@ -114,7 +115,7 @@ def paired_mae_difference(
   ]
   return {
     'value': float(difference_N.mean()),
-    **_interval(np.concatenate(drawn)),
+    **_interval(drawn),
   }
 
 
@@ -179,27 +180,33 @@ def _correlation(a_RN, b_RN, counts_RN, flat_R):
 
 
 def _resamples(n, resamples, seed, clusters_N=None):
-  """Yields how often each example is drawn, [R, N], in blocks."""
+  """Yields how often each example is drawn, [R, N], in blocks.
+
+  Nothing where there is but one cluster (or example) to draw.
+  """
   if resamples < 1:
     raise ValueError(f'resamples must be 1 or more, got {resamples}.')
+  units, unit_N = n, slice(None)
   if clusters_N is not None:
     if len(clusters_N) != n:
       raise ValueError(f'{len(clusters_N)} clusters for {n} examples.')
-    unique, cluster_N = np.unique(np.asarray(clusters_N), return_inverse=True)
-    for counts_RK in _resamples(len(unique), resamples, seed):
-      yield counts_RK[:, cluster_N]
+    unique, unit_N = np.unique(np.asarray(clusters_N), return_inverse=True)
+    units = len(unique)
+  if units == 1:
     return
   rng = np.random.default_rng(seed)
   block = max(_BLOCK // n, 1)
   for start in range(0, resamples, block):
     rows = min(block, resamples - start)
-    index_RN = rng.integers(n, size=(rows, n))
-    index_RN += n * np.arange(rows)[:, None]
-    counts = np.bincount(index_RN.ravel(), minlength=rows * n)
-    yield counts.reshape(rows, n).astype(np.float64)
+    index_RU = rng.integers(units, size=(rows, units))
+    index_RU += units * np.arange(rows)[:, None]
+    counts = np.bincount(index_RU.ravel(), minlength=rows * units)
+    yield counts.reshape(rows, units)[:, unit_N].astype(np.float64)
 
 
-def _interval(value_R):
+def _interval(drawn):
+  """Of the values of all blocks."""
+  value_R = np.concatenate([np.empty(0), *drawn])
   value_R = value_R[~np.isnan(value_R)]
   if not len(value_R):
     return {'low': float('nan'), 'high': float('nan')}

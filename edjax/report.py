@@ -1,5 +1,6 @@
 """Results as a table in words and a picture."""
 
+import math
 import pathlib
 
 import numpy as np
@@ -86,7 +87,9 @@ def _interval(entry: dict) -> str:
 
 
 def _figure(value: float | None) -> str:
-  if value is None:  # one rotation has no spread, a constant no correlation
+  # One rotation has no spread, a constant no correlation, one cluster no
+  # interval: None where the figures come from a file.
+  if value is None or math.isnan(value):
     return '-'
   return f'{value:#.3g}'.rstrip('.') if abs(value) < 1000 else f'{value:.0f}'
 

@@ -280,5 +280,13 @@ def test_clusters_of_unequal_size():
   )['mae']
   assert found['value'] == pytest.approx(0.2)
   assert (found['low'], found['high']) == (0, 1)
+  # One alone cannot say how much clusters differ: no interval of width 0.
+  alone = metrics.bootstrap(target, prediction, 50, clusters_N=['a'] * 5)
+  paired = metrics.paired_mae_difference(
+    target, prediction, target, 50, clusters_N=['a'] * 5
+  )
+  assert paired['value'] == alone['mae']['value'] == pytest.approx(0.2)
+  for entry in (*alone.values(), paired):
+    assert np.isnan([entry['low'], entry['high']]).all()
   with pytest.raises(ValueError, match='4 clusters for 5'):
     metrics.bootstrap(target, prediction, 10, clusters_N=list('aabb'))

@@ -53,12 +53,17 @@ def test_test_sets_stand_under_their_target():
   better = {'value': 0.0123, 'low': 0.01, 'high': 0.02}
   gap['test_sets'] = {
     'leaky': {'examples': 20, **part, 'mae': better},
-    'clean': {'examples': 10, **part},
+    'clean': {
+      'examples': 10,
+      **part,
+      'mae': {'value': 0.5, 'low': float('nan'), 'high': None},
+    },
   }
   lines = report.table(results).splitlines()
   assert lines[4].startswith('  leaky (20)')
   assert '0.0123 (0.0100 to 0.0200)' in lines[4]
   assert lines[5].startswith('  clean (10)')
+  assert '0.500 (- to -)' in lines[5]
   assert lines[6].startswith('homo')
 
 
