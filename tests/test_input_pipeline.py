@@ -150,8 +150,8 @@ def built(monkeypatch, tmp_path):
   monkeypatch.setattr(data_builders, 'fingerprint', lambda builder: 'f' * 64)
   monkeypatch.setattr(data_builders, 'report', lambda builder: {})
   return types.SimpleNamespace(
-    name='qm9', data_dir=str(tmp_path), manual_dir='', workers=0
-  )
+    name='qm9', data_dir=str(tmp_path), manual_dir='', workers=0, download=False
+  )  # fmt: skip
 
 
 def test_packs_of_another_version_stay_aside(built, tmp_path, monkeypatch):
