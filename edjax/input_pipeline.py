@@ -81,6 +81,7 @@ class Rows:
     train, validation, test: [n] row numbers.
     sha256: of the ids in the three parts.
     missing: ids that a published split or a file names and the pack lacks.
+    missing_ids: part -> which these are, of complexes; else empty.
     test_sets: name -> positions in `test`, where the split has several test
       sets; else empty.
   """
@@ -90,6 +91,7 @@ class Rows:
   test: np.ndarray
   sha256: str
   missing: int
+  missing_ids: Mapping[str, Sequence[str]]
   test_sets: dict[str, np.ndarray]
 
 
@@ -138,6 +140,7 @@ def make_split(source: pack.Pack, data) -> Rows:
     **parts,
     sha256=digest.hexdigest(),
     missing=split.missing,
+    missing_ids=split.missing_ids,
     test_sets=_test_sets(source, parts['test'], split.tests),
   )
 
@@ -149,6 +152,7 @@ class _Split(NamedTuple):
   validation: np.ndarray
   test: np.ndarray
   missing: int
+  missing_ids: Mapping[str, Sequence[str]] = types.MappingProxyType({})
   tests: Mapping[str, Collection[str]] = types.MappingProxyType({})
 
 
@@ -209,18 +213,22 @@ def _affinity_split(source: pack.Pack, data) -> _Split:
     for keys in (split.train, split.validation, test)
   )
   missing = sum(map(len, split.missing.values()))
-  return _Split(train, validation, test, missing, split.tests)
+  return _Split(train, validation, test, missing, split.missing, split.tests)
 
 
 def _test_sets(source, test_rows, tests) -> dict[str, np.ndarray]:
-  """Positions in the test rows of each of several test sets."""
+  """Positions in the test rows of each of several test sets.
+
+  Without those of which config.data.max_eval has left nothing.
+  """
   if len(tests) < 2:
     return {}
   ids = [source.ids[row] for row in test_rows]
-  return {
+  found = {
     name: np.flatnonzero(np.isin(ids, list(members)))
     for name, members in tests.items()
   }
+  return {name: chosen for name, chosen in found.items() if len(chosen)}
 
 
 def shuffled(columns_NT: np.ndarray, rows: Rows, seed: int) -> np.ndarray:

@@ -71,6 +71,7 @@ def describe(task) -> str:
     lines.append(
       f'{task.split_missing} molecules of the published split are not in '
       'this copy of the dataset'
+      + ('; missing_ids.csv lists them' if task.missing_ids else '')
     )
   filled = task.pack.columns.get('box_filled')
   if filled is not None and 'pocket' in config.data.parts:
@@ -178,10 +179,10 @@ class RunDirectory:
       self._note_other_machine(stored)
       return
     self.path.mkdir(parents=True, exist_ok=True)
-    with (self.path / 'outside_box.csv').open('w', newline='') as file:
-      writer = csv.writer(file)
-      writer.writerow(('id', 'reason'))
-      writer.writerows(sorted(task.outside.items()))
+    self._write_rows('outside_box.csv', ('id', 'reason'), task.outside.items())
+    missing = [(p, i) for p, ids in task.missing_ids.items() for i in ids]
+    if missing:
+      self._write_rows('missing_ids.csv', ('part', 'id'), missing)
     facts = {
       'config': configuration.flatten(config),
       'data': data,
@@ -203,6 +204,12 @@ class RunDirectory:
     )
     continued = [*stored.get('continued', ()), now]
     self._write_json('config.json', stored | {'continued': continued})
+
+  def _write_rows(self, name: str, header, rows) -> None:
+    with (self.path / name).open('w', newline='', encoding='utf-8') as file:
+      writer = csv.writer(file)
+      writer.writerow(header)
+      writer.writerows(sorted(rows))
 
   def _write_json(self, name: str, content: dict) -> None:
     temporary = self.path / f'.{name}'

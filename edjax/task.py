@@ -5,6 +5,7 @@ step: the same for training, evaluation and reports.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ class Task:
     rows: 'train', 'validation', 'test' -> [n] rows of the pack.
     split_sha256: of the ids in the three parts.
     split_missing: ids that a published split names and the dataset lacks.
+    missing_ids: part -> which these are, of complexes.
     labels: of all rows.
     baselines: name -> [N, T] predictions of all rows, native units.
     test_sets: name -> positions in the test rows, where a split has several
@@ -46,6 +48,7 @@ class Task:
   rows: dict[str, np.ndarray]
   split_sha256: str
   split_missing: int
+  missing_ids: Mapping[str, Sequence[str]]
   labels: input_pipeline.Labels
   baselines: dict[str, np.ndarray]
   test_sets: dict[str, np.ndarray]
@@ -216,6 +219,7 @@ def make_task(config) -> Task:
     rows=rows,
     split_sha256=split.sha256,
     split_missing=split.missing,
+    missing_ids=split.missing_ids,
     labels=labels,
     baselines=fitted,
     test_sets=split.test_sets,

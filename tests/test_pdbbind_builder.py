@@ -375,6 +375,13 @@ def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
   source = input_pipeline.load_pack(config.data, 'heavy')
   rows = input_pipeline.make_split(source, config.data)
   assert rows.missing == 1
+  assert rows.missing_ids == {'core': ('9zzz',)}
+  made = task.make_task(config)
+  run = rundir.RunDirectory(tmp_path / 'run')
+  run.start(config, made)
+  assert '1 molecules of the published split' in rundir.describe(made)
+  listed = (tmp_path / 'run' / 'missing_ids.csv').read_text().splitlines()
+  assert listed == ['part,id', 'core,9zzz']
   names = {
     name: [source.ids[rows.test[i]] for i in positions]
     for name, positions in rows.test_sets.items()
@@ -382,6 +389,15 @@ def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
   assert sorted(names['core']) == ['1aa4', '1aa5', '1aa9']
   # 1aa5 is a relative of 1aa0.
   assert sorted(names['core_clean']) == ['1aa4', '1aa9']
+  # A small draw may leave nothing of one of them.
+  found = set()
+  for seed in range(20):
+    data = configuration.ConfigDict(config.data)
+    data.max_eval, data.seed = 1, seed
+    few = input_pipeline.make_split(source, data)
+    assert all(len(positions) == 1 for positions in few.test_sets.values())
+    found.add(frozenset(few.test_sets))
+  assert found == {frozenset(['core']), frozenset(['core', 'core_clean'])}
 
 
 def test_b_factors_of_some_sources_are_refused(tmp_path):

@@ -21,6 +21,7 @@ def task():
     pack=types.SimpleNamespace(fingerprint='f'),
     split_sha256='s',
     outside={'b': 'too long', 'a': 'too wide'},
+    missing_ids={},
   )
 
 
