@@ -48,6 +48,7 @@ def fields(args, arm, fold, seed) -> dict:
   return {
     'data.data_dir': args.data_dir,
     'data.manual_dir': args.manual_dir,
+    'data.folds': FOLDS,
     'data.fold': fold,
     'train.seed': seed,
     **ARMS[arm][1],

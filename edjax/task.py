@@ -237,21 +237,29 @@ def _check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
   Files of PDBbind's core set have B = 0 for every atom, for instance.
 
   Raises:
-    ConfigError: the share of molecules with B factors differs between parts.
+    ConfigError: the share of ligands or of pockets with B factors differs
+      between parts.
   """
-  has_b = [
-    bool(np.any(pack.b_factors[begin:end] > 0))
-    for begin, end in zip(
-      pack.atom_offsets[:-1], pack.atom_offsets[1:], strict=True
+  ends = pack.atom_offsets[:-1] + pack.ligand_counts
+  for group, begins, stops in (
+    ('ligands', pack.atom_offsets[:-1], ends),
+    ('pockets', ends, pack.atom_offsets[1:]),
+  ):
+    has_b = np.array(
+      [
+        bool(np.any(pack.b_factors[begin:end] > 0))
+        for begin, end in zip(begins, stops, strict=True)
+      ]
     )
-  ]
-  share = {part: float(np.mean(np.array(has_b)[r])) for part, r in rows.items()}
-  if max(share.values()) - min(share.values()) > _B_SHARE:
+    share = {part: float(np.mean(has_b[r])) for part, r in rows.items()}
+    if max(share.values()) - min(share.values()) <= _B_SHARE:
+      continue
     text = ', '.join(f'{s:.0%} of {part}' for part, s in share.items())
     raise configuration.ConfigError(
-      'config.representation.use_b_factors: the files have B factors for '
-      f'{text}, so that the network could tell where a file comes from; set it '
-      'to False, or choose a split in which the shares are the same'
+      f'config.representation.use_b_factors: the files of {group} have B '
+      f'factors for {text}, so that the network could tell where a file comes '
+      'from; set it to False, or choose a split in which the shares are the '
+      'same'
     )
 
 

@@ -353,7 +353,8 @@ def channel_scales(voxelizer: Voxelizer, raw_BXYZC: np.ndarray) -> tuple:
 
   The channels of atom types share one scale, that of all atoms together: with
   scales of their own, an element that is rare in the sample would stand out by
-  its rarity, and one that is absent from it would have none.
+  its rarity, and one that is absent from it would have none. So do ligand and
+  pocket of one kind: an atom is worth the same on either side.
 
   Args:
     voxelizer: which channels.

@@ -4,6 +4,7 @@ import csv
 import http.client
 import json
 import pathlib
+import re
 import shutil
 
 import gemmi
@@ -156,6 +157,10 @@ def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
   add('2emp', ligand='')
   add('2pro', protein='')
   add('2nan', ligand=ligand.replace('    5.', '    nan', 1))
+  add(
+    '2one',
+    ligand=re.sub(r'(?m)^ .{29}( [A-Z] )', f'{5.0:10.4f}' * 3 + r'\1', ligand),
+  )
   add('2cen', relation='<')
   lines.append(made_up.index_line('2row', 6.0))
   add('2fol')
@@ -167,14 +172,16 @@ def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
   assert status == {
     **dict.fromkeys(ids, 'kept'),
     **dict.fromkeys(
-      ('2cut', '2nam', '2far', '2two', '2emp', '2pro', '2nan'), 'unreadable'
+      ('2cut', '2nam', '2far', '2two', '2emp', '2pro', '2nan', '2one'),
+      'unreadable',
     ),
     '2cen': 'excluded', '2row': 'no files', '2fol': 'not in the index',
   }  # fmt: skip
   for pdb_id, reason in (
     ('2cut', 'line'), ('2nam', 'residue'), ('2far', 'frame'),
     ('2two', '2 '), ('2emp', 'empty'), ('2pro', 'empty'), ('2nan', 'nan'),
-    ('2cen', 'bound'), ('2row', 'no ligand file'),
+    ('2one', 'atoms 1 and 2 are 0.000 Å'), ('2cen', 'bound'),
+    ('2row', 'no ligand file'),
     ('2fol', made_up.INDEX),
   ):  # fmt: skip
     # Names of files do not count: they hold the ids, and these the reasons.
@@ -182,8 +189,8 @@ def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
     assert reason in text.lower() or reason in text, text
   report = data_builders.report(built)
   assert report['written'] == 2 == len(records_of(built))
-  assert sum(report['status'].values()) == report['rows'] == len(rows) == 12
-  assert '7 unreadable' in capfd.readouterr().out
+  assert sum(report['status'].values()) == report['rows'] == len(rows) == 13
+  assert '8 unreadable' in capfd.readouterr().out
 
 
 def test_orbitals_of_the_ligand_beside_the_pocket(manual, data_dir):

@@ -15,6 +15,9 @@ from data_builders.pdbbind import types
 # Å about the ligand's centre: half the diagonal of the largest box that the
 # configurations have (24 Å) and 3 Å for the tails of what lies outside.
 RADIUS = 24.0
+# Heavy atoms this near to each other, Å, are not where they say: the shortest
+# bond between them has 1.1 Å.
+_COINCIDENT = 0.5
 # Edge of that box, Å.
 BOX = 24.0
 # Å between the points of the cubes that maps are kept in; less where the points
@@ -159,8 +162,17 @@ def _with_map(made: Complex, ligand: types.Ligand, files) -> Complex:
 
 
 def _check_heavy(ligand: types.Ligand) -> None:
-  if not (ligand.atoms.numbers > 1).any():
+  coords = ligands.heavy(ligand.atoms).coords
+  if not len(coords):
     raise types.ComplexError(f'{ligand.source}: no heavy atom')
+  distance = np.linalg.norm(coords[:, None] - coords[None], axis=-1)
+  np.fill_diagonal(distance, np.inf)
+  if distance.min() < _COINCIDENT:
+    i, j = np.unravel_index(distance.argmin(), distance.shape)
+    raise types.ComplexError(
+      f'{ligand.source}: heavy atoms {i + 1} and {j + 1} are '
+      f'{distance.min():.3f} Å apart'
+    )
 
 
 def _assemble(entry, ligand, files, options, row, pocket, sequences) -> Complex:
