@@ -8,7 +8,7 @@ from data_builders import xtb
 from edjax import coverage, fields, form_factors, free_atoms, task
 from edjax import grid as grids
 from edjax.grid import Grid
-from edjax.molecule import Molecule
+from edjax.molecule import LIGAND, Molecule
 
 # Diacetylene, linear, Å.
 NUMBERS = np.array([1, 6, 6, 6, 6, 1])
@@ -171,10 +171,15 @@ def test_translated_electrons_against_a_dense_grid(monkeypatch):
 
 def test_a_task_moves_training_molecules_alone():
   parts = {'train': 0, 'validation': 1, 'test': 2}
-  molecule = types.SimpleNamespace(numbers_A=BATCH[0], coords_A3=BATCH[1])
+  molecule = types.SimpleNamespace(
+    numbers_A=BATCH[0],
+    coords_A3=BATCH[1],
+    groups_A=np.full_like(BATCH[0], LIGAND),
+  )
 
-  def found(translate):
+  def found(translate, *parts_of_complex):
     config = types.SimpleNamespace(
+      data=types.SimpleNamespace(parts=parts_of_complex or ('ligand',)),
       representation=types.SimpleNamespace(grid_size=20, spacing=0.5),
       augment=types.SimpleNamespace(translate=translate),
     )
@@ -187,6 +192,7 @@ def test_a_task_moves_training_molecules_alone():
 
   assert list(found(2.5)) == ['a']
   assert found(0.0) == {}
+  assert found(2.5, 'pocket') == {}  # a pocket has no end
 
 
 def test_elements_beyond_the_basis_count_all_their_electrons():

@@ -407,7 +407,7 @@ def test_a_second_process_waits_and_opens(manual, tmp_path):
     '  sys.stdin.read()\n'
     '  return whole(*args)\n'
     'records.examples = slow\n'
-    'data = types.SimpleNamespace(name="qm9", workers=1, '
+    'data = types.SimpleNamespace(name="qm9", workers=1, download=False, '
     f'data_dir={str(tmp_path / "data")!r}, manual_dir={str(manual)!r})\n'
     'print(len(input_pipeline.load_pack(data)), "molecules")\n'
   )
