@@ -1,14 +1,13 @@
 """TFDS builder of QM9 with GFN2-xTB orbitals."""
 
 import pathlib
-import tarfile
 import time
 
 import tensorflow_datasets as tfds
 
 from data_builders import download
 from data_builders import records as records_lib
-from data_builders.qm9 import parse
+from data_builders.qm9 import archive, parse
 from data_builders.targets import TARGETS
 
 ARCHIVE = 'dsgdb9nsd.xyz.tar.bz2'
@@ -106,7 +105,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     sources = _sources(self._manual_dir, downloads)
     left_out = _left_out(sources)
     start = time.monotonic()
-    every = read_archive(sources[ARCHIVE])
+    every = archive.read(sources[ARCHIVE])
     dropped = set(left_out or ())
     kept = [record for record in every if record.index not in dropped]
     facts = {
@@ -125,37 +124,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         'uncharacterized, and the splits cormorant and dimenet are not defined'
       )
     return records_lib.examples(kept, self.data_dir, facts, self._workers)
-
-
-def read_archive(path) -> list[records_lib.Record]:
-  """Records of the archive, sorted by index.
-
-  Everything is read before anything is computed: a damaged archive shows
-  after seconds, not at the end.
-
-  Raises:
-    ValueError: a record cannot be read or sits in the wrong file, or the
-      archive is damaged or holds none.
-  """
-  found = []
-  try:
-    with tarfile.open(path, 'r:*') as archive:
-      for member in archive:
-        name = pathlib.PurePosixPath(member.name).name
-        if not member.isfile() or not name.endswith('.xyz'):
-          continue
-        text = archive.extractfile(member).read().decode('ascii')
-        record = parse.parse_xyz(text, name)
-        if name != f'dsgdb9nsd_{record.index:06d}.xyz':
-          raise ValueError(f'{name}, line 2: holds molecule {record.index}')
-        found.append(record)
-  except (tarfile.TarError, EOFError, OSError) as error:
-    raise ValueError(
-      f'{path} is damaged or cut short ({error}); fetch it again'
-    ) from error
-  if not found:
-    raise ValueError(f'{path} holds no dsgdb9nsd_*.xyz')
-  return sorted(found, key=lambda record: record.index)
 
 
 def _left_out(sources: dict) -> list[int] | None:

@@ -1,0 +1,38 @@
+"""QM9's raw archive: one file a molecule, `dsgdb9nsd_XXXXXX.xyz`."""
+
+import pathlib
+import tarfile
+
+from data_builders.qm9.parse import parse_xyz
+from data_builders.records import Record
+
+
+def read(path) -> list[Record]:
+  """Records of the archive, sorted by index.
+
+  Everything is read before anything is computed: a damaged archive shows
+  after seconds, not at the end.
+
+  Raises:
+    ValueError: a record cannot be read or sits in the wrong file, or the
+      archive is damaged or holds none.
+  """
+  found = []
+  try:
+    with tarfile.open(path, 'r:*') as members:
+      for member in members:
+        name = pathlib.PurePosixPath(member.name).name
+        if not member.isfile() or not name.endswith('.xyz'):
+          continue
+        text = members.extractfile(member).read().decode('ascii')
+        record = parse_xyz(text, name)
+        if name != f'dsgdb9nsd_{record.index:06d}.xyz':
+          raise ValueError(f'{name}, line 2: holds molecule {record.index}')
+        found.append(record)
+  except (tarfile.TarError, EOFError, OSError) as error:
+    raise ValueError(
+      f'{path} is damaged or cut short ({error}); fetch it again'
+    ) from error
+  if not found:
+    raise ValueError(f'{path} holds no dsgdb9nsd_*.xyz')
+  return sorted(found, key=lambda record: record.index)
