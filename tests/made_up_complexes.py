@@ -11,6 +11,25 @@ _NAMES = {
   'P': 'PRO', 'Q': 'GLN', 'R': 'ARG', 'S': 'SER', 'T': 'THR', 'V': 'VAL',
   'W': 'TRP', 'Y': 'TYR',
 }  # fmt: skip
+# The atoms' columns of an mmCIF file; rows follow.
+MMCIF_HEADER = """data_1ABC
+loop_
+_atom_site.group_PDB
+_atom_site.id
+_atom_site.type_symbol
+_atom_site.label_atom_id
+_atom_site.label_alt_id
+_atom_site.label_comp_id
+_atom_site.label_asym_id
+_atom_site.label_seq_id
+_atom_site.Cartn_x
+_atom_site.Cartn_y
+_atom_site.Cartn_z
+_atom_site.occupancy
+_atom_site.B_iso_or_equiv
+_atom_site.auth_seq_id
+_atom_site.auth_asym_id
+"""
 # Alcohols and the like, all of an even number of electrons.
 SMILES = ('CCO', 'CCCO', 'CC(=O)O', 'c1ccccc1O', 'CCN', 'CC(C)O', 'CCS', 'CCCl')
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 
+import made_up_complexes
 import numpy as np
 import pytest
 
@@ -450,33 +451,13 @@ def test_empty_and_cut_files(tmp_path, data, words):
     pocket.read_pocket(files, (0, 0, 0), 9.0, LIGAND)
 
 
-CIF = """data_x
-loop_
-_atom_site.group_PDB
-_atom_site.id
-_atom_site.type_symbol
-_atom_site.label_atom_id
-_atom_site.label_alt_id
-_atom_site.label_comp_id
-_atom_site.label_asym_id
-_atom_site.label_seq_id
-_atom_site.Cartn_x
-_atom_site.Cartn_y
-_atom_site.Cartn_z
-_atom_site.occupancy
-_atom_site.B_iso_or_equiv
-_atom_site.auth_seq_id
-_atom_site.auth_asym_id
-"""
-
-
 def test_mmcif(tmp_path):
   rows = [
     f'ATOM {i} {element} {name} . ALA A 1 {x} {y} {z} 1.0 9.5 7 H'
     for i, (name, element, (x, y, z)) in enumerate(ALANINE, 1)
   ]
   path = tmp_path / '1abc_protein.cif'
-  path.write_text(CIF + '\n'.join(rows) + '\n')
+  path.write_text(made_up_complexes.MMCIF_HEADER + '\n'.join(rows) + '\n')
   files = types.Files('1abc', protein=path)
   near = pocket.read_pocket(files, (0, 0, 0), 9.0, LIGAND)
   assert near.atoms.numbers.tolist() == [7, 6, 6, 8, 6]
@@ -487,7 +468,11 @@ def test_mmcif(tmp_path):
     (' . ALA A 1 1.25', ' . . A 1 1.25', 'no residue name'),
     (' 9.5 7 H', '', 'loop'),
   ]:
-    path.write_text(CIF + '\n'.join(rows).replace(old, new, 1) + '\n')
+    path.write_text(
+      made_up_complexes.MMCIF_HEADER
+      + '\n'.join(rows).replace(old, new, 1)
+      + '\n'
+    )
     with pytest.raises(types.ComplexError, match=words) as caught:
       pocket.read_pocket(files, (0, 0, 0), 9.0, LIGAND)
     assert '1abc_protein.cif' in str(caught.value)

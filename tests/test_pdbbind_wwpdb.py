@@ -7,6 +7,7 @@ import itertools
 import json
 import threading
 
+import made_up_complexes
 import numpy as np
 import pytest
 
@@ -19,24 +20,6 @@ from data_builders.pdbbind import (
   wwpdb,
 )
 
-HEADER = """data_1ABC
-loop_
-_atom_site.group_PDB
-_atom_site.id
-_atom_site.type_symbol
-_atom_site.label_atom_id
-_atom_site.label_alt_id
-_atom_site.label_comp_id
-_atom_site.label_asym_id
-_atom_site.label_seq_id
-_atom_site.Cartn_x
-_atom_site.Cartn_y
-_atom_site.Cartn_z
-_atom_site.occupancy
-_atom_site.B_iso_or_equiv
-_atom_site.auth_seq_id
-_atom_site.auth_asym_id
-"""
 COMPONENT = """loop_
 _chem_comp_atom.comp_id
 _chem_comp_atom.atom_id
@@ -70,7 +53,9 @@ def copy(number, z, names=('C1', 'C2', 'C3'), b=20.0, **kwargs):
 def split(folder, *groups, code='LIG', extra='', **kwargs):
   path = folder / '1abc.cif'
   rows = [row for group in groups for row in group]
-  path.write_text(HEADER + '\n'.join(rows) + '\n#\n' + extra)
+  path.write_text(
+    made_up_complexes.MMCIF_HEADER + '\n'.join(rows) + '\n#\n' + extra
+  )
   return wwpdb.split_entry(path, code, 10.0, **kwargs)
 
 
@@ -278,7 +263,9 @@ def page(body):
   return 200, body, len(body)
 
 
-ENTRY = gzip.compress((HEADER + '\n'.join(PROTEIN) + '\n').encode())
+ENTRY = gzip.compress(
+  (made_up_complexes.MMCIF_HEADER + '\n'.join(PROTEIN) + '\n').encode()
+)
 MAP = b'\0' * 208 + b'MAP ' + b'\0' * 900
 
 
@@ -312,7 +299,9 @@ def test_a_file_that_changes_is_refused(server, tmp_path):
   url = f'{top}/{{id}}'
   pages['/1abc'] = page(ENTRY)
   path = wwpdb.fetch_entry('1abc', tmp_path, url)
-  revised = gzip.compress((HEADER + PROTEIN[0] + '\n').encode())
+  revised = gzip.compress(
+    (made_up_complexes.MMCIF_HEADER + PROTEIN[0] + '\n').encode()
+  )
   pages['/1abc'] = page(revised)
   path.unlink()
   with pytest.raises(ValueError, match='has changed since'):
