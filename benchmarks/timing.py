@@ -135,7 +135,12 @@ class Table:
   """A Markdown table, printed and written to a file as rows come."""
 
   def __init__(
-    self, name: str, title: str, notes: Sequence[str], columns: Sequence[str]
+    self,
+    name: str,
+    title: str,
+    notes: Sequence[str],
+    columns: Sequence[str],
+    append: bool = False,
   ):
     """Begins it.
 
@@ -144,11 +149,14 @@ class Table:
       title: heading.
       notes: paragraphs above the table; `machine` makes one.
       columns: headings.
+      append: to what other programs have written there, under a heading of
+        second rank.
     """
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True, parents=True)
     self._path = RESULTS / f'{name}.md'
-    self._path.write_text('')
-    self.text(f'# {title}')
+    if not append:
+      self._path.write_text('')
+    self.text(*(('', f'## {title}') if append else (f'# {title}',)))
     for note in notes:
       self.text('', note)
     self.head(columns)

@@ -1,8 +1,10 @@
 """What `launch.py` does, as functions."""
 
+import os
 import pathlib
 import sys
 
+import jax
 from absl import logging
 
 from edjax import checkpoint, evaluate, input_pipeline, report, rundir
@@ -83,6 +85,21 @@ MODES = {
 }
 
 
+def cache_compiled() -> None:
+  """Keeps compiled programs for later launches, on accelerators.
+
+  In edjax/compiled of the user's cache directory, unless JAX has been given
+  another one (JAX_COMPILATION_CACHE_DIR). Not on a CPU: XLA's loader of CPU
+  programs takes even the machine that compiled them for another one (it
+  reports features of the processor that differ), and says so at length.
+  """
+  if jax.config.jax_compilation_cache_dir or jax.default_backend() == 'cpu':
+    return
+  home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  directory = pathlib.Path(home).expanduser() / 'edjax' / 'compiled'
+  jax.config.update('jax_compilation_cache_dir', str(directory))
+
+
 def run(config, workdir: str, mode: str) -> int:
   """Runs one mode; a mistake of the user's ends in a message.
 
@@ -96,6 +113,7 @@ def run(config, workdir: str, mode: str) -> int:
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
+  cache_compiled()
   try:
     MODES[mode](config, workdir)
   except (configuration.ConfigError, FileNotFoundError) as error:

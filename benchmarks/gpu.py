@@ -1,0 +1,306 @@
+"""The parts of benchmarks/gpu.sh that run edjax; each is a process.
+
+  python -m benchmarks.gpu PART --work DIR [--results DIR] [--tiny]
+
+PART is one of `data ARCHIVE`, `rates`, `convs`, `train CONFIG`, `launch
+CONFIG` and `real CONFIG`; CONFIG is a file of configs/ and its variant, such
+as qm9_density:full. What one part finds out lies in DIR for those after it:
+the pack, the measured rates of the card, times of steps. Tables are appended
+to gpu.md as rows come. `--tiny` makes everything small enough for a CPU; its
+figures mean nothing.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import time
+
+import numpy as np
+
+from benchmarks import timing
+
+# Molecules that xTB does for each core: about half a minute.
+_PER_CORE = 3000
+# Seconds for which something is repeated.
+SECONDS = 3.0
+COLUMNS = (
+  'what', 'figure', 'unit', 'arithmetic floor', 'floor of bytes',
+  'share or ratio',
+)  # fmt: skip
+
+
+class Part:
+  """What the parts share: options, the table, files for later parts."""
+
+  def __init__(self, options, title: str):
+    self.work, self.tiny = options.work, options.tiny
+    self.argument = options.argument
+    self._title = title
+
+  @property
+  def pack(self) -> pathlib.Path:
+    """Where the pack of QM9 lies."""
+    return self.work / 'pack'
+
+  def table(self, columns=COLUMNS, notes=()) -> timing.Table:
+    """Begins the part's table."""
+    return timing.Table('gpu', self._title, notes, columns, append=True)
+
+  def keep(self, name: str, facts: dict) -> None:
+    """Leaves facts for later parts."""
+    (self.work / f'{name}.json').write_text(json.dumps(facts))
+
+  def found(self, name: str) -> dict:
+    """What an earlier part left; nothing where it failed."""
+    path = self.work / f'{name}.json'
+    return json.loads(path.read_text()) if path.exists() else {}
+
+  def rate(self, name: str) -> float:
+    """A measured rate of the card; NaN where that part failed."""
+    return self.found('rates').get(name, float('nan'))
+
+  def seconds(self) -> float:
+    """Since the process began (Linux)."""
+    # Field 22 of `man proc_pid_stat`; the second may hold spaces.
+    stat = pathlib.Path('/proc/self/stat').read_text().rpartition(')')[2]
+    began = int(stat.split()[19]) / os.sysconf('SC_CLK_TCK')
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+
+
+def data(options) -> None:
+  """Parses the archive, runs xTB on all cores, packs; without TFDS."""
+  from data_builders import records
+  from data_builders.qm9 import archive
+  from edjax import pack
+
+  part = Part(options, 'From the raw archive to a pack')
+  table = part.table(
+    ('stage', 'molecules', 'seconds', 'ms a molecule and core')
+  )
+  cores = len(os.sched_getaffinity(0))
+  begin = time.perf_counter()
+  every = archive.read(pathlib.Path(options.argument))
+  seconds = time.perf_counter() - begin
+  table.row(
+    'parsing (one core)', len(every), seconds, 1e3 * seconds / len(every)
+  )
+  wanted = min(len(every), 200 if part.tiny else _PER_CORE * cores)
+  # Evenly: the archive goes from small to large molecules.
+  chosen = [every[i] for i in np.arange(wanted) * len(every) // wanted]
+  begin = time.perf_counter()
+  examples = records.examples(chosen, str(part.work), {'dataset': 'qm9'})
+  pack.write(part.pack, map(packable, examples), fingerprint='benchmark')
+  seconds = time.perf_counter() - begin
+  table.row(
+    f'xTB and packing ({cores} cores)',
+    wanted,
+    seconds,
+    1e3 * seconds * cores / wanted,
+  )
+
+
+def packable(example: tuple[int, dict]) -> dict:
+  """A record for `pack.write`, as reading it with TFDS would give it."""
+  return {
+    name: np.float64(value) if isinstance(value, float) else value
+    for name, value in example[1].items()
+  }
+
+
+def rates(options) -> None:
+  """What the card reaches in matrix products and in copying."""
+  import jax
+  import jax.numpy as jnp
+
+  part = Part(options, 'Measured rates of the device')
+  device = jax.local_devices()[0]
+  note = (
+    f'{device.device_kind}; {timing.machine(packages=("jax", "flax", "optax"))}'
+  )
+  table = part.table(('what', 'figure', 'unit'), [note])
+  n = 256 if part.tiny else 8192
+  found = {}
+  for name, dtype, precision in (
+    ('bf16', jnp.bfloat16, None),
+    ('f32', jnp.float32, jax.lax.Precision.HIGHEST),
+    ('f32, default precision', jnp.float32, None),
+  ):
+    keys = jax.random.split(jax.random.key(0))
+    a, b = (jax.random.normal(key, (n, n), dtype) for key in keys)
+    seconds = repeated(
+      jax.jit(lambda a, b, p=precision: jnp.matmul(a, b, precision=p)), a, b
+    )
+    found[name] = 2 * n**3 / seconds
+    table.row(f'{n}^3 matrix product, {name}', found[name] / 1e12, 'TFLOP/s')
+  x = jnp.ones(2**20 if part.tiny else 2**30, jnp.float32)
+  seconds = repeated(jax.jit(lambda x: x + 1), x)
+  found['bandwidth'] = 2 * x.nbytes / seconds
+  table.row('reading and writing', found['bandwidth'] / 1e9, 'GB/s')
+  part.keep('rates', found)
+
+
+def repeated(f, *args, seconds: float = SECONDS) -> float:
+  """Seconds a call, of calls that follow each other without waiting.
+
+  Args:
+    f: compiled; it runs once first.
+    *args: on the device.
+    seconds: about how long the calls take, together.
+  """
+  import jax
+
+  jax.block_until_ready(f(*args))
+  begin = time.perf_counter()
+  jax.block_until_ready(f(*args))
+  once = time.perf_counter() - begin
+  count = max(1, min(50, int(seconds / 5 / max(once, 1e-6))))
+  rounds = []
+  for _ in range(5):
+    begin = time.perf_counter()
+    for _ in range(count):
+      out = f(*args)
+    jax.block_until_ready(out)
+    rounds.append((time.perf_counter() - begin) / count)
+  return float(np.median(rounds))
+
+
+def layers(model, vox_BXYZC) -> list[tuple]:
+  """(input shape, kernel edge, stride, output shape) of each convolution."""
+  import jax
+  from flax import linen as nn
+
+  from edjax import conv
+
+  found = []
+
+  def note(call, args, kwargs, context):
+    out = call(*args, **kwargs)
+    module = context.module
+    if isinstance(module, conv.Conv3D) and context.method_name == '__call__':
+      stride = module.strides
+      found.append((args[0].shape, module.kernel_size, stride, out.shape))
+    return out
+
+  with nn.intercept_methods(note):
+    jax.eval_shape(
+      lambda x: model.init(jax.random.key(0), x, train=False), vox_BXYZC
+    )
+  return found
+
+
+def forward_flops(layer) -> float:
+  """Multiplications and additions of a layer's forward pass."""
+  x, edge, _, out = layer
+  return 2.0 * np.prod(out) * edge**3 * x[-1]
+
+
+def training_flops(all_layers) -> float:
+  """Three times the forward pass, but nothing asks for the input's gradient."""
+  total = 3 * sum(map(forward_flops, all_layers))
+  return total - forward_flops(all_layers[0])
+
+
+def training_bytes(all_layers, bytes_each: int = 2) -> float:
+  """Each of three products reads two of input, output and kernel, and writes
+  the third: the least, where nothing is kept on the chip between layers."""
+  total = 3 * sum(np.prod(x) + np.prod(out) for x, _, _, out in all_layers)
+  return float(bytes_each * (total - np.prod(all_layers[0][0])))
+
+
+def both(f, first: bool):
+  """A layer forwards and backwards; of the first one, without its input's."""
+  import jax
+
+  def run(x, kernel, grad):
+    out, pull_back = jax.vjp(f, x, kernel)
+    grad_x, grad_kernel = pull_back(grad)
+    return (out, grad_kernel) if first else (out, grad_x, grad_kernel)
+
+  return run
+
+
+def convs(options) -> None:
+  """Every different convolution of `full`, forward and backward, bf16."""
+  import jax
+  import jax.numpy as jnp
+
+  from benchmarks import gpu_train
+  from edjax import conv, models
+
+  part = Part(options, 'Convolutions of the full model, bfloat16')
+  config = gpu_train.configuration(part.argument, part.tiny)
+  size, batch = config.representation.grid_size, config.train.batch_size
+  model = models.build_model(config.model, len(config.data.targets))
+  every = layers(
+    model, jax.ShapeDtypeStruct((batch, *[size] * 3, 1), 'float32')
+  )
+  table = part.table(
+    ('layer', 'times', 'ms', 'arithmetic floor, ms', 'floor of bytes, ms',
+     'TFLOP/s', 'share of the bf16 rate', 'as 2-D convolutions, ms'),
+    [f'Forward and both gradients (the first layer: one), batch {batch}.'],
+  )  # fmt: skip
+  bf16, bandwidth = part.rate('bf16'), part.rate('bandwidth')
+  total_seconds, total_best = 0.0, 0.0
+  for layer in dict.fromkeys(every):
+    x_shape, edge, stride, out_shape = layer
+    first, times = layer == every[0], every.count(layer)
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = x_shape, (edge,) * 3 + (x_shape[-1], out_shape[-1]), out_shape
+    x, kernel, grad = (
+      jax.random.normal(key, shape, jnp.bfloat16)
+      for key, shape in zip(keys, shapes, strict=True)
+    )
+
+    def plain(x, kernel, stride=stride):
+      return conv.conv3d(x, kernel, (stride,) * 3)
+
+    seconds = repeated(jax.jit(both(plain, first)), x, kernel, grad)
+    as_2d = float('nan')
+    if stride == 1:
+      pads = ((edge // 2, edge // 2),) * 3
+      as_2d = repeated(
+        jax.jit(both(lambda x, k, p=pads: conv._unit_stride(x, k, p), first)),
+        x, kernel, grad,
+      )  # fmt: skip
+    flops = forward_flops(layer) * (2 if first else 3)
+    moved = 6.0 * (np.prod(x_shape) + np.prod(out_shape))
+    total_seconds += times * seconds
+    total_best += times * np.nanmin([seconds, as_2d])
+    table.row(
+      f'{x_shape[1]}^3, {edge}^3 kernel, {x_shape[-1]} to {out_shape[-1]}',
+      times, 1e3 * seconds, 1e3 * flops / bf16, 1e3 * moved / bandwidth,
+      flops / seconds / 1e12, f'{flops / seconds / bf16:.0%}', 1e3 * as_2d,
+    )  # fmt: skip
+  flops, moved = training_flops(every), training_bytes(every)
+  table.row(
+    'all of a step', '', 1e3 * total_seconds, 1e3 * flops / bf16,
+    1e3 * moved / bandwidth, flops / total_seconds / 1e12,
+    f'{flops / total_seconds / bf16:.0%}', 1e3 * total_best,
+  )  # fmt: skip
+
+
+def main():
+  from benchmarks import gpu_train
+
+  parts = {
+    'data': data,
+    'rates': rates,
+    'convs': convs,
+    'train': gpu_train.train,
+    'launch': gpu_train.launch,
+    'real': gpu_train.real,
+  }
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('part', choices=parts)
+  parser.add_argument('argument', nargs='?', default='')
+  parser.add_argument('--work', type=pathlib.Path, required=True)
+  parser.add_argument('--results', type=pathlib.Path, default=timing.RESULTS)
+  parser.add_argument('--tiny', action='store_true')
+  options = parser.parse_args()
+  timing.RESULTS = options.results
+  parts[options.part](options)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,349 @@
+"""The parts of benchmarks/gpu.py that train."""
+
+import contextlib
+import importlib
+import re
+import time
+from unittest import mock
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import gpu
+from edjax import config as configurations
+from edjax import input_pipeline, main, pack, parallel
+from edjax import task as tasks
+from edjax import train as training
+from edjax.numerics import batched
+
+# Of the steps of the real training run.
+_REAL_SECONDS = 60.0
+# Kinds of kernels of a profile, in this order.
+_KINDS = {
+  'convolutions': r'conv(?!ert)|fprop|dgrad|wgrad|implicit',
+  'matrix products': r'gemm|dot|matmul|cublas|nvjet',
+  'copies and transposes': r'copy|transpose|memcpy|nchw|nhwc',
+  'fused elementwise, reductions': r'fusion|reduce|loop_|input_',
+}
+
+
+@contextlib.contextmanager
+def pack_of(part):
+  """Inside, runs read the pack of the work directory, whatever they name."""
+  opened = pack.open_pack(part.pack)
+  with mock.patch.object(input_pipeline, 'load_pack', return_value=opened):
+    yield
+
+
+def configuration(name: str, tiny: bool, **changes):
+  """A QM9 configuration of configs/, on all molecules that there are.
+
+  Args:
+    name: file and variant.
+    tiny: a small grid, network and batch.
+    **changes: fields of the configuration, dots written as `__`.
+
+  Returns:
+    Resolved.
+  """
+  module, _, variant = name.partition(':')
+  config = importlib.import_module(f'configs.{module}').get_config(variant)
+  config.data.split = 'random'
+  config.data.train_size = 1.0
+  config.data.max_eval = 16 if tiny else 1000
+  if tiny:
+    config.data.train_size = 64.0
+    config.representation.grid_size = 16
+    config.model.widths = tuple(w // 8 for w in config.model.widths)
+    config.train.batch_size = 4
+    config.train.steps_per_call = 2
+    config.eval.batch_size = 16
+  for field, value in changes.items():
+    group, name = field.split('__')
+    config[group][name] = value
+  return configurations.resolve(config)
+
+
+class Run:
+  """A configuration about to train: data placed, nothing compiled."""
+
+  def __init__(self, part):
+    self.config = configuration(part.argument, part.tiny)
+    with pack_of(part):
+      self.task = tasks.make_task(self.config)
+      self.optimizer, self.fresh = training.fresh_state(self.config, self.task)
+    self.on_device, self.feed = training.make_feed(self.config, self.task)
+    self.per_call = self.config.train.steps_per_call
+    self.batch = self.config.train.batch_size
+
+  def call(self, config=None, voxelizer=None, on_device=None):
+    """The compiled steps; of another configuration or voxelizer."""
+    step = training.make_train_step(
+      config or self.config,
+      self.task.model,
+      self.optimizer,
+      voxelizer or self.task.voxelizer,
+    )
+    on_device = self.on_device if on_device is None else on_device
+    return training.make_train_call(step, on_device)
+
+  def first(self, call, feed) -> tuple[float, object]:
+    """Seconds of the first call, and the state after it."""
+    begin = time.perf_counter()
+    state, loss = call(parallel.replicate(self.fresh), *feed(0))
+    jax.block_until_ready(loss)
+    return time.perf_counter() - begin, state
+
+  def seconds(self, call, state, feed) -> float:
+    """Of a step, where the next call is prepared while one runs."""
+    number, before = 1, None
+    begin = time.perf_counter()
+    while number < 3 or time.perf_counter() - begin < gpu.SECONDS:
+      state, loss = call(state, *feed(number * self.per_call))
+      if before is not None:
+        jax.block_until_ready(before)
+      else:  # the state that a first call left may be laid out differently
+        jax.block_until_ready(loss)
+        begin = time.perf_counter()
+      number, before = number + 1, loss
+    jax.block_until_ready(loss)
+    return (time.perf_counter() - begin) / (number - 2) / self.per_call
+
+
+@flax.struct.dataclass
+class Voxels:
+  """In the place of molecules."""
+
+  example_id: jax.Array
+  vox_XYZC: jax.Array
+
+
+class Ready:
+  """In the place of a voxelizer."""
+
+  def scratch_bytes(self, voxels: Voxels) -> int:
+    return voxels.vox_XYZC.nbytes
+
+  def __call__(self, voxels: Voxels) -> jax.Array:
+    return voxels.vox_XYZC
+
+
+def train(options) -> None:
+  """Whole steps, the voxelizer alone, and steps on voxels made beforehand."""
+  main.cache_compiled()
+  part = gpu.Part(options, f'Training, {options.argument}')
+  table = part.table()
+  run = Run(part)
+  table.row('until the data are placed', part.seconds(), 's', '', '', '')
+  call = run.call()
+  first, state = run.first(call, run.feed)
+  table.row('first call', first, 's', '', '', 'with compilation')
+  table.row('until the first loss', part.seconds(), 's', '', '', 'first launch')
+  seconds = run.seconds(call, state, run.feed)
+  shape = (run.batch, *run.task.sample_BXYZC.shape[1:])
+  every = gpu.layers(run.task.model, jax.ShapeDtypeStruct(shape, jnp.float32))
+  half = run.config.model.dtype == 'bfloat16'
+  bandwidth = part.rate('bandwidth')
+  arithmetic = gpu.training_flops(every) / part.rate('bf16' if half else 'f32')
+  moved = gpu.training_bytes(every, 2 if half else 4) / bandwidth
+  table.row(
+    'a step', 1e3 * seconds, 'ms', 1e3 * arithmetic, 1e3 * moved,
+    f'{arithmetic / seconds:.0%} of the matrix rate',
+  )  # fmt: skip
+  table.row(
+    'throughput', run.batch / seconds, 'molecules/s', run.batch / arithmetic,
+    run.batch / moved, f'batch {run.batch}, {run.per_call} steps a call',
+  )  # fmt: skip
+  part.keep(f'train-{part.argument}', {'seconds': seconds, 'batch': run.batch})
+  _export(part, run)
+  voxels = _voxelising(run)
+  table.row(
+    'voxelising alone', 1e3 * voxels, 'ms', '',
+    1e3 * 4 * float(np.prod(shape)) / bandwidth,
+    f'{voxels / seconds:.0%} of a step',
+  )  # fmt: skip
+  ready = _on_ready_voxels(part, run)
+  table.row(
+    'a step on voxels made beforehand', 1e3 * ready, 'ms', 1e3 * arithmetic,
+    1e3 * moved, f'{1 - ready / seconds:.0%} of a step is voxelising',
+  )  # fmt: skip
+  _profile(part, run, call, state)
+
+
+def launch(options) -> None:
+  """The same program again, in a process of its own: compiled already."""
+  main.cache_compiled()
+  part = gpu.Part(options, f'Second launch, {options.argument}')
+  table = part.table(('what', 'seconds'))
+  run = Run(part)
+  table.row('until the data are placed', part.seconds())
+  first, _ = run.first(run.call(), run.feed)
+  table.row('first call', first)
+  table.row('until the first loss', part.seconds())
+
+
+def _voxelising(run) -> float:
+  """Seconds that turning and voxelising a batch take."""
+
+  def sums(molecules, indices_SB):
+    key = jax.random.key(0)
+
+    def body(total, indices_B):
+      chosen = jax.tree.map(lambda x: x[indices_B], molecules)
+      moved = jax.vmap(
+        lambda mol: training.augment(key, mol, run.config.augment.rotate, 0.0)
+      )(chosen)
+      chunk = tasks.voxel_chunk(run.task.voxelizer, moved)
+      return total + batched(run.task.voxelizer, chunk)(moved).sum(), None
+
+    return jax.lax.scan(body, jnp.zeros(()), indices_SB)[0]
+
+  molecules = jax.device_put(
+    jax.tree.map(lambda x: x[: 8 * run.batch], run.task.molecules['train'])
+  )
+  n = len(molecules.numbers_A)
+  order = np.random.default_rng(0).integers(0, n, (run.per_call, run.batch))
+  call = jax.jit(sums)
+  return gpu.repeated(call, molecules, jnp.asarray(order)) / run.per_call
+
+
+def _on_ready_voxels(part, run) -> float:
+  """Seconds of a step that only reads its voxels."""
+  still = configuration(
+    part.argument, part.tiny, augment__rotate=False, eval__rotations=1
+  )
+  sample_BXYZC = run.task.sample_BXYZC
+  n = len(sample_BXYZC)
+  voxels = Voxels(np.arange(n, dtype=np.uint32), sample_BXYZC)
+  labels_NT = run.task.labels.values_NT[run.task.rows['train'][:n]]
+  placed = parallel.replicate((voxels, labels_NT))
+  order = np.random.default_rng(0).integers(0, n, (run.per_call, run.batch))
+  indices = np.stack([order.astype(np.int32)] * jax.local_device_count())
+  call = run.call(still, Ready(), on_device=True)
+
+  def feed(_):
+    return placed, indices
+
+  _, state = run.first(call, feed)
+  return run.seconds(call, state, feed)
+
+
+def _export(part, run) -> None:
+  """What the PyTorch peer needs, and what the same weights must predict."""
+  model = configuration(part.argument, part.tiny).model
+  size = run.config.representation
+  molecules = run.task.molecules['train']
+  rng = np.random.default_rng(0)
+  # Blocks and the output start at zero: with noise, all weights count.
+  params = jax.tree.map(
+    lambda x: (x + rng.normal(0, 0.02, x.shape)).astype(np.float32),
+    run.fresh.params,
+  )
+  exact = tasks.models.build_model(
+    {**model, 'dtype': 'float32'}, len(run.config.data.targets)
+  )
+  vox_BXYZC = run.task.sample_BXYZC[:4]
+  with jax.default_matmul_precision('highest'):
+    wanted = exact.apply({'params': params}, vox_BXYZC, train=False)
+  flat = {
+    '/'.join(key.key for key in path): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+  }
+  np.savez(
+    part.work / f'peer-{part.argument}.npz',
+    numbers=molecules.numbers_A,
+    coords=molecules.coords_A3,
+    labels=run.task.labels.values_NT[run.task.rows['train']],
+    vox=vox_BXYZC,
+    wanted=np.asarray(wanted),
+    **{f'param:{name}': value for name, value in flat.items()},
+  )
+  part.keep(
+    f'peer-{part.argument}',
+    {
+      'grid_size': size.grid_size,
+      'spacing': size.spacing,
+      'widths': model.widths,
+      'blocks': model.blocks,
+      'stem': model.stem,
+      'head_width': model.head_width,
+      'dropout': model.dropout,
+      'bfloat16': model.dtype == 'bfloat16',
+      'batch': run.batch,
+      'tiny': part.tiny,
+      'per_call': run.per_call,
+    },
+  )
+
+
+def _profile(part, run, call, state) -> None:
+  """Where the time of a call is, by kind of kernel and by kernel."""
+  directory = part.work / f'profile-{part.argument}'
+  with jax.profiler.trace(str(directory)):
+    state, loss = call(state, *run.feed(0))
+    jax.block_until_ready(loss)
+  files = sorted(directory.rglob('*.xplane.pb'))
+  planes = jax.profiler.ProfileData.from_file(str(files[-1])).planes
+  spent: dict[str, float] = {}
+  for plane in planes:
+    if not re.search(r'/device:|^/host:CPU$', plane.name):
+      continue
+    for line in plane.lines:
+      # Streams of kernels; on a CPU, XLA's own threads.
+      if not re.search(r'Stream|XLA|Eigen|Thunk', line.name):
+        continue
+      for event in line.events:
+        stats = {key: value for key, value in event.stats if key}
+        if 'hlo_op' in stats or plane.name.startswith('/device:'):
+          name = f'{stats.get("hlo_op", "")} {event.name}'.strip()
+          spent[name] = spent.get(name, 0.0) + event.duration_ns
+  total = sum(spent.values())
+  if not total:
+    raise RuntimeError(f'{files[-1]} holds no kernels')
+  table = part.table(
+    ('kind or kernel', 'ms a step', 'share'),
+    ['Profile of one call: kernels by kind, then the longest ones.'],
+  )
+  kinds = dict.fromkeys([*_KINDS, 'other'], 0.0)
+  for name, nanoseconds in spent.items():
+    matching = (
+      k for k, words in _KINDS.items() if re.search(words, name, re.I)
+    )
+    kinds[next(matching, 'other')] += nanoseconds
+  longest = sorted(spent.items(), key=lambda item: -item[1])[:15]
+  for name, nanoseconds in [*kinds.items(), *longest]:
+    table.row(
+      name.replace('|', ' ')[:100], nanoseconds / 1e6 / run.per_call,
+      f'{nanoseconds / total:.1%}',
+    )  # fmt: skip
+
+
+def real(options) -> None:
+  """A short training run at scale, with validation and test."""
+  main.cache_compiled()
+  part = gpu.Part(options, f'A short run, {options.argument}')
+  table = part.table(
+    ('target', 'unit', 'test MAE', 'of a linear fit', 'ratio'),
+    ['Too short a run to be compared with anything but itself.'],
+  )
+  each = part.found(f'train-{part.argument}').get('seconds', 0.1)
+  steps = 4 if part.tiny else max(200, 100 * int(_REAL_SECONDS / each / 100))
+  config = configuration(
+    part.argument, part.tiny, train__steps=steps, train__eval_every=steps // 2,
+    train__checkpoint_every=steps // 2, eval__rotations=2,
+  )  # fmt: skip
+  with pack_of(part):
+    results = training.train_and_evaluate(config, part.work / 'run')
+  for name, entry in results['targets'].items():
+    linear = entry['baselines'][results['reference']]['mae']['value']
+    mae = entry['mae']['value']
+    table.row(name, entry['unit'], mae, linear, mae / linear)
+  done = steps * config.train.batch_size
+  table.text(
+    '',
+    f'{steps} steps of {config.train.batch_size} in {results["seconds"]} s '
+    f'with compilation and evaluation: {done / results["seconds"]:.0f} '
+    'molecules a second in all.',
+  )

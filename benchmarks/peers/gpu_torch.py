@@ -1,0 +1,337 @@
+"""The same network in PyTorch, on atom types gridded as libmolgrid does it.
+
+  python -m benchmarks.peers.gpu_torch CONFIG --work DIR [--results DIR]
+
+Reads what `benchmarks.gpu train CONFIG` left in DIR (molecules, sizes, weights
+and what they predict) and appends to gpu.md: the deviation of the two networks
+with the same weights, and whole training steps in bfloat16 autocast,
+channels last, as they are and compiled. Needs PyTorch and numpy alone.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks import timing
+
+# Element -> channel and radius, Å (van der Waals, Bondi 1964).
+_RADII = {1: 1.2, 6: 1.7, 7: 1.55, 8: 1.52, 9: 1.47}
+_POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
+_EPSILON = 1e-2
+_SECONDS = 3.0
+
+
+def random_rotations(count: int, device) -> torch.Tensor:
+  """Uniform, [B, 3, 3], from normal quaternions."""
+  q_4B = functional.normalize(torch.randn(4, count, device=device), dim=0)
+  w, x, y, z = q_4B
+  rows = [
+    [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+    [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+    [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+  ]
+  return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+class Gridder:
+  """Densities of atoms by element, each within its window of voxels.
+
+  A Gaussian up to the radius r and a quadratic to 1.5 r: Ragoza et al. 2017,
+  J. Chem. Inf. Model. 57, 942, equation 1.
+  """
+
+  def __init__(self, size: int, spacing: float, device):
+    self.size, self.spacing = size, spacing
+    reach = int(np.ceil(1.5 * max(_RADII.values()) / spacing))
+    steps = torch.arange(-reach, reach + 1, device=device)
+    self._window_W3 = torch.cartesian_prod(steps, steps, steps)
+    self._radius = torch.zeros(10, device=device)
+    self._channel = torch.zeros(10, dtype=torch.long, device=device)
+    for channel, (number, radius) in enumerate(_RADII.items()):
+      self._radius[number] = radius
+      self._channel[number] = channel
+
+  def __call__(self, numbers_BA, coords_BA3) -> torch.Tensor:
+    """Returns [B, C, X, Y, Z], channels last in memory."""
+    n, channels = self.size, len(_RADII)
+    batch = torch.arange(len(numbers_BA), device=numbers_BA.device)
+    batch_BA = batch[:, None].expand_as(numbers_BA)
+    place_BA3 = coords_BA3 / self.spacing + (n - 1) / 2
+    voxel_BAW3 = place_BA3.round().long()[:, :, None] + self._window_W3
+    apart_BAW = self.spacing * (voxel_BAW3 - place_BA3[:, :, None]).norm(dim=-1)
+    radius_BA1 = self._radius[numbers_BA][..., None].clamp(min=1e-6)
+    q = apart_BAW / radius_BA1
+    tail = (4 * q * q - 12 * q + 9) * float(np.exp(-2))
+    value = torch.where(q < 1, torch.exp(-2 * q * q), tail)
+    inside = ((voxel_BAW3 >= 0) & (voxel_BAW3 < n)).all(-1)
+    inside &= (q < 1.5) & (numbers_BA > 0)[..., None]
+    x, y, z = voxel_BAW3.clamp(0, n - 1).unbind(-1)
+    flat = ((batch_BA[..., None] * n + x) * n + y) * n + z
+    flat = flat * channels + self._channel[numbers_BA][..., None]
+    out = torch.zeros(len(numbers_BA) * n**3 * channels, device=x.device)
+    out.index_add_(0, flat.flatten(), (value * inside).flatten())
+    out = out.view(len(numbers_BA), n, n, n, channels)
+    return out.permute(0, 4, 1, 2, 3)
+
+
+class RMSNorm(nn.Module):
+  """Over the channels of a voxel."""
+
+  def __init__(self, width: int):
+    super().__init__()
+    self.scale = nn.Parameter(torch.ones(width))
+
+  def forward(self, x):
+    last = x.permute(0, 2, 3, 4, 1)
+    last = functional.rms_norm(last, last.shape[-1:], self.scale, _EPSILON)
+    return last.permute(0, 4, 1, 2, 3)
+
+
+class Block(nn.Module):
+  """x + conv(relu(norm(conv(relu(norm(x))))))."""
+
+  def __init__(self, width: int):
+    super().__init__()
+    self.norms = nn.ModuleList([RMSNorm(width), RMSNorm(width)])
+    self.convs = nn.ModuleList(
+      [nn.Conv3d(width, width, 3, padding=1) for _ in range(2)]
+    )
+
+  def forward(self, x):
+    h = x
+    for norm, conv in zip(self.norms, self.convs, strict=True):
+      h = conv(functional.relu(norm(h)))
+    return x + h
+
+
+class ResNet3D(nn.Module):
+  """edjax.models.ResNet3D with rms, mean and max, and moments of the input."""
+
+  def __init__(self, facts: dict, channels: int, targets: int):
+    super().__init__()
+    widths, self.stem = facts['widths'], facts['stem']
+    stages = []
+    before = channels * self.stem**3
+    for i, (width, count) in enumerate(
+      zip(widths, facts['blocks'], strict=True)
+    ):
+      edge = {} if i else {'padding': 1}
+      stages.append(
+        nn.Conv3d(before, width, 2 if i else 3, stride=2 if i else 1, **edge)
+      )
+      stages += [Block(width) for _ in range(count)]
+      before = width
+    self.stages = nn.Sequential(*stages)
+    self.last_norm = RMSNorm(before)
+    moments = 3 * channels * len(_POWERS)
+    self.register_buffer('shift', torch.zeros(moments))
+    self.register_buffer('matrix', torch.eye(moments))
+    self.linear = nn.Linear(moments, targets, bias=False)
+    self.hidden = nn.Linear(2 * before + moments, facts['head_width'])
+    self.dropout = nn.Dropout(facts['dropout'])
+    self.out = nn.Linear(facts['head_width'], targets)
+
+  def forward(self, vox):
+    """Takes [B, C, X, Y, Z]."""
+    b, c, n, _, _ = vox.shape
+    s, m = self.stem, n // self.stem
+    x = vox.reshape(b, c, m, s, m, s, m, s).permute(0, 2, 4, 6, 3, 5, 7, 1)
+    x = x.reshape(b, m, m, m, -1).permute(0, 4, 1, 2, 3)
+    x = self.stages(x)
+    with torch.autocast(vox.device.type, enabled=False):
+      active = functional.relu(self.last_norm(x.float()))
+      moments = (self._moments(vox.float()) - self.shift) @ self.matrix
+      features = [active.mean((2, 3, 4)), active.amax((2, 3, 4)), moments]
+      h = functional.relu(self.hidden(torch.cat(features, 1)))
+      return self.out(self.dropout(h)) + self.linear(moments)
+
+  def _moments(self, vox):
+    n = vox.shape[-1]
+    place = (2 * torch.arange(n, device=vox.device) + 1 - n) / n
+    parts = []
+    for power in _POWERS:
+      size = torch.where(vox == 0, torch.ones_like(vox), vox.abs())
+      f = vox.sign() * size**power
+      first, second = 0, 0
+      for axis in (2, 3, 4):
+        profile = f.mean([a for a in (2, 3, 4) if a != axis])
+        first = first + (profile * place).mean(-1) ** 2
+        second = second + (profile * place**2).mean(-1)
+      parts += [4 * f.mean((2, 3, 4)), 10 * (first + 1e-30).sqrt(), 20 * second]
+    return torch.cat(parts, 1)
+
+
+def load(net: ResNet3D, params: dict) -> None:
+  """Copies weights of Flax: kernels are [x, y, z, in, out] or [in, out]."""
+
+  def kernel(name):
+    value = torch.from_numpy(params[f'{name}/kernel'])
+    if value.ndim == 5:
+      return value.permute(4, 3, 0, 1, 2)
+    return value.T
+
+  def dense(module, name):
+    module.weight.copy_(kernel(name))
+    if module.bias is not None:
+      module.bias.copy_(torch.from_numpy(params[f'{name}/bias']))
+
+  def scale(module, name):
+    module.scale.copy_(torch.from_numpy(params[f'{name}/RMSNorm_0/scale']))
+
+  with torch.no_grad():
+    stage, block = -1, 0
+    for module in net.stages:
+      if isinstance(module, nn.Conv3d):
+        stage, block = stage + 1, 0
+        dense(module, f'down_{stage}' if stage else 'stem')
+        continue
+      name = f'block_{stage}_{block}'
+      for i in range(2):
+        dense(module.convs[i], f'{name}/Conv3D_{i}')
+        scale(module.norms[i], f'{name}/Norm_{i}')
+      block += 1
+    scale(net.last_norm, 'last_norm')
+    net.shift.copy_(torch.from_numpy(params['input_moments/shift']))
+    net.matrix.copy_(torch.from_numpy(params['input_moments/matrix']))
+    dense(net.linear, 'head/linear')
+    dense(net.hidden, 'head/Dense_1')
+    dense(net.out, 'head/Dense_0')
+
+
+def deviation(facts, arrays, device) -> float:
+  """Of the two networks with the same weights, of the largest output."""
+  net = ResNet3D(facts, arrays['vox'].shape[-1], arrays['wanted'].shape[-1])
+  params = {
+    name.removeprefix('param:'): arrays[name]
+    for name in arrays.files
+    if name.startswith('param:')
+  }
+  load(net, params)
+  net = net.to(device).eval()
+  vox = torch.from_numpy(arrays['vox']).to(device).permute(0, 4, 1, 2, 3)
+  with torch.no_grad():
+    found = net(vox).cpu().numpy()
+  return float(
+    np.abs(found - arrays['wanted']).max() / np.abs(arrays['wanted']).max()
+  )
+
+
+class Training:
+  """Whole steps: turning, gridding, network, AdamW, average of the weights."""
+
+  def __init__(self, facts, arrays, device, compiled: bool):
+    self._device, self._batch = device, facts['batch']
+    self._half = facts['bfloat16']
+    self._numbers = torch.from_numpy(arrays['numbers']).long().to(device)
+    self._coords = torch.from_numpy(arrays['coords']).to(device)
+    self._labels = torch.from_numpy(arrays['labels']).to(device)
+    self.gridder = Gridder(facts['grid_size'], facts['spacing'], device)
+    net = ResNet3D(facts, len(_RADII), self._labels.shape[1]).to(device)
+    net = net.to(memory_format=torch.channels_last_3d)
+    self._params = list(net.parameters())
+    self._average = [p.detach().clone() for p in self._params]
+    self._optimizer = torch.optim.AdamW(
+      self._params, lr=1e-3, weight_decay=1e-4, fused=device.type == 'cuda'
+    )
+    self._net = torch.compile(net) if compiled else net
+    self._grid = torch.compile(self.gridder) if compiled else self.gridder
+
+  def voxels(self):
+    """Voxels and labels of a random batch, each molecule turned."""
+    rows = torch.randint(
+      len(self._numbers), (self._batch,), device=self._device
+    )
+    turns = random_rotations(self._batch, self._device)
+    coords = torch.einsum('bij,baj->bai', turns, self._coords[rows])
+    return self._grid(self._numbers[rows], coords), self._labels[rows]
+
+  def step(self):
+    """One step; nothing waits for it."""
+    with torch.no_grad():
+      vox, labels = self.voxels()
+    with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+      loss = functional.huber_loss(self._net(vox), labels)
+    loss.backward()
+    nn.utils.clip_grad_norm_(self._params, 1.0)
+    self._optimizer.step()
+    self._optimizer.zero_grad(set_to_none=True)
+    with torch.no_grad():
+      torch._foreach_lerp_(self._average, self._params, 1e-3)
+    return loss
+
+
+def seconds_of(f, device) -> tuple[float, float]:
+  """Seconds of the first call, and of the following ones each."""
+
+  def wait():
+    if device.type == 'cuda':
+      torch.cuda.synchronize()
+
+  begin = time.perf_counter()
+  f()
+  wait()
+  first = time.perf_counter() - begin
+  for _ in range(2):
+    f()
+  wait()
+  count, begin = 0, time.perf_counter()
+  while count < 3 or time.perf_counter() - begin < _SECONDS:
+    f()
+    count += 1
+    if count % 10 == 0:
+      wait()
+  wait()
+  return first, (time.perf_counter() - begin) / count
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('argument')
+  parser.add_argument('--work', type=pathlib.Path, required=True)
+  parser.add_argument('--results', type=pathlib.Path, default=timing.RESULTS)
+  parser.add_argument('--tiny', action='store_true')
+  options = parser.parse_args()
+  timing.RESULTS = options.results
+  name = options.argument
+  facts = json.loads((options.work / f'peer-{name}.json').read_text())
+  arrays = np.load(options.work / f'peer-{name}.npz')
+  device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+  ours = json.loads((options.work / f'train-{name}.json').read_text())
+  torch.set_float32_matmul_precision('high')
+  torch.backends.cudnn.benchmark = True
+  table = timing.Table(
+    'gpu',
+    f'PyTorch on atom types, the network of {name}',
+    [f'PyTorch {torch.__version__} on {device.type}.'],
+    ('what', 'figure', 'unit', 'edjax is faster by'),
+    append=True,
+  )
+  table.row(
+    'deviation from edjax with its weights', deviation(facts, arrays, device),
+    'of the largest output', '',
+  )  # fmt: skip
+  for compiled in (False, True):
+    words = 'torch.compile' if compiled else 'as written'
+    training = Training(facts, arrays, device, compiled)
+    first, seconds = seconds_of(training.step, device)
+    table.row(f'first step, {words}', first, 's', '')
+    table.row(
+      f'a step, {words}', 1e3 * seconds, 'ms', seconds / ours['seconds']
+    )
+    table.row(
+      f'throughput, {words}', facts['batch'] / seconds, 'molecules/s',
+      seconds / ours['seconds'],
+    )  # fmt: skip
+    with torch.no_grad():
+      _, gridding = seconds_of(training.voxels, device)
+    table.row(f'gridding alone, {words}', 1e3 * gridding, 'ms', '')
+
+
+if __name__ == '__main__':
+  main()
