@@ -6,12 +6,11 @@ import re
 import time
 from unittest import mock
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import gpu
+from benchmarks import gpu, steps
 from edjax import config as configurations
 from edjax import input_pipeline, main, pack, parallel
 from edjax import task as tasks
@@ -20,6 +19,8 @@ from edjax.numerics import batched
 
 # Of the steps of the real training run.
 _REAL_SECONDS = 60.0
+# What holds the time of others, in a profile of a CPU.
+_CONTAINERS = r'^(while|cond|call|conditional)\b'
 # Kinds of kernels of a profile, in this order.
 _KINDS = {
   'convolutions': r'conv(?!ert)|fprop|dgrad|wgrad|implicit',
@@ -78,16 +79,12 @@ class Run:
     self.per_call = self.config.train.steps_per_call
     self.batch = self.config.train.batch_size
 
-  def call(self, config=None, voxelizer=None, on_device=None):
-    """The compiled steps; of another configuration or voxelizer."""
+  def call(self):
+    """The steps as one program, not yet compiled."""
     step = training.make_train_step(
-      config or self.config,
-      self.task.model,
-      self.optimizer,
-      voxelizer or self.task.voxelizer,
+      self.config, self.task.model, self.optimizer, self.task.voxelizer
     )
-    on_device = self.on_device if on_device is None else on_device
-    return training.make_train_call(step, on_device)
+    return training.make_train_call(step, self.on_device)
 
   def first(self, call, feed) -> tuple[float, object]:
     """Seconds of the first call, and the state after it."""
@@ -110,24 +107,6 @@ class Run:
       number, before = number + 1, loss
     jax.block_until_ready(loss)
     return (time.perf_counter() - begin) / (number - 2) / self.per_call
-
-
-@flax.struct.dataclass
-class Voxels:
-  """In the place of molecules."""
-
-  example_id: jax.Array
-  vox_XYZC: jax.Array
-
-
-class Ready:
-  """In the place of a voxelizer."""
-
-  def scratch_bytes(self, voxels: Voxels) -> int:
-    return voxels.vox_XYZC.nbytes
-
-  def __call__(self, voxels: Voxels) -> jax.Array:
-    return voxels.vox_XYZC
 
 
 def train(options) -> None:
@@ -169,7 +148,7 @@ def train(options) -> None:
     'a step on voxels made beforehand', 1e3 * ready, 'ms', 1e3 * arithmetic,
     1e3 * moved, f'{1 - ready / seconds:.0%} of a step is voxelising',
   )  # fmt: skip
-  _profile(part, run, call, state)
+  _profile(part, table, run, call, state)
 
 
 def launch(options) -> None:
@@ -216,12 +195,12 @@ def _on_ready_voxels(part, run) -> float:
   )
   sample_BXYZC = run.task.sample_BXYZC
   n = len(sample_BXYZC)
-  voxels = Voxels(np.arange(n, dtype=np.uint32), sample_BXYZC)
+  voxels = steps.Voxels(np.arange(n, dtype=np.uint32), sample_BXYZC)
   labels_NT = run.task.labels.values_NT[run.task.rows['train'][:n]]
   placed = parallel.replicate((voxels, labels_NT))
   order = np.random.default_rng(0).integers(0, n, (run.per_call, run.batch))
   indices = np.stack([order.astype(np.int32)] * jax.local_device_count())
-  call = run.call(still, Ready(), on_device=True)
+  call = steps.on_voxels(still, run.task.model, run.optimizer)
 
   def feed(_):
     return placed, indices
@@ -278,7 +257,7 @@ def _export(part, run) -> None:
   )
 
 
-def _profile(part, run, call, state) -> None:
+def _profile(part, table, run, call, state) -> None:
   """Where the time of a call is, by kind of kernel and by kernel."""
   directory = part.work / f'profile-{part.argument}'
   with jax.profiler.trace(str(directory)):
@@ -288,24 +267,21 @@ def _profile(part, run, call, state) -> None:
   planes = jax.profiler.ProfileData.from_file(str(files[-1])).planes
   spent: dict[str, float] = {}
   for plane in planes:
-    if not re.search(r'/device:|^/host:CPU$', plane.name):
-      continue
+    on_device = plane.name.startswith('/device:')
     for line in plane.lines:
-      # Streams of kernels; on a CPU, XLA's own threads.
-      if not re.search(r'Stream|XLA|Eigen|Thunk', line.name):
+      # Other lines of a device repeat its streams by operation and module.
+      if on_device and not line.name.startswith('Stream'):
         continue
       for event in line.events:
-        stats = {key: value for key, value in event.stats if key}
-        if 'hlo_op' in stats or plane.name.startswith('/device:'):
-          name = f'{stats.get("hlo_op", "")} {event.name}'.strip()
+        operation = dict(event.stats).get('hlo_op', '')
+        if on_device or (operation and not re.match(_CONTAINERS, operation)):
+          name = f'{operation} {event.name}' if on_device else operation
           spent[name] = spent.get(name, 0.0) + event.duration_ns
   total = sum(spent.values())
   if not total:
     raise RuntimeError(f'{files[-1]} holds no kernels')
-  table = part.table(
-    ('kind or kernel', 'ms a step', 'share'),
-    ['Profile of one call: kernels by kind, then the longest ones.'],
-  )
+  table.text('', 'Profile of one call: kernels by kind, then the longest ones.')
+  table.head(('kind or kernel', 'ms a step', 'share'))
   kinds = dict.fromkeys([*_KINDS, 'other'], 0.0)
   for name, nanoseconds in spent.items():
     matching = (
@@ -329,10 +305,10 @@ def real(options) -> None:
     ['Too short a run to be compared with anything but itself.'],
   )
   each = part.found(f'train-{part.argument}').get('seconds', 0.1)
-  steps = 4 if part.tiny else max(200, 100 * int(_REAL_SECONDS / each / 100))
+  count = 4 if part.tiny else max(200, 100 * int(_REAL_SECONDS / each / 100))
   config = configuration(
-    part.argument, part.tiny, train__steps=steps, train__eval_every=steps // 2,
-    train__checkpoint_every=steps // 2, eval__rotations=2,
+    part.argument, part.tiny, train__steps=count, train__eval_every=count // 2,
+    train__checkpoint_every=count // 2, eval__rotations=2,
   )  # fmt: skip
   with pack_of(part):
     results = training.train_and_evaluate(config, part.work / 'run')
@@ -340,10 +316,10 @@ def real(options) -> None:
     linear = entry['baselines'][results['reference']]['mae']['value']
     mae = entry['mae']['value']
     table.row(name, entry['unit'], mae, linear, mae / linear)
-  done = steps * config.train.batch_size
+  done = count * config.train.batch_size
   table.text(
     '',
-    f'{steps} steps of {config.train.batch_size} in {results["seconds"]} s '
+    f'{count} steps of {config.train.batch_size} in {results["seconds"]} s '
     f'with compilation and evaluation: {done / results["seconds"]:.0f} '
     'molecules a second in all.',
   )

@@ -89,7 +89,8 @@ class RMSNorm(nn.Module):
 
   def forward(self, x):
     last = x.permute(0, 2, 3, 4, 1)
-    last = functional.rms_norm(last, last.shape[-1:], self.scale, _EPSILON)
+    scale = self.scale.to(x.dtype)  # of one dtype: otherwise it is not fused
+    last = functional.rms_norm(last, last.shape[-1:], scale, _EPSILON)
     return last.permute(0, 4, 1, 2, 3)
 
 

@@ -1,0 +1,41 @@
+"""Training steps on voxels that are there already: the network alone."""
+
+import flax.struct
+import jax
+
+from edjax import train as training
+
+
+@flax.struct.dataclass
+class Voxels:
+  """In the place of molecules."""
+
+  example_id: jax.Array
+  vox_XYZC: jax.Array
+
+
+class Ready:
+  """In the place of a voxelizer."""
+
+  def scratch_bytes(self, voxels: Voxels) -> int:
+    return voxels.vox_XYZC.nbytes
+
+  def __call__(self, voxels: Voxels) -> jax.Array:
+    return voxels.vox_XYZC
+
+
+def on_voxels(config, model, optimizer):
+  """`edjax.train.make_train_call` of steps that voxelise nothing.
+
+  Args:
+    config: resolved; it must not rotate.
+    model: Flax module.
+    optimizer: its optimiser.
+
+  Returns:
+    call(state, (voxels, labels), indices_SB), leading axes as there.
+  """
+  if config.augment.rotate:
+    raise ValueError('voxels cannot be rotated')
+  step = training.make_train_step(config, model, optimizer, Ready())
+  return training.make_train_call(step, on_device=True)
