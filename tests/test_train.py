@@ -1,6 +1,7 @@
 """The training step, on devices and without, and the loop around it."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -219,6 +220,46 @@ def test_two_steps_in_a_call_are_two_calls(small):
     [parallel.unreplicate(first)[0], parallel.unreplicate(second)[0]],
     rtol=1e-5,
   )
+
+
+def make_feed_task(molecules, labels):
+  rows = np.arange(len(labels))
+  return types.SimpleNamespace(
+    rows={'train': rows},
+    molecules={'train': molecules},
+    labels=types.SimpleNamespace(values_NT=labels),
+  )
+
+
+def test_steps_of_a_call_are_fed_by_indices_alone(small):
+  """Data lie on every device once; a call brings 4 bytes an example."""
+  config, molecules, labels, _, _ = small
+  config = configuration.ConfigDict(config).copy_and_resolve_references()
+  config.train.steps_per_call = 5
+  task = make_feed_task(molecules, labels)
+  on_device, feed = train.make_feed(config, task)
+  assert on_device
+  data, indices = feed(0)
+  again, later = feed(5)
+  devices = set(jax.local_devices())
+  for leaf, same in zip(
+    jax.tree.leaves(data), jax.tree.leaves(again), strict=True
+  ):
+    assert leaf is same
+    assert leaf.devices() == devices
+  shape = len(devices), 5, config.train.batch_size // len(devices)
+  assert indices.shape == later.shape == shape
+  assert indices.nbytes == 4 * 5 * config.train.batch_size
+  # The same examples as five calls of one step would get.
+  for i in range(5):
+    wanted = input_pipeline.batch_indices(0, 5 + i, 16, 8)
+    np.testing.assert_array_equal(later[:, i].ravel(), wanted)
+  # Negative control: data that may not lie there are sent, each batch.
+  config.train.device_data_gib = 0.0
+  on_device, feed = train.make_feed(config, task)
+  assert not on_device
+  sent = sum(x.nbytes for x in jax.tree.leaves(feed(0)))
+  assert sent > 10 * indices.nbytes
 
 
 def test_one_compilation_in_three_steps(small):
