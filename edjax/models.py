@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax import numerics
-from edjax.conv import Conv3D
+from edjax.conv import Conv3D, kernel_init
 
 NORMS = ('group', 'rms', 'none')
 POOLS = ('mean', 'max', 'sum', 'moments')
@@ -194,12 +194,9 @@ class ResidualBlock(nn.Module):
     """Returns the same shape."""
     width = x_BXYZC.shape[-1]
     h = x_BXYZC
-    for kernel_init in (
-      nn.linear.default_kernel_init,
-      nn.initializers.zeros,
-    ):
+    for init in (kernel_init, nn.initializers.zeros):
       h = nn.relu(Norm(self.norm, self.groups, self.dtype)(h))
-      h = Conv3D(width, 3, dtype=self.dtype, kernel_init=kernel_init)(h)
+      h = Conv3D(width, 3, dtype=self.dtype, kernel_init=init)(h)
     return x_BXYZC + h
 
 
