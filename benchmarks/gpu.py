@@ -2,11 +2,11 @@
 
   python -m benchmarks.gpu PART --work DIR [--results DIR] [--tiny]
 
-PART is one of `data ARCHIVE`, `rates`, `convs`, `train CONFIG`, `launch
-CONFIG` and `real CONFIG`; CONFIG is a file of configs/ and its variant, such
-as qm9_density:full. What one part finds out lies in DIR for those after it:
-the pack, the measured rates of the card, times of steps. Tables are appended
-to gpu.md as rows come. `--tiny` makes everything small enough for a CPU; its
+PART is one of `data ARCHIVE`, `rates`, `convs CONFIG`, `train CONFIG`,
+`throughput CONFIG`, `launch CONFIG` and `real CONFIG`; CONFIG is a file of
+configs/ and its variant, such as qm9_density:full. What one part finds out
+lies in DIR for those after it: the pack, the measured rates of the card, times
+of steps. Tables are appended to gpu.md as rows come. `--tiny` makes everything small enough for a CPU; its
 figures mean nothing.
 """
 
@@ -288,6 +288,7 @@ def main():
     'rates': rates,
     'convs': convs,
     'train': gpu_train.train,
+    'throughput': gpu_train.throughput,
     'launch': gpu_train.launch,
     'real': gpu_train.real,
   }

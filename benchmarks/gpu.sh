@@ -68,13 +68,13 @@ part() {
 printf '# On a GPU\n' >"$results/gpu.md"
 part 40 rates "$python" benchmarks.gpu rates
 part 90 data "$python" benchmarks.gpu data "$carried/dsgdb9nsd.xyz.tar.bz2"
-part 90 full "$python" benchmarks.gpu train qm9_density:full
+part 150 full "$python" benchmarks.gpu train qm9_density:full
 part 50 full-torch "$torch_python" benchmarks.peers.gpu_torch qm9_density:full
 part 45 convs "$python" benchmarks.gpu convs qm9_density:full
-part 50 default "$python" benchmarks.gpu train qm9_density:qm9_cpu
+part 110 real "$python" benchmarks.gpu real qm9_density:full
+part 45 launch "$python" benchmarks.gpu launch qm9_density:full
+part 80 default "$python" benchmarks.gpu train qm9_density:qm9_cpu
 part 35 default-torch "$torch_python" benchmarks.peers.gpu_torch \
   qm9_density:qm9_cpu
-part 40 atoms "$python" benchmarks.gpu train qm9_atoms:full
-part 30 launch "$python" benchmarks.gpu launch qm9_density:full
-part 120 real "$python" benchmarks.gpu real qm9_density:full
+part 60 atoms "$python" benchmarks.gpu throughput qm9_atoms:full
 exit $failed

@@ -18,7 +18,7 @@ from edjax import train as training
 from edjax.numerics import batched
 
 # Of the steps of the real training run.
-_REAL_SECONDS = 60.0
+_REAL_SECONDS = 40.0
 # What holds the time of others, in a profile of a CPU.
 _CONTAINERS = r'^(while|cond|call|conditional)\b'
 # Kinds of kernels of a profile, in this order.
@@ -78,6 +78,7 @@ class Run:
     self.on_device, self.feed = training.make_feed(self.config, self.task)
     self.per_call = self.config.train.steps_per_call
     self.batch = self.config.train.batch_size
+    self.shape = (self.batch, *self.task.sample_BXYZC.shape[1:])
 
   def call(self):
     """The steps as one program, not yet compiled."""
@@ -109,8 +110,12 @@ class Run:
     return (time.perf_counter() - begin) / (number - 2) / self.per_call
 
 
-def train(options) -> None:
-  """Whole steps, the voxelizer alone, and steps on voxels made beforehand."""
+def throughput(options):
+  """Whole steps, beside their floors.
+
+  Returns:
+    (part, table, run, call, state, seconds of a step).
+  """
   main.cache_compiled()
   part = gpu.Part(options, f'Training, {options.argument}')
   table = part.table()
@@ -119,14 +124,9 @@ def train(options) -> None:
   call = run.call()
   first, state = run.first(call, run.feed)
   table.row('first call', first, 's', '', '', 'with compilation')
-  table.row('until the first loss', part.seconds(), 's', '', '', 'first launch')
+  table.row('until the first loss', part.seconds(), 's', '', '', '')
   seconds = run.seconds(call, state, run.feed)
-  shape = (run.batch, *run.task.sample_BXYZC.shape[1:])
-  every = gpu.layers(run.task.model, jax.ShapeDtypeStruct(shape, jnp.float32))
-  half = run.config.model.dtype == 'bfloat16'
-  bandwidth = part.rate('bandwidth')
-  arithmetic = gpu.training_flops(every) / part.rate('bf16' if half else 'f32')
-  moved = gpu.training_bytes(every, 2 if half else 4) / bandwidth
+  arithmetic, moved = _floors(part, run)
   table.row(
     'a step', 1e3 * seconds, 'ms', 1e3 * arithmetic, 1e3 * moved,
     f'{arithmetic / seconds:.0%} of the matrix rate',
@@ -135,18 +135,34 @@ def train(options) -> None:
     'throughput', run.batch / seconds, 'molecules/s', run.batch / arithmetic,
     run.batch / moved, f'batch {run.batch}, {run.per_call} steps a call',
   )  # fmt: skip
-  part.keep(f'train-{part.argument}', {'seconds': seconds, 'batch': run.batch})
+  part.keep(f'train-{part.argument}', {'seconds': seconds})
+  return part, table, run, call, state, seconds
+
+
+def _floors(part, run) -> tuple[float, float]:
+  """Seconds that the convolutions' arithmetic and bytes take at least."""
+  every = gpu.layers(run.task.model, jax.ShapeDtypeStruct(run.shape, 'float32'))
+  half = run.config.model.dtype == 'bfloat16'
+  rate = part.rate('bf16' if half else 'f32')
+  moved = gpu.training_bytes(every, 2 if half else 4)
+  return gpu.training_flops(every) / rate, moved / part.rate('bandwidth')
+
+
+def train(options) -> None:
+  """Where the time of a step is: profile, voxelizer, steps on ready voxels."""
+  part, table, run, call, state, seconds = throughput(options)
   _export(part, run)
   voxels = _voxelising(run)
+  written = 4 * float(np.prod(run.shape)) / part.rate('bandwidth')
   table.row(
-    'voxelising alone', 1e3 * voxels, 'ms', '',
-    1e3 * 4 * float(np.prod(shape)) / bandwidth,
+    'voxelising alone', 1e3 * voxels, 'ms', '', 1e3 * written,
     f'{voxels / seconds:.0%} of a step',
   )  # fmt: skip
   ready = _on_ready_voxels(part, run)
   table.row(
-    'a step on voxels made beforehand', 1e3 * ready, 'ms', 1e3 * arithmetic,
-    1e3 * moved, f'{1 - ready / seconds:.0%} of a step is voxelising',
+    'a step on voxels made beforehand', 1e3 * ready, 'ms',
+    *(1e3 * floor for floor in _floors(part, run)),
+    f'{1 - ready / seconds:.0%} of a step is voxelising',
   )  # fmt: skip
   _profile(part, table, run, call, state)
 
@@ -308,7 +324,7 @@ def real(options) -> None:
   count = 4 if part.tiny else max(200, 100 * int(_REAL_SECONDS / each / 100))
   config = configuration(
     part.argument, part.tiny, train__steps=count, train__eval_every=count // 2,
-    train__checkpoint_every=count // 2, eval__rotations=2,
+    train__checkpoint_every=count // 2, eval__rotations=2, eval__bootstrap=100,
   )  # fmt: skip
   with pack_of(part):
     results = training.train_and_evaluate(config, part.work / 'run')
