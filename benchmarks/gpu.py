@@ -6,8 +6,8 @@ PART is one of `data ARCHIVE`, `rates`, `convs CONFIG`, `train CONFIG`,
 `throughput CONFIG`, `launch CONFIG` and `real CONFIG`; CONFIG is a file of
 configs/ and its variant, such as qm9_density:full. What one part finds out
 lies in DIR for those after it: the pack, the measured rates of the card, times
-of steps. Tables are appended to gpu.md as rows come. `--tiny` makes everything small enough for a CPU; its
-figures mean nothing.
+of steps. Tables are appended to gpu.md as rows come. `--tiny` makes everything
+small enough for a CPU; its figures mean nothing.
 """
 
 import argparse

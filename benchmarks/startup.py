@@ -78,6 +78,7 @@ def launch(name: str, directory: pathlib.Path) -> None:
       out = call(*args)
       jax.block_until_ready(out)
       found['first step'] = time.time() - begun
+      found['processor'] = time.process_time()
       return out
 
     return run
@@ -102,11 +103,12 @@ def main():
     [
       timing.machine(packages=('jax', 'flax', 'optax')),
       'Seconds. Compilation is that of a whole run: fields, the training '
-      'step, the evaluation. The first launch builds the dataset.',
+      'step, the evaluation. The first launch builds the dataset. Processor '
+      'time is that of the launch until then, without the workers of xTB.',
     ],
-    ('configuration', 'launch', 'first step after', 'imports',
-     'dataset, scales', 'compilation in all', 'tracing', 'lowering', 'XLA',
-     'programs'),
+    ('configuration', 'launch', 'first step after', 'processor time',
+     'imports', 'dataset, scales', 'compilation in all', 'tracing', 'lowering',
+     'XLA', 'programs'),
   )  # fmt: skip
   for name in options.config:
     with tempfile.TemporaryDirectory() as directory:
@@ -129,8 +131,9 @@ def main():
         found = json.loads(done.stdout.splitlines()[-1])
         stages = [float(found[s]) for s in _STAGES.values()]
         table.row(
-          name, number, found['first step'], found['imports'], found['data'],
-          sum(stages), *stages, int(found['programs']),
+          name, number, found['first step'], found['processor'],
+          found['imports'], found['data'], sum(stages), *stages,
+          int(found['programs']),
         )  # fmt: skip
 
 
