@@ -55,8 +55,10 @@ SERIES = {
 # Seconds: a longer case ends its series; a trial may take this long.
 _LONGEST = 20.0
 _TRIAL = 60.0
-# Of the memory that is free, what a trial may plan to take.
+# Of the memory that is free, what a trial may plan to take; and how far beyond
+# the last measured value it may go.
 _FREE = 0.7
+_BEYOND = 20
 
 
 def field(
@@ -283,15 +285,14 @@ def main():
       largest(rows, 'bytes', min(limit, _FREE * free_bytes())),
       # A trial runs a few times after it has been compiled.
       largest(rows, 'seconds', _TRIAL / 5),
+      _BEYOND * rows[-1]['value'],
     )
-    tried = ('', '', '', '')
-    if math.isfinite(able):
-      value = whole(able, axis)
-      for row in measured(name, arguments, axis, [value], 2 * _TRIAL):
-        tried = (
-          value, row['bytes'] / 2**30, row['resident'] / 2**30, row['seconds'],
-        )  # fmt: skip
-      tried = tried if tried[0] else (f'{value}: not done', '', '', '')
+    value = whole(able, axis)
+    tried = (f'{value}: not done', '', '', '')
+    for row in measured(name, arguments, axis, [value], 2 * _TRIAL):
+      tried = (
+        value, row['bytes'] / 2**30, row['resident'] / 2**30, row['seconds'],
+      )  # fmt: skip
     words = whole(fits, axis) if math.isfinite(fits) else 'no limit seen'
     table.row(title, axis, *powers, words, *tried)
 
