@@ -6,7 +6,7 @@ Every series runs in a process of its own, so that one that runs out of memory
 ends alone. Memory is what the compiler plans (arguments, results and scratch
 of one program, on one device); exponents are fitted to the upper half of a
 series. The largest case that fits is extrapolated from them, and the largest
-that this machine has memory and a minute for is run: its resident memory
+that this machine has memory and half a minute for is run: its resident memory
 stands beside the plan.
 """
 
@@ -54,7 +54,7 @@ SERIES = {
 }  # fmt: skip
 # Seconds: a longer case ends its series; a trial may take this long.
 _LONGEST = 20.0
-_TRIAL = 60.0
+_TRIAL = 30.0
 # Of the memory that is free, what a trial may plan to take; and how far beyond
 # the last measured value it may go.
 _FREE = 0.7
