@@ -3,14 +3,22 @@
 XLA's CPU backend calls an optimised kernel for 2-D convolutions only. The CPU
 lowering here therefore folds the x axis of a 3-D convolution away:
 
-- the batch and x become the batch of one 2-D convolution over y and z, and
-  the kernel's x offsets become channels: of the input where it has fewer
-  channels than the output, of the output otherwise (the smaller copy);
+- where the kernel has 3 offsets along x and the channels are many, two
+  neighbouring outputs come from four 2-D convolutions over y and z instead of
+  six: Winograd's minimal filter F(2, 3) (Lavin and Gray 2016, arXiv
+  1509.09308) along x. Its rounding error is that of the plain sum, unlike that
+  of the larger filters, F(4, 3) has five times as much, and of filters along
+  more axes, which move more bytes than they save products here;
+- else the batch and x become the batch of one 2-D convolution, and the
+  kernel's x offsets become channels: of the input where it has fewer channels
+  than the output, of the output otherwise (the smaller copy);
 - the input gradient is the same operation on the mirrored kernel;
-- the weight gradient is one 2-D convolution too, of the input with the
-  output's gradient as its kernel, channels and batch exchanged. Written out
-  in the canonical layout it keeps the fast kernel inside `lax.scan`, where
-  the gradient that XLA derives itself falls back to a scalar loop;
+- the weight gradient is one 2-D convolution too (four in the minimal form), of
+  the input with the output's gradient as its kernel, channels and batch
+  exchanged. Written out in the canonical layout it keeps the fast kernel
+  inside `lax.scan`, where the gradient that XLA derives itself falls back to a
+  scalar loop;
+- a few examples at a time where the whole batch would fall out of the cache;
 - strides are folded into channels first (space to depth), so a kernel as
   wide as its stride is one matrix product, as 1x1x1 kernels are.
 
@@ -34,6 +42,15 @@ from jax import lax
 _DIMS_3D = ('NDHWC', 'DHWIO', 'NDHWC')
 _DIMS_2D = ('NHWC', 'HWIO', 'NHWC')
 _PADDINGS = ('SAME', 'VALID')
+
+# Channels, in and out, from which fewer products pay for the transforms.
+_MINIMAL_CHANNELS = 16
+# Channels of a 2-D convolution's input are read this many at a time.
+_LANES = 4
+# Bytes of intermediate planes that are left in one piece, and of those that
+# are computed at a time where there are more: caches hold 1 to 32 MB.
+_WHOLE_BYTES = 16 * 2**20
+_CHUNK_BYTES = {'direct': 12 * 2**20, 'minimal': 2 * 2**20}
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -173,15 +190,59 @@ def _strides_to_channels(x_BXYZC, kernel_XYZCF, strides, pads):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _unit_stride(x_BXYZC, kernel_XYZCF, pads):
+  form, chunk = _plan(x_BXYZC.shape, kernel_XYZCF.shape, pads, x_BXYZC.dtype)
+  forward = _FORWARD[form]
+  if chunk == len(x_BXYZC):
+    return forward(x_BXYZC, kernel_XYZCF, pads)
+  out = lax.map(
+    lambda x: forward(x, kernel_XYZCF, pads), _in_chunks(x_BXYZC, chunk)
+  )
+  return out.reshape(-1, *out.shape[2:])
+
+
+def _plan(x_shape, kernel_shape, pads, dtype):
+  """Which form, and how many examples at a time."""
+  batch, nx, ny, nz, c_in = x_shape
+  kx, ky, kz, _, c_out = kernel_shape
+  nx_out = nx + sum(pads[0]) - kx + 1
+  plane_in = ny * nz * c_in
+  plane_out = (ny + sum(pads[1]) - ky + 1) * (nz + sum(pads[2]) - kz + 1)
+  plane_out *= c_out
+  # Transforms cost more than they save where channels are few.
+  if kx == 3 and nx_out >= 2 and min(c_in, c_out) >= _MINIMAL_CHANNELS:
+    form, size = 'minimal', 4 * math.ceil(nx_out / 2) * (plane_in + plane_out)
+  elif c_in <= c_out:
+    form, size = 'direct', nx_out * (kx * plane_in + plane_out)
+  else:
+    form, size = 'direct', nx * (plane_in + kx * plane_out)
+  size *= dtype.itemsize
+  if batch * size <= _WHOLE_BYTES:
+    return form, batch
+  most = max(_CHUNK_BYTES[form] // size, 1)
+  return form, max(
+    c for c in range(1, batch + 1) if not batch % c and c <= most
+  )
+
+
+def _in_chunks(x_B, chunk):
+  return x_B.reshape(-1, chunk, *x_B.shape[1:])
+
+
+def _direct(x_BXYZC, kernel_XYZCF, pads):
   kx, ky, kz, c_in, c_out = kernel_XYZCF.shape
   batch, _, ny, nz, _ = x_BXYZC.shape
   x_padded = _pad_axis(x_BXYZC, 1, pads[0])
   nx_out = x_padded.shape[1] - kx + 1
   if c_in <= c_out:
-    x_shifts = jnp.concatenate(_windows(x_padded, 1, kx, nx_out), axis=-1)
+    # Channels that are no multiple of _LANES are gathered one by one.
+    spare = -kx * c_in % _LANES
+    shifts = _windows(x_padded, 1, kx, nx_out)
+    shifts.append(jnp.zeros((*shifts[0].shape[:-1], spare), x_BXYZC.dtype))
+    kernel = kernel_XYZCF.transpose(1, 2, 0, 3, 4)
+    kernel = kernel.reshape(ky, kz, kx * c_in, c_out)
     out = _conv2d(
-      x_shifts.reshape(-1, ny, nz, kx * c_in),
-      kernel_XYZCF.transpose(1, 2, 0, 3, 4).reshape(ky, kz, kx * c_in, c_out),
+      jnp.concatenate(shifts, axis=-1).reshape(-1, ny, nz, kx * c_in + spare),
+      _pad_axis(kernel, 2, (0, spare)),
       pads[1:],
     )
     return out.reshape(batch, nx_out, *out.shape[1:])
@@ -195,6 +256,42 @@ def _unit_stride(x_BXYZC, kernel_XYZCF, pads):
   return sum(
     part[..., i * c_out : (i + 1) * c_out] for i, part in enumerate(parts)
   )
+
+
+def _minimal(x_BXYZC, kernel_XYZCF, pads):
+  """Two outputs along x from four 2-D convolutions instead of six."""
+  nx_out = x_BXYZC.shape[1] + sum(pads[0]) - 2
+  outs = [
+    _conv2d(v.reshape(-1, *v.shape[2:]), u, pads[1:])
+    for v, u in zip(
+      _minimal_input(x_BXYZC, pads[0], nx_out),
+      _minimal_kernel(kernel_XYZCF),
+      strict=True,
+    )
+  ]
+  pair = jnp.stack(
+    [outs[0] + outs[1] + outs[2], outs[1] - outs[2] + outs[3]], 1
+  )
+  pair = pair.reshape(len(x_BXYZC), -1, *pair.shape[1:])
+  out = pair.reshape(len(x_BXYZC), -1, *pair.shape[3:])
+  return out[:, :nx_out]
+
+
+def _minimal_input(x_BXYZC, pad, nx_out):
+  pairs = math.ceil(nx_out / 2)
+  high = 2 * pairs + 2 - x_BXYZC.shape[1] - pad[0]
+  x = _pad_axis(x_BXYZC, 1, (pad[0], high))
+  d = [lax.slice_in_dim(x, i, i + 2 * pairs - 1, 2, 1) for i in range(4)]
+  return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]
+
+
+def _minimal_kernel(kernel_XYZCF):
+  first, middle, last = kernel_XYZCF
+  half = 0.5 * (first + last)
+  return first, half + 0.5 * middle, half - 0.5 * middle, last
+
+
+_FORWARD = {'direct': _direct, 'minimal': _minimal}
 
 
 def _unit_stride_forward(x_BXYZC, kernel_XYZCF, pads):
@@ -217,6 +314,22 @@ _unit_stride.defvjp(_unit_stride_forward, _unit_stride_backward)
 
 
 def _kernel_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads):
+  kernel_shape = (*kernel_sizes, x_BXYZC.shape[-1], grad_BXYZF.shape[-1])
+  form, chunk = _plan(x_BXYZC.shape, kernel_shape, pads, x_BXYZC.dtype)
+  gradient = functools.partial(
+    _GRADIENT[form], kernel_sizes=kernel_sizes, pads=pads
+  )
+  if chunk == len(x_BXYZC):
+    return gradient(x_BXYZC, grad_BXYZF)
+
+  def add(total, x_and_grad):
+    return total + gradient(*x_and_grad), None
+
+  chunks = _in_chunks(x_BXYZC, chunk), _in_chunks(grad_BXYZF, chunk)
+  return lax.scan(add, jnp.zeros(kernel_shape, x_BXYZC.dtype), chunks)[0]
+
+
+def _direct_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads):
   """Gradient of a kernel: one 2-D convolution over y and z.
 
   Channels in take the place of the batch, batch and x that of the channels,
@@ -246,6 +359,33 @@ def _kernel_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads):
     pads[1:],
   )
   return out.reshape(c_in, ky, kz, kx, c_out).transpose(3, 1, 2, 0, 4)
+
+
+def _minimal_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads):
+  nx_out = grad_BXYZF.shape[1]
+  grad = _pad_axis(grad_BXYZF, 1, (0, nx_out % 2))
+  even, odd = grad[:, ::2], grad[:, 1::2]
+  parts = [
+    # An x axis of length 1: batch and pairs are its batch.
+    _direct_gradient(
+      v.reshape(-1, 1, *v.shape[2:]),
+      e.reshape(-1, 1, *e.shape[2:]),
+      (1, *kernel_sizes[1:]),
+      ((0, 0), *pads[1:]),
+    )[0]
+    for v, e in zip(
+      _minimal_input(x_BXYZC, pads[0], nx_out),
+      (even, even + odd, even - odd, odd),
+      strict=True,
+    )
+  ]
+  half = 0.5 * (parts[1] + parts[2])
+  return jnp.stack(
+    [parts[0] + half, 0.5 * (parts[1] - parts[2]), half + parts[3]]
+  )
+
+
+_GRADIENT = {'direct': _direct_gradient, 'minimal': _minimal_gradient}
 
 
 def _conv2d(x, kernel, pads):

@@ -26,6 +26,9 @@ CASES = {
   'stride above kernel': (3, 2, 1, 2, 'SAME', (5, 6, 4)),
   'uneven': (2, 3, (3, 1, 2), (1, 2, 3), 'SAME', (5, 6, 7)),
   'even kernel': (2, 3, 2, 1, 'SAME', (5, 4, 3)),
+  'minimal, odd': (16, 20, 3, 1, 'SAME', (5, 4, 3)),
+  'minimal, valid': (20, 16, 3, 1, 'VALID', (6, 5, 4)),
+  'minimal, one output': (16, 16, 3, 1, 'VALID', (3, 4, 3)),
   'kernel wider than the grid': (2, 3, 5, 1, 'SAME', (3, 2, 4)),
 }
 
@@ -89,7 +92,8 @@ def test_equals_nn_conv(case):
 
 
 @pytest.mark.parametrize(
-  'name', ['block', 'down', 'valid, fewer channels', 'strided', 'uneven']
+  'name',
+  ['block', 'down', 'minimal, odd', 'minimal, valid', 'strided', 'uneven'],
 )
 def test_equals_nn_conv_in_float64(x64, name):
   case = CASES[name]
@@ -102,6 +106,104 @@ def test_equals_nn_conv_in_float64(x64, name):
   actual, expected = values_and_gradients(modules(case), variables, x, weight)
   assert actual[0].dtype == np.float64
   assert_trees_close(actual, expected, 1e-12)
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+  """Two examples at a time, which else only large batches are."""
+  monkeypatch.setattr(conv, '_WHOLE_BYTES', 0)
+  of_two = {'direct': 6_000, 'minimal': 45_000}
+  monkeypatch.setattr(conv, '_CHUNK_BYTES', of_two)
+  jax.clear_caches()
+  yield
+  jax.clear_caches()
+
+
+def chunked_case(channels):
+  x, kernel = normal(0, (4, 5, 4, 3, channels[0])), (3, 3, 3, *channels)
+  plan = conv._plan(x.shape, kernel, ((1, 1),) * 3, np.dtype(np.float32))
+  return x, 0.1 * normal(1, kernel), plan
+
+
+@pytest.mark.parametrize(
+  ('channels', 'form'),
+  [((2, 4), 'direct'), ((4, 2), 'direct'), ((16, 20), 'minimal')],
+)
+def test_in_chunks(channels, form, chunks):
+  x, kernel, plan = chunked_case(channels)
+  assert plan == (form, 2)
+
+  def descend(f):
+    def body(kernel, _):
+      loss, gradients = jax.value_and_grad(
+        functools.partial(small_loss, f), (0, 1)
+      )(kernel, x)
+      return kernel - 1e-4 * gradients[0], (loss, gradients)
+
+    return body
+
+  # Loops within a loop, as in a call of several steps.
+  scan = jax.jit(lambda k: lax.scan(descend(conv3d), k, length=2))
+  end, expected = kernel, []
+  for _ in range(2):
+    end, step = descend(stock_conv3d)(end, None)
+    expected.append(step)
+  expected = jax.tree.map(lambda *a: jnp.stack(a), *expected)
+  assert_trees_close(scan(kernel), (end, expected), 3e-6)
+
+
+@pytest.mark.parametrize(
+  ('channels', 'transform'),
+  [
+    ((2, 4), lambda f, **kwargs: jax.jit(jax.vmap(f, **kwargs))),
+    ((16, 20), jax.pmap),
+  ],
+  ids=['vmap', 'pmap'],
+)
+def test_chunks_under_vmap_and_pmap(channels, transform, chunks):
+  x, kernel, (_, chunk) = chunked_case(channels)
+  assert chunk < len(x)
+  xs = np.stack([x, x[::-1], 2 * x, -x])
+  actual, expected = (
+    map_(
+      jax.value_and_grad(functools.partial(small_loss, f), (0, 1)),
+      in_axes=(None, 0),
+    )(kernel, xs)
+    for f, map_ in ((conv3d, transform), (stock_conv3d, jax.vmap))
+  )
+  assert_trees_close(jax.device_get(actual), expected, 3e-6)
+
+
+def test_plans():
+  """Few channels, short axes and other kernels keep the direct form."""
+  same, float32 = ((1, 1),) * 3, np.dtype(np.float32)
+
+  def plan(batch, n, c_in, c_out, k=3):
+    return conv._plan(
+      (batch, n, n, n, c_in), (k, k, k, c_in, c_out), same, float32
+    )
+
+  assert plan(2, 6, 16, 16) == ('minimal', 2)
+  assert plan(2, 6, 15, 16)[0] == plan(2, 6, 16, 15)[0] == 'direct'
+  assert plan(2, 6, 16, 16, k=2)[0] == 'direct'
+  # 24^3 voxels of 32 channels are 1.8 MB: one example falls out of the cache.
+  assert plan(16, 24, 32, 64) == ('minimal', 1)
+  # A divisor of the batch; a prime one is taken one by one.
+  assert plan(16, 24, 5, 32) == ('direct', 4)
+  assert plan(17, 24, 5, 32) == ('direct', 1)
+
+
+def test_minimal_form_rounds_as_the_plain_sum(x64):
+  x, kernel = normal(0, (2, 8, 8, 8, 32)), normal(1, (3, 3, 3, 32, 32))
+  pads = ((1, 1),) * 3
+  exact = conv._stock(x.astype(float), kernel.astype(float), (1, 1, 1), pads)
+  errors = [
+    np.sqrt(np.mean((f(x, kernel, pads) - exact) ** 2))
+    for f in (conv._minimal, conv._direct)
+  ]
+  # F(4, 3) would have five times the error.
+  assert errors[0] < 1.5 * errors[1]
+  assert errors[0] < 1e-6 * np.abs(exact).max()
 
 
 def test_initialises_as_nn_conv():
