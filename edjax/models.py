@@ -46,6 +46,11 @@ _FLOOR = 1e-5
 # directions of fewer examples look smaller than they are (Marchenko and Pastur
 # 1967), and scaled to unit size they would be huge on examples not seen.
 _EXAMPLES_PER_DIRECTION = 4
+# Standard deviations at which a feature is held: where an example lies that
+# alone of 256 has something. A channel that training hardly touches (an element
+# that reaches into the box from outside, say) would else be thousands of its
+# deviations away in a molecule that holds it in full.
+_LIMIT = 16.0
 
 
 def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
@@ -115,9 +120,10 @@ class Whiten(nn.Module):
   without whitening a gradient method hardly moves along the small directions
   of features as correlated as moments are. Directions below `_FLOOR` of the
   largest stay small: they would be noise. Of more directions than a quarter of
-  the batch, the smallest are left out; so is a feature that does not vary. From
-  a batch of one nothing can be learned, and features pass as they are. The
-  constants lie among the parameters but have no gradient.
+  the batch, the smallest are left out; so is a feature that does not vary. One
+  that is further than `_LIMIT` deviations from its mean counts as that far.
+  From a batch of one nothing can be learned: mean 0, deviation 1. The constants
+  lie among the parameters but have no gradient.
   """
 
   @nn.compact
@@ -128,13 +134,25 @@ class Whiten(nn.Module):
       del key
       return x_BF.mean(0) if len(x_BF) > 1 else jnp.zeros_like(x_BF[0])
 
-    def matrix(key):
+    def scale(key):
       if len(x_BF) == 1:
-        return jnp.eye(x_BF.shape[1], dtype=x_BF.dtype)
+        return jnp.ones_like(x_BF[0])
       shift_F, std_F = shift(key), x_BF.std(0)
       varies_F = std_F > 1e-3 * jnp.abs(shift_F) + 1e-6
-      scale_F = jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 0)
-      z_BF = (x_BF - shift_F[None]) * scale_F[None]
+      return jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 0)
+
+    def constant(name, make):
+      return jax.lax.stop_gradient(self.param(name, make))
+
+    z_BF = (x_BF - constant('shift', shift)[None]) * constant('scale', scale)[
+      None
+    ]
+    z_BF = jnp.clip(z_BF, -_LIMIT, _LIMIT)
+
+    def matrix(key):
+      del key
+      if len(z_BF) == 1:
+        return jnp.eye(z_BF.shape[1], dtype=z_BF.dtype)
       correlation_FF = jnp.einsum(
         'bf,bg->fg', z_BF, z_BF, precision=numerics.HIGHEST
       )
@@ -142,15 +160,14 @@ class Whiten(nn.Module):
       values_F, vectors_FF = jnp.linalg.eigh(correlation_FF)  # ascending
       floor = _FLOOR * jnp.maximum(values_F[-1], 1e-6)
       size_F = 1 / jnp.sqrt(jnp.maximum(values_F, 0) + floor)
-      known = max(len(x_BF) // _EXAMPLES_PER_DIRECTION, 1)
+      known = max(len(z_BF) // _EXAMPLES_PER_DIRECTION, 1)
       size_F = jnp.where(
         jnp.arange(len(size_F)) >= len(size_F) - known, size_F, 0
       )
-      return scale_F[:, None] * vectors_FF * size_F[None, :]
+      return vectors_FF * size_F[None, :]
 
-    shift_F = jax.lax.stop_gradient(self.param('shift', shift))
-    matrix_FF = jax.lax.stop_gradient(self.param('matrix', matrix))
-    return jnp.dot(x_BF - shift_F[None], matrix_FF, precision=numerics.HIGHEST)
+    matrix_FF = constant('matrix', matrix)
+    return jnp.dot(z_BF, matrix_FF, precision=numerics.HIGHEST)
 
 
 class Norm(nn.Module):

@@ -316,8 +316,9 @@ def test_whitening_starts_from_its_batch():
   of_parameters, of_input = gradient(variables, x)
   assert not any(np.any(g) for g in jax.tree.leaves(of_parameters))
   assert np.abs(of_input).max() > 1
-  one, _ = module.init_with_output(jax.random.key(0), x[:1])
-  np.testing.assert_array_equal(one, x[:1])
+  small = x[:1] / 100  # within the limit
+  one, _ = module.init_with_output(jax.random.key(0), small)
+  np.testing.assert_array_equal(one, small)
 
 
 def test_small_directions_stay_small():
@@ -328,6 +329,25 @@ def test_small_directions_stay_small():
   sizes = np.sort(np.asarray(y).std(0))
   assert sizes[0] < 0.05
   assert abs(sizes[1] - 1) < 1e-3
+
+
+def test_whitening_holds_what_training_hardly_touches():
+  """A feature of 1e-5, in one example: an atom outside of the box, say."""
+  x = normal(0, (200, 3)).astype(np.float32)
+  x[:, 2] = 0
+  x[7, 2] = 1e-4
+  module = models.Whiten()
+  seen, variables = module.init_with_output(jax.random.key(0), x)
+  new = x[:20].copy()
+  new[:, 2] = 1  # the atom is inside
+  moved = np.abs(module.apply(variables, new)).max()
+  assert moved < 2 * np.abs(seen).max()
+  held = np.clip((x - x.mean(0)) / x.std(0), -16, 16)
+  # Nothing of what training holds is changed.
+  np.testing.assert_allclose(
+    np.asarray(seen), held @ variables['params']['matrix'], atol=2e-4
+  )
+  assert np.abs((new - x.mean(0)) / x.std(0)).max() > 1e5  # the control
 
 
 @pytest.mark.parametrize('examples', [16, 64, 512])
