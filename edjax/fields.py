@@ -97,7 +97,8 @@ def promolecule_grid(
   """
   blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
-  return _apart(splat.splat_grid(*terms, grid, supersample), groups)
+  rho = _splat_grid(terms, grid, supersample, _typical_sigma(blur))
+  return _apart(rho, groups)
 
 
 def promolecule_and_gradient_grid(
@@ -128,7 +129,20 @@ def promolecule_and_gradient_grid(
   """
   blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
-  rho_XYZC, slopes = splat.splat_grid_and_gradient(*terms, grid, supersample)
+
+  def whole(*terms):
+    return splat.splat_grid_and_gradient(*terms, grid, supersample)
+
+  def near(*terms):
+    return splat_local.splat_grid_and_gradient(*terms, grid, supersample)
+
+  channels = terms[1].shape[1]
+  if splat_local.pays(_typical_sigma(blur), grid, channels):
+    rho_XYZC, slopes = jax.lax.platform_dependent(
+      *terms, cpu=near, default=whole
+    )
+  else:
+    rho_XYZC, slopes = whole(*terms)
   return _apart(rho_XYZC, groups), _apart(safe_norm(slopes, axis=0), groups)
 
 
@@ -351,19 +365,8 @@ def atoms_grid(
   Raises:
     ValueError: an unknown element, or a width that is not above 0.
   """
-  coords_A3, weights_AC, sigma_A = _atom_terms(mol, elements, width, groups)
-
-  def whole(coords_A3, weights_AC):
-    return splat.splat_grid(coords_A3, weights_AC, sigma_A, grid, supersample)
-
-  if not splat_local.pays(len(coords_A3), grid, width):
-    return whole(coords_A3, weights_AC)
-  return jax.lax.platform_dependent(
-    coords_A3,
-    weights_AC,
-    cpu=lambda *args: splat_local.splat_grid(*args, width, grid, supersample),
-    default=whole,
-  )
+  terms = _atom_terms(mol, elements, width, groups)
+  return _splat_grid(terms, grid, supersample, width, same=True)
 
 
 def binary_atoms(
@@ -491,7 +494,9 @@ def shape_grid(
     ValueError: a width below 0.1.
   """
   terms = _shape_terms(mol, width, groups)
-  sums = splat.splat_grid(*terms, grid.refine(supersample))
+  # Of carbon.
+  sigma = VDW_RADII[6] * width
+  sums = _splat_grid(terms, grid.refine(supersample), 1, sigma)
   return _apart(grids.pool(-jnp.expm1(-sums), supersample), groups)
 
 
@@ -572,6 +577,39 @@ def gradient_magnitude(field: Callable) -> Callable:
     return both(mol, *args, **kwargs)[1]
 
   return magnitude
+
+
+def _splat_grid(
+  terms, grid: Grid, supersample: int, sigma: float, same: bool = False
+) -> jax.Array:
+  """`splat.splat_grid`, on CPUs of near voxels alone where that pays.
+
+  Args:
+    terms: coords_A3, weights_AC and sigma_A.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    sigma: a typical standard deviation, Å.
+    same: it is that of all.
+
+  Returns:
+    vox_XYZC.
+  """
+
+  def whole(*terms):
+    return splat.splat_grid(*terms, grid, supersample)
+
+  def near(*terms):
+    known = float(sigma) if same else None
+    return splat_local.splat_grid(*terms, grid, supersample, known)
+
+  if not splat_local.pays(sigma, grid, terms[1].shape[1]):
+    return whole(*terms)
+  return jax.lax.platform_dependent(*terms, cpu=near, default=whole)
+
+
+def _typical_sigma(blur: float) -> float:
+  """Width of a typical Gaussian of the promolecule: of B = 30 Å^2 in IT92."""
+  return float(form_factors.sigma(30 + blur))
 
 
 def _promolecule_terms(

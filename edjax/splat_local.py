@@ -1,126 +1,230 @@
-"""The sum of `splat.splat_grid` over tiles that see only the atoms near them.
+"""The sums of `splat` with each Gaussian added to the voxels near it alone.
 
-A Gaussian that is narrow against the box contributes to few voxels: of the
-thousand atoms around a ligand a tile of 8^3 voxels sees one in ten. Each tile
-gathers its atoms into a fixed number of places and is a small matrix product.
-The number of places comes from how densely atoms can be packed; a molecule
-that is denser still is evaluated in full, so that no atom is lost.
+A Gaussian that is narrow against the box is nothing in most of it: with 0.5 Å
+in 24 Å, in seven voxels of eight hundred. Here each is added in turn to a
+window of voxels, of which there are a few sizes since shapes are static; what
+reaches no voxel, and padding, is not visited at all. Nothing is left out that
+float32 would show beside the peak, and the largest window is the whole grid,
+so that no width is too large.
 
-Pays on CPUs, where one molecule is evaluated at a time; an accelerator that
-maps over a batch would compute both branches.
+For CPUs, where rows of a window stay in the cache. Accelerators want the one
+matrix product of `splat`, and a batch mapped one by one, which `vmap` does
+here too.
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from edjax import splat
 from edjax.grid import Grid
 
-TILE = 8
 # In standard deviations: there a Gaussian is 9e-8 of its peak, the rounding of
 # float32.
 _REACH = 5.7
-# Atoms per Å^3 that a tile has places for. Ice has 0.092, diamond 0.176,
-# proteins without hydrogens 0.05 on average.
-_DENSITY = 0.12
+# Edges of windows, voxels; the grid itself is the last one. Where the blur of
+# the promolecule is tied to the spacing, 12 holds the narrowest Gaussians and
+# 18 most. Each takes time to compile.
+_EDGES = (12, 18, 24)
+# Numbers in a row of a window from where on compiled loops are vectorised; a
+# row that would be shorter is the whole row of the grid.
+_ROW = 48
+# A matrix product does several times as many multiplications a second.
+_SHARE = 0.25
 
 
-def places(grid: Grid, sigma: float) -> int:
-  """How many atoms a tile has room for.
+def edge(sigma: float, grid: Grid, supersample: int = 1) -> int:
+  """Voxels along an edge of the window of a Gaussian.
 
   Args:
+    sigma: its standard deviation, Å.
     grid: voxels.
-    sigma: standard deviation of the Gaussians, Å.
+    supersample: sub-points along each edge of a voxel.
   """
-  edge = TILE * grid.spacing + 2 * _REACH * sigma
-  return 16 * math.ceil(_DENSITY * edge**3 / 16)
+  reach = _reach(sigma, grid, supersample)
+  return min(math.floor(2 * reach / grid.spacing) + 1, grid.size)
 
 
-def pays(n_atoms: int, grid: Grid, sigma: float) -> bool:
-  """Whether tiles are less work than the whole product."""
-  return grid.size % TILE == 0 and 2 * places(grid, sigma) <= n_atoms
+def pays(sigma: float, grid: Grid, channels: int) -> bool:
+  """Whether windows are less work than the whole product.
+
+  Args:
+    sigma: a typical standard deviation, Å.
+    grid: voxels.
+    channels: how many there are.
+  """
+  window = edge(sigma, grid)
+  row = _row(window, grid, channels)
+  wide_enough = row * channels >= _ROW
+  return wide_enough and window**2 * row <= _SHARE * grid.size**3
 
 
 def splat_grid(
   coords_A3: jax.Array,
   weights_AC: jax.Array,
-  sigma: float,
+  sigma_A: jax.Array,
   grid: Grid,
   supersample: int = 1,
+  sigma: float | None = None,
 ) -> jax.Array:
-  """Sum of Gaussians of unit integral and one width, by tiles.
+  """`splat.splat_grid`, within the rounding of float32 against the peak.
 
   Args:
     coords_A3: centres, Å.
     weights_AC: integral of each centre's Gaussian in each channel.
-    sigma: standard deviation, Å, above 0.
-    grid: voxels; its size is a multiple of TILE.
+    sigma_A: standard deviations, Å, above 0.
+    grid: voxels.
     supersample: as in `splat.splat_grid`.
+    sigma: the standard deviation where it is the same for all and known:
+      there is then one size of windows.
 
   Returns:
-    vox_XYZC as `splat.splat_grid` gives them, within the rounding of float32
-    against the peak.
-
-  Raises:
-    ValueError: the grid cannot be cut into tiles.
+    vox_XYZC, weights per Å^3. Derivatives are those of the whole product.
   """
-  if grid.size % TILE:
-    raise ValueError(f'grid.size={grid.size} is no multiple of {TILE}')
-  n_atoms = len(coords_A3)
-  count = min(places(grid, sigma), n_atoms)
-  sigma_A = jnp.full(n_atoms, sigma, coords_A3.dtype)
-  lines_3XA = splat.lines(coords_A3, sigma_A, grid, supersample)
-  near_3MA = _near(coords_A3, grid, sigma)
-  present_A = jnp.any(weights_AC != 0, axis=1)
-  x, y, z = near_3MA.astype(coords_A3.dtype)
-  seen_MMM = jnp.einsum(
-    'xa,ya,za->xyz', x * present_A[None, :], y, z, precision=splat.HIGHEST
+  return _splat(grid, supersample, sigma, coords_A3, weights_AC, sigma_A)
+
+
+def splat_grid_and_gradient(
+  coords_A3: jax.Array,
+  weights_AC: jax.Array,
+  sigma_A: jax.Array,
+  grid: Grid,
+  supersample: int = 1,
+) -> tuple[jax.Array, jax.Array]:
+  """`splat.splat_grid_and_gradient` in the same way; see `splat_grid`.
+
+  Returns:
+    vox_XYZC, and its derivatives along x, y and z, [3, X, Y, Z, C].
+  """
+  return _splat_and_gradient(grid, supersample, coords_A3, weights_AC, sigma_A)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _splat(grid, supersample, sigma, coords_A3, weights_AC, sigma_A):
+  @jax.custom_batching.sequential_vmap
+  def add_up(coords_A3, weights_AC, sigma_A):
+    return _windows(
+      coords_A3, weights_AC, sigma_A, grid, supersample, sigma, False
+    )[0]
+
+  return add_up(coords_A3, weights_AC, sigma_A)
+
+
+@_splat.defjvp
+def _splat_jvp(grid, supersample, sigma, primals, tangents):
+  def whole(*args):
+    return splat.splat_grid(*args, grid, supersample)
+
+  value = _splat(grid, supersample, sigma, *primals)
+  return value, jax.jvp(whole, primals, tangents)[1]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _splat_and_gradient(grid, supersample, coords_A3, weights_AC, sigma_A):
+  @jax.custom_batching.sequential_vmap
+  def add_up(coords_A3, weights_AC, sigma_A):
+    return _windows(
+      coords_A3, weights_AC, sigma_A, grid, supersample, None, True
+    )
+
+  vox_XYZC, *slopes = add_up(coords_A3, weights_AC, sigma_A)
+  return vox_XYZC, jnp.stack(slopes)
+
+
+@_splat_and_gradient.defjvp
+def _splat_and_gradient_jvp(grid, supersample, primals, tangents):
+  def whole(*args):
+    return splat.splat_grid_and_gradient(*args, grid, supersample)
+
+  value = _splat_and_gradient(grid, supersample, *primals)
+  return value, jax.jvp(whole, primals, tangents)[1]
+
+
+def _windows(coords_A3, weights_AC, sigma_A, grid, supersample, sigma, slopes):
+  """The sum, vox_XYZC, and if asked for its three derivatives: a tuple."""
+  n, channels = grid.size, weights_AC.shape[1]
+  dtype = coords_A3.dtype
+  if sigma is None:
+    edges = (*(e for e in _EDGES if e < n), n)
+  else:
+    edges = (edge(sigma, grid, supersample),)
+  reach_A = _reach(sigma_A, grid, supersample)
+  border = (n - 1) / 2 * grid.spacing
+  seen_A = jnp.all(jnp.abs(coords_A3) <= border + reach_A[:, None], axis=1)
+  seen_A = seen_A & jnp.any(weights_AC != 0, axis=1)
+  needed_A = jnp.floor(2 * reach_A / grid.spacing) + 1
+  size_A = jnp.zeros(len(coords_A3), jnp.int32)
+  for smaller in edges[:-1]:
+    size_A = size_A + (needed_A > smaller).astype(jnp.int32)
+  size_A = jnp.where(seen_A, size_A, len(edges))
+  # Those of one window beside each other, the unseen last.
+  size_A, order_A = jax.lax.sort(
+    (size_A, jnp.arange(len(coords_A3), dtype=jnp.int32)), num_keys=1
   )
+  rows_AF = jnp.concatenate(
+    [coords_A3, sigma_A[:, None], reach_A[:, None]], axis=1
+  )
+  longest = _row(edges[-1], grid, channels)
+  tiled_AR = jnp.tile(weights_AC, (1, longest))
+  vox = (jnp.zeros((n, n, n * channels), dtype),) * (4 if slopes else 1)
+  begin = jnp.zeros((), jnp.int32)
+  for size, window in enumerate(edges):
+    end = begin + jnp.sum(size_A == size, dtype=jnp.int32)
+    row = _row(window, grid, channels)
 
-  def whole():
-    return splat.product(*lines_3XA, weights_AC)
+    def add(i, vox, window=window, row=row):
+      atom_F = rows_AF[order_A[i]]
+      coords_3, reach = atom_F[:3], atom_F[4]
+      first_3 = jnp.ceil((coords_3 - reach + border) / grid.spacing)
+      last = jnp.asarray([n - window, n - window, n - row], dtype)
+      first_3 = jnp.clip(first_3, 0, last)
+      line = functools.partial(_line, atom_F[3], grid, supersample, slopes)
+      x = line(coords_3[0], first_3[0], window)
+      y = line(coords_3[1], first_3[1], window)
+      z = line(coords_3[2], first_3[2], row, channels)
+      weights = tiled_AR[order_A[i], : row * channels]
+      factors = [(x[0], y[0], z[0])]
+      if slopes:
+        factors += [(x[1], y[0], z[0]), (x[0], y[1], z[0])]
+        factors += [(x[0], y[0], z[1])]
+      at = first_3.astype(jnp.int32)
+      zero = jnp.zeros_like(at[0])
+      at = (at[0], at[1], at[2] * channels if row < n else zero)
+      shape = (window, window, row * channels)
+      sums = []
+      for old, (x, y, z) in zip(vox, factors, strict=True):
+        new = (x[:, None] * y[None, :])[:, :, None] * (z * weights)[None, None]
+        new = jax.lax.dynamic_slice(old, at, shape) + new
+        sums.append(jax.lax.dynamic_update_slice(old, new, at))
+      return tuple(sums)
 
-  def tiled():
-    return _tiled(lines_3XA, weights_AC, near_3MA, present_A, count)
-
-  return jax.lax.cond(jnp.max(seen_MMM) <= count, tiled, whole)
-
-
-def _near(coords_A3, grid: Grid, sigma: float) -> jax.Array:
-  """Which atoms reach which slice of tiles along each axis: bool [3, M, A]."""
-  tiles = grid.size // TILE
-  edge = TILE * grid.spacing
-  middle_M = (jnp.arange(tiles) - (tiles - 1) / 2) * edge
-  middle_M = middle_M.astype(coords_A3.dtype)
-  distance = jnp.abs(coords_A3.T[:, None, :] - middle_M[None, :, None])
-  return distance <= edge / 2 + _REACH * sigma
+    vox = jax.lax.fori_loop(begin, end, add, vox)
+    begin = end
+  return tuple(sums.reshape(n, n, n, channels) for sums in vox)
 
 
-def _tiled(lines_3XA, weights_AC, near_3MA, present_A, count: int):
-  tiles, n_atoms = near_3MA.shape[1:]
-  channels = weights_AC.shape[1]
-  # Row n_atoms is what empty places point to.
-  weights_AC = jnp.pad(weights_AC, ((0, 1), (0, 0)))
-  lines_3AX = jnp.pad(jnp.swapaxes(lines_3XA, 1, 2), ((0, 0), (0, 1), (0, 0)))
-  lines_3AMT = lines_3AX.reshape(3, n_atoms + 1, tiles, TILE)
+def _line(sigma, grid, supersample, slopes, coord, first, count, copies=1):
+  """A 1-D Gaussian in a window, and its derivative, each value repeated."""
+  dtype = coord.dtype
+  border = (grid.size * supersample - 1) / 2
+  inside = np.arange(count * supersample).reshape(count, supersample)
+  inside = np.repeat(inside, copies, axis=0)
+  steps = first * supersample + jnp.asarray(inside, dtype)
+  d = (steps - border) * (grid.spacing / supersample) - coord
+  values = jnp.exp(-(d**2) * (0.5 / sigma**2))
+  values = values / (math.sqrt(2 * math.pi) * sigma)
+  lines = [values, values * d / sigma**2] if slopes else [values]
+  return [jnp.mean(line, axis=1) for line in lines]
 
-  def tile(place_3):
-    i, j, k = place_3
-    seen_A = near_3MA[0, i] & near_3MA[1, j] & near_3MA[2, k] & present_A
-    chosen = jnp.nonzero(seen_A, size=count, fill_value=n_atoms)[0]
-    factors = [
-      lines_3AMT[axis, :, at][chosen].T for axis, at in enumerate((i, j, k))
-    ]
-    return splat.product(*factors, weights_AC[chosen])
 
-  steps = jnp.arange(tiles)
-  places_N3 = jnp.stack(
-    jnp.meshgrid(steps, steps, steps, indexing='ij'), axis=-1
-  ).reshape(-1, 3)
-  vox = jax.lax.map(tile, places_N3)
-  vox = vox.reshape(tiles, tiles, tiles, TILE, TILE, TILE, channels)
-  vox = vox.transpose(0, 3, 1, 4, 2, 5, 6)
-  size = tiles * TILE
-  return vox.reshape(size, size, size, channels)
+def _reach(sigma, grid: Grid, supersample: int):
+  """How far from a centre a voxel has sub-points that see it, Å."""
+  return _REACH * sigma + (supersample - 1) / (2 * supersample) * grid.spacing
+
+
+def _row(window: int, grid: Grid, channels: int) -> int:
+  """Voxels along z of a window."""
+  return window if window * channels >= _ROW else grid.size
