@@ -369,6 +369,32 @@ def atoms_grid(
   return _splat_grid(terms, grid, supersample, width, same=True)
 
 
+def atom_counts(
+  mol: Molecule,
+  radius: float,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  groups: bool = False,
+) -> jax.Array:
+  """How many atoms each channel of `atoms` has near the origin.
+
+  Args:
+    mol: one molecule.
+    radius: Å; atoms farther from the origin do not count.
+    elements: symbols of the listed elements.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    [C]; C as in `atom_channels`.
+
+  Raises:
+    ValueError: an unknown element.
+  """
+  near_A = jnp.sum(mol.coords_A3**2, axis=1) <= radius**2
+  types_AC = _types(mol, elements, groups)
+  return jnp.sum(types_AC & near_A[:, None], axis=0)
+
+
 def binary_atoms(
   mol: Molecule,
   points_G3: jax.Array,

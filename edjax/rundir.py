@@ -87,6 +87,11 @@ def describe(task) -> str:
       f'{len(task.outside)} molecules do not fit into the box in every '
       'orientation; outside_box.csv lists them'
     )
+  for name, others in task.unseen.items():
+    lines.append(
+      f'no training molecule has atoms of channel {name}, {others} of '
+      'validation and test have: their predictions rest on nothing there'
+    )
   return '\n'.join(lines)
 
 

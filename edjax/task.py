@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import baselines, coverage, input_pipeline, models, voxelize
+from edjax import (
+  baselines,
+  coverage,
+  fields,
+  input_pipeline,
+  models,
+  voxelize,
+)
 from edjax import config as configuration
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, Molecule
@@ -41,6 +48,8 @@ class Task:
     sample_BXYZC: voxels of the first training molecules, in their own frames;
       constants of a run come from them.
     outside: ids of molecules that do not fit into the box, with the reason.
+    unseen: channels of atom types that are empty in training, with the number
+      of validation and test molecules that have such atoms.
   """
 
   config: Any
@@ -57,6 +66,7 @@ class Task:
   model: Any
   sample_BXYZC: np.ndarray
   outside: dict[str, str]
+  unseen: dict[str, int]
 
 
 # Bytes that voxelising may take beside its result on an accelerator: less than
@@ -228,6 +238,7 @@ def make_task(config) -> Task:
     model=models.build_model(config.model, len(config.data.targets)),
     sample_BXYZC=np.asarray(voxelizer.finish(jnp.asarray(raw_BXYZC))),
     outside=_outside(config, pack, rows, molecules),
+    unseen=_unseen(voxelizer, molecules),
   )
 
 
@@ -312,3 +323,31 @@ def _outside(config, pack, rows, molecules) -> dict[str, str]:
       if reason
     }
   return found
+
+
+def _unseen(voxelizer, molecules) -> dict[str, int]:
+  """Channels of atom types that tell a network nothing it could know."""
+  if 'atoms' not in voxelizer.channels:
+    return {}
+  options = {'elements': voxelizer.elements, 'groups': voxelizer.groups}
+  count = jax.jit(
+    batched(
+      lambda mol: fields.atom_counts(
+        # Within the inscribed sphere an atom is seen in every orientation.
+        mol,
+        voxelizer.grid.extent / 2,
+        **options,
+      )
+    )
+  )
+  has_C = {
+    part: np.sum(np.asarray(count(molecules[part])) > 0, axis=0)
+    for part in molecules
+  }
+  others_C = has_C['validation'] + has_C['test']
+  names = fields.atom_channels(**options)
+  return {
+    name: int(others)
+    for name, seen, others in zip(names, has_C['train'], others_C, strict=True)
+    if not seen and others
+  }

@@ -7,7 +7,9 @@ import pytest
 
 from configs import pdbbind_base, pdbbind_density
 from edjax import config as configuration
-from edjax import task
+from edjax import task, voxelize
+from edjax.grid import Grid
+from edjax.molecule import Molecule, stack
 
 
 def test_ligands_without_orbitals_are_no_empty_space():
@@ -48,3 +50,34 @@ def test_large_grids_are_sampled_less(variant, channels, examples):
   assert task._sample_size(voxelizer) == examples
   grid = representation.grid_size**3
   assert 4 * grid * voxelizer.num_channels * examples <= 2**31
+
+
+def test_channels_that_training_never_saw_are_named():
+  """A phosphorus atom is inside in the test complex alone."""
+
+  def batch(*symbols_and_places):
+    coords = np.zeros((2, 3))
+    made = []
+    for number, place in symbols_and_places:
+      coords[1, 0] = place
+      made.append(
+        Molecule.from_arrays(
+          [6, number], coords.copy(), groups=[0, 1], center=False
+        )
+      )
+    return stack(made)
+
+  molecules = {
+    'train': batch((8, 1.0), (15, 3.2)),  # the box ends at 3 Å
+    'validation': batch((8, 1.0)),
+    'test': batch((15, 2.8), (16, 1.0)),
+  }
+  voxelizer = voxelize.make_voxelizer(
+    ('atoms',), Grid(6, 1.0), elements=('C', 'O', 'P', 'S'), groups=True
+  )
+  assert task._unseen(voxelizer, molecules) == {'pocket_P': 1, 'pocket_S': 1}
+  seen = molecules | {'train': batch((15, 2.0), (16, 1.0))}
+  # Nothing is said of channels that are empty everywhere, or in no other part.
+  assert task._unseen(voxelizer, seen) == {'pocket_O': 1}
+  density = voxelize.make_voxelizer(('shape',), Grid(6, 1.0))
+  assert task._unseen(density, molecules) == {}
