@@ -44,12 +44,15 @@ def xtb_alone(numbers, coords) -> float:
 def shortened(archive: pathlib.Path, target: pathlib.Path, molecules: int):
   """Writes every n-th record into an archive of its own."""
   with tarfile.open(archive, 'r:*') as source:
-    members = [m for m in source if m.name.endswith('.xyz')]
-    step = max(len(members) // molecules, 1)
-    with tarfile.open(target, 'w:bz2') as short:
-      for member in members[::step][:molecules]:
-        data = source.extractfile(member).read()
-        short.addfile(member, io.BytesIO(data))
+    files = [
+      (member, source.extractfile(member).read())
+      for member in source
+      if member.name.endswith('.xyz')
+    ]
+  step = max(len(files) // molecules, 1)
+  with tarfile.open(target, 'w:bz2') as short:
+    for member, data in files[::step][:molecules]:
+      short.addfile(member, io.BytesIO(data))
 
 
 def main():
@@ -90,7 +93,9 @@ def main():
     before = alone()
     begin = time.perf_counter()
     builder = qm9_dataset_builder.Builder(
-      manual_dir=str(folder), data_dir=str(folder / 'data')
+      manual_dir=str(folder),
+      data_dir=str(folder / 'data'),
+      file_format='array_record',
     )
     with contextlib.redirect_stdout(io.StringIO()):
       builder.download_and_prepare()

@@ -1,71 +1,173 @@
-"""Time of the orbital density and its gradient for one molecule of QM9's size.
+"""Time of the orbital density and its gradient, against PySCF's numint.
 
   python -m benchmarks.density
 
-Prints the least elapsed and processor time of a molecule (19 atoms padded to
-29, 23 orbitals padded to 30, mapped one by one) as a Markdown table. On a
-busy machine the processor time says more; there, pin it to one core.
+Eight molecules of QM9's size, padded to 29 atoms and 30 orbitals. Both
+programs evaluate the same orbitals at the same points, in turn in one
+process: edjax in float32 as the training loop does (one molecule after the
+other in one compiled program), PySCF in float64, `eval_ao` and `eval_rho2` in
+blocks, deriv=1 for the gradient. PySCF uses as many threads as there are
+cores.
 """
 
 import time
 
 import jax
+import numpy as np
 
+from benchmarks import timing
 from data_builders import xtb
-from edjax import fields, numerics, orbitals
+from edjax import elements, fields, gto_basis, numerics, orbitals
+from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
+from edjax.units import BOHR_A
 
-MOLECULES = 8
+SMILES = (
+  'CC1CCC(=O)NC1', 'CC(O)C1CC1C=O', 'CCC1(C)OC1CO', 'N#CC1CC1(O)C=O',
+  'Cc1ccc(CO)o1', 'CCCCCCCCC', 'CC1(C)CC1CC#N', 'OCC1CN2CC12C',
+)  # fmt: skip
+REPEATS = 9
+# Points that PySCF evaluates at a time, as its cubegen does; fewer are slower.
+_BLOCK = 8000
 
 
-def molecule() -> Molecule:
-  """5-methylpiperidin-2-one, embedded by RDKit: 19 atoms."""
+def molecules() -> list[tuple]:
+  """Numbers, coordinates (embedded by RDKit, centred), orbitals."""
   from rdkit import Chem
   from rdkit.Chem import AllChem
 
-  mol = Chem.AddHs(Chem.MolFromSmiles('CC1CCC(=O)NC1'))
-  AllChem.EmbedMolecule(mol, randomSeed=1)
-  numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
-  coords = mol.GetConformer().GetPositions()
-  return Molecule.from_arrays(
-    numbers,
-    coords,
-    xtb.run(numbers, coords).orbitals,
-    max_atoms=29,
-    max_orbitals=30,
+  found = []
+  for smiles in SMILES:
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMolecule(mol, randomSeed=1)
+    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
+    coords = mol.GetConformer().GetPositions()
+    coords = coords - coords.mean(axis=0)
+    found.append((numbers, coords, xtb.run(numbers, coords).orbitals))
+  return found
+
+
+def pyscf_molecule(numbers, coords, orbs):
+  """The molecule with GFN2-xTB's basis, and its orbitals in PySCF's order."""
+  from pyscf import gto
+
+  basis = {
+    elements.SYMBOLS[z]: [
+      # PySCF's coefficients multiply normalised primitives.
+      [
+        shell.l,
+        *(
+          [a, c / gto.gto_norm(shell.l, a)]
+          for a, c in zip(shell.exponents_P, shell.coefficients_P, strict=True)
+        ),
+      ]
+      for shell in gto_basis.shells(z)
+    ]
+    for z in set(numbers.tolist())
+  }
+  symbols = [elements.SYMBOLS[z] for z in numbers]
+  mol = gto.M(
+    atom=list(zip(symbols, coords, strict=True)),
+    basis=basis,
+    spin=None,
+    verbose=0,
   )
+  # Shells of these elements are s, then p (x, y, z): the order of the slots.
+  has_KO = [
+    orbs[:, i, slot]
+    for i, z in enumerate(numbers.tolist())
+    for shell in gto_basis.shells(z)
+    for slot in ([0] if shell.l == 0 else [1, 2, 3])
+  ]
+  return mol, np.array(has_KO, np.float64)
 
 
-def least(f, batch, repeats=20):
-  """Least elapsed and processor time per molecule, ms."""
-  f = jax.jit(numerics.batched(f))
-  jax.block_until_ready(f(batch))
-  elapsed, processor = [], []
-  for _ in range(repeats):
-    start = time.perf_counter(), time.process_time()
-    jax.block_until_ready(f(batch))
-    elapsed.append(time.perf_counter() - start[0])
-    processor.append(time.process_time() - start[1])
-  return min(elapsed) / MOLECULES * 1e3, min(processor) / MOLECULES * 1e3
+def pyscf_field(mol, c_KO, points_G3, gradient: bool) -> np.ndarray:
+  """e/Å^3 at points in bohr, or the length of the gradient in e/Å^4."""
+  from pyscf.dft import numint
+
+  occupied = np.ones(c_KO.shape[1])
+  kind = {'deriv': 1} if gradient else {'deriv': 0}
+  parts = []
+  for start in range(0, len(points_G3), _BLOCK):
+    ao = numint.eval_ao(mol, points_G3[start : start + _BLOCK], **kind)
+    rho = numint.eval_rho2(
+      mol, ao, c_KO, occupied, xctype='GGA' if gradient else 'LDA'
+    )
+    parts.append(np.linalg.norm(rho[1:4], axis=0) if gradient else rho)
+  return np.concatenate(parts) / BOHR_A ** (4 if gradient else 3)
 
 
 def main():
-  batch = stack([molecule()] * MOLECULES)
-  print('| grid | sub-points | field | elapsed ms | processor ms |')
-  print('|---|---|---|---|---|')
-  for grid in (Grid(24, 0.5), Grid(32, 0.5), Grid(48, 0.25)):
-    for s in (1, 2) if grid.size == 24 else (1,):
-      for name, wrap in (
-        ('density', lambda f: f),
-        ('gradient', fields.gradient_magnitude),
-      ):
+  from pyscf import lib
 
-        def field(mol, grid=grid, s=s):
-          return orbitals.density_grid(mol, grid, s)
+  raw = molecules()
+  batch = stack(
+    [Molecule.from_arrays(*m, max_atoms=29, max_orbitals=30) for m in raw]
+  )
+  peers = [pyscf_molecule(*m) for m in raw]
+  table = timing.Table(
+    'density',
+    'Density of the GFN2-xTB orbitals on a grid',
+    [
+      timing.machine(packages=('jax', 'pyscf')),
+      f'ms per molecule, the mean of {len(raw)}; PySCF on {lib.num_threads()} '
+      'threads in float64, edjax in float32. "goal" is of the ratio, PySCF '
+      'over edjax. "deviation": largest |difference| over the largest value.',
+    ],
+    ['grid', 'field', 'edjax', 'PySCF', 'PySCF/edjax', 'goal', 'deviation'],
+  )
+  for grid in (Grid(24, 0.5), Grid(48, 0.25)):
+    points = grids.centres(grid) / BOHR_A
+    for name, gradient, goal in (('density', 0, 10), ('gradient', 1, 5)):
+      field, ours = _ours(batch, grid, 1, gradient)
 
-        wall, cpu = least(wrap(field), batch)
-        print(f'| {grid.size} | {s}^3 | {name} | {wall:.2f} | {cpu:.2f} |')
+      def theirs(points=points, gradient=gradient):
+        begin = time.perf_counter()
+        for mol, c_KO in peers:
+          pyscf_field(mol, c_KO, points, gradient)
+        return time.perf_counter() - begin
+
+      times = timing.in_turn({'edjax': ours, 'PySCF': theirs}, REPEATS)
+      ms = {who: t / len(raw) * 1e3 for who, t in times.items()}
+      values = np.asarray(field(batch)).reshape(len(raw), -1)
+      expected = [pyscf_field(*peer, points, gradient) for peer in peers]
+      error = np.abs(values - expected).max(1) / np.max(expected, axis=1)
+      table.row(
+        f'{grid.size}^3, {grid.spacing} Å',
+        name if name == 'density' else 'gradient magnitude',
+        ms['edjax'],
+        ms['PySCF'],
+        ms['PySCF'] / ms['edjax'],
+        goal,
+        f'{error.max():.0e}',
+      )
+  table.text('', '## Two sub-points along each edge of a voxel, in turn')
+  table.head(['grid', 'field', '1^3', '2^3', 'ratio', 'goal'])
+  grid = Grid(24, 0.5)
+  for name in ('density', 'gradient'):
+    times = timing.in_turn(
+      {s: _ours(batch, grid, s, name == 'gradient')[1] for s in (1, 2)}, REPEATS
+    )
+    table.row(
+      f'{grid.size}^3, {grid.spacing} Å',
+      name if name == 'density' else 'gradient magnitude',
+      *(t / len(raw) * 1e3 for t in times.values()),
+      times[2] / times[1],
+      3,
+    )
+
+
+def _ours(batch, grid: Grid, supersample: int, gradient: bool):
+  """The field of a batch, and its time."""
+
+  def density(mol):
+    return orbitals.density_grid(mol, grid, supersample)
+
+  one = fields.gradient_magnitude(density) if gradient else density
+  field = jax.jit(numerics.batched(one))
+  return field, timing.jitted(field, batch)
 
 
 if __name__ == '__main__':

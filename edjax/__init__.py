@@ -32,6 +32,7 @@ _MODULES = (
   'numerics',
   'optim',
   'orbital_grid',
+  'orbital_tiles',
   'orbitals',
   'pack',
   'parallel',

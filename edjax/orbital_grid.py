@@ -1,10 +1,11 @@
-"""sum_O psi_O^2 on a grid, separably: the fast path of `orbitals.density`.
+"""sum_O psi_O^2 on a grid, separably: the fast form of `orbitals.density`.
 
 A Cartesian Gaussian x^i y^j z^k exp(-a r^2) is a product of three factors,
 each along one axis. A basis function is a short sum of such products over its
 primitives P, and all of them are made by small matrix products [X, P] x
 [P, YZ]; one large product [O, K] x [K, XYZ] then makes the orbitals. The grid
-is worked through in slabs that fit into the cache of a CPU.
+is worked through in slabs. This is what accelerators compute; a CPU leaves out
+what is far (`orbital_tiles`).
 
 The derivative is written out (custom_jvp), because autodiff would repeat the
 large product for every direction: with psi = c chi,
@@ -30,22 +31,20 @@ from edjax.grid import Grid
 from edjax.numerics import HIGHEST
 from edjax.units import BOHR_A
 
-# Points evaluated at a time: on a CPU the basis functions there should stay
-# in the cache; an accelerator wants much work in few steps.
-_POINTS_CPU = 576
-_POINTS_ACCELERATOR = 32768
+# Points evaluated at a time: an accelerator wants much work in few steps.
+_POINTS = 32768
 # Enough for every element before Cs.
 _FEW_PRIMITIVES = 4
 
 
-class _Room(NamedTuple):
+class Room(NamedTuple):
   """The static shape of a sum."""
 
   shells: tuple[int, ...]  # for each l = 0, 1 (, 2)
   primitives: int
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
   """Cartesian basis functions of a molecule.
 
   Attributes:
@@ -80,35 +79,8 @@ def density(
   Returns:
     rho_XYZ, e/Å^3.
   """
-  return jax.lax.platform_dependent(
-    numbers_L,
-    coords_L3,
-    orbitals_OL9,
-    cpu=functools.partial(_tight, grid),
-    default=functools.partial(density_complete, grid),
-  )
-
-
-def density_complete(
-  grid: Grid,
-  numbers_L: jax.Array,
-  coords_L3: jax.Array,
-  orbitals_OL9: jax.Array,
-) -> jax.Array:
-  """`density` as accelerators compute it: room for every shell everywhere.
-
-  Args:
-    grid: the voxels.
-    numbers_L: atomic numbers; 0 is padding.
-    coords_L3: Å.
-    orbitals_OL9: see `molecule.Molecule`; width 4 or 9.
-
-  Returns:
-    rho_XYZ, e/Å^3.
-  """
-  room = _rooms(orbitals_OL9)[-1]
-  molecule = numbers_L, coords_L3, orbitals_OL9
-  return _density(grid, room, _POINTS_ACCELERATOR, *molecule)
+  room = rooms(orbitals_OL9)[-1]
+  return _density(grid, room, numbers_L, coords_L3, orbitals_OL9)
 
 
 def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
@@ -146,35 +118,25 @@ def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
   )
 
 
-def _rooms(orbitals_OL9) -> tuple[_Room, ...]:
-  """From tight to complete, for this many atoms with orbitals."""
-  _, n, width = orbitals_OL9.shape
-  kinds = 2 if width == 4 else 3
-  shares = ((2 / 3, 1 / 3, 1 / 6), (1, 1 / 2, 1 / 4))
-  tight = (tuple(math.ceil(n * s) for s in some[:kinds]) for some in shares)
-  complete = _Room((n,) * kinds, tables(0)[0].shape[1])
-  return (*(_Room(some, _FEW_PRIMITIVES) for some in tight), complete)
-
-
-def _tight(grid: Grid, *molecule) -> jax.Array:
-  """Chooses at run time the tightest room that holds the molecule.
+def rooms(orbitals_OL9: jax.Array) -> tuple[Room, ...]:
+  """A tight room and the complete one, for this many atoms with orbitals.
 
   Of the basis functions of a padded organic molecule more than half are
-  none: padding, and the p functions of hydrogen. (Under vmap every branch is
-  computed: `numerics.batched` maps instead on a CPU.)
+  none: padding, and the p functions of hydrogen.
   """
-  rooms = _rooms(molecule[-1])
-  numbers_L = molecule[0]
-  has_ZL = np.stack([_has_shell(l) for l in range(len(rooms[0].shells))])
+  _, n, width = orbitals_OL9.shape
+  kinds = 2 if width == 4 else 3
+  tight = tuple(math.ceil(n * share) for share in (1, 1 / 2, 1 / 4)[:kinds])
+  complete = Room((n,) * kinds, tables(0)[0].shape[1])
+  return Room(tight, _FEW_PRIMITIVES), complete
+
+
+def holds(room: Room, numbers_L: jax.Array) -> jax.Array:
+  """Whether a room of _FEW_PRIMITIVES is large enough for a molecule."""
+  has_ZL = np.stack([_has_shell(l) for l in range(len(room.shells))])
   need_l = jnp.sum(jnp.asarray(has_ZL)[:, numbers_L], axis=1)
   many = jnp.any(jnp.asarray(_has_many_primitives())[numbers_L])
-  room_Nl = np.array([room.shells for room in rooms[:-1]])
-  too_small_N = many | jnp.any(need_l[None, :] > room_Nl, axis=1)
-  return jax.lax.switch(
-    jnp.sum(too_small_N),  # the rooms grow
-    [functools.partial(_density, grid, r, _POINTS_CPU) for r in rooms],
-    *molecule,
-  )
+  return ~many & jnp.all(need_l <= np.array(room.shells))
 
 
 def _has_shell(l: int) -> np.ndarray:
@@ -188,34 +150,34 @@ def _has_many_primitives() -> np.ndarray:
   return (np.concatenate(extra, axis=1) != 0).any(axis=1)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _density(grid, room, points, numbers_L, coords_L3, orbitals_OL9):
-  """Density with a given room, `points` at a time."""
-  rows = _gather(room, numbers_L, coords_L3, orbitals_OL9)
-  x, y, z = _lines(grid, rows)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _density(grid, room, numbers_L, coords_L3, orbitals_OL9):
+  """Density with a given room."""
+  rows = gather(room, numbers_L, coords_L3, orbitals_OL9)
+  x, y, z = lines(grids.axis(grid), rows)
 
   def slab(x_KPX, yz_KPG):
     psi_OG = _orbitals(rows.c_OK, _product(x_KPX, yz_KPG))
     return jnp.sum(psi_OG**2, axis=0)
 
-  return _slabs(slab, grid.size, points, (x,), ((y, z),))
+  return _slabs(slab, grid.size, _POINTS, (x,), ((y, z),))
 
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
-def _density_jvp(grid, room, points, primals, tangents):
-  rows = _gather(room, *primals)
-  lines = functools.partial(_lines, grid, rows)
-  x, y, z = lines()
-  dx, dy, dz = lines(derivative=True)
+def _density_jvp(grid, room, primals, tangents):
+  rows = gather(room, *primals)
+  axis = grids.axis(grid)
+  x, y, z = lines(axis, rows)
+  dx, dy, dz = lines(axis, rows, derivative=True)
   _, dcoords_L3, dorbitals_OL9 = tangents
   moved, mixed = (
     not isinstance(t, jax.custom_derivatives.SymbolicZero)
     for t in (dcoords_L3, dorbitals_OL9)
   )
   if moved:
-    dr_3K = _gather(room, primals[0], dcoords_L3, primals[2]).coords_K3.T
+    dr_3K = gather(room, primals[0], dcoords_L3, primals[2]).coords_K3.T
   if mixed:
-    dc_OK = _gather(room, primals[0], primals[1], dorbitals_OL9).c_OK
+    dc_OK = gather(room, primals[0], primals[1], dorbitals_OL9).c_OK
 
   def slab(x_KPX, dx_KPX, yz_KPG, dyz_KPG, ydz_KPG):
     ao_KG = _product(x_KPX, yz_KPG)
@@ -235,11 +197,18 @@ def _density_jvp(grid, room, points, primals, tangents):
     return rho_G, drho_G
 
   along_yz = ((y, z), (dy, z), (y, dz))
-  return _slabs(slab, grid.size, points, (x, dx), along_yz)
+  return _slabs(slab, grid.size, _POINTS, (x, dx), along_yz)
 
 
-def _gather(room: _Room, numbers_L, coords_L3, orbitals_OL9) -> _Rows:
-  """The basis functions there are, and none to fill the room."""
+def gather(room: Room, numbers_L, coords_L3, orbitals_OL9) -> Rows:
+  """The basis functions there are, and none to fill the room.
+
+  Args:
+    room: large enough, see `holds`.
+    numbers_L: atomic numbers; 0 is padding.
+    coords_L3: Å.
+    orbitals_OL9: see `molecule.Molecule`.
+  """
   parts = []
   for l, count in enumerate(room.shells):
     has_L = jnp.asarray(_has_shell(l))[numbers_L]
@@ -258,7 +227,7 @@ def _gather(room: _Room, numbers_L, coords_L3, orbitals_OL9) -> _Rows:
     powers_m3 = np.array(gto_basis.MONOMIALS[l])
     m = len(powers_m3)
     parts.append(
-      _Rows(
+      Rows(
         c_OmS.reshape(len(orbitals_OL9), m * count),
         jnp.tile(coords_L3[kept_S], (m, 1)),
         np.repeat(powers_m3, count, axis=0),
@@ -269,7 +238,7 @@ def _gather(room: _Room, numbers_L, coords_L3, orbitals_OL9) -> _Rows:
   c_OK = jnp.concatenate([part.c_OK for part in parts], axis=1)
   rest = (part[1:] for part in parts)
   coords_K3, powers_K3, *shells = map(jnp.concatenate, zip(*rest, strict=True))
-  return _Rows(c_OK, coords_K3, powers_K3, *shells)
+  return Rows(c_OK, coords_K3, powers_K3, *shells)
 
 
 def _resized(values_SP, width: int) -> jax.Array:
@@ -278,18 +247,20 @@ def _resized(values_SP, width: int) -> jax.Array:
   return jnp.pad(values_SP, ((0, 0), (0, width - values_SP.shape[1])))
 
 
-def _lines(grid: Grid, rows: _Rows, derivative: bool = False):
+def lines(
+  axis_X: np.ndarray, rows: Rows, derivative: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """The factors of the basis functions along x, y and z.
 
   Args:
-    grid: the voxels.
+    axis_X: places along each axis, Å.
     rows: the basis functions.
     derivative: with respect to the centre (per Å) instead.
 
   Returns:
     x_KPX with the coefficients of the primitives in it, y_KPX, z_KPX.
   """
-  axis_X = jnp.asarray(grids.axis(grid), rows.coords_K3.dtype)
+  axis_X = jnp.asarray(axis_X, rows.coords_K3.dtype)
   r_3KX = (axis_X[None, None, :] - rows.coords_K3.T[:, :, None]) / BOHR_A
   r_3KPX = r_3KX[:, :, None, :]
   p_3KPX = rows.powers_K3.T[:, :, None, None]

@@ -5,6 +5,8 @@ the basis has no core; `core_density` is a stand-in for it. Bohr stays inside:
 arguments are Å, results e/Å^3.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from edjax import (
   free_atoms,
   gto_basis,
   orbital_grid,
+  orbital_tiles,
   splat,
 )
 from edjax import grid as grids
@@ -82,8 +85,16 @@ def density_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   Raises:
     ValueError: the molecule has no orbitals.
   """
-  rho_XYZ = orbital_grid.density(grid.refine(supersample), *carriers(mol))
-  return grids.pool(rho_XYZ, supersample)
+
+  def whole(*parts):
+    rho_XYZ = orbital_grid.density(grid.refine(supersample), *parts)
+    return grids.pool(rho_XYZ, supersample)
+
+  return jax.lax.platform_dependent(
+    *carriers(mol),
+    cpu=functools.partial(orbital_tiles.density, grid, supersample),
+    default=whole,
+  )
 
 
 def core_electrons(numbers) -> np.ndarray:

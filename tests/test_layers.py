@@ -15,7 +15,8 @@ LAYERS = [
   {
     'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
     'splat_local',
-    'orbital_grid', 'free_atoms', 'maps', 'fields', 'voxelize', 'coverage',
+    'orbital_grid', 'orbital_tiles', 'free_atoms', 'maps', 'fields', 'voxelize',
+    'coverage',
   },
   {'conv', 'models', 'losses', 'metrics', 'optim'},
   {

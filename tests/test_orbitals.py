@@ -275,7 +275,7 @@ def test_separable_equals_pointwise(name, max_atoms):
   _assert_close(tight, expected, 1e-6)
   assert float(jnp.min(tight)) >= 0
   parts = mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
-  complete = functools.partial(orbital_grid.density_complete, grid)
+  complete = functools.partial(orbital_grid.density, grid)
   _assert_close(jax.jit(complete)(*parts), expected, 1e-6)
 
 
@@ -515,7 +515,7 @@ def test_all_directions_share_the_large_product():
 
   def density(mol):
     parts = mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
-    return orbital_grid.density_complete(Grid(4, 0.5), *parts)
+    return orbital_grid.density(Grid(4, 0.5), *parts)
 
   def large(f):
     shapes = _products(jax.make_jaxpr(f)(mol).jaxpr)
