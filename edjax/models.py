@@ -10,6 +10,8 @@ and moments are taken where nothing has been normalised: `pool` 'sum' and
 `input_moments` gives the head the input's own sums and moments.
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -379,15 +381,55 @@ def space_to_depth(vox_BXYZC: jax.Array, block: int) -> jax.Array:
   return x.reshape(*x.shape[:4], -1)
 
 
+@jax.custom_vjp
 def max_pool(x_BXYZC: jax.Array) -> jax.Array:
   """Maximum over blocks of 2^3 voxels; a last odd voxel is dropped.
 
-  A reduction over blocks: the gradient of a window reduction is slow on CPU.
+  Voxels that share the maximum share its gradient, as with `jnp.max`. Written
+  out voxel by voxel, with its gradient: those of a reduction, and of a window
+  even more, take four times as long on CPU. Reverse mode only.
+
+  Args:
+    x_BXYZC: at least two voxels along each axis.
+
+  Returns:
+    Shape (batch, x // 2, y // 2, z // 2, channels).
   """
-  batch, nx, ny, nz, channels = x_BXYZC.shape
-  nx, ny, nz = nx // 2, ny // 2, nz // 2
-  x = x_BXYZC[:, : 2 * nx, : 2 * ny, : 2 * nz]
-  return x.reshape(batch, nx, 2, ny, 2, nz, 2, channels).max((2, 4, 6))
+  return functools.reduce(jnp.maximum, _corners(x_BXYZC))
+
+
+def _corners(x_BXYZC):
+  """The eight voxels of each block, as eight grids."""
+  nx, ny, nz = (n - n % 2 for n in x_BXYZC.shape[1:4])
+  return [
+    x_BXYZC[:, i:nx:2, j:ny:2, k:nz:2]
+    for i, j, k in itertools.product((0, 1), repeat=3)
+  ]
+
+
+def _max_pool_forward(x_BXYZC):
+  out = max_pool(x_BXYZC)
+  return out, (x_BXYZC, out)
+
+
+def _max_pool_backward(residuals, grad):
+  x_BXYZC, out = residuals
+  equal = sum((c == out).astype(grad.dtype) for c in _corners(x_BXYZC))
+  odd = [n % 2 for n in x_BXYZC.shape[1:4]]
+
+  def spread(a_BXYZC):
+    batch, nx, ny, nz, channels = a_BXYZC.shape
+    blocks = jnp.broadcast_to(
+      a_BXYZC[:, :, None, :, None, :, None, :],
+      (batch, nx, 2, ny, 2, nz, 2, channels),
+    )
+    blocks = blocks.reshape(batch, 2 * nx, 2 * ny, 2 * nz, channels)
+    return jnp.pad(blocks, [(0, 0), *((0, n) for n in odd), (0, 0)])
+
+  return (jnp.where(x_BXYZC == spread(out), spread(grad / equal), 0),)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def _check_rank(vox_BXYZC):

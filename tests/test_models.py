@@ -479,3 +479,21 @@ def test_max_pool_equals_flax(size):
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, rtol=1e-6), actual, expected
   )
+
+
+def test_max_pool_shares_the_gradient_among_equal_voxels():
+  # Where molecules are far, all voxels are equal.
+  x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (2, 4, 6, 5, 3)) / 2)
+
+  def reduction(x):
+    x = x[:, :, :, :4].reshape(2, 2, 2, 3, 2, 2, 2, 3)
+    return x.max((2, 4, 6))
+
+  weight = normal(1, (2, 2, 3, 2, 3))
+  actual, expected = (
+    jax.grad(lambda x, f=f: (weight * f(x)).sum())(x)
+    for f in (models.max_pool, reduction)
+  )
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
+  shared = (np.asarray(actual) != 0).sum() / weight.size
+  assert shared > 2  # several voxels a block
