@@ -18,7 +18,8 @@ lowering here therefore folds the x axis of a 3-D convolution away:
   exchanged. Written out in the canonical layout it keeps the fast kernel
   inside `lax.scan`, where the gradient that XLA derives itself falls back to a
   scalar loop;
-- a few examples at a time where the whole batch would fall out of the cache;
+- where the whole batch would fall out of the cache, the minimal form and weight
+  gradients take a few examples at a time;
 - strides are folded into channels first (space to depth), so a kernel as
   wide as its stride is one matrix product, as 1x1x1 kernels are.
 
@@ -191,11 +192,12 @@ def _strides_to_channels(x_BXYZC, kernel_XYZCF, strides, pads):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _unit_stride(x_BXYZC, kernel_XYZCF, pads):
   form, chunk = _plan(x_BXYZC.shape, kernel_XYZCF.shape, pads, x_BXYZC.dtype)
-  forward = _FORWARD[form]
+  if form == 'direct':  # a loop's copies cost more than the cache saves
+    return _direct(x_BXYZC, kernel_XYZCF, pads)
   if chunk == len(x_BXYZC):
-    return forward(x_BXYZC, kernel_XYZCF, pads)
+    return _minimal(x_BXYZC, kernel_XYZCF, pads)
   out = lax.map(
-    lambda x: forward(x, kernel_XYZCF, pads), _in_chunks(x_BXYZC, chunk)
+    lambda x: _minimal(x, kernel_XYZCF, pads), _in_chunks(x_BXYZC, chunk)
   )
   return out.reshape(-1, *out.shape[2:])
 
@@ -289,9 +291,6 @@ def _minimal_kernel(kernel_XYZCF):
   first, middle, last = kernel_XYZCF
   half = 0.5 * (first + last)
   return first, half + 0.5 * middle, half - 0.5 * middle, last
-
-
-_FORWARD = {'direct': _direct, 'minimal': _minimal}
 
 
 def _unit_stride_forward(x_BXYZC, kernel_XYZCF, pads):
