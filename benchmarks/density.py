@@ -32,8 +32,8 @@ REPEATS = 9
 _BLOCK = 8000
 
 
-def molecules() -> list[tuple]:
-  """Numbers, coordinates (embedded by RDKit, centred), orbitals."""
+def embedded() -> list[tuple]:
+  """Numbers, coordinates (by RDKit) and orbitals."""
   from rdkit import Chem
   from rdkit.Chem import AllChem
 
@@ -43,7 +43,6 @@ def molecules() -> list[tuple]:
     AllChem.EmbedMolecule(mol, randomSeed=1)
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
     coords = mol.GetConformer().GetPositions()
-    coords = coords - coords.mean(axis=0)
     found.append((numbers, coords, xtb.run(numbers, coords).orbitals))
   return found
 
@@ -102,11 +101,16 @@ def pyscf_field(mol, c_KO, points_G3, gradient: bool) -> np.ndarray:
 def main():
   from pyscf import lib
 
-  raw = molecules()
-  batch = stack(
-    [Molecule.from_arrays(*m, max_atoms=29, max_orbitals=30) for m in raw]
-  )
-  peers = [pyscf_molecule(*m) for m in raw]
+  raw = embedded()
+  molecules = [
+    Molecule.from_arrays(*m, max_atoms=29, max_orbitals=30) for m in raw
+  ]
+  batch = stack(molecules)
+  # Where `from_arrays` has put them.
+  peers = [
+    pyscf_molecule(numbers, np.asarray(mol.coords_A3)[: len(numbers)], orbs)
+    for mol, (numbers, _, orbs) in zip(molecules, raw, strict=True)
+  ]
   table = timing.Table(
     'density',
     'Density of the GFN2-xTB orbitals on a grid',

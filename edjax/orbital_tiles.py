@@ -38,7 +38,7 @@ _EDGE_COST = 1.5
 # Functions that a tile may have: 0, then these, then all.
 _SIZES = (16, 32, 48)
 # What may be left out, in units of the rounding of the largest density; the
-# bound is loose, the density changes by about an eighth of it at most.
+# bound is loose, the density changes by about an eighth of it.
 _NEGLIGIBLE = 2.5
 
 
@@ -124,7 +124,7 @@ def _density(grid, supersample, room, *molecule):
 
   def tile(size, place_3, ranks_K):
     kept_J = _kept(size, ranks_K)
-    ao_JG = _functions(cut, _factors(lines, place_3, kept_J))
+    ao_JG = _functions(_factors(lines, place_3, kept_J))
     psi_OG = _contract(_rows_of(c_KO, kept_J), ao_JG)
     return _means(cut, jnp.sum(psi_OG**2, axis=0))
 
@@ -155,7 +155,7 @@ def _density_jvp(grid, supersample, room, primals, tangents):
   def tile(size, place_3, ranks_K):
     kept_J = _kept(size, ranks_K)
     factors = _factors(lines, place_3, kept_J)
-    ao_JG = _functions(cut, factors)
+    ao_JG = _functions(factors)
     c_JO = _rows_of(c_KO, kept_J)
     psi_OG = _contract(c_JO, ao_JG)
     rho_G = jnp.sum(psi_OG**2, axis=0)
@@ -164,15 +164,12 @@ def _density_jvp(grid, supersample, room, primals, tangents):
       d_JJ = jnp.dot(c_JO, c_JO.T, precision=HIGHEST)
       back_JG = 2 * jnp.dot(d_JJ, ao_JG, precision=HIGHEST)
       towards = _factors(slopes, place_3, kept_J)
-      steps_3JG = jnp.stack(
-        [
-          back_JG
-          * _functions(cut, (*factors[:i], towards[i], *factors[i + 1 :]))
-          for i in range(3)
-        ]
-      )
       dr_J3 = _rows_of(dr_K3, kept_J)
-      drho_G += jnp.einsum('ji,ijg->g', dr_J3, steps_3JG, precision=HIGHEST)
+      for i in range(3):
+        step_JG = _functions(
+          (*factors[:i], towards[i], *factors[i + 1 :]), back_JG
+        )
+        drho_G += jnp.dot(dr_J3[:, i], step_JG, precision=HIGHEST)
     if mixed:
       dpsi_OG = _contract(_rows_of(dc_KO, kept_J), ao_JG)
       drho_G += 2 * jnp.sum(psi_OG * dpsi_OG, axis=0)
@@ -302,8 +299,8 @@ def _factors(lines, place_3, kept_J) -> list:
   ]
 
 
-def _functions(cut: _Cut, factors) -> jax.Array:
-  """Basis functions from their factors, [J, G].
+def _functions(factors, times_JG=None) -> jax.Array:
+  """Basis functions from their factors (times something), [J, G].
 
   Plane by plane: as one expression XLA makes a loop over [J, G] of it that
   divides to find x, y and z, at several times the cost.
@@ -317,6 +314,8 @@ def _functions(cut: _Cut, factors) -> jax.Array:
     x_JP = jax.lax.dynamic_index_in_dim(x_JPE, i, axis=2, keepdims=False)
     values_JF = sum(x_JP[:, p, None] * yz_JPF[:, p] for p in range(primitives))
     start = i * np.int32(e * e)
+    if times_JG is not None:
+      values_JF *= jax.lax.dynamic_slice_in_dim(times_JG, start, e * e, 1)
     return jax.lax.dynamic_update_slice_in_dim(ao_JG, values_JF, start, axis=1)
 
   return jax.lax.fori_loop(0, e, plane, jnp.zeros((j, e**3), x_JPE.dtype))
