@@ -332,7 +332,7 @@ def test_small_directions_stay_small():
 
 
 def test_whitening_holds_what_training_hardly_touches():
-  """A feature of 1e-5, in one example: an atom outside of the box, say."""
+  """A feature of 1e-4 in one example: an atom outside of the box, say."""
   x = normal(0, (200, 3)).astype(np.float32)
   x[:, 2] = 0
   x[7, 2] = 1e-4
