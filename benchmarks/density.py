@@ -10,8 +10,6 @@ blocks, deriv=1 for the gradient. PySCF uses as many threads as there are
 cores.
 """
 
-import time
-
 import jax
 import numpy as np
 
@@ -128,12 +126,12 @@ def main():
       field, ours = _ours(batch, grid, 1, gradient)
 
       def theirs(points=points, gradient=gradient):
-        begin = time.perf_counter()
         for mol, c_KO in peers:
           pyscf_field(mol, c_KO, points, gradient)
-        return time.perf_counter() - begin
 
-      times = timing.in_turn({'edjax': ours, 'PySCF': theirs}, REPEATS)
+      times = timing.in_turn(
+        {'edjax': ours, 'PySCF': timing.elapsed(theirs)}, REPEATS
+      )
       ms = {who: t / len(raw) * 1e3 for who, t in times.items()}
       values = np.asarray(field(batch)).reshape(len(raw), -1)
       expected = [pyscf_field(*peer, points, gradient) for peer in peers]

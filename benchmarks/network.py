@@ -12,7 +12,6 @@ import argparse
 import functools
 import pathlib
 import tempfile
-import time
 
 import jax
 import jax.numpy as jnp
@@ -107,18 +106,6 @@ def stepper(model, params, vox, labels):
   return run
 
 
-def elapsed(run):
-  """Seconds of one run, after one that compiles."""
-  run()
-
-  def seconds():
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-  return seconds
-
-
 def networks(torch, scratch, repeats, table):
   rng = np.random.default_rng(0)
   vox = np.abs(rng.normal(size=(BATCH, SIZE, SIZE, SIZE, CHANNELS)))
@@ -140,7 +127,9 @@ def networks(torch, scratch, repeats, table):
     torch.prepare('network', path=str(path), name=name, wanted='step')
     times = timing.in_turn(
       {
-        'edjax': elapsed(stepper(model, params, jnp.asarray(vox), labels)),
+        'edjax': timing.elapsed(
+          stepper(model, params, jnp.asarray(vox), labels)
+        ),
         'torch': torch.seconds,
       },
       repeats,
@@ -211,7 +200,7 @@ def recipe(torch, scratch, repeats, table):
   onehot = np.pad(onehot, ((0, 0), (0, 0), (0, missing)))
   path = scratch / 'recipe.npz'
   save(path, params, coords=data.coords_A3, onehot=onehot, labels=labels)
-  contestants = {'edjax': elapsed(run)}
+  contestants = {'edjax': timing.elapsed(run)}
   for gridding, peer in zip(('nearest', 'gaussian'), torch, strict=True):
     peer.prepare(
       'recipe',

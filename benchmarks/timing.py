@@ -93,6 +93,21 @@ class Peer:
     self._process.wait()
 
 
+def elapsed(run: Callable[[], object]) -> Callable[[], float]:
+  """Seconds of one call of a function.
+
+  Args:
+    run: it waits for what it starts.
+  """
+
+  def seconds():
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+  return seconds
+
+
 def jitted(f: Callable, *args) -> Callable[[], float]:
   """Elapsed time of one call of a compiled function, after one that compiles.
 
@@ -104,13 +119,7 @@ def jitted(f: Callable, *args) -> Callable[[], float]:
 
   f = jax.jit(f)
   jax.block_until_ready(f(*args))
-
-  def seconds():
-    begin = time.perf_counter()
-    jax.block_until_ready(f(*args))
-    return time.perf_counter() - begin
-
-  return seconds
+  return elapsed(lambda: jax.block_until_ready(f(*args)))
 
 
 def in_turn(

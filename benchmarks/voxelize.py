@@ -14,13 +14,12 @@ import argparse
 import functools
 import pathlib
 import tempfile
-import time
 
 import gemmi
 import jax
 import numpy as np
 
-from benchmarks.timing import Peer, Table, in_turn, machine
+from benchmarks.timing import Peer, Table, elapsed, in_turn, machine
 from edjax import elements, fields, form_factors, numerics, splat
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
@@ -97,14 +96,11 @@ def mapped(field, molecules):
     lambda batch, out: run(batch), donate_argnums=1, keep_unused=True
   )
 
-  def seconds():
-    begin = time.perf_counter()
-    state[0] = again(batch, state[0])
-    jax.block_until_ready(state[0])
-    return time.perf_counter() - begin
+  def over():
+    state[0] = jax.block_until_ready(again(batch, state[0]))
 
-  seconds()
-  return seconds, state
+  over()
+  return elapsed(over), state
 
 
 def whole(mol, grid, symbols):
@@ -212,16 +208,11 @@ def with_gemmi(mol: Molecule, grid: Grid):
     calculator.add_model_density_to_grid(model)
     return calculator
 
-  def seconds():
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
   def values():
     inner = slice(margin, margin + grid.size)
     return np.array(run().grid)[inner, inner, inner]
 
-  return seconds, values
+  return elapsed(run), values
 
 
 def promolecule(table, repeats):

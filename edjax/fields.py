@@ -130,19 +130,13 @@ def promolecule_and_gradient_grid(
   blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
 
-  def whole(*terms):
-    return splat.splat_grid_and_gradient(*terms, grid, supersample)
-
-  def near(*terms):
-    return splat_local.splat_grid_and_gradient(*terms, grid, supersample)
-
-  channels = terms[1].shape[1]
-  if splat_local.pays(_typical_sigma(blur), grid, channels):
-    rho_XYZC, slopes = jax.lax.platform_dependent(
-      *terms, cpu=near, default=whole
-    )
-  else:
-    rho_XYZC, slopes = whole(*terms)
+  rho_XYZC, slopes = _near_or_whole(
+    terms,
+    grid,
+    _typical_sigma(blur),
+    near=lambda *t: splat_local.splat_grid_and_gradient(*t, grid, supersample),
+    whole=lambda *t: splat.splat_grid_and_gradient(*t, grid, supersample),
+  )
   return _apart(rho_XYZC, groups), _apart(safe_norm(slopes, axis=0), groups)
 
 
@@ -621,13 +615,18 @@ def _splat_grid(
     vox_XYZC.
   """
 
-  def whole(*terms):
-    return splat.splat_grid(*terms, grid, supersample)
+  known = float(sigma) if same else None
+  return _near_or_whole(
+    terms,
+    grid,
+    sigma,
+    near=lambda *t: splat_local.splat_grid(*t, grid, supersample, known),
+    whole=lambda *t: splat.splat_grid(*t, grid, supersample),
+  )
 
-  def near(*terms):
-    known = float(sigma) if same else None
-    return splat_local.splat_grid(*terms, grid, supersample, known)
 
+def _near_or_whole(terms, grid: Grid, sigma: float, near, whole):
+  """The windows of `splat_local` on CPUs where they pay, else the product."""
   if not splat_local.pays(sigma, grid, terms[1].shape[1]):
     return whole(*terms)
   return jax.lax.platform_dependent(*terms, cpu=near, default=whole)

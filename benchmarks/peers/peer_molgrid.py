@@ -8,6 +8,7 @@ warnings.filterwarnings('ignore')
 import molgrid  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from cases import molecules  # noqa: E402
 
 PACKAGES = ['molgrid']
 
@@ -16,7 +17,7 @@ def atoms(cases, channels, size, spacing, width, reach):
   """A batch of molecules, each into its part of one tensor.
 
   Args:
-    cases: path of an .npz with coords_BA3 (Å), types_BA (-1 where padded).
+    cases: path of what `cases.molecules` reads.
     channels: number of types.
     size: voxels along an edge.
     spacing: Å.
@@ -27,26 +28,17 @@ def atoms(cases, channels, size, spacing, width, reach):
   Returns:
     A function without arguments that returns [B, C, X, Y, Z].
   """
-  data = np.load(cases)
   maker = molgrid.GridMaker(
     resolution=spacing,
     dimension=spacing * (size - 1),
     gaussian_radius_multiple=reach,
   )
-  sets = []
-  for coords_A3, types_A in zip(
-    data['coords_BA3'], data['types_BA'], strict=True
-  ):
-    real = types_A >= 0
-    radii = np.full(real.sum(), 2 * width, np.float32)
-    sets.append(
-      molgrid.CoordinateSet(
-        np.ascontiguousarray(coords_A3[real], np.float32),
-        types_A[real].astype(np.float32),
-        radii,
-        channels,
-      )
+  sets = [
+    molgrid.CoordinateSet(
+      coords, types, np.full(len(types), 2 * width, np.float32), channels
     )
+    for coords, types in molecules(cases, np.float32)
+  ]
   out = torch.zeros((len(sets), channels) + (size,) * 3)
   views = [molgrid.tensor_as_grid(part) for part in out]
   origin = molgrid.float3(0, 0, 0)
