@@ -68,7 +68,7 @@ def bootstrap(
   target_N, prediction_N = _checked(target_N, prediction_N)
   values = _scores(target_N, prediction_N)
   drawn = {name: [] for name in values}
-  for counts_RN in _resamples(len(target_N), resamples, seed, clusters_N):
+  for counts_RN in draw_counts(len(target_N), resamples, seed, clusters_N):
     scores = _scores(target_N, prediction_N, counts_RN)
     for name, score_R in scores.items():
       drawn[name].append(score_R)
@@ -111,7 +111,7 @@ def paired_mae_difference(
   difference_N = difference_N - np.abs(prediction_b_N - target_b_N)
   drawn = [
     counts_RN @ difference_N / counts_RN.sum(1)
-    for counts_RN in _resamples(len(difference_N), resamples, seed, clusters_N)
+    for counts_RN in draw_counts(len(difference_N), resamples, seed, clusters_N)
   ]
   return {
     'value': float(difference_N.mean()),
@@ -179,10 +179,21 @@ def _correlation(a_RN, b_RN, counts_RN, flat_R):
   return np.where(flat_R, np.nan, correlation_R)
 
 
-def _resamples(n, resamples, seed, clusters_N=None):
-  """Yields how often each example is drawn, [R, N], in blocks.
+def draw_counts(n, resamples, seed, clusters_N=None):
+  """Draws examples, or whole clusters of them, with replacement.
 
-  Nothing where there is but one cluster (or example) to draw.
+  Args:
+    n: examples.
+    resamples: drawings, at least 1.
+    seed: of the drawings.
+    clusters_N: see `bootstrap`.
+
+  Yields:
+    How often each example is drawn, [R, N], in blocks of drawings; nothing
+    where there is but one cluster (or example) to draw.
+
+  Raises:
+    ValueError: no drawing, or another number of clusters than of examples.
   """
   if resamples < 1:
     raise ValueError(f'resamples must be 1 or more, got {resamples}.')
