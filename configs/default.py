@@ -43,12 +43,19 @@ def get_config() -> ConfigDict:
   # Names of the columns to learn, see data_builders/targets.py.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
   # Training molecules: at most 1 a fraction, above 1 a whole number. Subsets
-  # of one seed are nested.
+  # of one subset_seed are nested.
   data.train_size = 1.0
-  # At most so many validation and test molecules, drawn by the same seed
-  # (0: all). For quick runs.
+  # Of the training subsets, and of nothing else.
+  data.subset_seed = 0
+  # 0: validate on the split's own part. Above 0 (at most 0.5), train_size
+  # counts all labels that a run may use: so many are drawn from the training
+  # and validation parts of the split together, this share of them (at least
+  # one) for validation, and the rest trains. Both are nested.
+  data.validation_share = 0.0
+  # At most so many validation and test molecules, drawn by data.seed (0: all;
+  # with a validation_share test molecules alone). For quick runs.
   data.max_eval = 0
-  # Of the random split and of the nested training subsets.
+  # Of the split, of max_eval and of shuffle_labels.
   data.seed = 0
   # For complexes: which atoms the network sees, 'ligand', 'pocket' or both.
   data.parts = ('ligand', 'pocket')
@@ -159,6 +166,11 @@ def get_config() -> ConfigDict:
   # one at each improvement as well); whole multiples of steps_per_call.
   train.eval_every = 200
   train.checkpoint_every = 200
+  # Which averaged weights are evaluated: 'best' of the evaluations on
+  # validation, or 'last', whatever validation says.
+  train.weights = 'best'
+  # Evaluations without improvement after which training stops; 0: never.
+  train.patience = 0
   # Training examples stay on the device when they take at most this, GiB;
   # otherwise each call's batches are sent.
   train.device_data_gib = 8.0

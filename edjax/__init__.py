@@ -17,6 +17,7 @@ _MODULES = (
   'elements',
   'evaluate',
   'fields',
+  'finite',
   'form_factors',
   'free_atoms',
   'geometry',
@@ -40,9 +41,14 @@ _MODULES = (
   'rundir',
   'splat',
   'splat_local',
+  'study_figures',
+  'study_html',
+  'study_report',
+  'study_table',
   'task',
   'train',
   'units',
+  'verdicts',
   'voxelize',
 )
 

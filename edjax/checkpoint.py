@@ -74,6 +74,24 @@ class Checkpoints:
     state = flax.serialization.from_state_dict(target, restored['state'])
     return step, state, restored['meta']
 
+  def selected(self, weights: str, fresh) -> tuple[int, Any] | None:
+    """The averaged weights that a run is evaluated with.
+
+    Args:
+      weights: `config.train.weights`.
+      fresh: untrained `edjax.train.TrainState` of the run.
+
+    Returns:
+      (step, weights), or None where none are there yet.
+    """
+    target = fresh.ema_params if weights == 'best' else fresh
+    kind = {'best': 'best', 'last': 'latest'}[weights]
+    restored = self.restore(kind, target)
+    if restored is None:
+      return None
+    step, found, _ = restored
+    return step, found if weights == 'best' else found.ema_params
+
   def forget_after(self, step: int) -> None:
     """Deletes best checkpoints newer than the step a run resumes from.
 

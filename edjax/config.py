@@ -113,6 +113,9 @@ RULES: Mapping[str, Rule] = {
   'data.test_fraction': _SHARE,
   'data.targets': _names,
   'data.train_size': _POSITIVE,
+  'data.subset_seed': _SEED,
+  # Above one half, two labels would leave nothing to train with.
+  'data.validation_share': _number(float, 0, 0.5),
   'data.max_eval': _number(int, 0),
   'data.folds': _number(int, 2),
   'data.fold': _number(int, 0),
@@ -164,6 +167,8 @@ RULES: Mapping[str, Rule] = {
   'train.steps_per_call': _number(int, 0),
   'train.eval_every': _COUNT,
   'train.checkpoint_every': _COUNT,
+  'train.weights': _one_of('best', 'last'),
+  'train.patience': _number(int, 0),
   'train.device_data_gib': _number(float, 0),
   'train.seed': _SEED,
   'eval.rotations': _COUNT,
@@ -268,6 +273,11 @@ def _contradictions(config) -> list[str]:
   size = config.data.train_size
   if size > 1 and size != int(size):
     found.append(f'config.data.train_size={size}: above 1 it is a whole number')
+  if config.train.patience and config.train.weights != 'best':
+    found.append(
+      'config.train.patience stops at the best weights: it needs config.train.'
+      "weights='best'"
+    )
   per_call = config.train.steps_per_call
   for field in _ENDS:
     if per_call and config.train[field] % per_call:

@@ -1,6 +1,7 @@
 """From a dataset to padded molecules and labels, and batches by index."""
 
 import dataclasses
+import fractions
 import functools
 import hashlib
 import math
@@ -98,7 +99,9 @@ class Rows:
 def make_split(source: pack.Pack, data) -> Rows:
   """The split of `config.data`, with the training subset drawn.
 
-  Subsets of one seed are nested: a larger one contains the smaller ones.
+  Subsets of one subset_seed are nested: a larger one contains the smaller
+  ones. With a validation_share, so are their training and their validation
+  molecules.
 
   Args:
     source: the pack.
@@ -112,26 +115,25 @@ def make_split(source: pack.Pack, data) -> Rows:
     split = _split(source, data)
   except ValueError as error:
     raise configuration.ConfigError(f'config.data.split: {error}') from error
-  available = len(split.train)
-  size = data.train_size
-  count = round(size * available) if size <= 1 else int(size)
-  if not 1 <= count <= available:
-    raise configuration.ConfigError(
-      f'config.data.train_size={size} asks for {count} of {available} '
-      'training molecules'
-    )
-
-  def draw(rows, count):
-    rows = np.sort(np.asarray(rows))  # whatever order the split lists
-    order = np.random.Generator(np.random.Philox(key=data.seed))
-    return rows[order.permutation(len(rows))[:count]]
-
   limit = data.max_eval or None
-  parts = {
-    'train': draw(split.train, count),
-    'validation': draw(split.validation, limit),
-    'test': draw(split.test, limit),
-  }
+  pool, fewest = split.train, 1
+  if data.validation_share:
+    pool, fewest = np.concatenate([split.train, split.validation]), 2
+  size = data.train_size
+  count = round(size * len(pool)) if size <= 1 else int(size)
+  if not fewest <= count <= len(pool):
+    raise configuration.ConfigError(
+      f'config.data.train_size={size} asks for {count} of {len(pool)} '
+      + ('molecules' if data.validation_share else 'training molecules')
+      + f'; at least {fewest}'
+    )
+  train = _draw(pool, count, data.subset_seed)
+  if data.validation_share:
+    train, validation = _divide(train, data.validation_share)
+  else:
+    validation = _draw(split.validation, limit, data.seed)
+  test = _draw(split.test, limit, data.seed)
+  parts = {'train': train, 'validation': validation, 'test': test}
   digest = hashlib.sha256()
   for part, rows in parts.items():
     names = sorted(source.ids[row] for row in rows)
@@ -143,6 +145,25 @@ def make_split(source: pack.Pack, data) -> Rows:
     missing_ids=split.missing_ids,
     test_sets=_test_sets(source, parts['test'], split.tests),
   )
+
+
+def _draw(rows, count: int | None, seed: int) -> np.ndarray:
+  """Some rows at random; a larger count begins with those of a smaller."""
+  rows = np.sort(np.asarray(rows))  # whatever order the split lists
+  order = np.random.Generator(np.random.Philox(key=seed))
+  return rows[order.permutation(len(rows))[:count]]
+
+
+def _divide(rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+  """Rows in two, of which the second has the share, rounded up.
+
+  A row's side follows from its position, so that both are nested in the
+  number of rows.
+  """
+  share = fractions.Fraction(str(share))  # exact: as floats, 3 * 0.1 > 0.3
+  ends = [math.ceil(i * share) for i in range(len(rows) + 1)]
+  chosen = np.diff(ends) > 0
+  return rows[~chosen], rows[chosen]
 
 
 class _Split(NamedTuple):

@@ -51,10 +51,10 @@ def _evaluate(config, run) -> dict:
   run.start(config, task)
   _, fresh = training.fresh_state(config, task)
   with checkpoint.Checkpoints(run.path) as checkpoints:
-    best = checkpoints.restore('best', fresh.ema_params)
-  if best is None:
+    selected = checkpoints.selected(config.train.weights, fresh)
+  if selected is None:
     raise FileNotFoundError(f'{run.path} has no selected weights yet')
-  step, params, _ = best
+  step, params = selected
   predict = evaluate.make_predict(config, task)
   results = evaluate.final_evaluation(config, task, params, run, predict)
   results = before | results | {'selected_step': step}

@@ -1,7 +1,6 @@
 """Training: the step, the loop over it, and the whole run."""
 
 import functools
-import json
 import math
 import time
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from edjax import (
   checkpoint,
   evaluate,
+  finite,
   geometry,
   input_pipeline,
   losses,
@@ -257,17 +257,17 @@ def _train_and_evaluate(config, run) -> dict:
     state, before = train(
       config, task, optimizer, fresh, checkpoints, run, validate
     )
-    # Validation chose these weights.
-    best = checkpoints.restore('best', fresh.ema_params)
-  if best is None:
+    selected = checkpoints.selected(config.train.weights, fresh)
+  if selected is None:
     raise FloatingPointError(
       'no validation error was finite, so that no weights could be selected; '
       'lower config.optim.learning_rate'
     )
-  step, params, _ = best
+  step, params = selected
   results = evaluate.final_evaluation(config, task, params, run, predict)
   results |= {
     'selected_step': step,
+    'trained_steps': int(state.step),
     'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
     'seconds': round(before + time.time() - started, 1),
   }
@@ -293,9 +293,12 @@ def train(
     The last state, on the host, and the seconds that earlier launches trained.
   """
   host_state = state
-  # Best validation error, the training losses since the last evaluation, and
-  # the seconds spent.
-  meta = {'best': math.inf, 'loss_sum': 0.0, 'loss_count': 0, 'seconds': 0.0}
+  # Best validation error, evaluations since then, the training losses since
+  # the last evaluation, and the seconds spent.
+  meta = {
+    'best': math.inf, 'stale': 0, 'loss_sum': 0.0, 'loss_count': 0,
+    'seconds': 0.0,
+  }  # fmt: skip
   restored = checkpoints.restore('latest', host_state)
   if restored:
     begin, host_state, meta = restored
@@ -305,7 +308,7 @@ def train(
   # What a killed launch left of the steps that come now.
   checkpoints.forget_after(begin)
   run.cut_metrics(begin)
-  if begin >= config.train.steps:
+  if begin >= config.train.steps or _out_of_patience(config, meta):
     return host_state, before
   state = parallel.replicate(host_state)
   step_function = make_train_step(config, task.model, optimizer, task.voxelizer)
@@ -322,7 +325,7 @@ def train(
   for first in range(begin, config.train.steps, per_call):
     state, loss = call(state, *feed(first))
     # Fetch the losses of the call before while this one runs.
-    _fetch(config, task, pending, window)
+    finite.fetch(config, task, pending, window)
     pending = first, loss
     done = first + per_call
     bar.update(per_call)
@@ -337,20 +340,23 @@ def train(
       )
     if not (evaluating or saving):
       continue
-    _fetch(config, task, pending, window)
+    finite.fetch(config, task, pending, window)
     pending = None
     host_state = parallel.unreplicate(state)
-    _check_parameters(host_state)
+    finite.check_parameters(host_state)
     if evaluating:
       run.log(done, 'train', 'loss', window[0] / window[1], '')
       window = [0.0, 0]
       value = validate.log(host_state.ema_params, done, run)
       bar.write(f'step {done}: validation error {value:.4f} (standardised)')
+      meta = meta | {'stale': meta['stale'] + 1}
       if value < meta['best']:
-        meta = meta | {'best': value}
-        checkpoints.save('best', done, host_state.ema_params, meta)
-        # A resumed run must find the best weights of what it resumes from.
-        saving = True
+        meta = meta | {'best': value, 'stale': 0}
+        if config.train.weights == 'best':
+          checkpoints.save('best', done, host_state.ema_params, meta)
+          # A resumed run must find the best weights of what it resumes from.
+          saving = True
+      saving |= _out_of_patience(config, meta)
     if saving:
       meta = meta | {
         'loss_sum': window[0],
@@ -358,40 +364,12 @@ def train(
         'seconds': before + time.time() - clock,
       }
       checkpoints.save('latest', done, host_state, meta)
+    if _out_of_patience(config, meta):
+      bar.write(f'no improvement in {meta["stale"]} evaluations: training ends')
+      break
   bar.close()
   return host_state, before
 
 
-def _check_parameters(state: TrainState) -> None:
-  """A finite loss may have a gradient that is not: never save what it left."""
-  for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
-    if not np.isfinite(leaf).all():
-      raise FloatingPointError(
-        f'after step {int(state.step)} the parameter '
-        f'{jax.tree_util.keystr(path)} is not finite; the last good checkpoint '
-        'is kept. Lower config.optim.learning_rate'
-      )
-
-
-def _fetch(config, task, pending, window) -> None:
-  """Adds the losses of a call to [sum, count]; one not finite ends the run."""
-  if pending is None:
-    return
-  first, loss = pending
-  losses_S = parallel.unreplicate(loss)
-  for i, value in enumerate(losses_S):
-    if not np.isfinite(value):
-      indices = input_pipeline.batch_indices(
-        config.train.seed,
-        first + i,
-        len(task.rows['train']),
-        config.train.batch_size,
-      )
-      ids = [task.pack.ids[task.rows['train'][k]] for k in indices]
-      raise FloatingPointError(
-        f'the loss of step {first + i} is {value}; the last good checkpoint '
-        'is kept. Lower config.optim.learning_rate, or look at the examples: '
-        + json.dumps(ids)
-      )
-    window[0] += float(value)
-    window[1] += 1
+def _out_of_patience(config, meta) -> bool:
+  return 0 < config.train.patience <= meta['stale']

@@ -149,6 +149,10 @@ def test_every_field_is_read():
     ('train.batch_size', 30, 'cannot be split over 4 devices'),
     ('train.seed', -1, 'config.train.seed must be >= 0'),
     ('eval.rotations', 0, 'config.eval.rotations must be >= 1'),
+    ('data.subset_seed', -1, 'config.data.subset_seed must be >= 0'),
+    ('data.validation_share', 0.6, 'validation_share must be >= 0 and <= 0.5'),
+    ('train.weights', 'first', r"weights must be one of \['best', 'last'\]"),
+    ('train.patience', -1, 'config.train.patience must be >= 0'),
   ],
 )  # fmt: skip
 def test_wrong_values_are_named(field, value, complaint):
@@ -178,10 +182,13 @@ def test_contradictions():
   config.representation.density = 'deformation'
   config.representation.transforms.density = 'log1p'
   config.augment.rotate = False
+  config.train.patience = 2
+  config.train.weights = 'last'
   with pytest.raises(ConfigError) as error:
     configuration.resolve(config)
   assert 'log1p cannot take density' in str(error.value)
   assert 'config.eval.rotations' in str(error.value)
+  assert 'config.train.patience stops at the best' in str(error.value)
 
 
 @pytest.mark.parametrize(

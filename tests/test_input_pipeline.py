@@ -49,6 +49,7 @@ def data_config(**changes):
   fields = {
     'split': 'random', 'seed': 0, 'train_size': 1.0, 'max_eval': 0,
     'validation_fraction': 0.2, 'test_fraction': 0.2, 'split_file': '',
+    'subset_seed': 0, 'validation_share': 0.0,
   }  # fmt: skip
   return types.SimpleNamespace(**fields | changes)
 
@@ -344,9 +345,50 @@ def test_subsets_are_nested_and_the_rest_stays(small_pack):
   with pytest.raises(config.ConfigError, match='25 of 24'):
     input_pipeline.make_split(small_pack, data_config(train_size=25.0))
   other = input_pipeline.make_split(
-    small_pack, data_config(train_size=5.0, seed=1)
+    small_pack, data_config(train_size=5.0, subset_seed=1)
   )
   assert set(other.train) != set(small.train)
+  assert set(other.train) < set(whole.train)
+  for part in ('validation', 'test'):
+    np.testing.assert_array_equal(getattr(other, part), getattr(small, part))
+
+
+@pytest.mark.parametrize('share', [0.1, 0.3, 0.5])
+def test_a_run_may_use_its_labels_alone(small_pack, share):
+  """Training and validation make up the n; both grow with it."""
+  whole = input_pipeline.make_split(small_pack, data_config())
+  pool = {*whole.train, *whole.validation}
+
+  def split(**changes):
+    changes = {'validation_share': share, 'max_eval': 3} | changes
+    return input_pipeline.make_split(small_pack, data_config(**changes))
+
+  before = split(train_size=2.0)
+  test = before.test
+  assert len(test) == 3
+  for n in range(3, len(pool) + 1):
+    now = split(train_size=float(n))
+    train, validation = set(now.train), set(now.validation)
+    assert len(now.train) + len(now.validation) == n
+    assert len(train | validation) == n
+    assert train | validation <= pool
+    # Rounded up, by whole numbers: in floats 3 * 0.1 is not 0.3.
+    assert len(validation) == -(-n * round(10 * share) // 10)
+    assert set(before.train) <= train
+    assert set(before.validation) <= validation
+    np.testing.assert_array_equal(now.test, test)
+    before = now
+  # Validation molecules of the split are drawn as training ones are.
+  assert train & set(whole.validation)
+  other = split(train_size=10.0, subset_seed=1)
+  same = split(train_size=10.0)
+  np.testing.assert_array_equal(other.test, test)
+  assert {*other.train, *other.validation} != {*same.train, *same.validation}
+  # Another split is another test set: the control of what stays above.
+  assert set(split(seed=1).test) != set(test)
+  for size in (1.0 / len(pool), 33.0):
+    with pytest.raises(config.ConfigError, match=r'of 32 molecules; at least'):
+      split(train_size=size)
 
 
 def test_baselines_learn_from_training_rows_alone(small_pack):

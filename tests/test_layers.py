@@ -18,10 +18,11 @@ LAYERS = [
     'orbital_grid', 'orbital_tiles', 'free_atoms', 'maps', 'fields', 'voxelize',
     'coverage',
   },
-  {'conv', 'models', 'losses', 'metrics', 'optim'},
+  {'conv', 'models', 'losses', 'metrics', 'optim', 'verdicts'},
   {
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
-    'evaluate', 'report', 'config', 'rundir', 'task', 'baselines',
+    'evaluate', 'report', 'config', 'rundir', 'task', 'baselines', 'finite',
+    'study_table', 'study_figures', 'study_report', 'study_html',
   },
 ]  # fmt: skip
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -14,6 +14,7 @@ from edjax import config as configuration
 from edjax import (
   conv,
   fields,
+  finite,
   grid,
   input_pipeline,
   models,
@@ -294,7 +295,7 @@ def test_a_loss_that_is_not_finite_names_the_examples(small):
   bad = parallel.replicate(np.array([1.0, np.nan], np.float32))
   window = [0.0, 0]
   with pytest.raises(FloatingPointError, match='loss of step 11 is nan') as e:
-    train._fetch(config, task, (10, bad), window)
+    finite.fetch(config, task, (10, bad), window)
   ids = [
     f'm{i}' for i in input_pipeline.batch_indices(config.train.seed, 11, 16, 8)
   ]
