@@ -231,7 +231,7 @@ def train_and_evaluate(config, workdir) -> dict:
 
   Raises:
     ValueError: a wrong configuration, a run directory of another one, or one
-      in which another process is at work.
+      in which another process is at work (rundir.LockedError).
     FloatingPointError: the loss, the parameters or every validation error are
       not finite; checkpoints are kept.
   """
@@ -242,7 +242,8 @@ def train_and_evaluate(config, workdir) -> dict:
     print(f'{run.path} is finished; its results:', flush=True)
     return finished
   with run.lock():
-    return _train_and_evaluate(config, run)
+    # Another process may have finished it before this one had the lock.
+    return run.results(config) or _train_and_evaluate(config, run)
 
 
 def _train_and_evaluate(config, run) -> dict:
