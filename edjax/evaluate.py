@@ -130,12 +130,14 @@ def final_evaluation(config, task, params, run, predict) -> dict:
     with tqdm(total=total, desc=f'evaluate {part}', unit='batch') as bar:
       prediction_RBT = evaluator.predict(params, rotations, bar.update)
     ids = [task.pack.ids[row] for row in task.rows[part]]
+    clusters_N = task.pack.columns.get('cluster')
     run.write_predictions(
       part,
       ids,
       config.data.targets,
       evaluator.targets(),
       prediction_RBT.mean(0),
+      None if clusters_N is None else clusters_N[task.rows[part]],
     )
   return summarise(config, task, prediction_RBT)
 

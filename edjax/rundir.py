@@ -20,10 +20,14 @@ _PACKAGES = (
 
 # Fields that change where or how fast, not what: a run may be continued with
 # other values of these.
-_FREE = {
+FREE = {
   'data.data_dir', 'data.manual_dir', 'data.download', 'data.workers',
   'train.device_data_gib',
 }  # fmt: skip
+
+
+class LockedError(configuration.ConfigError):
+  """Another process is at work in a run directory."""
 
 
 def machine_facts() -> dict:
@@ -117,7 +121,7 @@ class RunDirectory:
     """Keeps other processes from writing here; the end of this one frees it.
 
     Raises:
-      ConfigError: another process holds it.
+      LockedError: another process holds it.
     """
     self.path.mkdir(parents=True, exist_ok=True)
     with (self.path / '.lock').open('w') as file:
@@ -126,7 +130,7 @@ class RunDirectory:
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
-        raise configuration.ConfigError(
+        raise LockedError(
           f'another process is at work in {self.path}; wait for it, or give '
           'another --workdir'
         ) from error
@@ -136,7 +140,7 @@ class RunDirectory:
 
   def _identity(self, config) -> dict:
     fields = configuration.flatten(config)
-    return {k: v for k, v in fields.items() if k not in _FREE}
+    return {k: v for k, v in fields.items() if k not in FREE}
 
   def _check(self, config) -> dict | None:
     """The directory's config.json, which must be of this configuration."""
@@ -145,7 +149,7 @@ class RunDirectory:
       return None
     stored = json.loads(path.read_text(encoding='utf-8'))
     now = json.loads(json.dumps(self._identity(config)))
-    before = {k: v for k, v in stored['config'].items() if k not in _FREE}
+    before = {k: v for k, v in stored['config'].items() if k not in FREE}
     for field in sorted(now.keys() | before.keys()):
       if now.get(field) != before.get(field):
         raise configuration.ConfigError(
@@ -247,16 +251,24 @@ class RunDirectory:
     temporary.write_text(''.join(f'{k}\n' for k in kept), encoding='utf-8')
     temporary.replace(path)
 
-  def write_predictions(self, part, ids, names, target_BT, prediction_BT):
-    """predictions_<part>.csv: id, name, target, prediction (native units)."""
+  def write_predictions(
+    self, part, ids, names, target_BT, prediction_BT, clusters_B=None
+  ):
+    """predictions_<part>.csv: id, name, target, prediction (native units).
+
+    And the cluster, where examples are related: whoever compares runs later
+    needs it, without the dataset.
+    """
     path = self.path / f'predictions_{part}.csv'
     with path.open('w', newline='', encoding='utf-8') as file:
       writer = csv.writer(file)
-      writer.writerow(('id', 'name', 'target', 'prediction'))
+      more = () if clusters_B is None else ('cluster',)
+      writer.writerow(('id', 'name', 'target', 'prediction', *more))
       for i, identifier in enumerate(ids):
+        cluster = () if clusters_B is None else (clusters_B[i],)
         for j, name in enumerate(names):
           row = float(target_BT[i, j]), float(prediction_BT[i, j])
-          writer.writerow((identifier, name, *map(repr, row)))
+          writer.writerow((identifier, name, *map(repr, row), *cluster))
 
   def read_predictions(self, part: str) -> dict[str, np.ndarray]:
     """name -> [n, 2] target and prediction, native units."""

@@ -3,6 +3,7 @@
 import json
 import types
 
+import numpy as np
 import pytest
 
 from configs import default, pdbbind_density
@@ -65,6 +66,20 @@ def test_metrics_are_cut_back(tmp_path):
   run.cut_metrics(10)
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in lines] == [5, 10]
+
+
+def test_predictions_keep_their_clusters(tmp_path):
+  run = rundir.RunDirectory(tmp_path)
+  values = np.array([[1.0, 2.0], [3.0, 4.0]])
+  run.write_predictions('test', 'ab', ['x', 'y'], values, -values, ['k', 'l'])
+  rows = (tmp_path / 'predictions_test.csv').read_text().splitlines()
+  assert rows[0] == 'id,name,target,prediction,cluster'
+  assert rows[4] == 'b,y,4.0,-4.0,l'
+  read = run.read_predictions('test')
+  np.testing.assert_array_equal(read['y'], [[2, -2], [4, -4]])
+  run.write_predictions('test', 'ab', ['x', 'y'], values, -values)
+  rows = (tmp_path / 'predictions_test.csv').read_text().splitlines()
+  assert rows[:2] == ['id,name,target,prediction', 'a,x,1.0,-1.0']
 
 
 def test_results_end_a_run(tmp_path, config, task):
