@@ -19,6 +19,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   'mode', 'train', sorted(main.MODES), 'What to do with the configuration.'
 )
+_SHARD = flags.DEFINE_string(
+  'shard', '', 'i/n: every n-th run of a study, i from 0 (default: all).'
+)
 flags.mark_flag_as_required('config')
 
 
@@ -27,7 +30,7 @@ def run(argv):
     raise app.UsageError(f'what is {argv[1:]}? Fields: --config.FIELD=VALUE')
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   workdir = _WORKDIR.value or main.default_workdir(path)
-  raise SystemExit(main.run(_CONFIG.value, workdir, _MODE.value))
+  raise SystemExit(main.run(_CONFIG.value, workdir, _MODE.value, _SHARD.value))
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import importlib
 __version__ = '0.1.0'
 
 _MODULES = (
+  'arms',
   'baselines',
   'checkpoint',
   'config',
@@ -41,10 +42,16 @@ _MODULES = (
   'rundir',
   'splat',
   'splat_local',
-  'study_figures',
+  'study',
+  'study_config',
+  'study_document',
   'study_html',
+  'study_plan',
+  'study_queue',
   'study_report',
   'study_table',
+  'study_tuning',
+  'study_worker',
   'task',
   'train',
   'units',

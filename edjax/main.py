@@ -7,7 +7,7 @@ import sys
 import jax
 from absl import logging
 
-from edjax import checkpoint, evaluate, input_pipeline, report, rundir
+from edjax import checkpoint, evaluate, input_pipeline, report, rundir, study
 from edjax import config as configuration
 from edjax import task as tasks
 from edjax import train as training
@@ -21,8 +21,11 @@ def default_workdir(config_file: str) -> str:
 
 
 def build(config, workdir) -> None:
-  """Builds the dataset of a configuration, where it is missing."""
+  """Builds the datasets of a configuration, where they are missing."""
   del workdir
+  if 'study' in config:
+    study.build(config)
+    return
   config = configuration.resolve(config)
   variant = tasks.dataset_variant(config)
   source = input_pipeline.load_pack(config.data, variant)
@@ -77,10 +80,16 @@ def _show(workdir, results) -> None:
   print(f'\nparity plot: {report.parity_plot(workdir, results)}')
 
 
+def run_study(config, workdir, shard: str = '') -> int:
+  """Does what is missing of a study; see `edjax.study.run`."""
+  return study.run(config, workdir, shard)
+
+
 MODES = {
   'build': build,
   'train': train,
   'evaluate': evaluate_again,
+  'study': run_study,
   'report': show,
 }
 
@@ -100,23 +109,27 @@ def cache_compiled() -> None:
   jax.config.update('jax_compilation_cache_dir', str(directory))
 
 
-def run(config, workdir: str, mode: str) -> int:
+def run(config, workdir: str, mode: str, shard: str = '') -> int:
   """Runs one mode; a mistake of the user's ends in a message.
 
   Args:
     config: as loaded from a file of configs/.
     workdir: run directory.
     mode: a key of MODES.
+    shard: 'i/n' of a study; '' for all of it.
 
   Returns:
-    Exit status: 0, or 2 for a wrong configuration or missing files.
+    Exit status: 0, 1 where runs of a study failed, or 2 for a wrong
+    configuration or missing files.
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
   cache_compiled()
+  options = {'shard': shard} if shard else {}
   try:
-    MODES[mode](config, workdir)
+    if shard and mode != 'study':
+      raise configuration.ConfigError('--shard goes with --mode study')
+    return MODES[mode](config, workdir, **options) or 0
   except (configuration.ConfigError, FileNotFoundError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
-  return 0

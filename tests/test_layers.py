@@ -22,7 +22,9 @@ LAYERS = [
   {
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
     'evaluate', 'report', 'config', 'rundir', 'task', 'baselines', 'finite',
-    'study_table', 'study_figures', 'study_report', 'study_html',
+    'arms', 'study', 'study_config', 'study_plan', 'study_queue',
+    'study_tuning', 'study_worker',
+    'study_table', 'study_document', 'study_report', 'study_html',
   },
 ]  # fmt: skip
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,83 @@
+"""The study on QM9: which input, with how many molecules.
+
+  python launch.py --config configs/study_qm9.py[:smoke|:full] --mode study
+
+Rules of the comparison: docs/protocol.md.
+"""
+
+from configs import qm9_base, study_base
+
+
+def get_config(variant: str = ''):
+  """A variant of the study.
+
+  Args:
+    variant: '' (QM9, 24^3 at 0.5 Å: what 2 cores carry in a night or two),
+      'smoke' (the embedded molecules, minutes on 2 cores; shows that it works
+      and says nothing about molecules), 'full' (QM9, 48^3 at 0.25 Å, every
+      representation, size and block, for accelerators).
+
+  Raises:
+    ValueError: another variant.
+  """
+  bases = {'': 'qm9_cpu', 'smoke': 'smoke', 'full': 'full'}
+  if variant not in bases:
+    raise ValueError(f"no variant {variant!r}; there are '', 'smoke', 'full'")
+  config = qm9_base.get_config(bases[variant])
+  config.data.validation_share = 0.2
+  config.train.weights = 'last'
+  config.study = study = study_base.get_study()
+  study.title = 'QM9: which input, with how many molecules'
+  study.primary = ('gap', 'mu', 'alpha', 'u0_atom')
+  study.hypotheses = ('H4', 'H5a', 'H5b')
+  if variant == 'smoke':
+    study.title = 'A trial of the study on the embedded molecules'
+    config.data.max_eval = 128
+    config.data.targets = ('gap', 'mu', 'r2', 'atomization')
+    study.sizes = (60, 240)
+    study.subset_seeds = 2
+    study.middle_size = 60
+    study.trial_learning_rates = (1e-3, 4e-3)
+    study.trial_size = 120
+    study.trial_steps = 20
+    study.primary = ('gap', 'mu', 'r2', 'atomization')
+    study.hypotheses = ('H4', 'H5a')
+  elif not variant:
+    config.train.steps = 400
+    config.train.eval_every = 400
+    config.train.checkpoint_every = 100
+    config.data.max_eval = 500
+    study.sizes = (125, 500, 2000, 8000)
+    study.small_size = 500
+    study.small_seeds = 10
+    study.blocks = ('main',)
+    study.middle_size = 2000
+    study.trial_learning_rates = (1e-3, 3e-3)
+    study.trial_transforms = ('none', 'arcsinh')
+    study.trial_size = 2000
+    study.trial_steps = 150
+    study.hypotheses = ('H4', 'H5a')
+  else:
+    config.train.steps = 50_000
+    study.representations = (
+      'atoms', 'density', 'gradient', 'promolecule', 'shape', 'deformation',
+      'valence', 'shape_one_radius', 'density_gradient', 'atoms_density',
+    )  # fmt: skip
+    study.sizes = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
+    study.small_size = 1000
+    study.small_seeds = 10
+    study.blocks = (
+      'main', 'stopping', 'delta', 'spacing', 'noise', 'size_split',
+      'geometry', 'controls',
+    )  # fmt: skip
+    study.middle_size = 10_000
+    study.block_seeds = 5
+    study.patience = 5
+    study.spacings = (0.25, 0.5)
+    study.smooths = (0.0, 0.25, 0.5)
+    study.boxes = (12.0, 16.0)
+    study.trial_learning_rates = (5e-4, 1e-3, 2e-3)
+    study.trial_transforms = ('none', 'arcsinh')
+    study.trial_size = 10_000
+    study.trial_steps = 5000
+  return config

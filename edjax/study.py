@@ -1,0 +1,247 @@
+"""A study from the command line: plan, trials, runs.
+
+Every run is a run directory of its own, named by its content, so that the
+same command goes on where it was stopped, adds what the configuration has
+gained, and can be given on several machines that share the directory.
+"""
+
+import os
+import pathlib
+import re
+import sys
+import time
+from collections.abc import Sequence
+
+import jax
+
+from edjax import config as configuration
+from edjax import (
+  input_pipeline,
+  study_config,
+  study_plan,
+  study_queue,
+  study_tuning,
+  study_worker,
+)
+from edjax import task as tasks
+from edjax import train as training
+from edjax.config import ConfigError
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+  """(i, n) of 'i/n', i from 0; (0, 1) of ''.
+
+  Raises:
+    ConfigError: it is neither.
+  """
+  if not text:
+    return 0, 1
+  match = re.fullmatch(r'(\d+)/(\d+)', text)
+  if not match or not int(match[1]) < int(match[2]):
+    raise ConfigError(
+      f'--shard={text} must be i/n with i from 0 to n - 1, such as 0/4'
+    )
+  return int(match[1]), int(match[2])
+
+
+def run(config, workdir, shard: str = '', make_slots=None) -> int:
+  """Does what is missing of a study.
+
+  Args:
+    config: as made by a file configs/study_*.py.
+    workdir: of the study.
+    shard: 'i/n': every n-th run; '' for all.
+    make_slots: () -> slots, instead of worker processes.
+
+  Returns:
+    Exit status: 0, or 1 where runs failed or wait for trials that did.
+
+  Raises:
+    ConfigError: a wrong configuration, the directory of another study, a
+      dataset that cannot be built.
+    FileNotFoundError: source files are missing.
+  """
+  part = parse_shard(shard)
+  study, base = study_config.split(config)
+  entries = study_plan.entries(study, base)
+  arms = list(dict.fromkeys(entry.arm for entry in entries))
+  trials = study_tuning.trials(study, base, arms)
+  _check(study, base, entries, trials)
+  slots = make_slots or (lambda: _slots(study))
+  workdir = pathlib.Path(workdir)
+  study_plan.write(workdir, study, base, entries)
+  log = _Log(workdir / 'study.log')
+  failed = {}
+  if study_tuning.is_tuned(study):
+    failed = _trials(workdir, study, base, trials, part, slots, log)
+  chosen = study_tuning.freeze(workdir, study, trials)
+  failed |= _runs(workdir, base, entries, chosen, part, slots, log)
+  for name, message in failed.items():
+    print(f'error: {name}: {message}', file=sys.stderr)
+  if failed:
+    print(
+      f'{len(failed)} runs failed; error.txt in their directories in {workdir} '
+      'says why. The same command tries these again.',
+      file=sys.stderr,
+    )
+  return int(bool(failed))
+
+
+def build(config) -> None:
+  """Builds every dataset of a study, where it is missing.
+
+  Raises:
+    ConfigError, FileNotFoundError: see `run`.
+  """
+  study, base = study_config.split(config)
+  entries = study_plan.entries(study, base)
+  arms = list(dict.fromkeys(entry.arm for entry in entries))
+  _check(study, base, entries, study_tuning.trials(study, base, arms))
+
+
+class _Log:
+  """Lines to standard output, and with the time to a file."""
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+
+  def __call__(self, line: str) -> None:
+    print(line, flush=True)
+    now = time.strftime('%Y-%m-%d %H:%M:%S')
+    with self._path.open('a', encoding='utf-8') as file:
+      file.write(f'{now} {line}\n')
+
+
+def _check(study, base, entries, trials) -> None:
+  """Everything that can be known before the first run; builds the datasets.
+
+  Raises:
+    ConfigError: a configuration is wrong, or a size is not to be had.
+  """
+  kinds, largest = {}, {}
+  for entry in entries:
+    kinds.setdefault((entry.block, entry.setting, entry.arm), entry)
+    place = entry.block, entry.setting, entry.fold
+    if entry.size > getattr(largest.get(place), 'size', 0):
+      largest[place] = entry
+  if study_tuning.is_tuned(study):
+    for trial in trials:
+      kinds.setdefault(('trial', *sorted(trial.chosen.items()), trial.arm),
+                       trial)  # fmt: skip
+    for trial in trials:
+      largest.setdefault(('trial', '', trial.fold), trial)
+  packs = {}
+  for item in kinds.values():
+    config = _resolve(study_plan.with_fields(base, item.fields), item.name)
+    data = dict(config.data) | {'variant': tasks.dataset_variant(config)}
+    key = tuple(str(data.get(k)) for k in _DATASET)
+    if key not in packs:
+      packs[key] = input_pipeline.load_pack(config.data, data['variant'])
+  for item in largest.values():
+    config = _resolve(study_plan.with_fields(base, item.fields), item.name)
+    data = dict(config.data) | {'variant': tasks.dataset_variant(config)}
+    key = tuple(str(data.get(k)) for k in _DATASET)
+    try:
+      input_pipeline.make_split(packs[key], config.data)
+    except ConfigError as error:
+      raise ConfigError(f'{item.name}: {error}') from error
+
+
+# What a dataset depends on, beside where it lies.
+_DATASET = ('name', 'variant', 'geometry', 'noise')
+
+
+def _resolve(config, name: str):
+  try:
+    return configuration.resolve(config)
+  except ConfigError as error:
+    raise ConfigError(f'{name}: {error}') from error
+
+
+def _trials(workdir, study, base, trials, part, slots, log) -> dict[str, str]:
+  """Runs trials that are missing: those of this shard first, then all.
+
+  Runs need the trials of all shards, and whoever is there does them.
+
+  Returns:
+    name -> message of those that failed otherwise than by diverging.
+  """
+  chosen = study_tuning.frozen(workdir)
+  jobs = []
+  for trial in trials:
+    directory = workdir / 'trials' / trial.name
+    if study_tuning.key(trial.arm, trial.fold) in chosen:
+      continue
+    if study_tuning.score(directory) is not None:
+      continue
+    config = study_plan.with_fields(base, trial.fields)
+    kinds = (('trial', trial.arm),)
+    jobs.append(study_queue.Job(trial.name, directory, config, kinds))
+  jobs.sort(key=lambda job: not study_plan.in_shard(job.name, part))
+  failed = _do('trials', jobs, slots, log)
+  return {
+    name: message
+    for name, message in failed.items()
+    if study_tuning.score(workdir / 'trials' / name) is None
+  }
+
+
+def _runs(workdir, base, entries, chosen, part, slots, log) -> dict[str, str]:
+  """Runs the entries of this shard whose trials have chosen.
+
+  Returns:
+    name -> message of those that failed or cannot begin.
+  """
+  jobs, failed = [], {}
+  for entry in entries:
+    if not study_plan.in_shard(entry.name, part):
+      continue
+    key = study_tuning.key(entry.arm, entry.fold)
+    if key not in chosen:
+      failed[entry.name] = f'waits for trials of {key}'
+      continue
+    fields = {**entry.fields, **_fields(chosen[key])}
+    setting = entry.block, entry.setting, entry.arm
+    jobs.append(
+      study_queue.Job(
+        entry.name,
+        workdir / 'runs' / entry.name,
+        study_plan.with_fields(base, fields),
+        ((*setting, entry.size), setting, entry.arm),
+      )
+    )
+  return _do('runs', jobs, slots, log) | failed
+
+
+def _fields(chosen: dict) -> dict:
+  return {k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}
+
+
+def _do(what: str, jobs: Sequence, slots, log) -> dict[str, str]:
+  if not jobs:
+    return {}
+  made = slots()
+  progress = study_queue.Progress(
+    jobs, len(made), lambda line: log(f'{what}: {line}')
+  )
+  study_queue.Queue(jobs, progress.watch).run(made)
+  return progress.failed
+
+
+def _slots(study) -> list:
+  if jax.default_backend() != 'cpu':
+    if study.processes > 1:
+      raise ConfigError(
+        'config.study.processes: an accelerator belongs to one process; '
+        'spread a study with --shard over machines'
+      )
+    return [study_worker.LocalSlot(training.train_and_evaluate)]
+  if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned
+    count = study.processes or os.cpu_count()
+    return [study_worker.ProcessSlot() for _ in range(count)]
+  cores = sorted(os.sched_getaffinity(0))
+  count = study.processes or len(cores)
+  return [
+    study_worker.ProcessSlot(tuple(cores[i::count]) or (cores[i % len(cores)],))
+    for i in range(count)
+  ]

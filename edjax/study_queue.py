@@ -1,0 +1,218 @@
+"""Many runs, some at a time, each by one process at most."""
+
+import collections
+import dataclasses
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from edjax import study_worker
+from edjax.study_worker import DONE, FAILED, LOCKED
+
+# Seconds between looks at runs that another process is at.
+POLL = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """A run to do.
+
+  Attributes:
+    name: of the run.
+    directory: of the run.
+    config: of the run.
+    kinds: what runs of about the same duration share, the most telling first.
+  """
+
+  name: str
+  directory: pathlib.Path
+  config: object
+  kinds: tuple = ()
+
+  @property
+  def finished(self) -> bool:
+    """Whether its results are there."""
+    return (self.directory / 'results.json').exists()
+
+  def failure(self) -> float:
+    """When it failed last, by its files; 0 for never."""
+    try:
+      return (self.directory / 'error.txt').stat().st_mtime
+    except FileNotFoundError:
+      return 0.0
+
+
+class Queue:
+  """Hands jobs to slots, and looks again at those that others are at.
+
+  Args:
+    jobs: in the order in which they are wanted.
+    watch: watch(event, job, outcome) is called for 'start' and for the
+      status of every outcome, one at a time.
+    poll: seconds between looks at runs that another process is at.
+  """
+
+  def __init__(self, jobs: Sequence[Job], watch: Callable, poll: float = POLL):
+    self._waiting = collections.deque(
+      (job, job.failure()) for job in jobs if not job.finished
+    )
+    self._locked = collections.deque()
+    self._watch, self._poll = watch, poll
+    self._mutex = threading.Lock()
+    self._stop = threading.Event()
+    self._broken: list[BaseException] = []
+
+  def _next(self):
+    """(job, when it had failed before) or None; after a pause for locked."""
+    while not self._stop.is_set():
+      with self._mutex:
+        if self._waiting:
+          return self._waiting.popleft()
+        if not self._locked:
+          return None
+        again = self._locked.popleft()
+      self._stop.wait(self._poll)
+      if not self._stop.is_set():
+        return again
+    return None
+
+  def _tell(self, event, job, outcome=None) -> None:
+    with self._mutex:
+      self._watch(event, job, outcome)
+
+  def _loop(self, slot) -> None:
+    try:
+      while (item := self._next()) is not None:
+        job, failed_before = item
+        if job.finished:  # by another process
+          self._tell(DONE, job)
+          continue
+        if job.failure() != failed_before:
+          self._tell(
+            FAILED, job, study_worker.Outcome(FAILED, 0, 'in another process')
+          )
+          continue
+        self._tell('start', job)
+        outcome = slot.run(job.config, job.directory)
+        if self._stop.is_set():
+          return
+        if outcome.status == LOCKED:
+          with self._mutex:
+            self._locked.append(item)
+        self._tell(outcome.status, job, outcome)
+    except BaseException as error:  # of the runner itself, not of a run
+      self._broken.append(error)
+      self._stop.set()
+    finally:
+      slot.close()
+
+  def run(self, slots: Sequence) -> None:
+    """Blocks until every job has ended somewhere.
+
+    Args:
+      slots: as `study_worker.ProcessSlot`; closed at the end.
+    """
+    threads = [
+      threading.Thread(target=self._loop, args=(slot,), daemon=True)
+      for slot in slots
+    ]
+    for thread in threads:
+      thread.start()
+    try:
+      for thread in threads:
+        while thread.is_alive():
+          thread.join(0.2)
+    except BaseException:  # Ctrl-C: nothing is lost but the steps since the
+      self._stop.set()  # last checkpoints
+      for slot in slots:
+        slot.close()
+      raise
+    if self._broken:
+      raise self._broken[0]
+
+
+class Progress:
+  """What is done and left, in lines that make sense one by one.
+
+  Args:
+    jobs: all of them, finished ones included.
+    at_once: how many run at a time.
+    say: takes a line.
+  """
+
+  def __init__(self, jobs: Sequence[Job], at_once: int, say=print):
+    self._say, self._at_once = say, at_once
+    self._total = len(jobs)
+    self._left = {job.name: job for job in jobs if not job.finished}
+    self._running: dict[str, float] = {}
+    self._elsewhere: set[str] = set()
+    self._seconds = collections.defaultdict(list)
+    self.failed: dict[str, str] = {}
+    self._say(self.line())
+
+  def watch(self, event: str, job: Job, outcome) -> None:
+    """For `Queue`."""
+    self._elsewhere.discard(job.name)
+    if event == 'start':
+      self._running[job.name] = time.monotonic()
+      return
+    self._running.pop(job.name, None)
+    if event == LOCKED:
+      self._elsewhere.add(job.name)
+      return
+    self._left.pop(job.name, None)
+    words = f'{job.name}: done'
+    if event == FAILED:
+      self.failed[job.name] = outcome.message
+      words = f'{job.name}: FAILED ({outcome.message})'
+    elif outcome is not None:
+      words += f' in {outcome.seconds:.0f} s'
+      for kind in job.kinds:
+        self._seconds[kind].append(outcome.seconds)
+    self._say(f'{words}; {self.line()}')
+
+  def line(self) -> str:
+    """Counts, and how long the rest takes."""
+    waiting = len(self._left) - len(self._running) - len(self._elsewhere)
+    done = self._total - len(self._left) - len(self.failed)
+    words = f'{done} of {self._total} done'
+    if self._running:
+      words += f', {len(self._running)} running'
+    if self._elsewhere:
+      words += f', {len(self._elsewhere)} running elsewhere'
+    words += f', {len(self.failed)} failed, {waiting} left'
+    left = self.seconds_left()
+    if left is not None and self._left:
+      words += f', about {_duration(left)}'
+    return words
+
+  def seconds_left(self) -> float | None:
+    """From what runs of the same kind took; None before the first."""
+    if not self._seconds:
+      return None
+    total = 0.0
+    for name, job in self._left.items():
+      if name in self._elsewhere:
+        continue
+      expected = self._expected(job)
+      if name in self._running:
+        spent = time.monotonic() - self._running[name]
+        expected = max(0.0, expected - spent)
+      total += expected
+    return total / self._at_once
+
+  def _expected(self, job: Job) -> float:
+    for kind in job.kinds:
+      if seconds := self._seconds.get(kind):
+        return sum(seconds) / len(seconds)
+    known = [s for seconds in self._seconds.values() for s in seconds]
+    return sum(known) / len(known)
+
+
+def _duration(seconds: float) -> str:
+  if seconds < 90:
+    return f'{seconds:.0f} s'
+  if seconds < 5400:
+    return f'{seconds / 60:.0f} min'
+  return f'{seconds / 3600:.1f} h'
