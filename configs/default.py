@@ -73,7 +73,9 @@ def get_config() -> ConfigDict:
   data.workers = 0
 
   config.representation = representation = ConfigDict()
-  # Any of 'atoms', 'density', 'gradient', 'shape', 'noise', in this order.
+  # Any of 'atoms', 'density', 'gradient', 'shape', 'valence' (all atoms in one
+  # channel, as Gaussians weighted by valence electrons) and 'noise', in the
+  # order of the network's channels.
   representation.channels = ('density',)
   # What 'density' and 'gradient' are made of: 'xtb', 'promolecule',
   # 'deformation'; for pdbbind also 'map' (experimental, in sigma).
@@ -96,15 +98,17 @@ def get_config() -> ConfigDict:
   # Atoms as 0 or 1 within a radius, as older recipes have them, instead of
   # Gaussians.
   representation.binary = False
-  # Of an atom's Gaussian: standard deviation in Å (the radius where binary);
-  # of the shape: standard deviation in van der Waals radii.
+  # One radius for every atom of 'shape', Å; 0: van der Waals radii.
+  representation.shape_radius = 0.0
+  # Of an atom's Gaussian ('atoms' and 'valence'): standard deviation in Å (the
+  # radius where binary); of the shape: standard deviation in radii.
   representation.widths = ConfigDict({'atoms': 0.5, 'shape': 0.5})
   # 'none', 'log1p' or 'arcsinh', by kind of channel, after division by the
   # channel's root mean square over the first training molecules (of all atom
   # types together).
   representation.transforms = ConfigDict(
     {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
-     'shape': 'none', 'noise': 'none'}
+     'shape': 'none', 'valence': 'none', 'noise': 'none'}
   )  # fmt: skip
 
   config.augment = augment = ConfigDict()

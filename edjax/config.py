@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'noise')
+CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'valence', 'noise')
 DENSITIES = ('xtb', 'promolecule', 'deformation', 'map')
 TRANSFORMS = ('none', 'log1p', 'arcsinh')
 COMPLEXES = ('pdbbind', 'pdbbind_ligands')
@@ -137,6 +137,7 @@ RULES: Mapping[str, Rule] = {
   'representation.groups': _flag,
   'representation.elements': _names,
   'representation.binary': _flag,
+  'representation.shape_radius': _number(float, 0),
   'representation.widths.atoms': _POSITIVE,
   'representation.widths.shape': _number(float, 0.1),
   **{f'representation.transforms.{c}': _one_of(*TRANSFORMS) for c in CHANNELS},
@@ -349,7 +350,7 @@ def _complexes(config) -> list[str]:
     )
   if of_orbitals:
     # The orbitals come with the ligand's hydrogens, which the pocket lacks.
-    atoms = {'atoms', 'shape'} & set(representation.channels)
+    atoms = {'atoms', 'shape', 'valence'} & set(representation.channels)
     if atoms:
       found.append(
         f'config.representation.channels: {sorted(atoms)} would see the '

@@ -7,6 +7,7 @@ padded; `vmap` or `numerics.batched` make batches. Densities are in e/Å^3.
 `gradient_magnitude` turns any of them into the length of its gradient.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -17,6 +18,7 @@ from edjax import (
   form_factors,
   free_atoms,
   geometry,
+  gto_basis,
   maps,
   orbitals,
   splat,
@@ -32,7 +34,7 @@ ELEMENTS = ('H', 'C', 'N', 'O', 'F')
 _METALS_CHANNEL = 0  # no atomic number
 # Standard deviation of atom Gaussians, Å.
 ATOM_WIDTH = 0.5
-# Standard deviation of the Gaussians of `shape`, in van der Waals radii.
+# Standard deviation of the Gaussians of `shape`, in radii.
 SHAPE_WIDTH = 0.5
 # Below it the peak of `shape`, exp(1/(2 width^2)), nears the end of float32
 # (at 0.075); the surface is then 0.02 radii thick, less than any voxel.
@@ -458,11 +460,68 @@ def binary_atoms_grid(
   return grids.pool((counts > 0.5).astype(dtype), supersample)
 
 
+def valence(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """Atoms without types: Gaussians whose peaks are the valence electrons.
+
+  What a density has in one channel without any chemistry beyond the element:
+  as many electrons as GFN2-xTB counts in the neutral atom
+  (`free_atoms.valence_electrons`), in Gaussians of one width.
+
+  Args:
+    mol: one molecule; an element that GFN2-xTB lacks (beyond Rn) gives NaN.
+    points_G3: Å.
+    width: standard deviation, Å, the same for every atom.
+    groups: ligand and pocket apart.
+
+  Returns:
+    values_G; with groups values_GC, first the ligand's, then the pocket's.
+
+  Raises:
+    ValueError: a width that is not above 0.
+  """
+  terms = _valence_terms(mol, width, groups)
+  return _apart(splat.splat_points(points_G3, *terms), groups)
+
+
+def valence_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """`valence` on a grid.
+
+  Args:
+    mol: one molecule; an element that GFN2-xTB lacks (beyond Rn) gives NaN.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    width: standard deviation, Å, the same for every atom.
+    groups: ligand and pocket apart.
+
+  Returns:
+    values_XYZ; with groups vox_XYZC, first the ligand's, then the pocket's.
+
+  Raises:
+    ValueError: a width that is not above 0.
+  """
+  terms = _valence_terms(mol, width, groups)
+  return _apart(_splat_grid(terms, grid, supersample, width, same=True), groups)
+
+
 def shape(
   mol: Molecule,
   points_G3: jax.Array,
   *,
   width: float = SHAPE_WIDTH,
+  radius: float = 0.0,
   groups: bool = False,
 ) -> jax.Array:
   """Occupancy, 1 - exp(-sum of Gaussians): 0 outside, towards 1 inside.
@@ -475,7 +534,9 @@ def shape(
   Args:
     mol: one molecule.
     points_G3: Å.
-    width: standard deviation in van der Waals radii, at least 0.1.
+    width: standard deviation in radii, at least 0.1.
+    radius: of every atom, Å, in the place of its van der Waals radius; 0 for
+      those.
     groups: ligand and pocket apart.
 
   Returns:
@@ -483,9 +544,9 @@ def shape(
     first the ligand's, then the pocket's.
 
   Raises:
-    ValueError: a width below 0.1.
+    ValueError: a width below 0.1, or a negative radius.
   """
-  terms = _shape_terms(mol, width, groups)
+  terms = _shape_terms(mol, width, radius, groups)
   return _apart(-jnp.expm1(-splat.splat_points(points_G3, *terms)), groups)
 
 
@@ -495,6 +556,7 @@ def shape_grid(
   supersample: int = 1,
   *,
   width: float = SHAPE_WIDTH,
+  radius: float = 0.0,
   groups: bool = False,
 ) -> jax.Array:
   """`shape` on a grid.
@@ -503,7 +565,8 @@ def shape_grid(
     mol: one molecule.
     grid: voxels.
     supersample: sub-points along each edge of a voxel.
-    width: standard deviation in van der Waals radii, at least 0.1.
+    width: standard deviation in radii, at least 0.1.
+    radius: of every atom, Å; 0 for van der Waals radii.
     groups: ligand and pocket apart.
 
   Returns:
@@ -511,11 +574,11 @@ def shape_grid(
     pocket's.
 
   Raises:
-    ValueError: a width below 0.1.
+    ValueError: a width below 0.1, or a negative radius.
   """
-  terms = _shape_terms(mol, width, groups)
-  # Of carbon.
-  sigma = VDW_RADII[6] * width
+  terms = _shape_terms(mol, width, radius, groups)
+  # Else of carbon.
+  sigma = (radius or VDW_RADII[6]) * width
   sums = _splat_grid(terms, grid.refine(supersample), 1, sigma)
   return _apart(grids.pool(-jnp.expm1(-sums), supersample), groups)
 
@@ -718,13 +781,33 @@ def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
   return mol.coords_A3, weights_AC, sigma_A
 
 
-def _shape_terms(mol: Molecule, width: float, groups: bool):
+@functools.cache
+def _valence_table() -> np.ndarray:
+  """[Z], with NaN for the elements that GFN2-xTB lacks."""
+  known = free_atoms.valence_electrons(np.arange(gto_basis.MAX_NUMBER + 1))
+  beyond = MAX_NUMBER - gto_basis.MAX_NUMBER
+  return np.pad(known, (0, beyond), constant_values=np.nan)
+
+
+def _valence_terms(mol: Molecule, width: float, groups: bool):
+  _check_width('width', width)
+  dtype = mol.coords_A3.dtype
+  sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
+  weights_A = jnp.asarray(_valence_table(), dtype)[mol.numbers_A]
+  weights_A = weights_A * splat.peak_to_integral(sigma_A)
+  return mol.coords_A3, weights_A[:, None] * _groups(mol, groups), sigma_A
+
+
+def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
   if not (np.isfinite(width) and width >= _MIN_SHAPE_WIDTH):
     raise ValueError(
       f'width of shape must be >= {_MIN_SHAPE_WIDTH}, not {width}'
     )
+  if not (np.isfinite(radius) and radius >= 0):
+    raise ValueError(f'radius of shape must be 0 or above it, not {radius}')
   dtype = mol.coords_A3.dtype
   radii = np.where(VDW_RADII > 0, VDW_RADII, 1.0)  # padding: harmless
+  radii = np.full_like(radii, radius) if radius else radii
   sigma_A = jnp.asarray(radii * width, dtype)[mol.numbers_A]
   peak = np.log(2) * np.exp(0.5 / width**2)
   weights_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)

@@ -148,6 +148,7 @@ def make_voxelizer(representation, scales=()):
     binary=representation.binary,
     groups=representation.groups,
     use_b_factors=representation.use_b_factors,
+    shape_radius=representation.shape_radius,
     transforms={
       c: representation.transforms[c] for c in representation.channels
     },

@@ -12,7 +12,7 @@ from edjax import fields, form_factors, numerics
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 
-CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'noise')
+CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'valence', 'noise')
 DENSITIES = ('xtb', 'promolecule', 'deformation', 'map')
 TRANSFORMS = {
   'none': lambda x: x,
@@ -44,6 +44,7 @@ class Voxelizer:
   groups: bool
   binary: bool
   use_b_factors: bool
+  shape_radius: float
 
   @functools.cached_property
   def channel_names(self) -> tuple[str, ...]:
@@ -92,7 +93,8 @@ class Voxelizer:
       mol: one padded molecule; only shapes count.
     """
     atoms, size = mol.numbers_A.shape[-1], self.grid.size
-    rows = {'atoms': atoms, 'shape': atoms * self.supersample**2}
+    rows = {'atoms': atoms, 'valence': atoms}
+    rows['shape'] = atoms * self.supersample**2
     if self.binary:  # no product: the distance of each point from each atom
       rows['atoms'] = atoms * size * self.supersample**3
     if self.density == 'map':
@@ -159,7 +161,14 @@ class Voxelizer:
       values['density'] = density(*args)
     if 'shape' in self.channels:
       values['shape'] = fields.shape_grid(
-        *args, width=widths['shape'], groups=self.groups
+        *args,
+        width=widths['shape'],
+        radius=self.shape_radius,
+        groups=self.groups,
+      )
+    if 'valence' in self.channels:
+      values['valence'] = fields.valence_grid(
+        *args, width=widths['atoms'], groups=self.groups
       )
     if 'noise' in self.channels:
       values['noise'] = fields.noise_grid(*args)
@@ -212,6 +221,7 @@ def make_voxelizer(
   groups: bool = False,
   binary: bool = False,
   use_b_factors: bool = False,
+  shape_radius: float = 0.0,
 ) -> Voxelizer:
   """A function from a molecule to voxel channels; deterministic, no key.
 
@@ -220,7 +230,7 @@ def make_voxelizer(
 
   Args:
     channels: any of 'atoms', 'density', 'gradient' (length of the gradient of
-      the density), 'shape', 'noise', in the order of the channels.
+      the density), 'shape', 'valence', 'noise', in the order of the channels.
     grid: voxels.
     density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
       'promolecule', 'deformation' (xtb minus free atoms) or 'map'. Without
@@ -228,7 +238,7 @@ def make_voxelizer(
     supersample: sub-points along each edge of a voxel, for every channel.
     blur: B of the promolecule in Å^2; 0 ties it to the spacing.
     widths: mapping or pairs: 'atoms', standard deviation in Å (the radius
-      where binary); 'shape', standard deviation in van der Waals radii.
+      where binary), of 'valence' too; 'shape', standard deviation in radii.
     elements: symbols with an atom channel of their own; all others share
       'other'.
     transforms: mapping or pairs, channel to 'none', 'log1p' or 'arcsinh'.
@@ -241,6 +251,7 @@ def make_voxelizer(
       in the place of its orbital density.
     binary: atoms as 0 or 1 within a radius instead of Gaussians.
     use_b_factors: the promolecule adds the file's B factors.
+    shape_radius: of every atom of 'shape', Å; 0 for van der Waals radii.
 
   Returns:
     The voxelizer; `.channel_names` and `.num_channels` describe the output.
@@ -270,6 +281,12 @@ def make_voxelizer(
     )
   if binary and 'atoms' not in channels:
     raise ValueError(f"binary is for the channel 'atoms', not for {channels}")
+  if not (np.isfinite(shape_radius) and shape_radius >= 0):
+    raise ValueError(f'shape_radius must be 0 or above it, not {shape_radius}')
+  if shape_radius and 'shape' not in channels:
+    raise ValueError(
+      f"shape_radius is for the channel 'shape', not for {channels}"
+    )
   if groups:
     if set(channels) == {'noise'}:
       raise ValueError("groups have no effect on the channel 'noise'")
@@ -313,6 +330,7 @@ def make_voxelizer(
     groups=bool(groups),
     binary=bool(binary),
     use_b_factors=bool(use_b_factors),
+    shape_radius=float(shape_radius),
   )
   names = voxelizer.channel_names  # checks the elements
   if scales:

@@ -60,6 +60,7 @@ FIELDS = {
   'atoms': (fields.atoms, fields.atoms_grid),
   'binary_atoms': (fields.binary_atoms, fields.binary_atoms_grid),
   'shape': (fields.shape, fields.shape_grid),
+  'valence': (fields.valence, fields.valence_grid),
   'noise': (fields.noise, fields.noise_grid),
 }
 TURNING = [n for n in FIELDS if n != 'noise']
@@ -702,6 +703,56 @@ def test_shape_is_one_half_at_the_radius_of_an_isolated_atom(z, width):
   assert values[1] > 0.52 > 0.48 > values[3]
   assert 0.65 < float(values[0]) <= 1
   assert float(values[4]) < 0.01
+
+
+def test_valence_is_the_atoms_weighted_by_their_electrons():
+  """And holds all of them: the Gaussians' integral over a large grid."""
+  mol, grid = _mol('thiol'), Grid(30, 0.4)
+  weights = {'H': 1, 'C': 4, 'S': 6}
+  vox = fields.atoms_grid(mol, grid, elements=tuple(weights), width=0.6)
+  want = sum(n * vox[..., i] for i, n in enumerate(weights.values()))
+  got = fields.valence_grid(mol, grid, width=0.6)
+  np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+  # As many as tblite counts, and not the nuclear charges.
+  electrons = _orbitals('thiol').n_electrons
+  held = float(got.sum()) * 0.4**3 / (2 * np.pi * 0.6**2) ** 1.5
+  assert held == pytest.approx(electrons, rel=1e-3)
+  assert held < 0.6 * float(mol.numbers_A.sum())
+
+
+def test_valence_of_elements_that_gfn2_lacks_is_not_a_number():
+  mol = Molecule.from_arrays([6, 92], [[0.0, 0, 0], [1.5, 0, 0]], max_atoms=4)
+  assert np.isnan(fields.valence(mol, jnp.zeros((1, 3)))).all()
+  assert np.isnan(fields.valence_grid(mol, Grid(2, 0.5))).any()
+  mol = Molecule.from_arrays([6, 86], [[0.0, 0, 0], [1.5, 0, 0]], max_atoms=4)
+  assert np.isfinite(fields.valence_grid(mol, Grid(2, 0.5))).all()
+
+
+def test_shape_with_one_radius_does_not_know_the_element():
+  coords, grid = [[0.0, 0, 0], [1.4, 0.3, 0]], Grid(9, 0.5)
+  carbons, others = (
+    Molecule.from_arrays(numbers, coords, center=False)
+    for numbers in ([6, 6], [1, 53])
+  )
+  # Of carbon's radius it is the shape of carbons.
+  radius = elements.VDW_RADII[6]
+  want = fields.shape_grid(carbons, grid, 2)
+  for mol in (carbons, others):
+    got = fields.shape_grid(mol, grid, 2, radius=radius)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    points = jnp.asarray(grids.centres(grid), jnp.float32)
+    on_points = fields.shape(mol, points, radius=radius)
+    on_grid = fields.shape_grid(mol, grid, radius=radius)
+    np.testing.assert_allclose(on_grid.ravel(), on_points, rtol=0, atol=1e-5)
+  # Controls: it does with radii of their own, and the radius counts.
+  assert float(jnp.abs(fields.shape_grid(others, grid, 2) - want).max()) > 0.2
+  wider = fields.shape_grid(others, grid, 2, radius=2.0)
+  assert float((wider - want).max()) > 0.1
+  alone = Molecule.from_arrays([8], [[0.0, 0, 0]])
+  half = fields.shape(alone, jnp.array([[1.3, 0.0, 0.0]]), radius=1.3)
+  assert float(half[0]) == pytest.approx(0.5, rel=1e-5)
+  with pytest.raises(ValueError, match='radius of shape'):
+    fields.shape_grid(alone, grid, radius=-1.0)
 
 
 def test_shape_refuses_widths_that_overflow():

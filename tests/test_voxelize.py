@@ -102,6 +102,12 @@ def test_options_reach_their_fields():
      lambda: fields.binary_atoms_grid(mol, GRID, radius=1.3)),
     (('shape',), {'widths': {'shape': 0.7}, 'supersample': 2},
      lambda: fields.shape_grid(mol, GRID, 2, width=0.7)),
+    (('shape',), {'shape_radius': 1.1},
+     lambda: fields.shape_grid(mol, GRID, radius=1.1)),
+    (('valence',), {'widths': {'atoms': 0.8}},
+     lambda: fields.valence_grid(mol, GRID, width=0.8)),
+    (('valence',), {'groups': True},
+     lambda: fields.valence_grid(mol, GRID, groups=True)),
   ]  # fmt: skip
   for channels, options, want in cases:
     got = _vox(channels, mol, **options)
@@ -117,16 +123,16 @@ def test_groups_split_every_kind_but_noise():
   mol = Molecule.from_arrays(
     numbers, coords, _orbitals(), groups=[0, 0, 0, 1], center=False
   )
-  channels = ('atoms', 'density', 'gradient', 'shape', 'noise')
+  channels = ('atoms', 'density', 'gradient', 'shape', 'noise', 'valence')
   options = {'elements': ('O',), 'groups': True}
   f = make_voxelizer(channels, GRID, **options)
   assert f.channel_names == (
     'ligand_O', 'ligand_other', 'pocket_O', 'pocket_other', 'ligand_density',
     'pocket_density', 'ligand_gradient', 'pocket_gradient', 'ligand_shape',
-    'pocket_shape', 'noise',
+    'pocket_shape', 'noise', 'ligand_valence', 'pocket_valence',
   )  # fmt: skip
   vox = np.asarray(jax.jit(f)(mol))
-  assert vox.shape[-1] == f.num_channels == 11
+  assert vox.shape[-1] == f.num_channels == 13
   water = Molecule.from_arrays(*WATER, _orbitals(), center=False)
   zinc = Molecule.from_arrays([30], [[1.5, 0, 0]], center=False)
   both = fields.value_and_gradient_magnitude
@@ -139,6 +145,10 @@ def test_groups_split_every_kind_but_noise():
     np.testing.assert_allclose(
       vox[..., first + 2], magnitude, rtol=1e-3, atol=1e-5
     )
+  for one, vox_XYZ in ((water, vox[..., 11]), (zinc, vox[..., 12])):
+    valence_XYZ = fields.valence_grid(one, GRID)
+    np.testing.assert_allclose(vox_XYZ, valence_XYZ, rtol=1e-3, atol=1e-5)
+    assert vox_XYZ.max() > 0.5
   promolecule = np.asarray(
     jax.jit(
       make_voxelizer(('density',), GRID, density='promolecule', groups=True)
@@ -296,6 +306,8 @@ def test_padding_is_inert():
     (('density',), {'groups': True, 'density': 'map'}, 'groups: a density'),
     (('gradient',), {'groups': True, 'density': 'deformation'}, 'groups'),
     (('density',), {'transforms': {'gradient': 'none'}}, 'of gradient, but'),
+    (('shape',), {'shape_radius': -1.0}, 'shape_radius must be'),
+    (('atoms',), {'shape_radius': 1.0}, "shape_radius is for .*'shape'"),
     (('shape',), {'scales': (1.0, 2.0)}, '2 scales'),
     (('shape',), {'scales': (0.0,)}, 'scales must be'),
   ],
