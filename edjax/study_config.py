@@ -145,7 +145,8 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
       'configs/study_*.py'
     )
   study = base.study
-  del base['study']
+  with base.unlocked():
+    del base['study']
   complaints = []
   for name in sorted(set(study) - set(RULES)):
     near = difflib.get_close_matches(name, RULES, 1)
