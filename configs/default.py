@@ -64,8 +64,9 @@ def get_config() -> ConfigDict:
   data.hydrogens = False
   # A control: labels of training and validation exchanged at random.
   data.shuffle_labels = False
-  # Learn the difference to a linear fit on composition and GFN2 values.
-  data.delta = False
+  # Learn the difference to a linear fit: on the 'composition' (of complexes:
+  # of the ligand), or on it and 'gfn2' energy, gap and dipole; '' for none.
+  data.delta = ''
   # For pdbbind: fetch what the index names and the manual directory lacks from
   # the wwPDB, and for maps from PDBe. Thousands of files for a whole index.
   data.download = False

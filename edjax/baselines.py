@@ -18,12 +18,24 @@ _LIGAND = 'ligand_'
 _SIZE = 'ligand_heavy_atoms'
 
 
-def composition(source: pack.Pack) -> np.ndarray:
-  """[N, E] atoms of each element that occurs in the pack."""
-  molecule_of = np.repeat(np.arange(len(source)), source.atom_counts)
-  counts = np.zeros((len(source), elements.MAX_NUMBER + 1))
-  np.add.at(counts, (molecule_of, source.numbers), 1)
-  return counts[:, counts.any(0)]
+def composition(source: pack.Pack, of_ligands: bool = False) -> np.ndarray:
+  """[N, E] atoms of each element that occurs in the pack.
+
+  Args:
+    source: the pack.
+    of_ligands: of complexes: heavy atoms of the ligands alone, as whether
+      there are hydrogens depends on the variant of the dataset.
+  """
+  counts = source.atom_counts
+  molecule_of = np.repeat(np.arange(len(source)), counts)
+  keep = np.ones(len(molecule_of), bool)
+  if of_ligands:
+    local = np.arange(len(keep)) - source.atom_offsets[:-1][molecule_of]
+    is_ligand = local < source.ligand_counts[molecule_of]
+    keep = is_ligand & (source.numbers > 1)
+  found = np.zeros((len(source), elements.MAX_NUMBER + 1))
+  np.add.at(found, (molecule_of[keep], source.numbers[keep]), 1)
+  return found[:, found.any(0)]
 
 
 def reference(source: pack.Pack) -> str:
@@ -46,8 +58,8 @@ def fit(source: pack.Pack, columns_NT, train, validation) -> dict:
     name -> [N, T]: mean and median of the training targets; of molecules
     ridge regression on the composition, and on composition and GFN2 energy,
     gap and dipole (where the pack has them); of complexes, ridge regression on
-    the logarithm of the ligand's heavy atoms, and on simple descriptors of the
-    ligand (what of these is missing takes the training mean).
+    the ligand's composition, on the logarithm of its heavy atoms, and on simple
+    descriptors of it (what of these is missing takes the training mean).
   """
   y = columns_NT[train]
   ones = np.ones((len(source), 1))
@@ -71,7 +83,11 @@ def _features(source: pack.Pack, train) -> dict[str, np.ndarray]:
     count_F = np.maximum(known[train].sum(0), 1)
     mean_F = np.where(known, described, 0)[train].sum(0) / count_F
     described = np.where(known, described, mean_F)
-    return {'ridge_size': size, 'ridge_ligand': np.hstack([size, described])}
+    return {
+      'ridge_composition': composition(source, of_ligands=True),
+      'ridge_size': size,
+      'ridge_ligand': np.hstack([size, described]),
+    }
   features = {'ridge_composition': composition(source)}
   gfn2 = [columns.get(f'xtb_{k}') for k in ('energy', 'gap', 'dipole')]
   if all(column is not None for column in gfn2):

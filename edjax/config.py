@@ -124,7 +124,7 @@ RULES: Mapping[str, Rule] = {
   'data.parts': _some_of('ligand', 'pocket'),
   'data.hydrogens': _flag,
   'data.shuffle_labels': _flag,
-  'data.delta': _flag,
+  'data.delta': _one_of('', 'composition', 'gfn2'),
   'data.download': _flag,
   'data.workers': _number(int, 0),
   'representation.channels': _some_of(*CHANNELS),
@@ -327,8 +327,11 @@ def _complexes(config) -> list[str]:
   from data_builders.pdbbind import complexes
   from edjax import task  # task reads configurations
 
-  if data.delta:
-    found.append(f'config.data.delta: {data.name} has no GFN2 energies')
+  if data.delta == 'gfn2':
+    found.append(
+      f"config.data.delta='gfn2': {data.name} has no GFN2 energies; there is "
+      "'composition', of the ligand"
+    )
   if data.split == 'size':
     # Its test set is what has the most atoms: here a single complex.
     found.append(f"config.data.split='size' is not for {data.name}")

@@ -194,7 +194,9 @@ def make_task(config) -> Task:
   if config.data.shuffle_labels:
     columns_NT = input_pipeline.shuffled(columns_NT, split, config.data.seed)
   fitted = baselines.fit(pack, columns_NT, split.train, split.validation)
-  offset_NT = fitted['ridge_gfn2'] if config.data.delta else None
+  offset_NT = (
+    fitted[f'ridge_{config.data.delta}'] if config.data.delta else None
+  )
   labels = input_pipeline.make_labels(
     columns_NT, split.train, config.data.targets, offset_NT
   )

@@ -149,6 +149,7 @@ def test_every_field_is_read():
     ('train.batch_size', 30, 'cannot be split over 4 devices'),
     ('train.seed', -1, 'config.train.seed must be >= 0'),
     ('eval.rotations', 0, 'config.eval.rotations must be >= 1'),
+    ('data.delta', True, r"delta must be one of \['', 'composition', 'gfn2'\]"),
     ('data.subset_seed', -1, 'config.data.subset_seed must be >= 0'),
     ('data.validation_share', 0.6, 'validation_share must be >= 0 and <= 0.5'),
     ('train.weights', 'first', r"weights must be one of \['best', 'last'\]"),
@@ -224,7 +225,7 @@ def test_impossible_combinations_are_named(changes, complaint):
 @pytest.mark.parametrize(
   ('changes', 'complaint'),
   [
-    ({'data.delta': True}, 'no GFN2 energies'),
+    ({'data.delta': 'gfn2'}, "delta='gfn2': pdbbind has no GFN2"),
     ({'data.split': 'size'}, "split='size' is not for pdbbind"),
     (
       {'data.hydrogens': True, 'representation.density': 'xtb'},

@@ -180,7 +180,7 @@ def test_other_inputs_and_options_run(data_dir, tmp_path):
     "--config.representation.channels=('atoms','gradient')",
     '--config.representation.density=deformation',
     '--config.model.dtype=bfloat16',
-    '--config.data.delta=True',
+    '--config.data.delta=gfn2',
     '--config.data.split=size',
     '--config.augment.translate=0.2',
     '--config.train.steps=20',

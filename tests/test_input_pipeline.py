@@ -410,6 +410,18 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
   assert error['ridge_composition'] < 0.6 * error['median']
 
 
+def test_composition_of_complexes_is_that_of_their_ligands(tmp_path):
+  """Without hydrogens; of molecules, of all atoms."""
+  pack.write(tmp_path / 'c', complexes(), 'fingerprint')
+  source = pack.open_pack(tmp_path / 'c')
+  found = baselines.composition(source, of_ligands=True)
+  # C, O, and an N in every second one.
+  want = [[1, 1, 0], [1, 1, 1]] * 3
+  np.testing.assert_array_equal(found[:, [0, 2, 1]], want)
+  every = baselines.composition(source)
+  assert every.sum() == source.atom_counts.sum() > found.sum()
+
+
 def test_a_split_that_cannot_be_made_is_a_configuration_error(small_pack):
   with pytest.raises(config.ConfigError, match=r'data.split: .*test'):
     input_pipeline.make_split(small_pack, data_config(test_fraction=0.0))

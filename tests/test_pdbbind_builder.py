@@ -309,7 +309,7 @@ def test_a_run_from_files_to_results(manual, data_dir, tmp_path):
   assert results['channels'] == ['ligand_density', 'pocket_density']
   entry = results['targets']['pk']
   assert set(entry['baselines']) == {
-    'mean', 'median', 'ridge_size', 'ridge_ligand',
+    'mean', 'median', 'ridge_composition', 'ridge_size', 'ridge_ligand',
   }  # fmt: skip
   assert entry['unit'] == 'pK'
   truth, prediction = (

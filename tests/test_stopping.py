@@ -242,12 +242,31 @@ def equal(a, b):
   )
 
 
+def test_what_is_learned_is_what_a_ridge_leaves(data):
+  """The residual is standardised, and the ridge comes back at the end."""
+  found = {}
+  for delta in ('', 'composition', 'gfn2'):
+    task = tasks.make_task(resolved(**{'data.delta': delta}))
+    labels, rows = task.labels, task.rows['test']
+    found[delta] = labels.values_NT
+    zero = labels.to_native(np.zeros((len(rows), len(TARGETS))), rows)
+    ridge = task.baselines[f'ridge_{delta}'][rows] if delta else 0
+    want = ridge + labels.mean_T * np.ones_like(zero)
+    np.testing.assert_allclose(zero, want, rtol=1e-12, atol=1e-12)
+    back = labels.to_native(labels.values_NT[rows], rows)
+    np.testing.assert_allclose(
+      back, labels.columns_NT[rows], rtol=1e-5, atol=1e-5
+    )
+  for one, other in (('', 'composition'), ('composition', 'gfn2')):
+    assert np.abs(found[one] - found[other]).max() > 0.1
+
+
 def test_labels_outside_of_the_n_are_of_no_effect(source, data, tmp_path):
   """Neither they nor those molecules' coordinates change a bit of a run.
 
   Control: two labels of the n change all but what is made of voxels.
   """
-  config = resolved(**{'train.steps': 4, 'data.delta': True})
+  config = resolved(**{'train.steps': 4, 'data.delta': 'composition'})
   task, before = trained(config, tmp_path / 'before')
   used = np.concatenate([task.rows['train'], task.rows['validation']])
   assert len(used) == 16
