@@ -1,0 +1,340 @@
+"""A report's parts, and how they look as Markdown and pictures."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+  """How a line looks.
+
+  Attributes:
+    light: colour on white.
+    dark: colour on nearly black.
+    marker: of matplotlib.
+    symbol: the same of plotly.
+    dash: of plotly; lines of inputs are solid unless inputs share a colour.
+  """
+
+  light: str
+  dark: str
+  marker: str
+  symbol: str
+  dash: str = 'solid'
+
+
+# Hues of Okabe and Ito 2008 ('Color Universal Design'), darkened on white and
+# lightened on black to a contrast of 3 or more; every line has a marker of its
+# own as well.
+_BLUE = '#0072b2', '#56b4e9'
+_RED = '#c44e00', '#ff8a4c'
+_GREEN = '#00805c', '#2fc79a'
+_PURPLE = '#a8508a', '#e29bc5'
+_BROWN = '#8f6400', '#e6b422'
+_GREY = '#555b61', '#aab2ba'
+
+STYLES = {
+  'atoms': Style(*_RED, 'o', 'circle'),
+  'density': Style(*_BLUE, 's', 'square'),
+  'gradient': Style(*_GREEN, 'D', 'diamond'),
+  'shape': Style(*_BROWN, '^', 'triangle-up'),
+  'promolecule': Style(*_PURPLE, 'v', 'triangle-down'),
+  'deformation': Style(*_BLUE, 'X', 'x', 'dash'),
+  'valence': Style(*_RED, 'P', 'cross', 'dash'),
+  'shape_one_radius': Style(*_BROWN, '<', 'triangle-left', 'dash'),
+  'density_gradient': Style(*_GREEN, '*', 'star', 'dash'),
+  'atoms_density': Style(*_PURPLE, 'h', 'hexagon', 'dash'),
+  'noise': Style(*_GREY, 'p', 'pentagon', 'dash'),
+  'density_noise': Style(*_BLUE, '>', 'triangle-right', 'dot'),
+}
+_BASELINES = (
+  Style(*_GREY, 'd', 'diamond-tall', 'dot'),
+  Style(*_GREY, '1', 'y-down-open', 'longdash'),
+  Style(*_GREY, '+', 'cross-thin-open', 'dashdot'),
+  Style(*_GREY, '|', 'line-ns-open', 'longdashdot'),
+)
+_DASHES = {
+  'solid': '-', 'dash': '--', 'dot': ':', 'dashdot': '-.',
+  'longdash': (0, (8, 3)), 'longdashdot': (0, (8, 3, 1, 3)),
+}  # fmt: skip
+
+
+def style(key: str, number: int = 0) -> Style:
+  """Of an input by name; of anything else by number."""
+  return STYLES.get(key, _BASELINES[number % len(_BASELINES)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """A line or a cloud of points.
+
+  Attributes:
+    label: for the legend.
+    style: how it looks.
+    x: values.
+    y: values.
+    low: lower ends of intervals, NaN for none; () for none at all.
+    high: upper ends.
+    hidden: in interactive charts only shown when asked for.
+  """
+
+  label: str
+  style: Style
+  x: Sequence[float]
+  y: Sequence[float]
+  low: Sequence[float] = ()
+  high: Sequence[float] = ()
+  hidden: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """A chart.
+
+  Attributes:
+    name: of its file, without the extension.
+    title: above it.
+    words: what it shows, for those who do not see it.
+    x: label of the axis.
+    y: label of the axis.
+    series: what is drawn.
+    log_x: logarithmic axis.
+    log_y: logarithmic axis.
+    ticks: values named on the x axis; () for a choice of the library's.
+    zero: a line at y = 0.
+    parity: points only, on equal axes with the diagonal.
+  """
+
+  name: str
+  title: str
+  words: str
+  x: str
+  y: str
+  series: Sequence[Series]
+  log_x: bool = False
+  log_y: bool = False
+  ticks: Sequence[float] = ()
+  zero: bool = False
+  parity: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Cells of text.
+
+  Attributes:
+    caption: what it holds.
+    head: columns.
+    rows: cells; the first of a row names it.
+  """
+
+  caption: str
+  head: Sequence[str]
+  rows: Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+  """A verdict in words.
+
+  Attributes:
+    name: of the hypothesis.
+    word: 'supported', 'contradicted' or 'undecided'.
+    where: 'at n = ...' and what is provisional about it.
+    statement: the hypothesis.
+    lines: what it rests on.
+  """
+
+  name: str
+  word: str
+  where: str
+  statement: str
+  lines: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A heading with what is under it: text, tables, figures, findings."""
+
+  title: str
+  parts: Sequence[str | Table | Figure | Finding]
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+  """A report.
+
+  Attributes:
+    title: heading.
+    lead: sentences under it.
+    sections: what follows.
+  """
+
+  title: str
+  lead: Sequence[str]
+  sections: Sequence[Section]
+
+  def figures(self) -> list[Figure]:
+    """All of them, in order."""
+    return [p for s in self.sections for p in s.parts if isinstance(p, Figure)]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+  """Significant digits without an exponent; '-' for what is missing."""
+  if value is None or math.isnan(value):
+    return '-'
+  if value == 0:
+    return '0'
+  # Rounded first: 99.96 is 100, not 100.0.
+  value = float(f'{value:.{digits - 1}e}')
+  places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+  return f'{value:,.{places}f}'.replace(',', ' ')  # a thin space
+
+
+def spread(value: float, low: float, high: float, signed=False) -> str:
+  """'1.23 (1.10 to 1.36)', as many decimals as the interval tells apart."""
+  if math.isnan(value):
+    return '-'
+  if math.isnan(low):
+    return f'{"+" if signed and value > 0 else ""}{number(value)}'
+  # To a twentieth of the width or so.
+  width = max(high - low, abs(value) * 1e-4, 1e-12)
+  places = min(6, max(0, 1 - math.floor(math.log10(width))))
+  sign = '+' if signed else ''
+  cells = [f'{v:{sign},.{places}f}' for v in (value, low, high)]
+  first, *ends = (c.replace(',', ' ').replace('-', '−') for c in cells)
+  return f'{first} ({ends[0]} to {ends[1]})'
+
+
+def size_word(value: float) -> str:
+  """A number of labels."""
+  return (
+    f'{value:,.4g}'.replace(',', ' ')
+    if value < 1e4
+    else (f'{value:,.0f}'.replace(',', ' '))
+  )
+
+
+def markdown(document: Document, figures: str = 'figures') -> str:
+  """The report for a terminal or a repository.
+
+  Args:
+    document: what it says.
+    figures: folder of the pictures, as seen from the file.
+  """
+  lines = [f'# {document.title}', '']
+  for sentence in document.lead:
+    lines += [sentence, '']
+  for section in document.sections:
+    lines += [f'## {section.title}', '']
+    for part in section.parts:
+      lines += [*_markdown(part, figures), '']
+  return '\n'.join(lines).rstrip() + '\n'
+
+
+def _markdown(part, figures: str) -> list[str]:
+  if isinstance(part, Table):
+    cells = [part.head, *part.rows]
+    rows = [f'| {" | ".join(_cell(c) for c in row)} |' for row in cells]
+    rule = f'|---|{"---:|" * (len(part.head) - 1)}'
+    caption = [f'**{part.caption}**', ''] if part.caption else []
+    return [*caption, rows[0], rule, *rows[1:]]
+  if isinstance(part, Figure):
+    return [f'![{part.words}]({figures}/{part.name}.png)', '', part.title]
+  if isinstance(part, Finding):
+    return [
+      f'**{part.name}: {part.word}** {part.where}',
+      '',
+      f'*{part.statement}*',
+      '',
+      *(f'- {line}' for line in part.lines),
+    ]
+  return [part]
+
+
+def _cell(text: str) -> str:
+  return text.replace('|', '\\|').replace('\n', ' ')
+
+
+def draw(figure: Figure, path: pathlib.Path) -> None:
+  """Writes a chart as PNG."""
+  import matplotlib.figure  # no pyplot: nothing to display, no global state
+
+  size = (4.6, 4.6) if figure.parity else (6.4, 4.2)
+  picture = matplotlib.figure.Figure(figsize=size, layout='constrained')
+  axis = picture.subplots()
+  for i, series in enumerate(figure.series):
+    _draw_series(axis, figure, series, i)
+  if figure.log_x:
+    axis.set_xscale('log')
+  if figure.log_y:
+    axis.set_yscale('log')
+    for part in (
+      axis.yaxis.set_major_formatter,
+      axis.yaxis.set_minor_formatter,
+    ):
+      part(_plain_numbers())
+  if figure.ticks:
+    axis.set_xticks(figure.ticks, [size_word(t) for t in figure.ticks])
+    axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+  if figure.zero:
+    axis.axhline(0, color='0.5', linewidth=1, zorder=0)
+  if figure.parity:
+    ends = [*axis.get_xlim(), *axis.get_ylim()]
+    axis.axline((min(ends),) * 2, slope=1, color='0.6', linewidth=1, zorder=0)
+    axis.set_aspect('equal', adjustable='datalim')
+  axis.set_title(figure.title, fontsize=10, loc='left', wrap=True)
+  axis.set_xlabel(figure.x)
+  axis.set_ylabel(figure.y)
+  axis.grid(color='0.9', linewidth=0.6)
+  axis.set_axisbelow(True)
+  for side in ('top', 'right'):
+    axis.spines[side].set_visible(False)
+  if figure.series:
+    picture.legend(
+      loc='outside lower center', ncols=3, fontsize=8, frameon=False
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  picture.savefig(path, dpi=130)
+
+
+def _plain_numbers():
+  """Numbers of a logarithmic axis that read as numbers, where they matter."""
+  import matplotlib.ticker
+
+  class Plain(matplotlib.ticker.LogFormatter):
+    def __call__(self, x, pos=None):
+      return number(x, 2) if super().__call__(x, pos) else ''
+
+  return Plain(minor_thresholds=(1.5, 0.7))
+
+
+def dodge(figure: Figure, i: int) -> float:
+  """Factor on x by which intervals at one size stand side by side."""
+  if figure.parity or not figure.log_x:
+    return 1.0
+  return 1.02 ** (i - (len(figure.series) - 1) / 2)
+
+
+def _draw_series(axis, figure, series, i) -> None:
+  look = series.style
+  options = {'color': look.light, 'marker': look.marker, 'label': series.label}
+  if figure.parity:
+    axis.plot(
+      series.x, series.y, linestyle='', markersize=3, alpha=0.5, **options
+    )
+    return
+  x = [v * dodge(figure, i) for v in series.x]
+  options |= {'linestyle': _DASHES[look.dash], 'markersize': 5}
+  if not len(series.low):
+    axis.plot(x, series.y, linewidth=1.4, **options)
+    return
+  ends = zip(series.y, series.low, series.high, strict=True)
+  # matplotlib leaves out intervals that are NaN.
+  below, above = zip(*((y - a, b - y) for y, a, b in ends), strict=True)
+  axis.errorbar(
+    x, series.y, yerr=[below, above], linewidth=1.4, elinewidth=1, capsize=2,
+    **options,
+  )  # fmt: skip

@@ -1,0 +1,145 @@
+"""Study directories with errors that are known beforehand."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from data_builders import targets as known
+from edjax import metrics, rundir
+
+FACTS = {
+  'config': {
+    'representation.channels': ['density'],
+    'representation.density': 'xtb',
+  },
+  'data': {'fingerprint': 'f', 'split_sha256': 's'},
+  'python': '3.11.7',
+  'machine': 'Linux x86_64',
+  'cpu_count': 1,
+  'cpu_total': 2,
+  'device': 'cpu',
+  'device_count': 1,
+  'versions': {'jax': '0.10.1', 'edjax': '0.1.0'},
+}  # fmt: skip
+
+
+def entry(arm, size, seed, block='main', setting='', fold=-1, init=0):
+  name = f'{arm}-n{size}-s{seed}' + (f'-f{fold}' if fold >= 0 else '')
+  name += f'-i{init}' if init else ''
+  name += '' if block == 'main' else f'-{block}{setting.replace(" ", "")}'
+  return {
+    'name': name, 'block': block, 'setting': setting, 'arm': arm, 'size': size,
+    'subset_seed': seed, 'init_seed': init, 'fold': fold,
+  }  # fmt: skip
+
+
+def plan(entries, dataset='qm9', primary=('gap', 'mu'), **more):
+  arms = dict.fromkeys(e['arm'] for e in entries)
+  return {
+    'format': 1,
+    'title': 'A made-up study',
+    'dataset': dataset,
+    'primary': list(primary),
+    'metric': 'mae',
+    'margins': {},
+    'hypotheses': ['H4', 'H5a'],
+    'labels': {a: a.replace('_', ' + ') for a in arms},
+    'entries': entries,
+    **more,
+  }
+
+
+class Writer:
+  """Writes runs whose absolute errors have a chosen mean.
+
+  Args:
+    directory: of the study.
+    content: of plan.json.
+    error: (entry, target) -> mean absolute error, display units.
+    tests: test examples (of a fold).
+    clusters: of these many each; 0: none.
+  """
+
+  def __init__(self, directory, content, error, tests=60, clusters=0):
+    self.path = pathlib.Path(directory)
+    self.path.mkdir(parents=True, exist_ok=True)
+    self.plan, self.error = content, error
+    self.tests, self.clusters = tests, clusters
+    text = json.dumps(content)
+    (self.path / 'plan.json').write_text(text, encoding='utf-8')
+
+  def finish(self, chosen=lambda entry: True) -> None:
+    """Ends all runs that are chosen."""
+    for e in self.plan['entries']:
+      if chosen(e):
+        self.run(e)
+
+  def run(self, e, ids=None) -> pathlib.Path:
+    """Ends one run; ids: other than the usual ones."""
+    names = self.plan['primary']
+    fold = max(e['fold'], 0)
+    usual = [f't{fold}_{i:04d}' for i in range(self.tests)]
+    truth_NT = 5 + np.random.default_rng(fold).normal(
+      size=(self.tests, len(names))
+    )
+    rng = np.random.default_rng(list(e['name'].encode()))
+    # Shared by all runs: some molecules are harder than others.
+    hard_N = np.random.default_rng(99 + fold).uniform(0.5, 1.5, self.tests)
+    sign_N = np.random.default_rng(77).choice([-1, 1], self.tests)
+    prediction_NT = truth_NT.copy()
+    results = {
+      'dataset': self.plan['dataset'],
+      'examples': {
+        'train': round(0.8 * e['size']), 'validation': round(0.2 * e['size']),
+        'test': self.tests,
+      },
+      'channels': [e['arm']],
+      'rotations': 2,
+      'reference': 'ridge_composition',
+      'targets': {},
+      'selected_step': 10,
+      'parameters': 1000,
+      'seconds': 10.0 + e['size'] / 100,
+      'cost': {
+        'xtb_seconds_per_molecule': 0.05,
+        'voxelize_seconds_per_molecule': 0.002,
+        'train_seconds_per_step': 0.1,
+      },
+    }  # fmt: skip
+    for j, name in enumerate(names):
+      _, unit, factor = known.TARGETS[self.plan['dataset']][name]
+      size_N = hard_N / hard_N.mean() * (1 + 0.05 * rng.normal())
+      error_N = self.error(e, name) * size_N * sign_N / factor
+      prediction_NT[:, j] += error_N
+      ridge = 3 / e['size'] ** 0.1 * (1 + 0.02 * np.sin(e['subset_seed']))
+      pair = truth_NT[:, j] * factor, prediction_NT[:, j] * factor
+      results['targets'][name] = {
+        'unit': unit,
+        'mae': {'value': metrics.mae(*pair)},
+        'rmse': {'value': metrics.rmse(*pair)},
+        'pearson': {'value': metrics.pearson(*pair)},
+        'spearman': {'value': metrics.spearman(*pair)},
+        'rotation_spread': 0.1,
+        'baselines': {
+          b: {'mae': {'value': ridge * k}, 'rmse': {'value': 1.3 * ridge * k}}
+          for b, k in (('mean', 1.6), ('median', 1.5), ('ridge_composition', 1))
+        },
+      }
+    run = rundir.RunDirectory(self.path / 'runs' / e['name'])
+    run.path.mkdir(parents=True)
+    text = json.dumps(FACTS)
+    (run.path / 'config.json').write_text(text, encoding='utf-8')
+    groups = None
+    if self.clusters:
+      groups = [f'c{fold}_{i // self.clusters}' for i in range(self.tests)]
+    run.write_predictions(
+      'test', ids or usual, names, truth_NT, prediction_NT, groups
+    )
+    run.finish(results)
+    return run.path
+
+
+def falling(levels):
+  """(entry, target) -> level of the input times n to the -0.3."""
+  return lambda e, target: levels[e['arm']] * (e['size'] / 100) ** -0.3

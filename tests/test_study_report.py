@@ -1,0 +1,469 @@
+"""Reports of made-up studies: finished, begun, broken."""
+
+import csv
+import html.parser
+import json
+
+import made_up_study as made
+import numpy as np
+import pytest
+from PIL import Image
+
+from edjax import rundir, study_document, study_report, study_table, verdicts
+
+ARMS = 'atoms', 'density', 'gradient'
+SIZES = 100, 300, 1000
+LEVELS = {'atoms': 2.0, 'density': 1.0, 'gradient': 1.3, 'noise': 4.0}
+
+
+def entries(arms=ARMS, sizes=SIZES, seeds=4, folds=(-1,), **more):
+  return [
+    made.entry(a, n, s, fold=f, **more)
+    for s in range(seeds) for f in folds for n in sizes for a in arms
+  ]  # fmt: skip
+
+
+def make_finished(directory):
+  """Density ahead everywhere, two further blocks."""
+  extra = entries(ARMS[:2], (300,), 3, block='noise', setting='0.1 Å')
+  extra += entries(('noise',), (300,), 3, block='controls', setting='noise')
+  writer = made.Writer(
+    directory, made.plan(entries() + extra), made.falling(LEVELS)
+  )
+  writer.finish()
+  return directory
+
+
+@pytest.fixture
+def finished(tmp_path):
+  """To be changed."""
+  return make_finished(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+  """With its report; to be looked at."""
+  directory = make_finished(tmp_path_factory.mktemp('study'))
+  return directory, study_report.write(directory)
+
+
+def table(path):
+  with path.open(newline='', encoding='utf-8') as file:
+    return list(csv.DictReader(file))
+
+
+class Page(html.parser.HTMLParser):
+  """What a browser is given: tags, texts, and whether all tags close."""
+
+  VOID = frozenset({'meta', 'link', 'br'})
+
+  def __init__(self, text):
+    super().__init__()
+    self.tags, self.open, self.links, self.json = [], [], [], ''
+    self.feed(text)
+    self.close()
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    attrs = dict(attrs)
+    self.tags.append((tag, attrs))
+    if tag not in self.VOID:
+      self.open.append((tag, attrs))
+    for key in ('src', 'href'):
+      if key in attrs:
+        self.links.append(attrs[key])
+
+  def handle_endtag(self, tag):
+    assert self.open.pop()[0] == tag
+
+  def handle_data(self, data):
+    if self.open and self.open[-1][1].get('id') == 'charts':
+      self.json += data
+
+
+def test_a_finished_study(written):
+  finished, text = written
+  # 36 of the main block, 6 and 3 of the others.
+  assert '45 of 45 runs are done, 0 failed' in text
+  assert 'H4: supported at n = 1' in text
+  assert 'H4x: contradicted' in text
+  assert 'H5a: contradicted' in text
+  words = (finished / 'report.md').read_text(encoding='utf-8')
+  assert words.index('## Verdicts') < words.index('## Learning curves')
+  for heading in (
+    'Which input is ahead', 'Differences to atoms', 'Controls', 'Parity',
+    'Where one input overtakes another', 'Noise on coordinates', 'Cost',
+    'Spread over rotations', 'Machines, versions and run times',
+  ):  # fmt: skip
+    assert f'## {heading}' in words
+  assert '## What is missing' not in words
+  # By hand: (1 - 2) x (1000 / 100)^-0.3, within the made-up seeds' 5 %.
+  rows = table(finished / 'summary.csv')
+  row = next(
+    r
+    for r in rows
+    if (r['block'], r['arm'], r['size'], r['target'])
+    == ('main', 'density', '1000', 'gap')
+  )
+  expected = -(10**-0.3)
+  assert float(row['difference']) == pytest.approx(expected, rel=0.2)
+  assert float(row['difference_low']) < float(row['difference'])
+  assert (row['seeds'], row['seeds_planned'], row['test_examples']) == (
+    '4', '4', '60',
+  )  # fmt: skip
+
+
+def test_study_csv_has_what_results_have(written):
+  finished, _ = written
+  rows = table(finished / 'study.csv')
+  plan = json.loads((finished / 'plan.json').read_text())
+  assert [r['name'] for r in rows] == [e['name'] for e in plan['entries']]
+  for row in rows[:3]:
+    path = finished / 'runs' / row['name']
+    results = json.loads((path / 'results.json').read_text())
+    entry = results['targets']['gap']
+    assert float(row['gap_mae']) == entry['mae']['value']
+    ridge = entry['baselines']['ridge_composition']['mae']['value']
+    assert float(row['gap_ridge_composition_mae']) == ridge
+    n = results['examples']['train'] + results['examples']['validation']
+    xtb = 0.05 * n
+    assert float(row['total_seconds']) == pytest.approx(
+      results['seconds'] + xtb
+    )
+
+
+def test_scores_are_those_of_the_runs(written):
+  finished, _ = written
+  study = study_table.Study(finished)
+  score = study.score(('main', '', 'density', 300), 'gap')
+  for seed, value in zip(score.seeds, score.value_S, strict=True):
+    path = finished / 'runs' / f'density-n300-s{seed}'
+    results = json.loads((path / 'results.json').read_text())
+    assert value == pytest.approx(
+      results['targets']['gap']['mae']['value'], rel=1e-9
+    )
+  base = study.baseline('ridge_composition', 300, 'gap')
+  assert base.seeds == 4
+  assert 3 / 300**0.1 * 0.97 < base.value < 3 / 300**0.1 * 1.03
+
+
+def test_html_stands_alone(written):
+  finished, _ = written
+  text = (finished / 'report.html').read_text(encoding='utf-8')
+  page = Page(text)
+  ids = {a['id'] for _, a in page.tags if 'id' in a}
+  for link in page.links:
+    assert link == 'data:,' or (link[0] == '#' and link[1:] in ids)
+  charts = json.loads(page.json)
+  assert {c['id'] for c in charts} <= ids
+  named = [a for _, a in page.tags if a.get('role') in ('img', 'region')]
+  assert len(named) > len(charts)
+  assert all(a['aria-label'] for a in named)
+  curve = next(c for c in charts if c['id'] == 'chart-curve_gap')
+  assert curve['layout']['xaxis']['type'] == 'log'
+  symbols = [t['marker']['symbol'] for t in curve['data']]
+  assert len(set(symbols)) == len(symbols)
+  density = next(t for t in curve['data'] if t['name'] == 'density')
+  assert density['y'][-1] == pytest.approx(10**-0.3, rel=0.1)
+  assert len(density['error_y']['array']) == 3
+
+
+def test_words_of_a_plan_are_no_html(tmp_path):
+  content = made.plan(entries(seeds=2), title='<b>&</script>')
+  content['labels']['density'] = '</script><i>'
+  made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
+  study_report.write(tmp_path)
+  page = Page((tmp_path / 'report.html').read_text(encoding='utf-8'))
+  assert not {'b', 'i'} & {tag for tag, _ in page.tags}
+  charts = json.loads(page.json)
+  assert any(t['name'] == '</script><i>' for c in charts for t in c['data'])
+
+
+def test_pictures_show_something(written):
+  finished, _ = written
+  for path in (finished / 'figures').glob('*.png'):
+    image = np.asarray(Image.open(path).convert('L'))
+    assert image.std() > 5, path.name
+
+
+def test_nothing_is_done_yet(tmp_path):
+  made.Writer(tmp_path, made.plan(entries()), made.falling(LEVELS))
+  text = study_report.write(tmp_path)
+  assert '0 of 36 runs are done' in text
+  assert 'H4: undecided' in text
+  words = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert 'Runs to come' in words
+  with pytest.raises(FileNotFoundError, match=r'plan\.json'):
+    study_report.write(tmp_path / 'elsewhere')
+
+
+def test_an_unfinished_study(tmp_path):
+  writer = made.Writer(tmp_path, made.plan(entries()), made.falling(LEVELS))
+  writer.finish(
+    lambda e: (
+      not (e['subset_seed'] == 3 and e['arm'] == 'density')
+      and not (e['subset_seed'] == 2 and e['size'] == 1000)
+    )
+  )
+  failed = tmp_path / 'runs' / 'density-n100-s3'
+  failed.mkdir()
+  (failed / 'error.txt').write_text('Traceback\nValueError: no atoms')
+  (tmp_path / 'runs' / 'density-n300-s3').mkdir()
+  text = study_report.write(tmp_path)
+  assert '30 of 36 runs are done, 1 failed, 1 begun, 4 left' in text
+  words = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert '| density-n100-s3 | ValueError: no atoms |' in words
+  # Seeds 0 and 1 of 0 to 3.
+  assert 'provisional: 2 of 4 seeds' in words
+  rows = {r['name']: r for r in table(tmp_path / 'study.csv')}
+  assert rows['density-n100-s3']['status'] == 'failed'
+  assert rows['density-n300-s3']['status'] == 'begun'
+  # A later success counts, whatever error an earlier attempt left.
+  writer.run(next(
+    e for e in writer.plan['entries'] if e['name'] == 'density-n1000-s3'
+  ))  # fmt: skip
+  error = tmp_path / 'runs' / 'density-n1000-s3' / 'error.txt'
+  error.write_text('no')
+  assert '31 of 36 runs are done, 1 failed' in study_report.write(tmp_path)
+
+
+def pdbbind(tmp_path, folds=(0, 1, 2), **more):
+  content = made.plan(
+    entries(('atoms', 'density', 'shape'), folds=folds),
+    'pdbbind', ('pk',), metric='rmse', margins={'pk': 0.05},
+    hypotheses=['H1', 'H2', 'H3'],
+  )  # fmt: skip
+  levels = {'atoms': 1.5, 'density': 1.0, 'shape': 1.0}
+  return made.Writer(tmp_path, content, made.falling(levels), tests=40, **more)
+
+
+def test_folds_are_one_replicate(tmp_path):
+  writer = pdbbind(tmp_path, clusters=4)
+  missing = 'density-n100-s2-f1'
+  writer.finish(lambda e: e['name'] != missing)
+  study = study_table.Study(tmp_path)
+  assert study.incomplete == 1
+  point = 'main', '', 'density', 100
+  score = study.score(point, 'pk')
+  assert score.seeds == (0, 1, 3)
+  assert score.draws.examples == 120
+  assert score.draws.units == 30
+  # The error of all examples together, not a mean of three errors.
+  pairs = [
+    rundir.RunDirectory(
+      tmp_path / 'runs' / f'density-n100-s0-f{f}'
+    ).read_predictions('test')['pk']
+    for f in range(3)
+  ]
+  truth_N, prediction_N = np.concatenate(pairs).T
+  pooled = np.sqrt(np.mean((truth_N - prediction_N) ** 2))
+  assert score.value_S[0] == pytest.approx(pooled, rel=1e-12)
+  each = [np.sqrt(np.mean((t - p) ** 2)) for t, p in (x.T for x in pairs)]
+  assert abs(np.mean(each) / pooled - 1) > 1e-6
+  # Pooled by their sums of squares; equal here in all folds.
+  ridge = study.baseline('ridge_composition', 100, 'pk')
+  assert ridge.value == pytest.approx(1.3 * 3 / 100**0.1, rel=0.03)
+  text = study_report.write(tmp_path)
+  assert '1 replicates lack some of their folds' in text
+  assert 'H1: undecided' in text  # the study lacks the gradient
+  words = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert 'in 30 clusters' in words
+  assert 'gradient is not in the study' in words
+
+
+def test_equivalence_within_a_margin(tmp_path):
+  writer = pdbbind(tmp_path, folds=(0,), clusters=4)
+  writer.plan['margins'] = {'pk': 0.3}
+  (tmp_path / 'plan.json').write_text(json.dumps(writer.plan))
+  writer.finish()
+  judged = {
+    v[''].hypothesis.name: v[''].word for v in study_table.Study(
+      tmp_path
+    ).judge()
+  }  # fmt: skip
+  assert judged == {'H1': 'undecided', 'H2': 'undecided', 'H3': 'supported'}
+
+
+def swap(path):
+  """Exchanges two ids of a run's predictions."""
+  path = path / 'predictions_test.csv'
+  text = path.read_text()
+  text = text.replace('t0_0003', 'x').replace('t0_0004', 't0_0003')
+  path.write_text(text.replace('x,', 't0_0004,'))
+
+
+def test_mixed_up_ids_are_refused_by_name(finished):
+  swap(finished / 'runs' / 'density-n1000-s2')
+  study = study_table.Study(finished)
+  with pytest.raises(
+    study_table.PairingError, match=r'density-n1000-s2 .* true values .* mixed'
+  ):
+    study.score(('main', '', 'density', 1000), 'gap')
+  text = study_report.write(finished)
+  assert 'H4: undecided' in text
+  words = (finished / 'report.md').read_text(encoding='utf-8')
+  assert 'their ids are mixed up' in words
+
+
+def test_mixed_up_ids_between_inputs_are_refused(tmp_path):
+  """All runs of an input agree, but not with those of the other."""
+  writer = made.Writer(tmp_path, made.plan(entries()), made.falling(LEVELS))
+  writer.finish()
+  for path in (tmp_path / 'runs').glob('density-*'):
+    swap(path)
+  study = study_table.Study(tmp_path)
+  study.score(('main', '', 'atoms', 100), 'gap')
+  found, why = study.difference(
+    ('main', '', 'density', 100), ('main', '', 'atoms', 100), 'gap'
+  )
+  assert found is None
+  assert 'density-n100-s0' in why
+  assert 'atoms-n100-s0' in why
+
+
+def test_other_test_examples_are_not_compared(tmp_path):
+  writer = made.Writer(
+    tmp_path, made.plan(entries(ARMS[:2], (100,), 2)), made.falling(LEVELS)
+  )
+  writer.finish(lambda e: e['arm'] == 'atoms')
+  for e in writer.plan['entries']:
+    if e['arm'] == 'density':
+      writer.run(e, [f'other_{i}' for i in range(60)])
+  study = study_table.Study(tmp_path)
+  found, why = study.difference(
+    ('main', '', 'density', 100), ('main', '', 'atoms', 100), 'gap'
+  )
+  assert found is None
+  assert 'other examples' in why
+
+
+def test_the_same_order_is_not_needed(finished):
+  """Rows in another order are the same predictions."""
+  study = study_table.Study(finished)
+  before = study.difference(
+    ('main', '', 'density', 300), ('main', '', 'atoms', 300), 'gap'
+  )[0]
+  path = finished / 'runs' / 'density-n300-s1' / 'predictions_test.csv'
+  head, *rows = path.read_text().splitlines()
+  path.write_text('\n'.join([head, *reversed(rows)]) + '\n')
+  study = study_table.Study(finished)
+  after = study.difference(
+    ('main', '', 'density', 300), ('main', '', 'atoms', 300), 'gap'
+  )[0]
+  assert after == before
+
+
+def test_folds_that_share_examples_are_refused(tmp_path):
+  writer = pdbbind(tmp_path, folds=(0, 1))
+  for e in writer.plan['entries']:
+    if (e['arm'], e['size'], e['subset_seed']) == ('density', 100, 0):
+      writer.run(e, [f't{i}' for i in range(40)])
+  with pytest.raises(study_table.PairingError, match='f0 and again of'):
+    study_table.Study(tmp_path).score(('main', '', 'density', 100), 'pk')
+
+
+def test_initialisations_of_a_subset_are_averaged(tmp_path):
+  content = made.plan(
+    [
+      made.entry('atoms', 100, s, init=i) for s in range(2) for i in range(3)
+    ]
+  )  # fmt: skip
+  made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
+  study = study_table.Study(tmp_path)
+  score = study.score(('main', '', 'atoms', 100), 'mu')
+  assert score.seeds == (0, 1)
+  values = [
+    json.loads(
+      (tmp_path / 'runs' / f'atoms-n100-s0{i}' / 'results.json').read_text()
+    )['targets']['mu']['mae']['value']
+    for i in ('', '-i1', '-i2')
+  ]
+  assert score.value_S[0] == pytest.approx(np.mean(values), rel=1e-12)
+
+
+def test_a_crossover_is_found(tmp_path):
+  """Density from 2 to 0.5 times atoms, in log n: even at the middle."""
+
+  def error(e, target):
+    return 1.0 if e['arm'] == 'atoms' else 2 - np.log(e['size'] / 100) / 2.4
+
+  content = made.plan(entries(ARMS[:2], (100, 1000, 10_000), seeds=5))
+  made.Writer(tmp_path, content, error).finish()
+  study = study_table.Study(tmp_path)
+  found = study.crossover('density', 'atoms', 'gap')
+  assert found.ahead == 'a'
+  assert found.low < found.size < found.high
+  # 1 = 2 - log(n / 100) / 2.4.
+  assert found.size == pytest.approx(100 * np.exp(2.4), rel=0.2)
+  text = study_report.write(tmp_path)
+  assert 'H4: supported' in text
+  assert 'H4x: supported' in text
+  words = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert 'density from' in words
+
+
+def test_another_format_is_refused(tmp_path):
+  made.Writer(tmp_path, made.plan([], format=2), made.falling(LEVELS))
+  with pytest.raises(ValueError, match='format 2'):
+    study_table.Study(tmp_path)
+
+
+def test_means_over_seeds():
+  mean = study_table.mean_of([1.0, 2.0, 3.0])
+  # t with 2 degrees of freedom: 4.303; standard error 1 / sqrt(3).
+  assert mean.high - mean.value == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
+  assert np.isnan(study_table.mean_of([1.0]).low)
+  assert study_table.mean_of([]).seeds == 0
+
+
+@pytest.mark.parametrize(
+  ('value', 'text'),
+  [(1234.5, '1 230'), (0.012345, '0.0123'), (12.345, '12.3'), (0, '0'),
+   (None, '-'), (float('nan'), '-'), (99.96, '100')],
+)  # fmt: skip
+def test_numbers(value, text):
+  assert study_document.number(value).replace(' ', ' ') == text
+
+
+def test_intervals_have_decimals_that_mean_something():
+  assert study_document.spread(1.2345, 1.2, 1.3) == '1.23 (1.20 to 1.30)'
+  assert study_document.spread(-12.3, -20, 4.6, signed=True) == (
+    '−12 (−20 to +5)'
+  )
+  assert study_document.spread(2.0, np.nan, np.nan) == '2.00'
+
+
+def contrast(a, b):
+  """Ratio of WCAG 2.2, 1.4.3."""
+
+  def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [
+      c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+      for c in channels
+    ]
+    return np.dot((0.2126, 0.7152, 0.0722), linear)
+
+  one, two = sorted((luminance(a), luminance(b)))
+  return (two + 0.05) / (one + 0.05)
+
+
+def test_lines_can_be_told_apart():
+  looks = [*study_document.STYLES.values()]
+  looks += [study_document.style('?', i) for i in range(4)]
+  assert len({x.symbol for x in looks}) == len(looks)
+  assert len({x.marker for x in looks}) == len(looks)
+  for look in looks:
+    # 1.4.11: graphics have a contrast of 3 to what is behind them.
+    assert contrast(look.light, '#ffffff') >= 3
+    assert contrast(look.dark, '#14171a') >= 3
+  assert contrast('#000000', '#ffffff') == pytest.approx(21)
+
+
+def test_every_hypothesis_reads_known_inputs():
+  from edjax import arms
+
+  for hypothesis in verdicts.HYPOTHESES.values():
+    for claim in hypothesis.claims:
+      assert {claim.a, claim.b} <= arms.ARMS.keys()
+  assert study_document.STYLES.keys() >= arms.ARMS.keys()
