@@ -50,15 +50,14 @@ class Queue:
     jobs: in the order in which they are wanted.
     watch: watch(event, job, outcome) is called for 'start' and for the
       status of every outcome, one at a time.
-    poll: seconds between looks at runs that another process is at.
   """
 
-  def __init__(self, jobs: Sequence[Job], watch: Callable, poll: float = POLL):
+  def __init__(self, jobs: Sequence[Job], watch: Callable):
     self._waiting = collections.deque(
       (job, job.failure()) for job in jobs if not job.finished
     )
     self._locked = collections.deque()
-    self._watch, self._poll = watch, poll
+    self._watch = watch
     self._mutex = threading.Lock()
     self._stop = threading.Event()
     self._broken: list[BaseException] = []
@@ -72,7 +71,7 @@ class Queue:
         if not self._locked:
           return None
         again = self._locked.popleft()
-      self._stop.wait(self._poll)
+      self._stop.wait(POLL)
       if not self._stop.is_set():
         return again
     return None

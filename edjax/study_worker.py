@@ -110,7 +110,7 @@ class ProcessSlot:
     if answer:
       return Outcome(**json.loads(answer))
     status = self._process.wait()
-    self._process = None
+    self.close()
     how = f'status {status}'
     if status < 0:
       how = f'signal {signal.Signals(-status).name}'
@@ -135,10 +135,14 @@ class ProcessSlot:
 
   def close(self) -> None:
     """Ends the worker; a run that it is at can be continued later."""
-    if self._process is not None:
-      self._process.kill()
-      self._process.wait()
-      self._process = None
+    if self._process is None:
+      return
+    self._process.kill()
+    self._process.wait()
+    for pipe in (self._process.stdin, self._process.stdout):
+      with contextlib.suppress(OSError):  # what it never read
+        pipe.close()
+    self._process = None
 
 
 def _tuples(value):

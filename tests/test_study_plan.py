@@ -1,0 +1,280 @@
+"""Which runs a study is made of, before any of them."""
+
+import collections
+import json
+
+import pytest
+
+from configs import study_pdbbind, study_qm9
+from edjax import arms, study_config, study_plan, study_tuning
+from edjax import config as configuration
+from edjax.config import ConfigError
+
+
+def smoke(**changes):
+  """The smoke study with fields of config.study replaced."""
+  config = study_qm9.get_config('smoke')
+  config.study.update(changes)
+  return config
+
+
+def planned(config):
+  return study_plan.entries(*study_config.split(config))
+
+
+def test_the_grid_is_complete_and_balanced():
+  config = smoke(subset_seeds=2, small_size=60, small_seeds=3)
+  entries = planned(config)
+  cells = collections.Counter((e.arm, e.size, e.subset_seed) for e in entries)
+  assert set(cells.values()) == {1}
+  expected = {
+    (arm, size, seed)
+    for arm in config.study.representations
+    for size, seeds in ((60, 3), (240, 2))
+    for seed in range(seeds)
+  }
+  assert set(cells) == expected
+  # Seed by seed: all arms and sizes of one before the first of the next.
+  assert [e.subset_seed for e in entries] == sorted(
+    e.subset_seed for e in entries
+  )
+  assert len({e.name for e in entries}) == len(entries)
+
+
+def test_arms_share_everything_but_the_representation():
+  base = study_config.split(smoke())[1]
+  groups = collections.defaultdict(list)
+  for entry in planned(smoke()):
+    config = study_plan.with_fields(base, entry.fields)
+    flat = configuration.flatten(config)
+    rest = {
+      k: v for k, v in flat.items() if not k.startswith('representation.')
+    }
+    shared = {k: flat[f'representation.{k}'] for k in (
+      'grid_size', 'spacing', 'supersample', 'blur')}  # fmt: skip
+    groups[entry.size, entry.subset_seed].append((rest, shared))
+  for members in groups.values():
+    assert len(members) == 5
+    assert all(member == members[0] for member in members)
+  # Another seed is another subset and another initialisation.
+  first, other = (groups[60, seed][0][0] for seed in (0, 1))
+  assert {k for k in first if first[k] != other[k]} == {
+    'data.subset_seed', 'train.seed',
+  }  # fmt: skip
+
+
+def test_names_follow_the_content_and_nothing_else():
+  names = [e.name for e in planned(smoke())]
+  elsewhere = smoke()
+  elsewhere.data.data_dir = '/elsewhere'
+  assert [e.name for e in planned(elsewhere)] == names
+  other = smoke()
+  other.optim.weight_decay = 0.5
+  assert not {e.name for e in planned(other)} & set(names)
+  # Growth by a seed, a size, an initialisation or a block keeps all names.
+  for grown in (
+    smoke(subset_seeds=3),
+    smoke(sizes=(60, 240, 480)),
+    smoke(init_seeds=2),
+    smoke(blocks=('main', 'controls')),
+  ):
+    entries = planned(grown)
+    assert set(names) < {e.name for e in entries}
+  second = [e for e in planned(smoke(init_seeds=2)) if e.init_seed == 1]
+  assert {e.fields['train.seed'] for e in second} == {1000, 1001}
+  assert all('-i1-' in e.name for e in second)
+
+
+def test_folds_are_part_of_a_run():
+  entries = planned(study_pdbbind.get_config())
+  assert {e.fold for e in entries} == set(range(5))
+  one = [
+    e for e in entries if (e.arm, e.size, e.subset_seed) == ('atoms', 75, 0)
+  ]
+  assert [e.fields['data.fold'] for e in one] == list(range(5))
+  assert all(f'-f{e.fold}-' in e.name for e in one)
+
+
+def test_blocks_vary_what_they_are_named_for():
+  config = smoke(
+    blocks=('main', 'spacing', 'controls'),
+    spacings=(1.0, 0.5), smooths=(0.0,), boxes=(12.0,),
+    block_seeds=2, middle_size=60,
+  )  # fmt: skip
+  if 'smooth' not in config.representation:
+    pytest.skip('representation.smooth is not there yet')
+  by_block = collections.defaultdict(list)
+  for entry in planned(config):
+    by_block[entry.block].append(entry)
+  # 12^3 at 1 Å is what 'main' has: not run twice.
+  assert {e.setting for e in by_block['spacing']} == {
+    'spacing 0.5 Å, blur 0 Å, box 12 Å'
+  }
+  assert len(by_block['spacing']) == 5 * 2
+  assert by_block['spacing'][0].fields['representation.grid_size'] == 24
+  controls = collections.Counter(
+    (e.setting, e.arm) for e in by_block['controls']
+  )
+  assert (
+    controls[('noise', 'noise')] == controls[('noise', 'density_noise')] == 2
+  )
+  assert controls[('exchanged labels', 'atoms')] == 2
+  blocks = [e.block for e in planned(config)]
+  assert blocks.index('controls') > max(
+    i for i, b in enumerate(blocks) if b == 'main'
+  )
+
+
+@pytest.mark.parametrize('name', arms.ARMS)
+def test_every_arm_is_a_configuration(name):
+  config = study_config.split(smoke(representations=(name,)))[1]
+  fields = arms.fields_of(name)
+  missing = [
+    f for f in fields if f not in configuration.flatten(config)
+  ] + [c for c in fields['representation.channels']
+       if c not in configuration.CHANNELS]  # fmt: skip
+  if missing:
+    pytest.skip(f'{missing} not there yet')
+  configuration.resolve(study_plan.with_fields(config, fields))
+
+
+def test_trials_are_as_many_for_each_arm():
+  study, base = study_config.split(smoke(trial_transforms=('none', 'arcsinh')))
+  trials = study_tuning.trials(study, base, study.representations)
+  points = collections.defaultdict(list)
+  for trial in trials:
+    points[trial.arm].append(
+      (trial.chosen['optim.learning_rate'], *(
+        v for k, v in trial.chosen.items() if 'transforms' in k))
+    )  # fmt: skip
+    assert trial.fields['data.train_size'] == study.trial_size
+    assert trial.fields['train.steps'] == study.trial_steps
+    assert trial.fields['data.subset_seed'] >= study.subset_seeds
+  assert set(points) == set(study.representations)
+  assert all(p == points['atoms'] for p in points.values())
+  assert len(points['atoms']) == 4
+
+
+def test_trials_of_folds_do_not_see_the_tests_of_others():
+  study, base = study_config.split(study_pdbbind.get_config())
+  trials = study_tuning.trials(study, base, ('atoms',))
+  assert collections.Counter(t.fold for t in trials) == dict.fromkeys(
+    range(5), 2
+  )
+
+
+def test_shards_are_disjoint_and_complete():
+  names = [e.name for e in planned(smoke(subset_seeds=40))]
+  shares = [
+    [n for n in names if study_plan.in_shard(n, (i, 3))] for i in range(3)
+  ]
+  assert sorted(n for share in shares for n in share) == sorted(names)
+  assert all(0.2 < len(share) / len(names) < 0.47 for share in shares)
+  assert [n for n in names if study_plan.in_shard(n, (0, 1))] == names
+
+
+def test_the_plan_grows_and_never_shrinks(tmp_path):
+  study, base = study_config.split(smoke(subset_seeds=2))
+  first = study_plan.write(
+    tmp_path, study, base, study_plan.entries(study, base)
+  )
+  assert json.loads((tmp_path / 'plan.json').read_text()) == first
+  assert {
+    'name',
+    'block',
+    'arm',
+    'size',
+    'subset_seed',
+    'init_seed',
+    'fold',
+  } <= (first['entries'][0].keys())
+  assert first['labels']['promolecule'] == 'promolecule'
+  study, base = study_config.split(smoke(subset_seeds=3))
+  more = study_plan.write(
+    tmp_path, study, base, study_plan.entries(study, base)
+  )
+  assert more['entries'][: len(first['entries'])] == first['entries']
+  assert len(more['entries']) == 30
+  study, base = study_config.split(smoke(subset_seeds=1))
+  fewer = study_plan.write(
+    tmp_path, study, base, study_plan.entries(study, base)
+  )
+  assert fewer['entries'] == more['entries']
+
+
+@pytest.mark.parametrize(
+  ('change', 'named'),
+  [
+    (lambda c: c.train.update(steps=41), 'config.train.steps=40, not 41'),
+    (lambda c: c.study.update(primary=('mu',)), 'primary='),
+    (lambda c: c.study.update(margins=(1.0, 1.0, 1.0, 1.0)), 'margins='),
+    (lambda c: c.study.update(trial_steps=21), 'trials='),
+  ],
+)
+def test_what_was_laid_down_stays(tmp_path, change, named):
+  study, base = study_config.split(smoke())
+  study_plan.write(tmp_path, study, base, [])
+  config = smoke()
+  change(config)
+  study, base = study_config.split(config)
+  with pytest.raises(ConfigError, match=named):
+    study_plan.write(tmp_path, study, base, [])
+
+
+def test_where_the_data_lie_may_change(tmp_path):
+  study, base = study_config.split(smoke())
+  study_plan.write(tmp_path, study, base, [])
+  base.data.data_dir = '/elsewhere'
+  study_plan.write(tmp_path, study, base, [])
+
+
+@pytest.mark.parametrize(
+  ('changes', 'named'),
+  [
+    ({'representations': ('atoms', 'desnity')}, r'representations has'),
+    ({'sizes': (240, 60)}, r'config\.study\.sizes must be a tuple of growing'),
+    ({'sizes': (1,)}, r'config\.study\.sizes'),
+    ({'subset_seeds': 0}, r'config\.study\.subset_seeds must be'),
+    ({'subset_seeds': 999, 'trial_seed': 7}, r'config\.study\.trial_seed=7'),
+    ({'folds': 5}, r"config\.study\.folds=5 with config\.data\.split='random'"),
+    ({'blocks': ('stopping',)}, r"config\.study\.blocks must have 'main'"),
+    ({'blocks': ('main', 'all')}, r'config\.study\.blocks has'),
+    ({'trial_learning_rates': ()}, r'config\.study\.trial_learning_rates'),
+    ({'trial_transforms': ('sqrt',)}, r'config\.study\.trial_transforms has'),
+    ({'primary': ('volume',)}, r'config\.study\.primary has'),
+    ({'margins': (1.0,)}, r'config\.study\.margins has 1 numbers for the 4'),
+    ({'hypotheses': ('H9',)}, r'config\.study\.hypotheses has'),
+    ({'metric': 'r2'}, r'config\.study\.metric must be one of'),
+    ({'boxes': (12.5,), 'blocks': ('main', 'spacing')}, r'study\.boxes: 12\.5'),
+    ({'noises': (0.1, 0.1)}, r'config\.study\.noises'),
+  ],
+)  # fmt: skip
+def test_wrong_fields_are_named(changes, named):
+  with pytest.raises(ConfigError, match=named):
+    study_config.split(smoke(**changes))
+
+
+def test_unknown_missing_and_base_fields_are_named():
+  config = smoke()
+  config.study.size = (60,)
+  del config.study['patience']
+  with pytest.raises(ConfigError) as caught:
+    study_config.split(config)
+  assert 'did you mean config.study.sizes?' in str(caught.value)
+  assert 'config.study.patience is missing' in str(caught.value)
+  config = smoke()
+  config.data.validation_share = 0.0
+  config.train.weights = 'best'
+  with pytest.raises(ConfigError) as caught:
+    study_config.split(config)
+  assert 'config.data.validation_share must be' in str(caught.value)
+  assert 'config.train.weights must be' in str(caught.value)
+  del config['study']
+  with pytest.raises(ConfigError, match='no section'):
+    study_config.split(config)
+
+
+@pytest.mark.parametrize('module', [study_qm9, study_pdbbind])
+def test_no_other_variants(module):
+  with pytest.raises(ValueError, match="no variant 'x'"):
+    module.get_config('x')
