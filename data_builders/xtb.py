@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import importlib.resources
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -45,6 +46,7 @@ class XtbResult(NamedTuple):
       the origin of the coordinates given.
     gap: lowest unoccupied minus highest occupied orbital energy, eV; NaN
       where the basis has no unoccupied orbital.
+    seconds: processor time that it took.
   """
 
   orbitals: np.ndarray
@@ -52,6 +54,7 @@ class XtbResult(NamedTuple):
   energy: float
   dipole: np.ndarray
   gap: float
+  seconds: float
 
 
 def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
@@ -72,6 +75,7 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
     XtbError: the self-consistent field did not converge, or overlap or
       number of electrons disagree with edjax's basis.
   """
+  started = time.process_time()
   numbers_A, coords_A3 = _checked(numbers, coords)
   n_valence = _check_electrons(numbers_A, total_charge, unpaired)
   raw = _singlepoint(numbers_A, coords_A3, total_charge, unpaired)
@@ -104,6 +108,7 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
     energy=float(raw['energy']),
     dipole=raw['dipole'] * units.AU_DIPOLE_D,
     gap=_gap(raw['orbital_energies'], n_valence, unpaired),
+    seconds=time.process_time() - started,
   )
 
 

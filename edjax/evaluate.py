@@ -1,5 +1,7 @@
 """Evaluation: every example exactly once, averaged over rotations."""
 
+import time
+
 import jax
 import numpy as np
 
@@ -117,7 +119,9 @@ def final_evaluation(config, task, params, run, predict) -> dict:
 
   Returns:
     The results: per target errors with bootstrap intervals, the spread over
-    rotations, and the baselines on the same examples.
+    rotations, and the baselines on the same examples; and what predicting
+    costs: `cost`, and predict_seconds_per_molecule of one rotation, voxels
+    included.
   """
   from tqdm import tqdm
 
@@ -127,8 +131,11 @@ def final_evaluation(config, task, params, run, predict) -> dict:
     evaluator = Evaluator(config, task, part, predict)
     n = len(task.rows[part])
     total = rotations * -(-n // size)
+    started = time.perf_counter()
     with tqdm(total=total, desc=f'evaluate {part}', unit='batch') as bar:
       prediction_RBT = evaluator.predict(params, rotations, bar.update)
+    # Of the test part, for which nothing is compiled any more.
+    seconds = (time.perf_counter() - started) / (rotations * n)
     ids = [task.pack.ids[row] for row in task.rows[part]]
     clusters_N = task.pack.columns.get('cluster')
     run.write_predictions(
@@ -139,7 +146,33 @@ def final_evaluation(config, task, params, run, predict) -> dict:
       prediction_RBT.mean(0),
       None if clusters_N is None else clusters_N[task.rows[part]],
     )
-  return summarise(config, task, prediction_RBT)
+  results = summarise(config, task, prediction_RBT)
+  results['cost'] = cost(config, task) | {
+    'predict_seconds_per_molecule': seconds
+  }
+  return results
+
+
+def cost(config, task) -> dict[str, float]:
+  """Seconds that one molecule costs before the network sees it.
+
+  Args:
+    config: resolved.
+    task: the task.
+
+  Returns:
+    voxelize_seconds_per_molecule on this machine, and of one core of the
+    machine that built the dataset xtb_seconds_per_molecule, where the run
+    makes use of GFN2-xTB (orbitals, geometry or baseline) and the dataset
+    says it.
+  """
+  found = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
+  uses_xtb = (
+    tasks.needs_orbitals(config.representation) or config.data.delta == 'gfn2'
+  )
+  if uses_xtb and task.pack.xtb_seconds is not None:
+    found['xtb_seconds_per_molecule'] = task.pack.xtb_seconds
+  return found
 
 
 def spread(prediction_RB) -> float | None:
@@ -150,6 +183,11 @@ def spread(prediction_RB) -> float | None:
   if len(prediction_RB) == 1:
     return None
   return float(np.sqrt(prediction_RB.var(0, ddof=1).mean()))
+
+
+def mean_spread(prediction_RB) -> float:
+  """Standard deviation over rotations, averaged over examples; R above 1."""
+  return float(prediction_RB.std(0, ddof=1).mean())
 
 
 def summarise(config, task, prediction_RBT) -> dict:
@@ -204,6 +242,10 @@ def summarise(config, task, prediction_RBT) -> dict:
       **scores(np.arange(len(rows))),
       'rotation_std': spread(prediction_RBT[:, :, j] * factor),
     }
+    if len(prediction_RBT) > 1:
+      results['targets'][name]['rotation_spread'] = mean_spread(
+        prediction_RBT[:, :, j] * factor
+      )
     if task.test_sets:
       results['targets'][name]['test_sets'] = {
         label: {'examples': len(chosen), **scores(chosen)}

@@ -57,6 +57,7 @@ def _load_pack(data, variant: str) -> pack.Pack:
     **({'download': True} if data.download else {}),
   )
   fingerprint = data_builders.fingerprint(builder)
+  report = data_builders.report(builder)
   packs = data_dir / 'packs'
   packs.mkdir(exist_ok=True)
   directory = packs / pack.name_of(data.name, fingerprint)
@@ -69,9 +70,12 @@ def _load_pack(data, variant: str) -> pack.Pack:
 
       source = builder.as_data_source(split='all')
       records = tqdm(source, desc=f'packing {data.name}', unit=' molecules')
-      dropped = data_builders.report(builder).get('uncharacterized')
+      dropped = report.get('uncharacterized')
       pack.write(directory, records, fingerprint, dropped)
-  return pack.open_pack(directory)
+  return dataclasses.replace(
+    pack.open_pack(directory),
+    xtb_seconds=report.get('xtb_seconds_per_molecule'),
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,15 @@ import sys
 import jax
 from absl import logging
 
-from edjax import checkpoint, evaluate, input_pipeline, report, rundir, study
+from edjax import (
+  checkpoint,
+  evaluate,
+  input_pipeline,
+  report,
+  rundir,
+  study,
+  study_report,
+)
 from edjax import config as configuration
 from edjax import task as tasks
 from edjax import train as training
@@ -60,6 +68,7 @@ def _evaluate(config, run) -> dict:
   step, params = selected
   predict = evaluate.make_predict(config, task)
   results = evaluate.final_evaluation(config, task, params, run, predict)
+  results['cost'] = before.get('cost', {}) | results['cost']
   results = before | results | {'selected_step': step}
   if before:
     run.finish(results)
@@ -67,7 +76,10 @@ def _evaluate(config, run) -> dict:
 
 
 def show(config, workdir) -> None:
-  """Prints the table and draws the plot of a finished run."""
+  """Reports on a finished run, or on a study as far as it is."""
+  if 'study' in config:
+    print(study_report.write(workdir))
+    return
   run = rundir.RunDirectory(workdir)
   results = run.results(configuration.resolve(config))
   if results is None:
@@ -81,8 +93,10 @@ def _show(workdir, results) -> None:
 
 
 def run_study(config, workdir, shard: str = '') -> int:
-  """Does what is missing of a study; see `edjax.study.run`."""
-  return study.run(config, workdir, shard)
+  """Does what is missing of a study, and reports on what is there."""
+  status = study.run(config, workdir, shard)
+  print(f'\n{study_report.write(workdir)}')
+  return status
 
 
 MODES = {

@@ -55,6 +55,8 @@ class Pack:
     uncharacterized: numbers of the molecules that the source drops for a
       failed consistency check, which published splits count without; None
       where the source does not say.
+    xtb_seconds: of one core for xTB on one molecule, where the dataset's report
+      says so; not part of what is packed.
   """
 
   numbers: np.ndarray
@@ -75,6 +77,7 @@ class Pack:
   ids: tuple[str, ...]
   fingerprint: str
   uncharacterized: Sequence[int] | None = None
+  xtb_seconds: float | None = None
 
   def __len__(self) -> int:
     return len(self.ids)

@@ -5,6 +5,7 @@ step: the same for training, evaluation and reports.
 """
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class Task:
     sample_BXYZC: voxels of the first training molecules, in their own frames;
       constants of a run come from them.
     outside: ids of molecules that do not fit into the box, with the reason.
+    voxelize_seconds: for one molecule, of those in the sample.
     unseen: channels of atom types that are empty in training, with the number
       of validation and test molecules that have such atoms.
   """
@@ -66,6 +68,7 @@ class Task:
   model: Any
   sample_BXYZC: np.ndarray
   outside: dict[str, str]
+  voxelize_seconds: float
   unseen: dict[str, int]
 
 
@@ -223,7 +226,10 @@ def make_task(config) -> Task:
   size = _sample_size(raw)
   sample = jax.tree.map(lambda x: x[:size], molecules['train'])
   field = batched(raw.raw, voxel_chunk(raw, sample))
-  raw_BXYZC = np.asarray(jax.jit(field)(sample))
+  field = jax.jit(field).lower(sample).compile()
+  started = time.perf_counter()
+  raw_BXYZC = np.asarray(field(sample))
+  seconds = time.perf_counter() - started
   scales = voxelize.channel_scales(raw, raw_BXYZC)
   voxelizer = make_voxelizer(config.representation, scales)
   return Task(
@@ -241,6 +247,7 @@ def make_task(config) -> Task:
     model=models.build_model(config.model, len(config.data.targets)),
     sample_BXYZC=np.asarray(voxelizer.finish(jnp.asarray(raw_BXYZC))),
     outside=_outside(config, pack, rows, molecules),
+    voxelize_seconds=seconds / len(raw_BXYZC),
     unseen=_unseen(voxelizer, molecules),
   )
 

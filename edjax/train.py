@@ -1,5 +1,6 @@
 """Training: the step, the loop over it, and the whole run."""
 
+import collections
 import functools
 import math
 import time
@@ -255,7 +256,7 @@ def _train_and_evaluate(config, run) -> dict:
   predict = evaluate.make_predict(config, task)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(run.path) as checkpoints:
-    state, before = train(
+    state, spent = train(
       config, task, optimizer, fresh, checkpoints, run, validate
     )
     selected = checkpoints.selected(config.train.weights, fresh)
@@ -270,15 +271,17 @@ def _train_and_evaluate(config, run) -> dict:
     'selected_step': step,
     'trained_steps': int(state.step),
     'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
-    'seconds': round(before + time.time() - started, 1),
+    'seconds': round(spent['seconds'] + time.time() - started, 1),
   }
+  if spent['step_seconds']:
+    results['cost']['train_seconds_per_step'] = spent['step_seconds']
   run.finish(results)
   return results
 
 
 def train(
   config, task, optimizer, state, checkpoints, run, validate
-) -> tuple[TrainState, float]:
+) -> tuple[TrainState, dict]:
   """The loop: from the latest checkpoint, if any, to the last step.
 
   Args:
@@ -291,26 +294,29 @@ def train(
     validate: `evaluate.Evaluator` of the validation part.
 
   Returns:
-    The last state, on the host, and the seconds that earlier launches trained.
+    The last state, on the host, and 'seconds' that earlier launches trained
+    and 'step_seconds', the median of a step between two calls that nothing
+    comes between (None where there are none).
   """
   host_state = state
   # Best validation error, evaluations since then, the training losses since
-  # the last evaluation, and the seconds spent.
+  # the last evaluation, the seconds spent, and those of a step.
   meta = {
     'best': math.inf, 'stale': 0, 'loss_sum': 0.0, 'loss_count': 0,
-    'seconds': 0.0,
+    'seconds': 0.0, 'step_seconds': None,
   }  # fmt: skip
   restored = checkpoints.restore('latest', host_state)
   if restored:
-    begin, host_state, meta = restored
+    begin, host_state, kept = restored
+    meta |= kept
     print(f'continuing after step {begin}', flush=True)
   begin = int(host_state.step)
-  before = meta['seconds']
+  spent = {name: meta[name] for name in ('seconds', 'step_seconds')}
   # What a killed launch left of the steps that come now.
   checkpoints.forget_after(begin)
   run.cut_metrics(begin)
   if begin >= config.train.steps or _out_of_patience(config, meta):
-    return host_state, before
+    return host_state, spent
   state = parallel.replicate(host_state)
   step_function = make_train_step(config, task.model, optimizer, task.voxelizer)
   on_device, feed = make_feed(config, task)
@@ -322,12 +328,16 @@ def train(
     total=config.train.steps, initial=begin, unit='step', desc='train',
     mininterval=1, dynamic_ncols=True,
   )  # fmt: skip
-  clock = time.time()
+  clock, laps, lap = time.time(), collections.deque(maxlen=1000), None
   for first in range(begin, config.train.steps, per_call):
     state, loss = call(state, *feed(first))
     # Fetch the losses of the call before while this one runs.
     finite.fetch(config, task, pending, window)
     pending = first, loss
+    # From one call to the next, which waits for the step of the first.
+    lap, last = time.time(), lap
+    if last is not None:
+      laps.append((lap - last) / per_call)
     done = first + per_call
     bar.update(per_call)
     is_last = done == config.train.steps
@@ -342,7 +352,9 @@ def train(
     if not (evaluating or saving):
       continue
     finite.fetch(config, task, pending, window)
-    pending = None
+    pending = lap = None
+    if laps:
+      spent['step_seconds'] = float(np.median(laps))
     host_state = parallel.unreplicate(state)
     finite.check_parameters(host_state)
     if evaluating:
@@ -362,14 +374,15 @@ def train(
       meta = meta | {
         'loss_sum': window[0],
         'loss_count': window[1],
-        'seconds': before + time.time() - clock,
+        'step_seconds': spent['step_seconds'],
+        'seconds': spent['seconds'] + time.time() - clock,
       }
       checkpoints.save('latest', done, host_state, meta)
     if _out_of_patience(config, meta):
       bar.write(f'no improvement in {meta["stale"]} evaluations: training ends')
       break
   bar.close()
-  return host_state, before
+  return host_state, spent
 
 
 def _out_of_patience(config, meta) -> bool:

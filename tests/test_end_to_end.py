@@ -95,6 +95,12 @@ def test_smoke_run_leaves_everything(run):
     assert set(entry['baselines']) == {
       'mean', 'median', 'ridge_composition', 'ridge_gfn2',
     }  # fmt: skip
+    assert entry['rotation_spread'] > 0
+  cost = results['cost']
+  assert {k.split('_')[0] for k in cost} == {
+    'xtb', 'voxelize', 'train', 'predict',
+  }  # fmt: skip
+  assert all(seconds > 0 for seconds in cost.values())
   with (workdir / 'predictions_test.csv').open() as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == 16 * len(results['targets'])

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import data_builders
+from configs import qm9_density
 from data_builders import targets, xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
+from edjax import input_pipeline
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
@@ -75,7 +77,13 @@ def test_build_and_read(tmp_path, monkeypatch):
     assert np.linalg.norm(row['xtb_dipole']) == pytest.approx(
       raw['mu'], abs=1.0
     )
-  assert data_builders.report(builder)['written'] == 6
+  report = data_builders.report(builder)
+  assert report['written'] == 6
+  assert 0 < report['xtb_seconds_per_molecule'] < report['seconds'] + 1
+  config = qm9_density.get_config()
+  config.data.data_dir = str(tmp_path)
+  loaded = input_pipeline.load_pack(config.data)
+  assert loaded.xtb_seconds == report['xtb_seconds_per_molecule']
   assert 'tensorflow' not in sys.modules
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import types
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from configs import default
 from edjax import (
   checkpoint,
   evaluate,
+  finite,
   input_pipeline,
   pack,
   parallel,
@@ -125,7 +127,9 @@ def scripted(monkeypatch):
     monkeypatch.setattr(train, 'make_train_call', make_train_call)
     monkeypatch.setattr(evaluate.Evaluator, 'log', log)
     monkeypatch.setattr(
-      evaluate, 'final_evaluation', lambda *args: {'params': args[2]}
+      evaluate,
+      'final_evaluation',
+      lambda *args: {'params': args[2], 'cost': {}},
     )
     monkeypatch.setattr(
       rundir.RunDirectory, 'finish', lambda self, results: None
@@ -205,6 +209,73 @@ def test_a_killed_run_stops_where_it_would_have(
   seen, again = scripted(config, tmp_path / 'r', ERRORS)
   assert not seen
   assert again['selected_step'] == results['selected_step']
+
+
+def test_the_time_of_a_step_is_of_steps_alone(
+  data, scripted, tmp_path, monkeypatch
+):
+  """By a clock that the test moves: 2 s a call, 100 s an evaluation."""
+  clock = [0.0]
+
+  def tick(seconds):
+    clock[0] += seconds
+    return clock[0]
+
+  def fetch(config, task, pending, window):
+    if pending:
+      tick(2.0)  # a step ends when its loss is there
+      window[1] += 1
+
+  monkeypatch.setattr(
+    train, 'time', types.SimpleNamespace(time=lambda: tick(1e-3))
+  )
+  monkeypatch.setattr(finite, 'fetch', fetch)
+  monkeypatch.setattr(finite, 'check_parameters', lambda _: tick(100.0))
+  config = resolved(
+    **{'train.steps': 12, 'train.eval_every': 6, 'train.checkpoint_every': 3}
+  )
+  with pytest.raises(Killed):
+    scripted(config, tmp_path, dict.fromkeys((6, 12), 0.5), kill_at=10)
+  _, results = scripted(config, tmp_path, dict.fromkeys((6, 12), 0.5))
+  assert results['cost']['train_seconds_per_step'] == pytest.approx(2, rel=0.01)
+  assert results['seconds'] > 4 * 100
+
+
+def test_what_results_say_of_costs_and_rotations(data, tmp_path):
+  """xTB costs what the dataset says where it is used, and else nothing."""
+  data(xtb_seconds=0.25)
+  config = resolved()
+  task = tasks.make_task(config)
+  assert evaluate.cost(config, task).keys() == {'voxelize_seconds_per_molecule'}
+  assert evaluate.cost(config, task)['voxelize_seconds_per_molecule'] > 0
+  for changes in (
+    {'data.delta': 'gfn2'},
+    {'representation.density': 'xtb'},
+  ):
+    found = evaluate.cost(resolved(**changes), task)
+    assert found['xtb_seconds_per_molecule'] == 0.25
+  unknown = dataclasses.replace(
+    task, pack=dataclasses.replace(task.pack, xtb_seconds=None)
+  )
+  found = evaluate.cost(resolved(**{'data.delta': 'gfn2'}), unknown)
+  assert 'xtb_seconds_per_molecule' not in found
+
+  n = len(task.rows['test'])
+  truth_RBT = np.tile(task.labels.columns_NT[task.rows['test']], (2, 1, 1))
+  # Turned one way 1 above, turned the other 3 below for every second molecule.
+  apart_B = np.where(np.arange(n) % 2, 3.0, 0.0)
+  prediction_RBT = truth_RBT + 1.0
+  prediction_RBT[1] -= apart_B[:, None]
+  results = evaluate.summarise(config, task, prediction_RBT)
+  entry = results['targets']['mu']
+  spread = (n // 2) / n * 3.0 / np.sqrt(2)  # of two numbers 3 apart
+  assert entry['rotation_spread'] == pytest.approx(spread)
+  assert entry['rotation_std'] > entry['rotation_spread']
+  # In the unit of the tables: meV, where the labels are in Ha.
+  gap = results['targets']['gap']
+  assert gap['rotation_spread'] == pytest.approx(spread * 27211.386, rel=1e-6)
+  one = evaluate.summarise(config, task, prediction_RBT[:1])
+  assert 'rotation_spread' not in one['targets']['gap']
 
 
 def trained(config, workdir):
