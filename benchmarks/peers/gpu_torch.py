@@ -23,6 +23,8 @@ from benchmarks import timing
 # Element -> channel and radius, Å (van der Waals, Bondi 1964).
 _RADII = {1: 1.2, 6: 1.7, 7: 1.55, 8: 1.52, 9: 1.47}
 _POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
+# Deviations at which `edjax.models.Whiten` holds a feature.
+_LIMIT = 16.0
 _EPSILON = 1e-2
 _SECONDS = 3.0
 
@@ -132,6 +134,7 @@ class ResNet3D(nn.Module):
     self.last_norm = RMSNorm(before)
     moments = 3 * channels * len(_POWERS)
     self.register_buffer('shift', torch.zeros(moments))
+    self.register_buffer('scale', torch.ones(moments))
     self.register_buffer('matrix', torch.eye(moments))
     self.linear = nn.Linear(moments, targets, bias=False)
     self.hidden = nn.Linear(2 * before + moments, facts['head_width'])
@@ -147,7 +150,8 @@ class ResNet3D(nn.Module):
     x = self.stages(x)
     with torch.autocast(vox.device.type, enabled=False):
       active = functional.relu(self.last_norm(x.float()))
-      moments = (self._moments(vox.float()) - self.shift) @ self.matrix
+      moments = (self._moments(vox.float()) - self.shift) * self.scale
+      moments = moments.clamp(-_LIMIT, _LIMIT) @ self.matrix
       features = [active.mean((2, 3, 4)), active.amax((2, 3, 4)), moments]
       h = functional.relu(self.hidden(torch.cat(features, 1)))
       return self.out(self.dropout(h)) + self.linear(moments)
@@ -199,6 +203,7 @@ def load(net: ResNet3D, params: dict) -> None:
       block += 1
     scale(net.last_norm, 'last_norm')
     net.shift.copy_(torch.from_numpy(params['input_moments/shift']))
+    net.scale.copy_(torch.from_numpy(params['input_moments/scale']))
     net.matrix.copy_(torch.from_numpy(params['input_moments/matrix']))
     dense(net.linear, 'head/linear')
     dense(net.hidden, 'head/Dense_1')

@@ -14,6 +14,8 @@ from torch.nn import functional
 PACKAGES = ['torch']
 _LAST = torch.channels_last_3d
 _POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
+# Deviations at which `edjax.models.Whiten` holds a feature.
+_LIMIT = 16.0
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 
@@ -161,8 +163,10 @@ def _resnet3d(p, vox, train):
   active = functional.relu(_rms(p, 'last_norm/RMSNorm_0', x))
   size = vox.abs()
   moments = torch.cat([_moments(vox.sign() * size**q) for q in _POWERS], 1)
-  moments = moments - p['input_moments/shift']
-  moments = functional.linear(moments, p['input_moments/matrix'])
+  moments = (moments - p['input_moments/shift']) * p['input_moments/scale']
+  moments = functional.linear(
+    moments.clamp(-_LIMIT, _LIMIT), p['input_moments/matrix']
+  )
   h = torch.cat([active.mean((2, 3, 4)), active.amax((2, 3, 4)), moments], 1)
   h = functional.relu(p.dense('head/Dense_1', h))
   h = functional.dropout(h, 0.1, train)
