@@ -144,7 +144,8 @@ class Finding:
     word: 'supported', 'contradicted' or 'undecided'.
     where: 'at n = ...' and what is provisional about it.
     statement: the hypothesis.
-    lines: what it rests on.
+    lines: of each target.
+    table: every comparison, or None.
   """
 
   name: str
@@ -152,14 +153,22 @@ class Finding:
   where: str
   statement: str
   lines: Sequence[str]
+  table: Table | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """Points under each other."""
+
+  lines: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A heading with what is under it: text, tables, figures, findings."""
+  """A heading with what is under it."""
 
   title: str
-  parts: Sequence[str | Table | Figure | Finding]
+  parts: Sequence[str | Listing | Table | Figure | Finding]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +190,10 @@ class Document:
     return [p for s in self.sections for p in s.parts if isinstance(p, Figure)]
 
 
+# Between thousands: narrow, and no place to break a line.
+_SPACE = '\u202f'
+
+
 def number(value: float | None, digits: int = 3) -> str:
   """Significant digits without an exponent; '-' for what is missing."""
   if value is None or math.isnan(value):
@@ -190,7 +203,7 @@ def number(value: float | None, digits: int = 3) -> str:
   # Rounded first: 99.96 is 100, not 100.0.
   value = float(f'{value:.{digits - 1}e}')
   places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-  return f'{value:,.{places}f}'.replace(',', ' ')  # a thin space
+  return f'{value:,.{places}f}'.replace(',', _SPACE)
 
 
 def spread(value: float, low: float, high: float, signed=False) -> str:
@@ -204,16 +217,16 @@ def spread(value: float, low: float, high: float, signed=False) -> str:
   places = min(6, max(0, 1 - math.floor(math.log10(width))))
   sign = '+' if signed else ''
   cells = [f'{v:{sign},.{places}f}' for v in (value, low, high)]
-  first, *ends = (c.replace(',', ' ').replace('-', '−') for c in cells)
+  first, *ends = (c.replace(',', _SPACE).replace('-', '−') for c in cells)
   return f'{first} ({ends[0]} to {ends[1]})'
 
 
 def size_word(value: float) -> str:
   """A number of labels."""
   return (
-    f'{value:,.4g}'.replace(',', ' ')
+    f'{value:,.4g}'.replace(',', _SPACE)
     if value < 1e4
-    else (f'{value:,.0f}'.replace(',', ' '))
+    else (f'{value:,.0f}'.replace(',', _SPACE))
   )
 
 
@@ -250,7 +263,10 @@ def _markdown(part, figures: str) -> list[str]:
       f'*{part.statement}*',
       '',
       *(f'- {line}' for line in part.lines),
+      *(['', *_markdown(part.table, figures)] if part.table else ()),
     ]
+  if isinstance(part, Listing):
+    return [f'- {line}' for line in part.lines]
   return [part]
 
 

@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import re
 
 from edjax import study_document as parts
 
@@ -40,13 +41,20 @@ border-radius:.3rem}
 .scroll:focus-visible{outline:2px solid var(--link)}
 table{border-collapse:collapse;width:100%;font-size:.88rem;
 font-variant-numeric:tabular-nums;overflow-wrap:normal}
-caption{text-align:left;padding:.4rem .6rem;color:var(--soft);
-caption-side:top}
+.caption{margin:1rem 0 .3rem;font-size:.9rem;color:var(--soft)}
+.caption+.scroll{margin-top:0}
 th,td{padding:.25rem .6rem;text-align:right;white-space:nowrap;
-border-top:1px solid var(--line)}
-th:first-child,td:first-child{text-align:left}
+vertical-align:top}
+tr+tr>*,tbody tr>*{border-top:1px solid var(--line)}
+td small{display:block;color:var(--soft);font-size:.92em}
+th:first-child{text-align:left;position:sticky;left:0;
+background:var(--back);white-space:normal;min-width:6rem;overflow-wrap:normal}
+.finding th:first-child{background:var(--card)}
 th[scope=row]{font-weight:600}
-td.long{white-space:normal;min-width:14rem;text-align:left}
+td.words,th.words{text-align:left}
+td.words{white-space:normal;min-width:8rem}
+td.long{min-width:14rem}
+summary{cursor:pointer;color:var(--link)}
 figure{margin:1rem 0}
 figcaption{font-size:.9rem;color:var(--soft)}
 .chart{width:100%;height:27rem}
@@ -158,8 +166,12 @@ def _part(part, charts: list) -> str:
       f'{_text(part.name)}: <span class="word"><span aria-hidden="true">'
       f'{_WORDS[part.word]} </span>{part.word}</span> '
       f'<span class="where">{_text(part.where)}</span></h3>'
-      f'<p>{_text(part.statement)}</p><ul>{lines}</ul></article>'
+      f'<p>{_text(part.statement)}</p><ul>{lines}</ul>'
+      f'{_details(part.table)}</article>'
     )
+  if isinstance(part, parts.Listing):
+    lines = ''.join(f'<li>{_text(line)}</li>' for line in part.lines)
+    return f'<ul>{lines}</ul>'
   if isinstance(part, parts.Figure):
     identifier = f'chart-{part.name}'
     charts.append(_chart(part, identifier))
@@ -173,24 +185,57 @@ def _part(part, charts: list) -> str:
 
 
 def _table(table: parts.Table) -> str:
-  head = ''.join(f'<th scope="col">{_text(c)}</th>' for c in table.head)
+  kinds = [_kind(column) for column in zip(*table.rows, strict=True)]
+  head = ''.join(
+    f'<th scope="col"{kind}>{_text(c)}</th>'
+    for c, kind in zip(table.head, kinds or [''] * 99, strict=False)
+  )
   rows = ''.join(
     f'<tr><th scope="row">{_text(row[0])}</th>'
-    + ''.join(_cell(c) for c in row[1:])
+    + ''.join(_cell(*c) for c in zip(row[1:], kinds[1:], strict=True))
     + '</tr>'
     for row in table.rows
   )
   label = _text(table.caption)
   return (
+    f'<p class="caption">{label}</p>'
     f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">'
-    f'<table><caption>{label}</caption><thead><tr>{head}</tr></thead>'
+    f'<table aria-label="{label}"><thead><tr>{head}</tr></thead>'
     f'<tbody>{rows}</tbody></table></div>'
   )
 
 
-def _cell(text: str) -> str:
-  kind = ' class="long"' if len(text) > 60 else ''
+def _details(table: parts.Table | None) -> str:
+  """A table that is folded away."""
+  if table is None:
+    return ''
+  return (
+    f'<details><summary>Every comparison</summary>{_table(table)}</details>'
+  )
+
+
+def _kind(cells) -> str:
+  """Columns of words are set flush left; long ones may break."""
+  if all(re.match(r'[-−+<\d]', c) for c in cells):
+    return ''
+  longest = max(len(c) for c in cells)
+  return ' class="words long"' if longest > 60 else ' class="words"'
+
+
+def _cell(text: str, kind: str) -> str:
+  """Intervals stand below their value, so that tables fit on a phone."""
+  match = re.fullmatch(r'([^()]{1,40}) \(([^()]+)\)', text)
+  if match:
+    text, below = match.groups()
+    return f'<td{kind}>{_text(text)}<small>{_text(below)}</small></td>'
   return f'<td{kind}>{_text(text)}</td>'
+
+
+def _ticks(low: float, high: float) -> list[float]:
+  """1, 2 and 5 times powers of ten, with one beyond each end."""
+  first = math.floor(math.log10(low))
+  last = math.ceil(math.log10(high))
+  return [k * 10.0**e for e in range(first, last + 1) for k in (1, 2, 5)]
 
 
 def _chart(figure: parts.Figure, identifier: str) -> dict:
@@ -199,8 +244,18 @@ def _chart(figure: parts.Figure, identifier: str) -> dict:
   y = {'title': {'text': figure.y}}
   if figure.log_x:
     x['type'] = 'log'
+    if not figure.ticks:
+      values = [v for s in figure.series for v in s.x if v > 0]
+      ticks = _ticks(min(values, default=1), max(values, default=1))
+      x |= {'tickvals': ticks, 'ticktext': [parts.number(t, 1) for t in ticks]}
   if figure.log_y:
-    y |= {'type': 'log', 'dtick': 'D2'}
+    values = [v for s in figure.series for v in s.y if v > 0]
+    ticks = _ticks(min(values, default=1), max(values, default=1))
+    y |= {
+      'type': 'log',
+      'tickvals': ticks,
+      'ticktext': [parts.number(t, 1) for t in ticks],
+    }
   if figure.ticks:
     x |= {
       'tickmode': 'array',

@@ -1,6 +1,7 @@
 """What a study found: verdicts, curves, tables; whatever is there of it."""
 
 import collections
+import importlib.util
 import json
 import math
 import pathlib
@@ -12,6 +13,7 @@ from edjax.study_document import (
   Document,
   Figure,
   Finding,
+  Listing,
   Section,
   Series,
   Table,
@@ -63,14 +65,20 @@ def write(directory) -> str:
   for figure in document.figures():
     draw(figure, path / 'figures' / f'{figure.name}.png')
   _replace(path / 'report.md', markdown(document))
-  _replace(path / 'report.html', study_html.page(document))
+  where = path / 'report.md'
+  # Hours of runs do not end in an error of the last minute.
+  if importlib.util.find_spec('plotly'):
+    where = path / 'report.html'
+    _replace(where, study_html.page(document))
+  else:
+    where = f'{where} (for report.html: pip install "edjax[report]")'
   findings = [
     f'{f.name}: {f.word} {f.where}'
     for s in document.sections
     for f in s.parts
     if isinstance(f, Finding)
   ]
-  return '\n'.join([_progress(study), *findings, f'report: {path}/report.html'])
+  return '\n'.join([_progress(study), *findings, f'report: {where}'])
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
@@ -149,11 +157,8 @@ def _verdicts(study: Study) -> Section:
         whole.word,
         _where(study, whole),
         whole.hypothesis.words,
-        tuple(
-          line
-          for target in study.primary
-          for line in _target_lines(study, judged[target])
-        ),
+        _target_lines(study, judged),
+        _comparisons(study, judged),
       )
     )
   text = (
@@ -178,41 +183,68 @@ def _where(study, verdict) -> str:
   )
 
 
-def _target_lines(study, verdict) -> list[str]:
-  """The verdict of one target, then each comparison."""
-  target = verdict.target
+def _target_lines(study, judged) -> tuple[str, ...]:
+  """The verdict of each target, with its comparison where it rests on one."""
+  reasons = {judged[t].reason for t in study.primary}
+  if len(reasons) == 1 and '' not in reasons:
+    return (f'{", ".join(study.primary)}: undecided, {reasons.pop()}.',)
+  lines = []
+  for target in study.primary:
+    verdict = judged[target]
+    text = f'{target}: {verdict.word}'
+    if verdict.reason:
+      lines.append(f'{text}, {verdict.reason}.')
+      continue
+    if len(verdict.evidence) == 1:
+      only = verdict.evidence[0]
+      text += f'. {_pair_word(study, only.claim)}: '
+      text += _difference_word(study, only, target)
+    lines.append(f'{text} ({_p_word(verdict)}).')
+  return tuple(lines)
+
+
+def _p_word(verdict) -> str:
+  p, what = verdict.p_support, 'for'
+  if verdict.word == 'contradicted' or verdict.p_contradict < p:
+    p, what = verdict.p_contradict, 'against'
+  value = '< 0.001' if p < 0.001 else f'= {p:.3f}'
+  return f'adjusted p {what} it {value}'
+
+
+def _pair_word(study, claim) -> str:
+  return f'{study.label(claim.a)} minus {study.label(claim.b)}'
+
+
+def _difference_word(study, evidence, target) -> str:
+  """Value, unit, interval, margin, and what they rest on."""
   unit, _ = study.unit(target)
-  head = f'{target}: {verdict.word}'
-  if verdict.reason:
-    return [f'{head}, {verdict.reason}.']
-  p = (
-    verdict.p_contradict if verdict.word == 'contradicted'
-    else verdict.p_support
-  )  # fmt: skip
-  rows = [_evidence_words(study, e, target, unit) for e in verdict.evidence]
-  label = 'against it' if verdict.word == 'contradicted' else 'for it'
-  text = f'{head} (adjusted p {_p_word(p)} {label}). '
-  return [text + '; '.join(rows) + '.']
-
-
-def _p_word(p: float) -> str:
-  return '< 0.001' if p < 0.001 else f'= {p:.3f}'
-
-
-def _evidence_words(study, evidence, target, unit) -> str:
-  a, b = (study.label(arm) for arm in (evidence.claim.a, evidence.claim.b))
-  found = evidence.found
-  level, margin = 0.95, ''
-  if evidence.claim.kind == 'equivalent':
-    level = 0.9
-  if evidence.claim.kind != 'less':
-    named = study.plan.get('margins', {}).get(target)
-    margin = '' if named is None else f', margin {named:g} {unit}'
+  kind, found = evidence.claim.kind, evidence.found
+  level = 0.9 if kind == 'equivalent' else 0.95
   value = spread(found.value, *found.interval(level), signed=True)
-  value = value.replace(' (', f' {unit} ({level:.0%}: ', 1)
-  return (
-    f'{a} minus {b} at n = {size_word(evidence.size)}: '
-    f'{value[:-1]}; {_data_words(found)}{margin})'
+  value = value.replace(' (', f' {unit}, {level:.0%} interval ', 1)[:-1]
+  margin = study.plan.get('margins', {}).get(target)
+  named = ''
+  if kind != 'less' and margin is not None:
+    named = f', margin {margin:g} {unit}'
+  return f'{value}{named}; {_data_words(found)}'
+
+
+def _comparisons(study, judged) -> Table | None:
+  """Every difference that a verdict rests on, where there are several."""
+  if len(judged[study.primary[0]].evidence) < 2:
+    return None
+  rows = [
+    (
+      target, _pair_word(study, e.claim), size_word(e.size),
+      e.lacking if e.found is None else _difference_word(study, e, target),
+    )
+    for target in study.primary
+    for e in judged[target].evidence
+  ]  # fmt: skip
+  return Table(
+    f'Differences in {_error_word(study)} that the verdict rests on',
+    ('target', 'inputs', 'n', 'difference'),
+    tuple(rows),
   )
 
 
@@ -239,21 +271,14 @@ def _winners(study: Study) -> Section:
     line = _winner(study, target, size)
     if line:
       lines.append(line)
-  caution = (
-    'Pairs are compared without a correction for their number here, and the '
-    'lowest of several means flatters itself: the verdicts above are what was '
+  text = (
+    f'At n = {size_word(size)}, {_error_word(study)} with paired differences '
+    'and their 95 % intervals, without a correction for the number of pairs; '
+    'the lowest of several means flatters itself. The verdicts are what was '
     'asked beforehand.'
   )
-  parts = (
-    Table(
-      f'At n = {size_word(size)}, {_error_word(study)}: the lowest mean, and '
-      'what the 95 % intervals of paired differences to it say of the others',
-      ('target', 'lowest', 'not told apart from it', 'behind it'),
-      tuple(lines),
-    ),
-    caution,
-  )
-  return Section('Which input is ahead', parts if lines else ())
+  parts = (text, Listing(tuple(lines))) if lines else ()
+  return Section('Which input is ahead', parts)
 
 
 def _winner(study, target, size):
@@ -274,12 +299,12 @@ def _winner(study, target, size):
     low, high = found.interval()
     value = spread(found.value, low, high, signed=True)
     (behind if low > 0 else close).append(f'{study.label(arm)} {value}')
-  return (
-    target,
-    f'{study.label(best)}: {number(means[best].value)} {unit}',
-    '; '.join(close) or '-',
-    '; '.join(behind) or '-',
-  )
+  text = f'{target}: {study.label(best)}, {number(means[best].value)} {unit}.'
+  if close:
+    text += f' Not told apart from it: {", ".join(close)}.'
+  if behind:
+    text += f' Behind it: {", ".join(behind)}.'
+  return text
 
 
 def _curves(study: Study) -> Section:
@@ -298,9 +323,27 @@ def _curves(study: Study) -> Section:
       # The mean is best in RMSE, the median in MAE.
       if b != {'mae': 'mean', 'rmse': 'median'}[study.metric]
     ]  # fmt: skip
+    lines += _control_lines(study, target)
     if any(m.seeds for _, _, means in lines[:inputs] for m in means):
       parts += _curve(study, target, lines)
   return Section('Learning curves', tuple(parts))
+
+
+def _control_lines(study, target):
+  """Control inputs, at the size that they have."""
+  arms = [a for a in study.arms('controls') if a not in study.arms()]
+  points = {p[2:]: p for p in study.points('controls') if p[2] in arms}
+  nothing = study_table.mean_of([])
+  return [
+    (
+      f'{_words(study, arm)} (control)', style(arm),
+      [
+        study.mean(points[arm, s], target) if (arm, s) in points else nothing
+        for s in study.sizes()
+      ],
+    )
+    for arm in arms
+  ]  # fmt: skip
 
 
 def _curve(study, target, lines):
@@ -471,7 +514,7 @@ def _block(study: Study, block: str) -> Section:
   for target in study.targets:
     rows = []
     for point in points:
-      main = _point(*point[2:])
+      main, named = _main_point(study, point)
       mean, at_main = study.mean(point, target), study.mean(main, target)
       found, why = study.difference(point, main, target)
       difference = '-'
@@ -481,7 +524,7 @@ def _block(study: Study, block: str) -> Section:
         difference = 'other test examples'
       rows.append(
         (
-          point[1] or 'as in the main block', _words(study, point[2]),
+          point[1] + named, _words(study, point[2]),
           size_word(point[3]), _mean_word(mean), _mean_word(at_main),
           difference,
         )
@@ -500,6 +543,15 @@ def _block(study: Study, block: str) -> Section:
       )
     )
   return Section(_BLOCKS[block], tuple(parts))
+
+
+def _main_point(study, point):
+  """What a further block is compared with, and that in words if need be."""
+  arm, size = point[2:]
+  if arm in study.arms():
+    return _point(arm, size), ''
+  other = 'density' if 'density' in study.arms() else _reference(study)
+  return _point(other, size), f', against {study.label(other)}'
 
 
 def _baseline_rows(study, points, target):

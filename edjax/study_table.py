@@ -330,7 +330,9 @@ class Study:
   def _draws_of(self, ids_N, truth_N, clusters_N, target, name):
     """One object for the same ids, whose values must be the same too."""
     key = ids_N.tobytes(), clusters_N.tobytes()
-    draws, known = self._draws.setdefault(key, (verdicts.Draws(clusters_N), {}))
+    if key not in self._draws:
+      self._draws[key] = verdicts.Draws(clusters_N), {}
+    draws, known = self._draws[key]
     before = known.setdefault(target, (name, ids_N, truth_N))
     check_pairing(before, (name, ids_N, truth_N))
     return draws

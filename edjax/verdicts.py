@@ -567,8 +567,8 @@ def _unjudgeable(hypothesis, evidence, margin) -> str:
   if missing:
     first = missing[0]
     return (
-      f'{len(missing)} of {len(evidence)} comparisons are missing ('
-      f'{first.claim.a} and {first.claim.b} at n = {first.size:g}: '
+      f'{len(missing)} of {len(evidence)} comparisons cannot be made '
+      f'({first.claim.a} and {first.claim.b} at n = {first.size:g}: '
       f'{first.lacking})'
     )
   return ''

@@ -166,6 +166,18 @@ def test_html_stands_alone(written):
   density = next(t for t in curve['data'] if t['name'] == 'density')
   assert density['y'][-1] == pytest.approx(10**-0.3, rel=0.1)
   assert len(density['error_y']['array']) == 3
+  noise = next(t for t in curve['data'] if t['name'] == 'noise (control)')
+  assert noise['y'] == [pytest.approx(4 * 3**-0.3, rel=0.1)]
+
+
+def test_without_plotly_the_rest_is_written(tmp_path, monkeypatch):
+  content = made.plan(entries(ARMS[:2], (100,), 2))
+  made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
+  monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+  text = study_report.write(tmp_path)
+  assert 'edjax[report]' in text
+  assert (tmp_path / 'report.md').exists()
+  assert not (tmp_path / 'report.html').exists()
 
 
 def test_words_of_a_plan_are_no_html(tmp_path):
@@ -422,7 +434,7 @@ def test_means_over_seeds():
    (None, '-'), (float('nan'), '-'), (99.96, '100')],
 )  # fmt: skip
 def test_numbers(value, text):
-  assert study_document.number(value).replace(' ', ' ') == text
+  assert study_document.number(value).replace('\u202f', ' ') == text
 
 
 def test_intervals_have_decimals_that_mean_something():
