@@ -88,6 +88,9 @@ def get_config() -> ConfigDict:
   representation.supersample = 2
   # B of the promolecule in Å^2; 0 ties it to the spacing.
   representation.blur = 0.0
+  # Standard deviation in Å of a Gaussian blur of every channel, 0: none. The
+  # gradient is that of the blurred density.
+  representation.smooth = 0.0
   # Whether the promolecule adds the B factors of the files. Some sources set
   # them to 0, which a network can learn.
   representation.use_b_factors = False

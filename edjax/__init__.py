@@ -11,6 +11,7 @@ __version__ = '0.1.0'
 _MODULES = (
   'arms',
   'baselines',
+  'blur',
   'checkpoint',
   'config',
   'conv',
@@ -38,6 +39,7 @@ _MODULES = (
   'orbitals',
   'pack',
   'parallel',
+  'programs',
   'report',
   'rundir',
   'splat',

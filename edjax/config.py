@@ -133,6 +133,7 @@ RULES: Mapping[str, Rule] = {
   'representation.spacing': _POSITIVE,
   'representation.supersample': _number(int, 1, 8),
   'representation.blur': _number(float, 0),
+  'representation.smooth': _number(float, 0),
   'representation.use_b_factors': _flag,
   'representation.groups': _flag,
   'representation.elements': _names,
@@ -343,7 +344,7 @@ def _complexes(config) -> list[str]:
       'config.data.hydrogens: the dataset for config.representation.density='
       f'{representation.density!r} has no hydrogens of the files'
     )
-  radius = task.selection_of(config).radius
+  radius = task.seen_radius(config)
   if 'pocket' in data.parts and radius > complexes.RADIUS:
     found.append(
       'config.representation: with its tails and config.augment.translate, a '

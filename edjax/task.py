@@ -113,6 +113,23 @@ def _density(representation) -> str:
 # How far Gaussians of atoms outside of a box reach into it, Å: the promolecule
 # blurred for voxels of 0.75 Å has fallen to 1e-3 of its peak there.
 _REACH = 3.0
+# Standard deviations at which a Gaussian has fallen to that.
+_FALLEN = 3.7
+
+
+def seen_radius(config) -> float:
+  """Å from the origin up to which a grid sees atoms in some orientation.
+
+  Without `representation.smooth`, by which corners of the box see a little
+  more: 3e-3 of the peak of an atom there, for 0.5 Å.
+
+  Args:
+    config: resolved or about to be.
+  """
+  representation = config.representation
+  grid = Grid(representation.grid_size, representation.spacing)
+  diagonal = (grid.extent / 2 + config.augment.translate) * np.sqrt(3)
+  return float(diagonal + _REACH)
 
 
 def selection_of(config) -> input_pipeline.Selection:
@@ -122,11 +139,11 @@ def selection_of(config) -> input_pipeline.Selection:
     config: resolved or about to be.
   """
   representation = config.representation
-  grid = Grid(representation.grid_size, representation.spacing)
-  diagonal = (grid.extent / 2 + config.augment.translate) * np.sqrt(3)
+  # With its blur a Gaussian is wider, and so is what it reaches.
+  reach = np.hypot(_REACH, _FALLEN * representation.smooth)
   return input_pipeline.Selection(
     parts=config.data.parts,
-    radius=float(diagonal + _REACH),
+    radius=float(seen_radius(config) - _REACH + reach),
     orbitals=needs_orbitals(representation),
     maps=needs_map(representation),
   )
@@ -152,6 +169,7 @@ def make_voxelizer(representation, scales=()):
     groups=representation.groups,
     use_b_factors=representation.use_b_factors,
     shape_radius=representation.shape_radius,
+    smooth=representation.smooth,
     transforms={
       c: representation.transforms[c] for c in representation.channels
     },

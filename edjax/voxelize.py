@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax import blur as blurs
 from edjax import fields, form_factors, numerics
 from edjax.grid import Grid
 from edjax.molecule import Molecule
@@ -45,6 +46,7 @@ class Voxelizer:
   binary: bool
   use_b_factors: bool
   shape_radius: float
+  smooth: float
 
   @functools.cached_property
   def channel_names(self) -> tuple[str, ...]:
@@ -93,6 +95,8 @@ class Voxelizer:
       mol: one padded molecule; only shapes count.
     """
     atoms, size = mol.numbers_A.shape[-1], self.grid.size
+    if self.smooth:
+      size = blurs.wider(self.smooth, self.grid).size
     rows = {'atoms': atoms, 'valence': atoms}
     rows['shape'] = atoms * self.supersample**2
     if self.binary:  # no product: the distance of each point from each atom
@@ -140,12 +144,18 @@ class Voxelizer:
     args = (mol, self.grid, self.supersample)
     widths = {**_WIDTHS, **dict(self.widths)}
     values = {}
+    # Gaussians are blurred in closed form: by their width.
+    width = float(np.hypot(widths['atoms'], self.smooth))
+    peak = (widths['atoms'] / width) ** 3
     if 'atoms' in self.channels:
       options = {'elements': self.elements, 'groups': self.groups}
+      binary = functools.partial(
+        fields.binary_atoms_grid, radius=widths['atoms'], **options
+      )
       values['atoms'] = (
-        fields.binary_atoms_grid(*args, radius=widths['atoms'], **options)
+        self._blurred(binary)(*args)
         if self.binary
-        else fields.atoms_grid(*args, width=widths['atoms'], **options)
+        else peak * fields.atoms_grid(*args, width=width, **options)
       )
     density = self._density()
     if 'gradient' in self.channels:
@@ -160,23 +170,29 @@ class Voxelizer:
     elif 'density' in self.channels:
       values['density'] = density(*args)
     if 'shape' in self.channels:
-      values['shape'] = fields.shape_grid(
-        *args,
+      shape = functools.partial(
+        fields.shape_grid,
         width=widths['shape'],
         radius=self.shape_radius,
         groups=self.groups,
       )
+      values['shape'] = self._blurred(shape)(*args)
     if 'valence' in self.channels:
-      values['valence'] = fields.valence_grid(
-        *args, width=widths['atoms'], groups=self.groups
+      values['valence'] = peak * fields.valence_grid(
+        *args, width=width, groups=self.groups
       )
     if 'noise' in self.channels:
-      values['noise'] = fields.noise_grid(*args)
+      values['noise'] = self._blurred(fields.noise_grid)(*args)
     return values
 
+  def _blurred(self, field: Callable) -> Callable:
+    return blurs.blurred(field, self.smooth)
+
   def _promolecule(self) -> dict:
+    blur = self.blur or form_factors.tied_blur(self.grid.spacing)
     return {
-      'blur': self.blur,
+      # A term's variance is (b + B)/(8 pi^2).
+      'blur': blur + 8 * np.pi**2 * self.smooth**2,
       'use_b_factors': self.use_b_factors,
       'groups': self.groups,
     }
@@ -186,24 +202,22 @@ class Voxelizer:
       fields.promolecule_grid, **self._promolecule()
     )
 
+    orbitals = self._blurred(fields.orbital_density_grid)
+
     def orbitals_beside_promolecule(*args):
       # Channels of their own: valence and all electrons are never added. A
       # ligand that GFN2-xTB could not do has no orbitals.
-      orbitals_XYZ = fields.orbital_density_grid(*args)
+      orbitals_XYZ = orbitals(*args)
       atoms_XYZC = promolecule(*args)
       has_orbitals = jnp.any(args[0].orbitals_OL9 != 0)
       ligand_XYZ = jnp.where(has_orbitals, orbitals_XYZ, atoms_XYZC[..., 0])
       return jnp.stack([ligand_XYZ, atoms_XYZC[..., 1]], axis=-1)
 
     return {
-      'xtb': (
-        orbitals_beside_promolecule
-        if self.groups
-        else fields.orbital_density_grid
-      ),
+      'xtb': orbitals_beside_promolecule if self.groups else orbitals,
       'promolecule': promolecule,
-      'deformation': fields.deformation_grid,
-      'map': fields.map_density_grid,
+      'deformation': self._blurred(fields.deformation_grid),
+      'map': self._blurred(fields.map_density_grid),
     }[self.density]
 
 
@@ -222,6 +236,7 @@ def make_voxelizer(
   binary: bool = False,
   use_b_factors: bool = False,
   shape_radius: float = 0.0,
+  smooth: float = 0.0,
 ) -> Voxelizer:
   """A function from a molecule to voxel channels; deterministic, no key.
 
@@ -252,6 +267,9 @@ def make_voxelizer(
     binary: atoms as 0 or 1 within a radius instead of Gaussians.
     use_b_factors: the promolecule adds the file's B factors.
     shape_radius: of every atom of 'shape', Å; 0 for van der Waals radii.
+    smooth: standard deviation in Å of a Gaussian blur of every field, before
+      scales and transforms; 0 for none. 'gradient' is that of the blurred
+      density. Outside of a map there is nothing to blur into it.
 
   Returns:
     The voxelizer; `.channel_names` and `.num_channels` describe the output.
@@ -287,6 +305,8 @@ def make_voxelizer(
     raise ValueError(
       f"shape_radius is for the channel 'shape', not for {channels}"
     )
+  if smooth:
+    blurs.margin(smooth, grid)  # checks
   if groups:
     if set(channels) == {'noise'}:
       raise ValueError("groups have no effect on the channel 'noise'")
@@ -331,6 +351,7 @@ def make_voxelizer(
     binary=bool(binary),
     use_b_factors=bool(use_b_factors),
     shape_radius=float(shape_radius),
+    smooth=float(smooth),
   )
   names = voxelizer.channel_names  # checks the elements
   if scales:

@@ -139,6 +139,7 @@ def test_every_field_is_read():
     ('representation.grid_size', 30, 'grid_size=30 is no multiple of 8'),
     ('representation.widths.shape', 0.05, 'widths.shape must be >= 0.1'),
     ('representation.supersample', 0, 'supersample must be >= 1'),
+    ('representation.smooth', 0.2, 'a blur of 0.2 Å is too narrow for voxels'),
     ('model.norm', 'batch', 'config.model.norm must be one of'),
     ('model.blocks', (1, 1), 'config.model: .* one entry per stage'),
     ('optim.learning_rate', -1.0, 'learning_rate must be > 0'),
@@ -149,7 +150,7 @@ def test_every_field_is_read():
     ('train.batch_size', 30, 'cannot be split over 4 devices'),
     ('train.seed', -1, 'config.train.seed must be >= 0'),
     ('eval.rotations', 0, 'config.eval.rotations must be >= 1'),
-    ('data.delta', True, r"delta must be one of \['', 'composition', 'gfn2'\]"),
+    ('data.delta', 'gfn1', r"delta must be one of \['', 'composition', 'gfn2'\]"),
     ('data.subset_seed', -1, 'config.data.subset_seed must be >= 0'),
     ('data.validation_share', 0.6, 'validation_share must be >= 0 and <= 0.5'),
     ('train.weights', 'first', r"weights must be one of \['best', 'last'\]"),
@@ -235,7 +236,10 @@ def test_impossible_combinations_are_named(changes, complaint):
       {'representation.grid_size': 40},
       r'box of 40 \* 0.75 Å shows atoms up to 29.0 Å .* within 24 Å',
     ),
-    ({'augment.translate': 1.0}, 'shows atoms up to 25.5 Å'),
+    (
+      {'augment.translate': 1.0, 'representation.smooth': 0.5},
+      'shows atoms up to 25.5 Å',
+    ),
     (
       {'data.name': 'pdbbind_ligands', 'data.download': True},
       'nothing to fetch',

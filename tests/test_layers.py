@@ -16,14 +16,14 @@ LAYERS = [
     'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
     'splat_local',
     'orbital_grid', 'orbital_tiles', 'free_atoms', 'maps', 'fields', 'voxelize',
-    'coverage',
+    'coverage', 'blur',
   },
   {'conv', 'models', 'losses', 'metrics', 'optim', 'verdicts'},
   {
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
     'evaluate', 'report', 'config', 'rundir', 'task', 'baselines', 'finite',
     'arms', 'study', 'study_config', 'study_plan', 'study_queue',
-    'study_tuning', 'study_worker',
+    'study_tuning', 'study_worker', 'programs',
     'study_table', 'study_document', 'study_report', 'study_html',
   },
 ]  # fmt: skip

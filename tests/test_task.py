@@ -52,6 +52,18 @@ def test_large_grids_are_sampled_less(variant, channels, examples):
   assert 4 * grid * voxelizer.num_channels * examples <= 2**31
 
 
+def test_a_blur_reaches_for_atoms_farther_away():
+  config = pdbbind_density.get_config()
+  plain = task.selection_of(config).radius
+  assert plain == task.seen_radius(config)
+  config.representation.smooth = 0.5
+  assert task.seen_radius(config) == plain
+  reach = task.selection_of(config).radius - plain + 3.0
+  # A Gaussian that had fallen to 1e-3 at 3 Å has fallen to it there.
+  width = np.hypot(3.0 / np.sqrt(2 * np.log(1e3)), 0.5)
+  assert np.exp(-0.5 * (reach / width) ** 2) == pytest.approx(1e-3, rel=0.05)
+
+
 def test_channels_that_training_never_saw_are_named():
   """A phosphorus atom is inside in the test complex alone."""
 

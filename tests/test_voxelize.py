@@ -334,7 +334,7 @@ def test_missing_contents_raise_when_traced(channel, density, message):
 def test_strict_promotion(strict_promotion):
   for density in voxelize.DENSITIES:
     f = make_voxelizer(EVERY, GRID, density=density, supersample=2,
-                       scales=(2.0,) * 10)  # fmt: skip
+                       scales=(2.0,) * 10, smooth=0.5)  # fmt: skip
     assert jax.eval_shape(f, _mol()).dtype == jnp.float32
 
 
@@ -346,6 +346,7 @@ def test_strict_promotion(strict_promotion):
     ('atoms', {'elements': ('C',), 'groups': True}),
     ('atoms', {'elements': ('C',), 'binary': True}),
     ('shape', {'supersample': 2, 'groups': True}),
+    ('shape', {'smooth': 0.7}),
     ('density', {'density': 'map'}),
   ],
 )
