@@ -274,62 +274,117 @@ def _cell(text: str) -> str:
   return text.replace('|', '\\|').replace('\n', ' ')
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+  """Round numbers for a logarithmic axis, at least three where that can be.
+
+  Args:
+    low: least value, above 0.
+    high: largest value.
+  """
+  low, high = low / 1.05, high * 1.05
+  first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+  for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+    values = [s * 10.0**e for e in range(first, last + 1) for s in steps]
+    inside = [v for v in values if low <= v <= high]
+    if len(inside) >= 3:
+      return inside
+  # Less than a factor of 1.5 or so: as on a linear axis.
+  step = 10.0 ** math.floor(math.log10(high - low)) / 2
+  return [k * step for k in range(math.ceil(low / step), int(high / step) + 1)]
+
+
+def tick_word(value: float) -> str:
+  """Of a round number."""
+  return f'{value:.6g}' if value < 1e4 else size_word(value)
+
+
 def draw(figure: Figure, path: pathlib.Path) -> None:
-  """Writes a chart as PNG."""
+  """Writes a chart as PNG; clouds of points one beside the other."""
   import matplotlib.figure  # no pyplot: nothing to display, no global state
 
-  size = (4.6, 4.6) if figure.parity else (6.4, 4.2)
-  picture = matplotlib.figure.Figure(figsize=size, layout='constrained')
-  axis = picture.subplots()
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if figure.parity:
+    picture = _parity_panels(figure)
+  else:
+    picture = matplotlib.figure.Figure(figsize=(6.4, 4.4), layout='constrained')
+    _draw_lines(picture.subplots(), figure)
+    if figure.series:
+      picture.legend(
+        loc='outside lower center', ncols=3, fontsize=8, frameon=False
+      )
+  picture.savefig(path, dpi=130)
+
+
+def _draw_lines(axis, figure: Figure) -> None:
+  import matplotlib.ticker
+
   for i, series in enumerate(figure.series):
     _draw_series(axis, figure, series, i)
-  if figure.log_x:
-    axis.set_xscale('log')
-  if figure.log_y:
-    axis.set_yscale('log')
-    for part in (
-      axis.yaxis.set_major_formatter,
-      axis.yaxis.set_minor_formatter,
-    ):
-      part(_plain_numbers())
+  ends = {
+    'x': [v for s in figure.series for v in s.x],
+    'y': [v for s in figure.series for v in (*s.y, *s.low, *s.high)],
+  }
+  for name, on, side in (
+    ('x', figure.log_x, axis.xaxis), ('y', figure.log_y, axis.yaxis),
+  ):  # fmt: skip
+    values = [v for v in ends[name] if v > 0]  # NaN is not
+    if not on or not values:
+      continue
+    getattr(axis, f'set_{name}scale')('log')
+    ticks = log_ticks(min(values), max(values))
+    side.set_ticks(ticks, [tick_word(t) for t in ticks])
+    side.set_minor_locator(matplotlib.ticker.NullLocator())
   if figure.ticks:
     axis.set_xticks(figure.ticks, [size_word(t) for t in figure.ticks])
-    axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
   if figure.zero:
     axis.axhline(0, color='0.5', linewidth=1, zorder=0)
-  if figure.parity:
-    ends = [*axis.get_xlim(), *axis.get_ylim()]
-    axis.axline((min(ends),) * 2, slope=1, color='0.6', linewidth=1, zorder=0)
-    axis.set_aspect('equal', adjustable='datalim')
   axis.set_title(figure.title, fontsize=10, loc='left', wrap=True)
   axis.set_xlabel(figure.x)
   axis.set_ylabel(figure.y)
+  _plain(axis)
+
+
+def _parity_panels(figure: Figure):
+  import matplotlib.figure
+
+  columns = min(3, len(figure.series))
+  rows = -(-len(figure.series) // columns)
+  picture = matplotlib.figure.Figure(
+    figsize=(2.9 * columns, 2.9 * rows + 0.5), layout='constrained'
+  )
+  axes = picture.subplots(
+    rows, columns, squeeze=False, sharex=True, sharey=True
+  ).ravel()
+  values = [v for s in figure.series for v in (*s.x, *s.y)]
+  ends = min(values), max(values)
+  for axis in axes[len(figure.series) :]:
+    axis.set_visible(False)
+  for axis, series in zip(axes, figure.series, strict=False):
+    look = series.style
+    axis.plot(ends, ends, color='0.6', linewidth=1, zorder=0)
+    axis.plot(
+      series.x, series.y, look.marker, markersize=3, alpha=0.5,
+      color=look.light, markeredgewidth=0.5,
+    )  # fmt: skip
+    axis.set_title(series.label, fontsize=9)
+    axis.set_aspect('equal', adjustable='box')
+    _plain(axis)
+  picture.suptitle(figure.title, fontsize=10, wrap=True)
+  picture.supxlabel(figure.x, fontsize=10)
+  picture.supylabel(figure.y, fontsize=10)
+  return picture
+
+
+def _plain(axis) -> None:
   axis.grid(color='0.9', linewidth=0.6)
   axis.set_axisbelow(True)
   for side in ('top', 'right'):
     axis.spines[side].set_visible(False)
-  if figure.series:
-    picture.legend(
-      loc='outside lower center', ncols=3, fontsize=8, frameon=False
-    )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  picture.savefig(path, dpi=130)
-
-
-def _plain_numbers():
-  """Numbers of a logarithmic axis that read as numbers, where they matter."""
-  import matplotlib.ticker
-
-  class Plain(matplotlib.ticker.LogFormatter):
-    def __call__(self, x, pos=None):
-      return number(x, 2) if super().__call__(x, pos) else ''
-
-  return Plain(minor_thresholds=(1.5, 0.7))
 
 
 def dodge(figure: Figure, i: int) -> float:
   """Factor on x by which intervals at one size stand side by side."""
-  if figure.parity or not figure.log_x:
+  if not figure.log_x:
     return 1.0
   return 1.02 ** (i - (len(figure.series) - 1) / 2)
 
@@ -337,11 +392,6 @@ def dodge(figure: Figure, i: int) -> float:
 def _draw_series(axis, figure, series, i) -> None:
   look = series.style
   options = {'color': look.light, 'marker': look.marker, 'label': series.label}
-  if figure.parity:
-    axis.plot(
-      series.x, series.y, linestyle='', markersize=3, alpha=0.5, **options
-    )
-    return
   x = [v * dodge(figure, i) for v in series.x]
   options |= {'linestyle': _DASHES[look.dash], 'markersize': 5}
   if not len(series.low):

@@ -90,7 +90,7 @@ hoverlabel:{bgcolor:css('--card'),font:{color:ink},bordercolor:line},
 legend:narrow?{orientation:'h',x:0,y:-.2,yanchor:'top'}:
 {x:1.02,y:1,xanchor:'left'}});
 for(const a of ['xaxis','yaxis'])Object.assign(l[a],{gridcolor:line,
-zerolinecolor:css('--soft'),linecolor:line,automargin:true,
+zeroline:false,linecolor:line,automargin:true,
 fixedrange:narrow});
 for(const s of l.shapes||[])s.line.color=css('--soft');
 return Plotly.react(el,data,l,{responsive:true,displaylogo:false,
@@ -231,11 +231,14 @@ def _cell(text: str, kind: str) -> str:
   return f'<td{kind}>{_text(text)}</td>'
 
 
-def _ticks(low: float, high: float) -> list[float]:
-  """1, 2 and 5 times powers of ten, with one beyond each end."""
-  first = math.floor(math.log10(low))
-  last = math.ceil(math.log10(high))
-  return [k * 10.0**e for e in range(first, last + 1) for k in (1, 2, 5)]
+def _log_axis(values) -> dict:
+  """Of plotly, whose own ticks of less than a decade say '2' for 200."""
+  values = [v for v in values if v > 0]  # NaN is not
+  if not values:
+    return {'type': 'log'}
+  ticks = parts.log_ticks(min(values), max(values))
+  words = [parts.tick_word(t) for t in ticks]
+  return {'type': 'log', 'tickvals': ticks, 'ticktext': words}
 
 
 def _chart(figure: parts.Figure, identifier: str) -> dict:
@@ -243,19 +246,9 @@ def _chart(figure: parts.Figure, identifier: str) -> dict:
   x = {'title': {'text': figure.x}}
   y = {'title': {'text': figure.y}}
   if figure.log_x:
-    x['type'] = 'log'
-    if not figure.ticks:
-      values = [v for s in figure.series for v in s.x if v > 0]
-      ticks = _ticks(min(values, default=1), max(values, default=1))
-      x |= {'tickvals': ticks, 'ticktext': [parts.number(t, 1) for t in ticks]}
+    x |= _log_axis([v for s in figure.series for v in s.x])
   if figure.log_y:
-    values = [v for s in figure.series for v in s.y if v > 0]
-    ticks = _ticks(min(values, default=1), max(values, default=1))
-    y |= {
-      'type': 'log',
-      'tickvals': ticks,
-      'ticktext': [parts.number(t, 1) for t in ticks],
-    }
+    y |= _log_axis([v for s in figure.series for v in (*s.y, *s.low, *s.high)])
   if figure.ticks:
     x |= {
       'tickmode': 'array',

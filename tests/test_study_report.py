@@ -445,6 +445,25 @@ def test_intervals_have_decimals_that_mean_something():
   assert study_document.spread(2.0, np.nan, np.nan) == '2.00'
 
 
+@pytest.mark.parametrize(
+  ('low', 'high', 'ticks'),
+  [(1, 1000, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
+   (210, 970, [200, 500, 1000]), (0.3, 0.7, [0.3, 0.4, 0.5, 0.6, 0.7]),
+   (560, 640, [550, 600, 650])],
+)  # fmt: skip
+def test_ticks_are_round_and_inside(low, high, ticks):
+  found = study_document.log_ticks(low, high)
+  np.testing.assert_allclose(found, ticks, rtol=1e-12)
+
+
+@pytest.mark.parametrize('ratio', [1.0001, 1.01, 1.1, 1.3, 2, 5, 30, 1e5])
+@pytest.mark.parametrize('low', [1.37e-3, 0.9, 7.77e4])
+def test_a_logarithmic_axis_has_ticks(low, ratio):
+  ticks = study_document.log_ticks(low, low * ratio)
+  assert 2 <= len(ticks) <= 25
+  assert low / 1.06 <= min(ticks) <= max(ticks) <= low * ratio * 1.06
+
+
 def contrast(a, b):
   """Ratio of WCAG 2.2, 1.4.3."""
 
