@@ -384,7 +384,7 @@ def _plain(axis) -> None:
 
 def dodge(figure: Figure, i: int) -> float:
   """Factor on x by which intervals at one size stand side by side."""
-  if not figure.log_x:
+  if not figure.ticks:
     return 1.0
   return 1.02 ** (i - (len(figure.series) - 1) / 2)
 

@@ -4,6 +4,7 @@ import collections
 import importlib.util
 import json
 import math
+import os
 import pathlib
 
 import numpy as np
@@ -83,7 +84,7 @@ def write(directory) -> str:
 
 def _replace(path: pathlib.Path, text: str) -> None:
   """At once: others may be looking."""
-  temporary = path.with_name(f'.{path.name}')
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   temporary.write_text(text, encoding='utf-8')
   temporary.replace(path)
 
@@ -123,8 +124,8 @@ def _progress(study: Study) -> str:
   )
   if study.incomplete:
     text += (
-      f' {study.incomplete} replicates lack some of their folds and are left '
-      'out.'
+      f' Replicates that lack folds, and are left out so far: '
+      f'{study.incomplete}.'
     )
   return text
 
@@ -625,7 +626,7 @@ def _rotations(study: Study) -> Section:
   values = collections.defaultdict(list)
   for run in study.done(MAIN):
     for target, entry in run.results['targets'].items():
-      value = study_table.rotation_spread(entry)
+      value = entry.get('rotation_spread')
       if value is not None:
         values[run.arm, run.size, target].append(value)
   if not values:
@@ -673,20 +674,28 @@ def _costs(study: Study) -> Section:
   rows = [
     (
       _words(study, arm), size_word(size), number(mean(arm, size, 'xtb')),
-      number(mean(arm, size, 'voxels')), number(mean(arm, size, 'network')),
-      number(mean(arm, size, 'total')),
+      number(mean(arm, size, 'training')), number(mean(arm, size, 'voxels')),
+      number(mean(arm, size, 'total')), number(mean(arm, size, 'run')),
     )
     for arm in study.arms() for size in study.sizes()
     if (arm, size) in seconds
   ]  # fmt: skip
   parts = [
-    'Total: GFN2-xTB of the labels’ molecules (for inputs that need it), and '
-    'training with evaluation. Voxels are made anew for each step, inside of '
-    'training: their column is what one pass over the training molecules '
-    'costs. Of the machines below; runs side by side take longer than alone.',
+    'In all: GFN2-xTB of the labels’ molecules, for inputs that need it, and '
+    'all training steps, in which voxels are made anew. Seconds of the '
+    'machines below: of one core for xTB, and runs side by side take longer '
+    'than alone.',
     Table(
       'Seconds a run, mean over seeds (and folds)',
-      ('input', 'n', 'xTB', 'voxels, one pass', 'network', 'total'),
+      (
+        'input',
+        'n',
+        'xTB',
+        'training',
+        'of it voxels',
+        'in all',
+        'by the clock',
+      ),
       tuple(rows),
     ),
   ]
@@ -719,7 +728,8 @@ def _cost_figure(study, target, mean_cost) -> Figure:
   error = _error_word(study)
   return Figure(
     f'cost_{target}',
-    f'{target}: {error} against seconds of a run in all (xTB, voxels, network)',
+    f'{target}: {error} against seconds in all (xTB, and training with its '
+    'voxels)',
     f'{error} of {target} against total computing time of each input; the '
     'tables have the numbers.',
     'seconds in all',

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping
 
@@ -538,26 +539,28 @@ def cost(run: Run) -> dict[str, float]:
   """Seconds that a finished run took, and of what.
 
   Returns:
-    'network' (training and evaluation, voxels included), 'xtb' (of its
-    labels' molecules, for inputs of a GFN2 density; 0 for others), 'total',
-    and 'voxels', what of 'network' went into voxels of one pass over the
-    training molecules; without what the results do not say.
+    'training': of all steps, voxels included (of the whole run, where the
+    results do not have the seconds of a step); 'voxels': those of all steps;
+    'xtb': of its labels' molecules, 0 for inputs without GFN2-xTB; 'total':
+    xtb and training; 'run': by the clock, with loading, compilation and
+    evaluation. Without what the results do not say.
   """
-  results = run.results
+  results, found = run.results, {}
   costs = results.get('cost', {})
-  found = {}
+  steps = results.get('trained_steps')
   if results.get('seconds') is not None:
-    found['network'] = float(results['seconds'])
-  labels = labels_of(run)
-  voxels = costs.get('voxelize_seconds_per_molecule')
-  if voxels is not None:
-    found['voxels'] = voxels * results['examples']['train']
-  if not reads_xtb(run):
+    found['run'] = found['training'] = float(results['seconds'])
+  if steps and costs.get('train_seconds_per_step') is not None:
+    found['training'] = steps * costs['train_seconds_per_step']
+  batch = run.facts.get('config', {}).get('train.batch_size')
+  if steps and batch and 'voxelize_seconds_per_molecule' in costs:
+    found['voxels'] = steps * batch * costs['voxelize_seconds_per_molecule']
+  if costs.get('xtb_seconds_per_molecule') is not None:
+    found['xtb'] = costs['xtb_seconds_per_molecule'] * labels_of(run)
+  elif not reads_xtb(run):
     found['xtb'] = 0.0
-  elif costs.get('xtb_seconds_per_molecule') is not None:
-    found['xtb'] = costs['xtb_seconds_per_molecule'] * labels
-  if 'network' in found and 'xtb' in found:
-    found['total'] = found['network'] + found['xtb']
+  if 'training' in found and 'xtb' in found:
+    found['total'] = found['training'] + found['xtb']
   return found
 
 
@@ -611,16 +614,11 @@ def _measured(run: Run) -> dict:
     row[f'{target}_unit'] = entry['unit']
     for metric in _METRICS:
       row[f'{target}_{metric}'] = entry[metric]['value']
-    row[f'{target}_rotation_spread'] = rotation_spread(entry)
+    row[f'{target}_rotation_spread'] = entry.get('rotation_spread')
     for name, scores in entry.get('baselines', {}).items():
       for metric in ('mae', 'rmse'):
         row[f'{target}_{name}_{metric}'] = scores[metric]['value']
   return row
-
-
-def rotation_spread(entry) -> float | None:
-  """Of a target's results: mean over examples, or what is nearest to it."""
-  return entry.get('rotation_spread', entry.get('rotation_std'))
 
 
 def summary_rows(study: Study, reference: str) -> tuple[list[str], list[dict]]:
@@ -684,7 +682,7 @@ def _mean_fields(mean: Mean) -> dict:
 
 def write_csv(path, head: list[str], rows: list[dict]) -> None:
   """Rows as CSV; what is not a number, or missing, as an empty field."""
-  temporary = path.with_name(f'.{path.name}')
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   with temporary.open('w', newline='', encoding='utf-8') as file:
     writer = csv.DictWriter(file, head)
     writer.writeheader()

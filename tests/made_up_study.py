@@ -12,6 +12,7 @@ FACTS = {
   'config': {
     'representation.channels': ['density'],
     'representation.density': 'xtb',
+    'train.batch_size': 32,
   },
   'data': {'fingerprint': 'f', 'split_sha256': 's'},
   'python': '3.11.7',
@@ -99,6 +100,7 @@ class Writer:
       'reference': 'ridge_composition',
       'targets': {},
       'selected_step': 10,
+      'trained_steps': 10,
       'parameters': 1000,
       'seconds': 10.0 + e['size'] / 100,
       'cost': {

@@ -125,11 +125,32 @@ def test_study_csv_has_what_results_have(written):
     assert float(row['gap_mae']) == entry['mae']['value']
     ridge = entry['baselines']['ridge_composition']['mae']['value']
     assert float(row['gap_ridge_composition_mae']) == ridge
-    n = results['examples']['train'] + results['examples']['validation']
-    xtb = 0.05 * n
-    assert float(row['total_seconds']) == pytest.approx(
-      results['seconds'] + xtb
-    )
+    # 0.05 s a label, 10 steps of 0.1 s, 32 molecules of 2 ms in each.
+    xtb = 0.05 * float(row['size'])
+    assert float(row['xtb_seconds']) == pytest.approx(xtb)
+    assert float(row['total_seconds']) == pytest.approx(xtb + 1)
+    assert float(row['voxels_seconds']) == pytest.approx(0.64)
+    assert float(row['run_seconds']) == results['seconds']
+
+
+def test_costs_that_are_not_known():
+  examples = {'train': 80, 'validation': 20, 'test': 9}
+  run = study_table.Run(
+    'r', 'main', '', 'atoms', 100, 0, 0, -1, study_table.DONE,
+    {'seconds': 7.0, 'examples': examples},
+    {'config': {
+      'representation.channels': ['atoms'], 'representation.density': 'xtb',
+    }},
+  )  # fmt: skip
+  found = study_table.cost(run)
+  assert found == {'run': 7, 'training': 7, 'xtb': 0, 'total': 7}
+  run.facts['config']['representation.channels'] = ['density']
+  # What xTB took is not in the results: no total, rather than one too small.
+  assert study_table.cost(run) == {'run': 7, 'training': 7}
+  # Whoever learns the residual of a GFN2 ridge needs xTB as well.
+  run.results['cost'] = {'xtb_seconds_per_molecule': 0.5}
+  run.facts['config']['representation.channels'] = ['atoms']
+  assert study_table.cost(run)['total'] == 57
 
 
 def test_scores_are_those_of_the_runs(written):
@@ -276,7 +297,7 @@ def test_folds_are_one_replicate(tmp_path):
   ridge = study.baseline('ridge_composition', 100, 'pk')
   assert ridge.value == pytest.approx(1.3 * 3 / 100**0.1, rel=0.03)
   text = study_report.write(tmp_path)
-  assert '1 replicates lack some of their folds' in text
+  assert 'Replicates that lack folds, and are left out so far: 1.' in text
   assert 'H1: undecided' in text  # the study lacks the gradient
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
   assert 'in 30 clusters' in words

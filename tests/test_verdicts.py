@@ -133,18 +133,21 @@ def test_equivalence_is_the_90_percent_interval():
 
 
 def test_variance_has_both_parts_and_welchs_freedom():
-  """Against the sums written out, without a bootstrap: MAE is linear."""
+  """Against scipy's test of Welch, without a bootstrap: MAE is linear.
+
+  Its two samples are the means of each seed and of each test example.
+  """
   rng = np.random.default_rng(5)
   gap_SN = rng.normal(size=(4, 50)) + rng.normal(size=(4, 1))
   found = verdicts.paired_difference(
     np.zeros(50), 100 + gap_SN, np.full((4, 50), 100.0), resamples=20_000
   )
-  of_seeds = gap_SN.mean(1).var(ddof=1) / 4
-  of_tests = gap_SN.mean(0).var(ddof=1) / 50
+  welch = stats.ttest_ind(gap_SN.mean(1), gap_SN.mean(0), equal_var=False)
+  ends = welch.confidence_interval(0.95)
+  low, high = found.interval()
   # 20 000 draws tell a variance to 1 %, a standard error to half of that.
-  assert found.error == pytest.approx((of_seeds + of_tests) ** 0.5, rel=0.02)
-  freedom = (of_seeds + of_tests) ** 2 / (of_seeds**2 / 3 + of_tests**2 / 49)
-  assert found.freedom == pytest.approx(freedom, rel=0.05)
+  assert high - low == pytest.approx(ends.high - ends.low, rel=0.02)
+  assert found.freedom == pytest.approx(welch.df, rel=0.05)
 
 
 def test_rmse_differs_from_mae():
