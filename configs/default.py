@@ -62,6 +62,11 @@ def get_config() -> ConfigDict:
   # For complexes: keep the hydrogens of the files. Whether there are any
   # depends on where a file comes from, which a network can learn.
   data.hydrogens = False
+  # For qm9 and qm9_mini: the 'published' geometry, relaxed with 'gfn2', or with
+  # Gaussian 'noise' of this standard deviation in each coordinate, Å. xTB is
+  # run there; the labels stay.
+  data.geometry = 'published'
+  data.noise = 0.0
   # A control: labels of training and validation exchanged at random.
   data.shuffle_labels = False
   # Learn the difference to a linear fit: on the 'composition' (of complexes:

@@ -72,6 +72,7 @@ def examples(
   directory: str,
   facts: dict[str, Any],
   workers: int | None = None,
+  variant: str = '',
 ) -> Iterator[tuple[int, dict[str, Any]]]:
   """Runs xTB on all records, in order; writes the report at the end.
 
@@ -80,12 +81,13 @@ def examples(
     directory: where the report goes.
     facts: what else the report shall say.
     workers: xTB processes (default: as many as there are cores).
+    variant: of the geometry, see `geometries`.
 
   Yields:
     (index, example) of every molecule that xTB could do.
 
   Raises:
-    ValueError: an example id occurs twice.
+    ValueError: an example id occurs twice, or there is no such variant.
     XtbError: not one molecule could be done.
   """
   ids = {record.example_id for record in records}
@@ -95,13 +97,13 @@ def examples(
   digest = hashlib.sha256()
   failures = []
   xtb_seconds = 0.0
-  results = xtb.run_many(
-    [(r.numbers, r.positions) for r in records], workers, progress='GFN2-xTB'
-  )
+  results = _calculate(records, workers, variant)
   for record, result in zip(records, results, strict=True):
     if isinstance(result, workers_lib.Failure):
       failures.append({'id': record.example_id, 'reason': result.reason})
       continue
+    positions_A3, result = result
+    record = record._replace(positions=positions_A3)
     xtb_seconds += result.seconds
     example = _example(record, result)
     update_digest(digest, example)
@@ -112,6 +114,7 @@ def examples(
     )
   report = {
     **facts,
+    'geometry': variant or 'published',
     'method': f'{xtb.METHOD}, tblite {xtb.version()}',
     'read': len(records),
     'written': len(records) - len(failures),
@@ -128,6 +131,28 @@ def examples(
     f'{facts["dataset"]}: wrote {report["written"]} of {len(records)} '
     f'molecules, {len(failures)} failed (listed in {REPORT} beside them)'
   )
+
+
+def _calculate(records, workers, variant: str):
+  """Coordinates and `XtbResult` of each record in turn, or a `Failure`."""
+  from data_builders import geometries  # which is about records
+
+  noise = geometries.noise_of(variant)
+  if noise:
+    records = [geometries.noisy(record, noise) for record in records]
+  items = [(r.numbers, r.positions) for r in records]
+  if variant == geometries.RELAXED:
+    yield from workers_lib.map_ordered(
+      'data_builders.geometries:relax_and_run',
+      items,
+      workers,
+      progress='GFN2-xTB relaxation',
+    )
+    return
+  results = xtb.run_many(items, workers, progress='GFN2-xTB')
+  for (_, positions_A3), result in zip(items, results, strict=True):
+    failed = isinstance(result, workers_lib.Failure)
+    yield result if failed else (positions_A3, result)
 
 
 def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:

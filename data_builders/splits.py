@@ -226,7 +226,7 @@ def _translated(parts: dict, keys: list) -> dict:
   return parts
 
 
-def hash_order(keys: Iterable[str], seed: int) -> list[str]:
+def hash_order(keys: Iterable[str], seed: int | str) -> list[str]:
   """Keys sorted by a hash of seed and key: random, whatever their order was."""
   return sorted(keys, key=lambda key: _hash(f'{seed}:{key}'))
 

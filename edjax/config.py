@@ -123,6 +123,8 @@ RULES: Mapping[str, Rule] = {
   'data.seed': _SEED,
   'data.parts': _some_of('ligand', 'pocket'),
   'data.hydrogens': _flag,
+  'data.geometry': _one_of('published', 'gfn2', 'noise'),
+  'data.noise': _number(float, 0, 1),
   'data.shuffle_labels': _flag,
   'data.delta': _one_of('', 'composition', 'gfn2'),
   'data.download': _flag,
@@ -267,6 +269,13 @@ def _contradictions(config) -> list[str]:
       f'config.data.fold={config.data.fold} is not one of 0 to '
       f'{config.data.folds - 1} (config.data.folds)'
     )
+  if (config.data.geometry == 'noise') != (config.data.noise > 0):
+    found.append(
+      f'config.data.noise={config.data.noise} goes with config.data.geometry='
+      f"'noise', not with {config.data.geometry!r}"
+      if config.data.noise
+      else "config.data.geometry='noise' needs config.data.noise above 0"
+    )
   found += _complexes(config)
   if config.data.validation_fraction + config.data.test_fraction >= 1:
     found.append(
@@ -328,6 +337,11 @@ def _complexes(config) -> list[str]:
   from data_builders.pdbbind import complexes
   from edjax import task  # task reads configurations
 
+  if data.geometry != 'published':
+    found.append(
+      f'config.data.geometry={data.geometry!r}: {data.name} has the published '
+      'one alone'
+    )
   if data.delta == 'gfn2':
     found.append(
       f"config.data.delta='gfn2': {data.name} has no GFN2 energies; there is "

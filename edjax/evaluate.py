@@ -5,7 +5,7 @@ import time
 import jax
 import numpy as np
 
-from edjax import baselines, geometry, metrics, parallel
+from edjax import baselines, geometry, metrics, parallel, programs
 from edjax import task as tasks
 from edjax.numerics import batched
 
@@ -14,32 +14,42 @@ from edjax.numerics import batched
 _EVALUATE = 3
 
 
-def make_predict(config, task):
+def make_predict(config, task, shared=None):
   """The compiled prediction of a batch, shared by all evaluations of a run.
 
   Args:
     config: resolved.
     task: the task.
+    shared: `programs.Programs` of several runs in one process.
 
   Returns:
     predict(params, molecules, rotation_number) -> standardised [D, B/D, T];
     every argument has a leading device axis.
   """
 
-  def predict(params, molecules, rotation_number):
-    key = jax.random.key(config.train.seed)
+  shared = shared or programs.Programs()
+  predict = shared.get('predict', config, task, _predict)
+  constants = parallel.replicate(programs.constants_of(config, task))
+  return lambda *args: predict(*args, constants)
+
+
+def _predict(config, model, voxelizer):
+  def predict(params, molecules, rotation_number, constants):
+    key = jax.random.key(constants.seed)
     key = jax.random.fold_in(key, _EVALUATE)
     key = jax.random.fold_in(key, rotation_number)
+
+    voxelize = programs.scaled(voxelizer, constants)
 
     def voxels(mol):
       if config.augment.rotate:
         turn = jax.random.fold_in(key, mol.example_id)
         mol = geometry.rotate(mol, geometry.random_rotation(turn))
-      return task.voxelizer(mol)
+      return voxelize(mol)
 
-    chunk = tasks.voxel_chunk(task.voxelizer, molecules)
+    chunk = tasks.voxel_chunk(voxelizer, molecules)
     vox_BXYZC = batched(voxels, chunk)(molecules)
-    return task.model.apply({'params': params}, vox_BXYZC, train=False)
+    return model.apply({'params': params}, vox_BXYZC, train=False)
 
   return parallel.pmap(predict)
 
@@ -168,7 +178,9 @@ def cost(config, task) -> dict[str, float]:
   """
   found = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
   uses_xtb = (
-    tasks.needs_orbitals(config.representation) or config.data.delta == 'gfn2'
+    tasks.needs_orbitals(config.representation)
+    or config.data.delta == 'gfn2'
+    or config.data.geometry == 'gfn2'
   )
   if uses_xtb and task.pack.xtb_seconds is not None:
     found['xtb_seconds_per_molecule'] = task.pack.xtb_seconds

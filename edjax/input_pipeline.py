@@ -131,12 +131,12 @@ def make_split(source: pack.Pack, data) -> Rows:
       + ('molecules' if data.validation_share else 'training molecules')
       + f'; at least {fewest}'
     )
-  train = _draw(pool, count, data.subset_seed)
+  train = _draw(source, pool, count, f'subset {data.subset_seed}')
   if data.validation_share:
     train, validation = _divide(train, data.validation_share)
   else:
-    validation = _draw(split.validation, limit, data.seed)
-  test = _draw(split.test, limit, data.seed)
+    validation = _draw(source, split.validation, limit, f'eval {data.seed}')
+  test = _draw(source, split.test, limit, f'eval {data.seed}')
   parts = {'train': train, 'validation': validation, 'test': test}
   digest = hashlib.sha256()
   for part, rows in parts.items():
@@ -151,11 +151,17 @@ def make_split(source: pack.Pack, data) -> Rows:
   )
 
 
-def _draw(rows, count: int | None, seed: int) -> np.ndarray:
-  """Some rows at random; a larger count begins with those of a smaller."""
-  rows = np.sort(np.asarray(rows))  # whatever order the split lists
-  order = np.random.Generator(np.random.Philox(key=seed))
-  return rows[order.permutation(len(rows))[:count]]
+def _draw(source, rows, count: int | None, seed: str) -> np.ndarray:
+  """Some rows at random; a larger count begins with those of a smaller.
+
+  By a hash of seed and id: where another variant of the dataset lacks some
+  molecules, the others are drawn as before.
+  """
+  from data_builders import splits
+
+  row_of = {source.ids[row]: row for row in rows}
+  ordered = splits.hash_order(row_of, seed)[:count]
+  return np.array([row_of[name] for name in ordered], np.int64)
 
 
 def _divide(rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

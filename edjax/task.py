@@ -86,7 +86,9 @@ _SAMPLE_BYTES = 2**31
 def dataset_variant(config) -> str:
   """Which form of the dataset a configuration reads; '' where there is one."""
   if config.data.name not in ('pdbbind', 'pdbbind_ligands'):
-    return ''
+    noise = f'noise_{float(config.data.noise)!r}'
+    names = {'published': '', 'gfn2': 'gfn2', 'noise': noise}
+    return names[config.data.geometry]
   if needs_orbitals(config.representation):
     return 'orbitals'
   if needs_map(config.representation):

@@ -86,8 +86,8 @@ def test_rules_and_default_have_the_same_fields():
 
 # Described together with the field above them.
 SHARE_A_COMMENT = {
-  'data.test_fraction', 'data.fold', 'representation.spacing', 'model.blocks',
-  'model.groups', 'model.dropout', 'optim.warmup_fraction',
+  'data.test_fraction', 'data.fold', 'data.noise', 'representation.spacing',
+  'model.blocks', 'model.groups', 'model.dropout', 'optim.warmup_fraction',
   'optim.final_fraction', 'optim.b2', 'train.checkpoint_every',
 }  # fmt: skip
 
@@ -150,7 +150,10 @@ def test_every_field_is_read():
     ('train.batch_size', 30, 'cannot be split over 4 devices'),
     ('train.seed', -1, 'config.train.seed must be >= 0'),
     ('eval.rotations', 0, 'config.eval.rotations must be >= 1'),
-    ('data.delta', 'gfn1', r"delta must be one of \['', 'composition', 'gfn2'\]"),
+    ('data.delta', 'gfn1', r"one of \['', 'composition', 'gfn2'\]"),
+    ('data.noise', 0.1, "noise=0.1 goes with .*'noise', not with 'published'"),
+    ('data.geometry', 'noise', 'needs config.data.noise above 0'),
+    ('data.geometry', 'dft', 'data.geometry must be one of'),
     ('data.subset_seed', -1, 'config.data.subset_seed must be >= 0'),
     ('data.validation_share', 0.6, 'validation_share must be >= 0 and <= 0.5'),
     ('train.weights', 'first', r"weights must be one of \['best', 'last'\]"),
@@ -227,6 +230,7 @@ def test_impossible_combinations_are_named(changes, complaint):
   ('changes', 'complaint'),
   [
     ({'data.delta': 'gfn2'}, "delta='gfn2': pdbbind has no GFN2"),
+    ({'data.geometry': 'gfn2'}, "geometry='gfn2': pdbbind has the published"),
     ({'data.split': 'size'}, "split='size' is not for pdbbind"),
     (
       {'data.hydrogens': True, 'representation.density': 'xtb'},

@@ -353,6 +353,23 @@ def test_subsets_are_nested_and_the_rest_stays(small_pack):
     np.testing.assert_array_equal(getattr(other, part), getattr(small, part))
 
 
+def test_molecules_that_are_missing_do_not_change_the_draw_of_others(tmp_path):
+  """A variant of a dataset may lack some of them, and has other rows."""
+  found = []
+  for kept in (RECORDS, [r for r in RECORDS if r['index'] % 7][::-1]):
+    directory = tmp_path / str(len(kept))
+    pack.write(directory, kept, 'fingerprint')
+    source = pack.open_pack(directory)
+    rows = input_pipeline._draw(source, np.arange(len(source)), None, 'a 0')
+    found.append([source.ids[row] for row in rows])
+  every, some = found
+  assert len(some) < len(every) == len(RECORDS)
+  assert some == [name for name in every if name in set(some)]
+  assert every != sorted(every)
+  again = input_pipeline._draw(source, np.arange(len(source)), None, 'a 1')
+  assert [source.ids[row] for row in again] != some
+
+
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.5])
 def test_a_run_may_use_its_labels_alone(small_pack, share):
   """Training and validation make up the n; both grow with it."""

@@ -17,6 +17,7 @@ from edjax import (
   input_pipeline,
   pack,
   parallel,
+  programs,
   rundir,
   train,
 )
@@ -251,6 +252,7 @@ def test_what_results_say_of_costs_and_rotations(data, tmp_path):
   for changes in (
     {'data.delta': 'gfn2'},
     {'representation.density': 'xtb'},
+    {'data.geometry': 'gfn2'},
   ):
     found = evaluate.cost(resolved(**changes), task)
     assert found['xtb_seconds_per_molecule'] == 0.25
@@ -283,12 +285,12 @@ def trained(config, workdir):
   task = tasks.make_task(config)
   run = rundir.RunDirectory(workdir)
   run.path.mkdir()
-  optimizer, fresh = train.fresh_state(config, task)
+  _, fresh = train.fresh_state(config, task)
   predict = evaluate.make_predict(config, task)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(workdir) as checkpoints:
     state, _ = train.train(
-      config, task, optimizer, fresh, checkpoints, run, validate
+      config, task, fresh, checkpoints, run, validate, programs.Programs()
     )
     selected = checkpoints.selected(config.train.weights, fresh)
   fitted = {

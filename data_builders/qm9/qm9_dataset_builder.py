@@ -5,7 +5,7 @@ import time
 
 import tensorflow_datasets as tfds
 
-from data_builders import download
+from data_builders import download, geometries
 from data_builders import records as records_lib
 from data_builders.qm9 import archive, parse
 from data_builders.targets import TARGETS
@@ -43,16 +43,22 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # does not require.
   url_infos = None
 
-  def __init__(self, *, manual_dir='', workers=None, **kwargs):
+  def __init__(self, *, manual_dir='', workers=None, config='', **kwargs):
     """Opens the dataset.
 
     Args:
       manual_dir: where files lie that were fetched by hand; '' is nowhere.
       workers: xTB processes (default: as many as there are cores).
+      config: variant of the geometry, see `data_builders.geometries`.
       **kwargs: for TFDS: data_dir, ...
     """
     self._manual_dir = manual_dir
     self._workers = workers
+    self._variant = geometries.check(config)
+    if config:
+      kwargs['config'] = tfds.core.BuilderConfig(
+        name=config, description='see data_builders/geometries.py'
+      )
     super().__init__(**kwargs)
 
   def changes(self, report: dict) -> list[str]:
@@ -123,7 +129,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         f'{self.name}: no {UNCHARACTERIZED}, so no molecule is dropped as '
         'uncharacterized, and the splits cormorant and dimenet are not defined'
       )
-    return records_lib.examples(kept, self.data_dir, facts, self._workers)
+    return records_lib.examples(
+      kept, self.data_dir, facts, self._workers, self._variant
+    )
 
 
 def _left_out(sources: dict) -> list[int] | None:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_builders import geometries
 from data_builders import records as records_lib
 from data_builders.targets import TARGETS
 from edjax.units import HARTREE_EV
@@ -23,16 +24,22 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # importlib_resources, which it does not require.
   url_infos = None
 
-  def __init__(self, *, manual_dir='', workers=None, **kwargs):
+  def __init__(self, *, manual_dir='', workers=None, config='', **kwargs):
     """Opens the dataset.
 
     Args:
       manual_dir: not used: the molecules are part of the package.
       workers: xTB processes (default: as many as there are cores).
+      config: variant of the geometry, see `data_builders.geometries`.
       **kwargs: for TFDS: data_dir, ...
     """
     del manual_dir
     self._workers = workers
+    self._variant = geometries.check(config)
+    if config:
+      kwargs['config'] = tfds.core.BuilderConfig(
+        name=config, description='see data_builders/geometries.py'
+      )
     super().__init__(**kwargs)
 
   def changes(self, report: dict) -> list[str]:
@@ -55,7 +62,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(self):
     records = read_records(embedded_lines())
     facts = {'dataset': self.name, 'in_archive': len(records)}
-    return records_lib.examples(records, self.data_dir, facts, self._workers)
+    return records_lib.examples(
+      records, self.data_dir, facts, self._workers, self._variant
+    )
 
 
 def embedded_lines() -> list[str]:
