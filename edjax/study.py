@@ -5,6 +5,7 @@ same command goes on where it was stopped, adds what the configuration has
 gained, and can be given on several machines that share the directory.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -17,6 +18,7 @@ import jax
 from edjax import config as configuration
 from edjax import (
   input_pipeline,
+  programs,
   study_config,
   study_plan,
   study_queue,
@@ -235,7 +237,10 @@ def _slots(study) -> list:
         'config.study.processes: an accelerator belongs to one process; '
         'spread a study with --shard over machines'
       )
-    return [study_worker.LocalSlot(training.train_and_evaluate)]
+    execute = functools.partial(
+      training.train_and_evaluate, shared=programs.Programs()
+    )
+    return [study_worker.LocalSlot(execute)]
   if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned
     count = study.processes or os.cpu_count()
     return [study_worker.ProcessSlot() for _ in range(count)]

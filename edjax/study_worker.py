@@ -10,6 +10,7 @@ a run prints goes to log.txt in its directory.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -191,10 +192,11 @@ def main() -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   from absl import logging
 
-  from edjax import train
+  from edjax import programs, train
 
   logging.set_verbosity(logging.WARNING)
-  serve(train.train_and_evaluate)
+  shared = programs.Programs()
+  serve(functools.partial(train.train_and_evaluate, shared=shared))
 
 
 if __name__ == '__main__':

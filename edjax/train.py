@@ -21,6 +21,7 @@ from edjax import (
   losses,
   optim,
   parallel,
+  programs,
   rundir,
 )
 from edjax import config as configuration
@@ -109,13 +110,14 @@ def make_train_step(config, model, optimizer, voxelizer):
     voxelizer: Molecule -> vox_XYZC.
 
   Returns:
-    step(state, molecules, labels_BT) -> (state, loss); it sums over the axis
-    `parallel.AXIS`, which `pmap` or `vmap(axis_name=...)` binds.
+    step(state, molecules, labels_BT, constants=None) -> (state, loss); it sums
+    over the axis `parallel.AXIS`, which `pmap` or `vmap(axis_name=...)` binds.
+    With `programs.Constants` these stand for those of config and voxelizer.
   """
   loss_function = losses.LOSSES[config.optim.loss]
 
-  def step(state, molecules, labels_BT):
-    root = jax.random.key(config.train.seed)
+  def step(state, molecules, labels_BT, constants=None):
+    root = jax.random.key(constants.seed if constants else config.train.seed)
     key = jax.random.fold_in(jax.random.fold_in(root, _AUGMENT), state.step)
     moved = jax.vmap(
       functools.partial(
@@ -126,7 +128,7 @@ def make_train_step(config, model, optimizer, voxelizer):
       )
     )(molecules)
     chunk = tasks.voxel_chunk(voxelizer, moved)
-    vox_BXYZC = batched(voxelizer, chunk)(moved)
+    vox_BXYZC = batched(programs.scaled(voxelizer, constants), chunk)(moved)
     dropout = jax.random.fold_in(root, _DROPOUT)
     dropout = jax.random.fold_in(dropout, state.step)
     dropout = jax.random.fold_in(dropout, parallel.device_index())
@@ -165,8 +167,8 @@ def make_train_call(step, on_device: bool):
       into them, or batches are sent.
 
   Returns:
-    call(state, data, indices_SB) -> (state, losses_S) or
-    call(state, (molecules, labels)) with leading axes [D, S, B/D].
+    call(state, data, indices_SB, *constants) -> (state, losses_S) or
+    call(state, (molecules, labels), *constants), leading axes [D, S, B/D].
   """
 
   def loop(body, state, xs):
@@ -175,14 +177,14 @@ def make_train_call(step, on_device: bool):
       return state, loss[None]
     return jax.lax.scan(body, state, xs)
 
-  def from_device(state, data, indices_SB):
+  def from_device(state, data, indices_SB, *own):
     def body(state, indices_B):
-      return step(state, *jax.tree.map(lambda x: x[indices_B], data))
+      return step(state, *jax.tree.map(lambda x: x[indices_B], data), *own)
 
     return loop(body, state, indices_SB)
 
-  def from_host(state, batches):
-    return loop(lambda state, batch: step(state, *batch), state, batches)
+  def from_host(state, batches, *own):
+    return loop(lambda s, batch: step(s, *batch, *own), state, batches)
 
   return parallel.pmap(from_device if on_device else from_host)
 
@@ -220,12 +222,19 @@ def make_feed(config, task):
   return on_device, feed
 
 
-def train_and_evaluate(config, workdir) -> dict:
+def _compile(config, model, voxelizer, on_device):
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  step = make_train_step(config, model, optimizer, voxelizer)
+  return make_train_call(step, on_device)
+
+
+def train_and_evaluate(config, workdir, shared=None) -> dict:
   """Trains, or continues where a run stopped, and evaluates on test.
 
   Args:
     config: a ConfigDict as made by a file of configs/.
     workdir: run directory; made where missing.
+    shared: `programs.Programs` of several runs in one process.
 
   Returns:
     What results.json holds.
@@ -244,20 +253,20 @@ def train_and_evaluate(config, workdir) -> dict:
     return finished
   with run.lock():
     # Another process may have finished it before this one had the lock.
-    return run.results(config) or _train_and_evaluate(config, run)
+    return run.results(config) or _train_and_evaluate(config, run, shared)
 
 
-def _train_and_evaluate(config, run) -> dict:
-  started = time.time()
+def _train_and_evaluate(config, run, shared) -> dict:
+  started, shared = time.time(), shared or programs.Programs()
   task = tasks.make_task(config)
   run.start(config, task)
   print(rundir.describe(task), flush=True)
-  optimizer, fresh = fresh_state(config, task)
-  predict = evaluate.make_predict(config, task)
+  _, fresh = fresh_state(config, task)
+  predict = evaluate.make_predict(config, task, shared)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(run.path) as checkpoints:
     state, spent = train(
-      config, task, optimizer, fresh, checkpoints, run, validate
+      config, task, fresh, checkpoints, run, validate, shared
     )
     selected = checkpoints.selected(config.train.weights, fresh)
   if selected is None:
@@ -280,18 +289,18 @@ def _train_and_evaluate(config, run) -> dict:
 
 
 def train(
-  config, task, optimizer, state, checkpoints, run, validate
+  config, task, state, checkpoints, run, validate, shared
 ) -> tuple[TrainState, dict]:
   """The loop: from the latest checkpoint, if any, to the last step.
 
   Args:
     config: resolved.
     task: the task.
-    optimizer: as the state was made with.
     state: fresh, on the host.
     checkpoints: of the run.
     run: its directory.
     validate: `evaluate.Evaluator` of the validation part.
+    shared: `programs.Programs`.
 
   Returns:
     The last state, on the host, and 'seconds' that earlier launches trained
@@ -318,9 +327,9 @@ def train(
   if begin >= config.train.steps or _out_of_patience(config, meta):
     return host_state, spent
   state = parallel.replicate(host_state)
-  step_function = make_train_step(config, task.model, optimizer, task.voxelizer)
   on_device, feed = make_feed(config, task)
-  call = make_train_call(step_function, on_device)
+  call = shared.get('train', config, task, _compile, on_device)
+  constants = parallel.replicate(programs.constants_of(config, task))
   per_call = config.train.steps_per_call
   pending = None  # (first step, losses) of the call before
   window = [meta['loss_sum'], meta['loss_count']]
@@ -330,7 +339,7 @@ def train(
   )  # fmt: skip
   clock, laps, lap = time.time(), collections.deque(maxlen=1000), None
   for first in range(begin, config.train.steps, per_call):
-    state, loss = call(state, *feed(first))
+    state, loss = call(state, *feed(first), constants)
     # Fetch the losses of the call before while this one runs.
     finite.fetch(config, task, pending, window)
     pending = first, loss

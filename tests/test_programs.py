@@ -1,0 +1,144 @@
+"""Programs that runs share: the same numbers, compiled once."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from configs import qm9_base
+from edjax import config as configuration
+from edjax import parallel, programs, train, voxelize
+from edjax import task as tasks
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  return tmp_path_factory.mktemp('data')
+
+
+def tiny(data_dir, **fields):
+  config = qm9_base.get_config('smoke')
+  config.data.data_dir = str(data_dir)
+  config.representation.channels = ('shape',)
+  config.representation.grid_size = 8
+  config.representation.spacing = 1.5
+  config.model.widths = (4,)
+  config.model.blocks = (0,)
+  config.model.head_width = 8
+  config.data.targets = ('gap', 'mu')
+  for name, value in fields.items():
+    section, field = name.split('__')
+    config[section][field] = value
+  return configuration.resolve(config)
+
+
+def one_step(config, task, shared):
+  """Two steps with shared programs; the state and both losses."""
+  _, fresh = train.fresh_state(config, task)
+  on_device, feed = train.make_feed(config, task)
+  call = shared.get('train', config, task, train._compile, on_device)
+  constants = parallel.replicate(programs.constants_of(config, task))
+  state, losses = parallel.replicate(fresh), []
+  for step in range(2):
+    state, loss = call(state, *feed(step), constants)
+    losses.append(parallel.unreplicate(loss)[0])
+  return parallel.unreplicate(state), losses
+
+
+def plain_step(config, task):
+  """The same with everything fixed in the program."""
+  optimizer, fresh = train.fresh_state(config, task)
+  step = train.make_train_step(config, task.model, optimizer, task.voxelizer)
+  on_device, feed = train.make_feed(config, task)
+  call = train.make_train_call(step, on_device)
+  state, losses = parallel.replicate(fresh), []
+  for number in range(2):
+    state, loss = call(state, *feed(number))
+    losses.append(parallel.unreplicate(loss)[0])
+  return parallel.unreplicate(state), losses
+
+
+def test_constants_are_those_of_the_run(data_dir):
+  """Two runs through one program, each as if alone; and not as the other."""
+  configs = [
+    tiny(data_dir, train__seed=seed, data__subset_seed=seed) for seed in (0, 5)
+  ]
+  works = [tasks.make_task(config) for config in configs]
+  assert works[0].voxelizer.scales != works[1].voxelizer.scales
+  shared = programs.Programs()
+  together = [
+    one_step(*pair, shared) for pair in zip(configs, works, strict=True)
+  ]
+  for i in (1,):  # the one that the program was not made for
+    state, losses = plain_step(configs[i], works[i])
+    # Scales divide as numbers here and as constants there: rounding, and
+    # AdamW's first steps divide gradients by their own size.
+    np.testing.assert_allclose(together[i][1], losses, rtol=1e-5)
+    assert abs(together[1 - i][1][0] - losses[0]) > 1e-3 * losses[0]
+    one, other = (
+      np.concatenate([x.ravel() for x in jax.tree.leaves(s.params)])
+      for s in (together[i][0], state)
+    )
+    assert np.abs(one - other).max() < 1e-3 * np.abs(other).max()
+
+
+def test_one_program_for_seeds_and_sizes_of_the_same_shapes(data_dir):
+  shared = programs.Programs()
+  work = tasks.make_task(tiny(data_dir))
+  kinds = [
+    tiny(data_dir),
+    tiny(data_dir, train__seed=3, data__subset_seed=3),
+    tiny(data_dir, data__train_size=96.0),
+  ]
+
+  def make(config, model, voxelizer):
+    made.append(config)
+    return object()
+
+  made = []
+  got = {id(shared.get('train', config, work, make)) for config in kinds}
+  assert len(got) == len(made) == 1
+  assert made[0].train.seed == 0
+  # What the program depends on makes another one.
+  for other in (
+    tiny(data_dir, optim__learning_rate=0.1),
+    tiny(data_dir, train__steps=80),
+    tiny(data_dir, augment__rotate=False, eval__rotations=1),
+  ):
+    shared.get('train', other, work, make)
+  assert len(made) == 4
+  sharper = dataclasses.replace(
+    work, voxelizer=dataclasses.replace(work.voxelizer, supersample=1)
+  )
+  shared.get('train', kinds[0], sharper, make)
+  shared.get('predict', kinds[0], work, make)
+  assert len(made) == 6
+
+
+def test_old_programs_are_let_go(data_dir):
+  shared = programs.Programs(most=1)
+  work = tasks.make_task(tiny(data_dir))
+  made = []
+  for rate in (0.1, 0.2, 0.1):
+    shared.get(
+      'train', tiny(data_dir, optim__learning_rate=rate), work,
+      lambda *args: made.append(args),
+    )  # fmt: skip
+  assert len(made) == 3
+
+
+def test_scales_given_are_scales_fixed(data_dir):
+  """To rounding, for a voxelizer of two kinds of channel."""
+  config = tiny(data_dir, representation__channels=('atoms', 'density'))
+  work = tasks.make_task(config)
+  mol = jax.tree.map(lambda x: x[0], work.molecules['train'])
+  constants = programs.constants_of(config, work)
+  given = jax.jit(
+    lambda mol, c: programs.scaled(programs.bare(work.voxelizer), c)(mol)
+  )(mol, constants)
+  fixed = jax.jit(work.voxelizer)(mol)
+  np.testing.assert_allclose(given, fixed, rtol=2e-6, atol=1e-7)
+  unscaled = jax.jit(programs.bare(work.voxelizer))(mol)
+  assert not np.allclose(unscaled, fixed, rtol=1e-2)
+  assert isinstance(work.voxelizer, voxelize.Voxelizer)
