@@ -77,6 +77,14 @@ def test_a_molecule_that_changes_its_bonds_is_refused():
   far = [[0.0, 0, 0], [1.25, 0.6, 0], [-0.76, 0.59, 0]]
   with pytest.raises(xtb.XtbError, match=r'made or broke the bonds \[\(0, 1\)'):
     geometries.relax([8, 1, 1], far)
+  # Across a three-membered ring a pair may pass the limit by a little.
+  a, b = (np.array([[0.0, 0, 0], [0, 0, r]]) for r in (1.81, 1.83))
+  assert (
+    geometries._changed_bonds([6, 6], a / units.BOHR_A, b / units.BOHR_A) == []
+  )
+  assert geometries._changed_bonds(
+    [6, 6], a / units.BOHR_A, 1.2 * a / units.BOHR_A
+  ) == [(0, 1)]
   # Within a bond's length it is the same molecule.
   near = [[0.0, 0, 0], [0.85, 0.6, 0], [-0.76, 0.59, 0]]
   relaxed = geometries.relax([8, 1, 1], near)
