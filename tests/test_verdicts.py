@@ -311,6 +311,35 @@ def test_missing_comparisons_leave_it_undecided():
   assert 'margin' in found['x'].reason
 
 
+def test_two_seeds_are_no_verdict():
+  claim = verdicts.HYPOTHESES['H4'].claims[0]
+  for seeds, word in ((2, 'undecided'), (3, 'supported')):
+    sure = verdicts.Difference(-9.0, 0.1, 50.0, seeds, 1000, 1000)
+    rows = {'x': [verdicts.Evidence(claim, 1, sure)]}
+    judged = verdicts.judge(verdicts.HYPOTHESES['H4'], rows, {})['x']
+    assert judged.word == word
+    assert ('2 seeds' in judged.reason) == (seeds == 2)
+
+
+@pytest.mark.parametrize(('seeds', 'low'), [(2, 0.85), (3, 0.90), (5, 0.925)])
+def test_few_seeds_are_told_how_few_they_are(seeds, low):
+  """Coverage where seeds are most of the error: what MIN_SEEDS rests on.
+
+  4000 worlds: standard error 0.004.
+  """
+  rng = np.random.default_rng(4)
+  covered, worlds = 0, 4000
+  draws = verdicts.Draws(range(200), resamples=2)
+  for _ in range(worlds):
+    value_S = 3**0.5 * rng.normal(size=seeds) + rng.normal() / seeds**0.5
+    drawn_R = rng.normal(size=200) / seeds**0.5
+    drawn_RS = np.repeat(drawn_R[:, None], seeds, axis=1)
+    below, above = verdicts.difference(value_S, drawn_RS, draws).interval()
+    covered += below <= 0 <= above
+  assert low < covered / worlds < 0.965
+  assert (covered / worlds < 0.92) == (seeds == 2)
+
+
 def test_sizes_that_are_read():
   few, every = verdicts.HYPOTHESES['H2'], verdicts.HYPOTHESES['H1']
   sizes = [4000, 100, 1000, 300]
