@@ -39,7 +39,7 @@ def get_config(variant: str = ''):
     study.middle_size = 60
     study.trial_learning_rates = (1e-3, 4e-3)
     study.trial_size = 120
-    study.trial_steps = 20
+    study.trial_steps = config.train.steps
     study.primary = ('gap', 'mu', 'r2', 'atomization')
     study.hypotheses = ('H4', 'H5a')
   elif not variant:

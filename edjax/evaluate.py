@@ -28,12 +28,13 @@ def make_predict(config, task, shared=None):
   """
 
   shared = shared or programs.Programs()
-  predict = shared.get('predict', config, task, _predict)
+  voxelizer = programs.bare(task.voxelizer)
+  predict = shared.get(_predict, config.augment.rotate, task.model, voxelizer)
   constants = parallel.replicate(programs.constants_of(config, task))
   return lambda *args: predict(*args, constants)
 
 
-def _predict(config, model, voxelizer):
+def _predict(rotate: bool, model, voxelizer):
   def predict(params, molecules, rotation_number, constants):
     key = jax.random.key(constants.seed)
     key = jax.random.fold_in(key, _EVALUATE)
@@ -42,7 +43,7 @@ def _predict(config, model, voxelizer):
     voxelize = programs.scaled(voxelizer, constants)
 
     def voxels(mol):
-      if config.augment.rotate:
+      if rotate:
         turn = jax.random.fold_in(key, mol.example_id)
         mol = geometry.rotate(mol, geometry.random_rotation(turn))
       return voxelize(mol)

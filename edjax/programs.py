@@ -5,14 +5,14 @@ numbers that a program may be given: the seed and the scales of the channels.
 Without that each of them would be compiled again.
 """
 
-import collections
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import FrozenConfigDict
 
 
 class Constants(NamedTuple):
@@ -52,41 +52,28 @@ def scaled(voxelizer, constants: Constants | None) -> Callable:
 
 
 def shared_part(config) -> FrozenConfigDict:
-  """What programs of a configuration depend on, beside shapes."""
-  shared = ConfigDict(config).copy_and_resolve_references()
-  shared.data = ConfigDict({'targets': config.data.targets})
-  shared.train.seed = 0
-  return FrozenConfigDict(shared)
+  """The fields that steps and predictions depend on, beside their model."""
+  return FrozenConfigDict(
+    {
+      'augment': config.augment.to_dict(),
+      'optim': config.optim.to_dict(),
+      'train': {'steps': config.train.steps, 'seed': 0},
+    }
+  )
 
 
 class Programs:
-  """Keeps the programs of the last few kinds of runs.
+  """Keeps what was compiled last.
 
   Args:
-    most: how many of each purpose.
+    most: how many programs.
   """
 
-  def __init__(self, most: int = 4):
-    self._most = most
-    self._kept = collections.OrderedDict()
+  def __init__(self, most: int = 64):
+    self.get = functools.lru_cache(most)(lambda make, *key: make(*key))
+    """get(make, *key) is make(*key), of which the last few are kept."""
 
-  def get(self, purpose: str, config, task, make: Callable, *options):
-    """A program, made where there is none yet.
-
-    Args:
-      purpose: its name.
-      config: resolved.
-      task: of the run.
-      make: make(config, model, voxelizer, *options) -> program, where config
-        and voxelizer hold nothing of `Constants`.
-      *options: on which the program depends too; hashable.
-    """
-    shared = shared_part(config)
-    voxelizer = bare(task.voxelizer)
-    key = purpose, shared, task.model, voxelizer, options
-    if key not in self._kept:
-      self._kept[key] = make(shared, task.model, voxelizer, *options)
-      if len(self._kept) > self._most * len({k[0] for k in self._kept}):
-        self._kept.popitem(last=False)
-    self._kept.move_to_end(key)
-    return self._kept[key]
+  def of_run(self, make, config, task, *options):
+    """make(shared_part, model, bare voxelizer, *options) of a run."""
+    key = shared_part(config), task.model, bare(task.voxelizer)
+    return self.get(make, *key, *options)

@@ -65,6 +65,10 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   """
   part = parse_shard(shard)
   study, base = study_config.split(config)
+  if jax.default_backend() == 'cpu':
+    # Nothing is gained by data that lie on the device, and a program would
+    # depend on how many there are.
+    base.train.device_data_gib = 0.0
   entries = study_plan.entries(study, base)
   arms = list(dict.fromkeys(entry.arm for entry in entries))
   trials = study_tuning.trials(study, base, arms)

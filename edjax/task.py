@@ -19,6 +19,7 @@ from edjax import (
   fields,
   input_pipeline,
   models,
+  programs,
   voxelize,
 )
 from edjax import config as configuration
@@ -201,11 +202,19 @@ def _sample_size(voxelizer) -> int:
   return min(_SAMPLE, max(1, _SAMPLE_BYTES // each))
 
 
-def make_task(config) -> Task:
+def _raw_field(voxelizer, shapes, tree):
+  """Compiled: molecules of these shapes -> their raw channels."""
+  sample = jax.tree.unflatten(tree, shapes)
+  field = batched(voxelizer.raw, voxel_chunk(voxelizer, sample))
+  return jax.jit(field).lower(sample).compile()
+
+
+def make_task(config, shared=None) -> Task:
   """Loads the data of a resolved configuration and sets up its network.
 
   Args:
     config: from `config.resolve`.
+    shared: `programs.Programs` of several runs in one process.
 
   Raises:
     ValueError: a part of the split is empty or too small, or a target cannot
@@ -245,8 +254,11 @@ def make_task(config) -> Task:
   # compilation of a field takes seconds.
   size = _sample_size(raw)
   sample = jax.tree.map(lambda x: x[:size], molecules['train'])
-  field = batched(raw.raw, voxel_chunk(raw, sample))
-  field = jax.jit(field).lower(sample).compile()
+  shapes, tree = jax.tree.flatten(
+    jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), sample)
+  )
+  shared = shared or programs.Programs()
+  field = shared.get(_raw_field, raw, tuple(shapes), tree)
   started = time.perf_counter()
   raw_BXYZC = np.asarray(field(sample))
   seconds = time.perf_counter() - started

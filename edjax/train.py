@@ -258,7 +258,7 @@ def train_and_evaluate(config, workdir, shared=None) -> dict:
 
 def _train_and_evaluate(config, run, shared) -> dict:
   started, shared = time.time(), shared or programs.Programs()
-  task = tasks.make_task(config)
+  task = tasks.make_task(config, shared)
   run.start(config, task)
   print(rundir.describe(task), flush=True)
   _, fresh = fresh_state(config, task)
@@ -328,7 +328,7 @@ def train(
     return host_state, spent
   state = parallel.replicate(host_state)
   on_device, feed = make_feed(config, task)
-  call = shared.get('train', config, task, _compile, on_device)
+  call = shared.of_run(_compile, config, task, on_device)
   constants = parallel.replicate(programs.constants_of(config, task))
   per_call = config.train.steps_per_call
   pending = None  # (first step, losses) of the call before

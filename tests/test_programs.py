@@ -1,6 +1,7 @@
 """Programs that runs share: the same numbers, compiled once."""
 
 import dataclasses
+import logging
 
 import jax
 import numpy as np
@@ -37,7 +38,7 @@ def one_step(config, task, shared):
   """Two steps with shared programs; the state and both losses."""
   _, fresh = train.fresh_state(config, task)
   on_device, feed = train.make_feed(config, task)
-  call = shared.get('train', config, task, train._compile, on_device)
+  call = shared.of_run(train._compile, config, task, on_device)
   constants = parallel.replicate(programs.constants_of(config, task))
   state, losses = parallel.replicate(fresh), []
   for step in range(2):
@@ -83,54 +84,78 @@ def test_constants_are_those_of_the_run(data_dir):
     assert np.abs(one - other).max() < 1e-3 * np.abs(other).max()
 
 
-def test_one_program_for_seeds_and_sizes_of_the_same_shapes(data_dir):
-  shared = programs.Programs()
+def test_one_program_for_seeds_and_sizes(data_dir):
+  """What a program depends on makes another one; the rest does not."""
   work = tasks.make_task(tiny(data_dir))
-  kinds = [
+  shared, made = programs.Programs(most=8), []
+
+  def make(*key):
+    made.append(key)
+    return object()
+
+  def get(config, work=work):
+    return shared.of_run(make, config, work)
+
+  same = [
     tiny(data_dir),
     tiny(data_dir, train__seed=3, data__subset_seed=3),
     tiny(data_dir, data__train_size=96.0),
+    tiny(data_dir, train__eval_every=40),
   ]
-
-  def make(config, model, voxelizer):
-    made.append(config)
-    return object()
-
-  made = []
-  got = {id(shared.get('train', config, work, make)) for config in kinds}
-  assert len(got) == len(made) == 1
-  assert made[0].train.seed == 0
-  # What the program depends on makes another one.
-  for other in (
+  assert len({id(get(config)) for config in same}) == len(made) == 1
+  for config in (
     tiny(data_dir, optim__learning_rate=0.1),
     tiny(data_dir, train__steps=80),
     tiny(data_dir, augment__rotate=False, eval__rotations=1),
   ):
-    shared.get('train', other, work, make)
+    get(config)
   assert len(made) == 4
-  sharper = dataclasses.replace(
-    work, voxelizer=dataclasses.replace(work.voxelizer, supersample=1)
-  )
-  shared.get('train', kinds[0], sharper, make)
-  shared.get('predict', kinds[0], work, make)
-  assert len(made) == 6
+  sharper = dataclasses.replace(work.voxelizer, supersample=1)
+  get(same[0], dataclasses.replace(work, voxelizer=sharper))
+  assert len(made) == 5
+  get(same[0])
+  assert len(made) == 5
+  # The oldest are let go.
+  for rate in range(1, 9):
+    get(tiny(data_dir, optim__learning_rate=float(rate)))
+  get(same[0])
+  assert len(made) == 14
 
 
-def test_old_programs_are_let_go(data_dir):
-  shared = programs.Programs(most=1)
-  work = tasks.make_task(tiny(data_dir))
-  made = []
-  for rate in (0.1, 0.2, 0.1):
-    shared.get(
-      'train', tiny(data_dir, optim__learning_rate=rate), work,
-      lambda *args: made.append(args),
-    )  # fmt: skip
-  assert len(made) == 3
+def test_runs_of_one_shape_compile_nothing_twice(data_dir, tmp_path):
+  """A second run, of another seed, through `train_and_evaluate`."""
+  compiled = []
+
+  class Counting(logging.Handler):
+    def emit(self, record):
+      words = record.getMessage()
+      if words.startswith('Finished XLA compilation'):
+        compiled.append(words)
+
+  handler = Counting()
+  log = logging.getLogger('jax')
+  shared, counts = programs.Programs(), []
+  log.addHandler(handler)
+  try:
+    with jax.log_compiles():
+      for seed in (0, 1):
+        config = tiny(
+          data_dir, train__seed=seed, data__subset_seed=seed,
+          train__device_data_gib=0.0, train__steps=1, train__eval_every=1,
+          train__checkpoint_every=1, eval__rotations=1,
+        )  # fmt: skip
+        train.train_and_evaluate(config, tmp_path / str(seed), shared)
+        counts.append(len(compiled))
+        compiled.clear()
+  finally:
+    log.removeHandler(handler)
+  assert counts[0] > 2
+  assert counts[1] == 0, compiled
 
 
 def test_scales_given_are_scales_fixed(data_dir):
   """To rounding, for a voxelizer of two kinds of channel."""
-  config = tiny(data_dir, representation__channels=('atoms', 'density'))
+  config = tiny(data_dir, representation__channels=('atoms', 'shape'))
   work = tasks.make_task(config)
   mol = jax.tree.map(lambda x: x[0], work.molecules['train'])
   constants = programs.constants_of(config, work)
