@@ -177,7 +177,7 @@ def _where(study, verdict) -> str:
     return '(the study has no such sizes)'
   text = f'at n = {", ".join(size_word(s) for s in sizes)}'
   if any(e.found is None for e in verdict.evidence):
-    return f'{text} (runs are missing)'
+    return f'{text} (comparisons are missing)'
   lacking = {e.lacking for e in verdict.evidence if e.lacking}
   return (
     f'{text} (provisional: {", ".join(sorted(lacking))})' if (lacking) else text
@@ -274,8 +274,9 @@ def _winners(study: Study) -> Section:
       lines.append(line)
   text = (
     f'At n = {size_word(size)}, {_error_word(study)} with paired differences '
-    'and their 95 % intervals, without a correction for the number of pairs; '
-    'the lowest of several means flatters itself. The verdicts are what was '
+    'and their 95 % intervals, without a correction for the number of pairs '
+    f'(nothing is told apart by fewer than {verdicts.MIN_SEEDS} seeds); the '
+    'lowest of several means flatters itself. The verdicts are what was '
     'asked beforehand.'
   )
   parts = (text, Listing(tuple(lines))) if lines else ()
@@ -298,8 +299,9 @@ def _winner(study, target, size):
       close.append(f'{study.label(arm)} (no interval)')
       continue
     low, high = found.interval()
-    value = spread(found.value, low, high, signed=True)
-    (behind if low > 0 else close).append(f'{study.label(arm)} {value}')
+    text = f'{study.label(arm)} {spread(found.value, low, high, signed=True)}'
+    sure = low > 0 and found.seeds >= verdicts.MIN_SEEDS
+    (behind if sure else close).append(text)
   text = f'{target}: {study.label(best)}, {number(means[best].value)} {unit}.'
   if close:
     text += f' Not told apart from it: {", ".join(close)}.'

@@ -89,6 +89,8 @@ def test_a_finished_study(written):
   assert 'H4x: contradicted' in text
   assert 'H5a: contradicted' in text
   words = (finished / 'report.md').read_text(encoding='utf-8')
+  assert '- gap: density, 0.' in words
+  assert ' Behind it: gradient +0.' in words
   assert words.index('## Verdicts') < words.index('## Learning curves')
   for heading in (
     'Which input is ahead', 'Differences to atoms', 'Controls', 'Parity',
@@ -248,6 +250,9 @@ def test_an_unfinished_study(tmp_path):
   assert '| density-n100-s3 | ValueError: no atoms |' in words
   # Seeds 0 and 1 of 0 to 3.
   assert 'provisional: 2 of 4 seeds' in words
+  # Two seeds at the largest size tell nothing apart, the verdict neither.
+  assert 'H4: undecided' in text
+  assert 'Behind it' not in words
   rows = {r['name']: r for r in table(tmp_path / 'study.csv')}
   assert rows['density-n100-s3']['status'] == 'failed'
   assert rows['density-n300-s3']['status'] == 'begun'
