@@ -280,17 +280,17 @@ def test_what_results_say_of_costs_and_rotations(data, tmp_path):
   assert 'rotation_spread' not in one['targets']['gap']
 
 
-def trained(config, workdir):
+def trained(config, workdir, shared):
   """What a few steps leave, and everything fitted before them."""
   task = tasks.make_task(config)
   run = rundir.RunDirectory(workdir)
   run.path.mkdir()
   _, fresh = train.fresh_state(config, task)
-  predict = evaluate.make_predict(config, task)
+  predict = evaluate.make_predict(config, task, shared)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(workdir) as checkpoints:
     state, _ = train.train(
-      config, task, fresh, checkpoints, run, validate, programs.Programs()
+      config, task, fresh, checkpoints, run, validate, shared
     )
     selected = checkpoints.selected(config.train.weights, fresh)
   fitted = {
@@ -340,7 +340,8 @@ def test_labels_outside_of_the_n_are_of_no_effect(source, data, tmp_path):
   Control: two labels of the n change all but what is made of voxels.
   """
   config = resolved(**{'train.steps': 4, 'data.delta': 'composition'})
-  task, before = trained(config, tmp_path / 'before')
+  shared = programs.Programs()  # compiled once
+  task, before = trained(config, tmp_path / 'before', shared)
   used = np.concatenate([task.rows['train'], task.rows['validation']])
   assert len(used) == 16
   assert len(task.rows['validation']) == 4
@@ -360,13 +361,13 @@ def test_labels_outside_of_the_n_are_of_no_effect(source, data, tmp_path):
     columns=changed_labels(outside),
     positions=np.where(atoms[:, None], 2, 1) * np.asarray(source.positions),
   )
-  _, after = trained(config, tmp_path / 'after')
+  _, after = trained(config, tmp_path / 'after', shared)
   for name, value in before.items():
     assert equal(value, after[name]), name
 
   chosen = [task.rows[part][0] for part in ('train', 'validation')]
   data(columns=changed_labels(chosen))
-  _, other = trained(config, tmp_path / 'other')
+  _, other = trained(config, tmp_path / 'other', shared)
   for name, value in before.items():
     # Those are of coordinates alone.
     assert equal(value, other[name]) == (name in ('scales', 'whitening')), name
