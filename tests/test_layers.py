@@ -18,13 +18,14 @@ LAYERS = [
     'orbital_grid', 'orbital_tiles', 'free_atoms', 'maps', 'fields', 'voxelize',
     'coverage', 'blur',
   },
-  {'conv', 'models', 'losses', 'metrics', 'optim', 'verdicts'},
+  {'conv', 'models', 'losses', 'metrics', 'optim', 'paired', 'verdicts'},
   {
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
     'evaluate', 'report', 'config', 'rundir', 'task', 'baselines', 'finite',
     'arms', 'study', 'study_config', 'study_plan', 'study_queue',
     'study_tuning', 'study_worker', 'programs',
-    'study_table', 'study_document', 'study_report', 'study_html',
+    'study_table', 'study_csv', 'study_document', 'study_comparisons',
+    'study_extras', 'study_report', 'study_html',
   },
 ]  # fmt: skip
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

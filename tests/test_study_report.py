@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edjax import rundir, study_document, study_report, study_table, verdicts
+from edjax import (
+  rundir,
+  study_csv,
+  study_document,
+  study_report,
+  study_table,
+  verdicts,
+)
 
 ARMS = 'atoms', 'density', 'gradient'
 SIZES = 100, 300, 1000
@@ -144,15 +151,15 @@ def test_costs_that_are_not_known():
       'representation.channels': ['atoms'], 'representation.density': 'xtb',
     }},
   )  # fmt: skip
-  found = study_table.cost(run)
+  found = study_csv.cost(run)
   assert found == {'run': 7, 'training': 7, 'xtb': 0, 'total': 7}
   run.facts['config']['representation.channels'] = ['density']
   # What xTB took is not in the results: no total, rather than one too small.
-  assert study_table.cost(run) == {'run': 7, 'training': 7}
+  assert study_csv.cost(run) == {'run': 7, 'training': 7}
   # Whoever learns the residual of a GFN2 ridge needs xTB as well.
   run.results['cost'] = {'xtb_seconds_per_molecule': 0.5}
   run.facts['config']['representation.channels'] = ['atoms']
-  assert study_table.cost(run)['total'] == 57
+  assert study_csv.cost(run)['total'] == 57
 
 
 def test_scores_are_those_of_the_runs(written):
