@@ -21,16 +21,22 @@ class Constants(NamedTuple):
   Attributes:
     seed: `config.train.seed`, uint32.
     scale_C: what each channel is divided by, float32.
+    learning_rate: `config.optim.learning_rate`, float32.
   """
 
   seed: jax.Array
   scale_C: jax.Array
+  learning_rate: jax.Array
 
 
 def constants_of(config, task) -> Constants:
   """Those of a run, on the host."""
   scales = task.voxelizer.scales or (1.0,) * task.voxelizer.num_channels
-  return Constants(np.uint32(config.train.seed), np.array(scales, np.float32))
+  return Constants(
+    np.uint32(config.train.seed),
+    np.array(scales, np.float32),
+    np.float32(config.optim.learning_rate),
+  )
 
 
 def bare(voxelizer):
@@ -56,7 +62,8 @@ def shared_part(config) -> FrozenConfigDict:
   return FrozenConfigDict(
     {
       'augment': config.augment.to_dict(),
-      'optim': config.optim.to_dict(),
+      # AdamW's updates are proportional to the rate, which is given.
+      'optim': config.optim.to_dict() | {'learning_rate': 1.0},
       'train': {'steps': config.train.steps, 'seed': 0},
     }
   )

@@ -112,7 +112,7 @@ def make_train_step(config, model, optimizer, voxelizer):
   Returns:
     step(state, molecules, labels_BT, constants=None) -> (state, loss); it sums
     over the axis `parallel.AXIS`, which `pmap` or `vmap(axis_name=...)` binds.
-    With `programs.Constants` these stand for those of config and voxelizer.
+    With `programs.Constants`, of config the `programs.shared_part` is enough.
   """
   loss_function = losses.LOSSES[config.optim.loss]
 
@@ -148,6 +148,8 @@ def make_train_step(config, model, optimizer, voxelizer):
     updates, opt_state = optimizer.update(
       gradients, state.opt_state, state.params
     )
+    if constants:
+      updates = jax.tree.map(lambda u: u * constants.learning_rate, updates)
     params = optax.apply_updates(state.params, updates)
     ema_params = optim.ema_update(
       state.ema_params, params, config.optim.ema_decay, state.step
@@ -304,8 +306,7 @@ def train(
 
   Returns:
     The last state, on the host, and 'seconds' that earlier launches trained
-    and 'step_seconds', the median of a step between two calls that nothing
-    comes between (None where there are none).
+    and 'step_seconds', the median of a step (None where there are none).
   """
   host_state = state
   # Best validation error, evaluations since then, the training losses since

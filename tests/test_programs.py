@@ -63,7 +63,13 @@ def plain_step(config, task):
 def test_constants_are_those_of_the_run(data_dir):
   """Two runs through one program, each as if alone; and not as the other."""
   configs = [
-    tiny(data_dir, train__seed=seed, data__subset_seed=seed) for seed in (0, 5)
+    tiny(
+      data_dir,
+      train__seed=seed,
+      data__subset_seed=seed,
+      optim__learning_rate=rate,
+    )
+    for seed, rate in ((0, 1e-3), (5, 4e-3))
   ]
   works = [tasks.make_task(config) for config in configs]
   assert works[0].voxelizer.scales != works[1].voxelizer.scales
@@ -101,10 +107,11 @@ def test_one_program_for_seeds_and_sizes(data_dir):
     tiny(data_dir, train__seed=3, data__subset_seed=3),
     tiny(data_dir, data__train_size=96.0),
     tiny(data_dir, train__eval_every=40),
+    tiny(data_dir, optim__learning_rate=0.1),
   ]
   assert len({id(get(config)) for config in same}) == len(made) == 1
   for config in (
-    tiny(data_dir, optim__learning_rate=0.1),
+    tiny(data_dir, optim__weight_decay=0.1),
     tiny(data_dir, train__steps=80),
     tiny(data_dir, augment__rotate=False, eval__rotations=1),
   ):
@@ -116,8 +123,8 @@ def test_one_program_for_seeds_and_sizes(data_dir):
   get(same[0])
   assert len(made) == 5
   # The oldest are let go.
-  for rate in range(1, 9):
-    get(tiny(data_dir, optim__learning_rate=float(rate)))
+  for decay in range(1, 9):
+    get(tiny(data_dir, optim__weight_decay=float(decay)))
   get(same[0])
   assert len(made) == 14
 
