@@ -302,6 +302,24 @@ def smoke_config(manual, data_dir, **changes):
   return config
 
 
+def test_validation_inside_of_the_labels_stays_off_the_test_clusters(
+  manual, data_dir
+):
+  changes = {'data.validation_share': 0.3, 'data.train_size': 6.0}
+  config = configuration.resolve(smoke_config(manual, data_dir, **changes))
+  source = input_pipeline.load_pack(config.data, task.dataset_variant(config))
+  clusters_N = source.columns['cluster']
+  seen = []
+  for fold in range(config.data.folds):
+    data = smoke_config(manual, data_dir, **changes, **{'data.fold': fold}).data
+    rows = input_pipeline.make_split(source, data)
+    used = np.concatenate([rows.train, rows.validation])
+    assert (len(rows.train), len(rows.validation)) == (4, 2)
+    assert not set(clusters_N[used]) & set(clusters_N[rows.test])
+    seen += rows.test.tolist()
+  assert sorted(seen) == list(range(len(source)))  # each is tested once
+
+
 def test_a_run_from_files_to_results(manual, data_dir, tmp_path):
   config = smoke_config(manual, data_dir)
   results = train.train_and_evaluate(config, tmp_path / 'run')
