@@ -17,6 +17,8 @@ class Voxels:
 class Ready:
   """In the place of a voxelizer."""
 
+  batches_on_cpu = True
+
   def scratch_bytes(self, voxels: Voxels) -> int:
     return voxels.vox_XYZC.nbytes
 

@@ -7,9 +7,9 @@ reaches no voxel, and padding, is not visited at all. Nothing is left out that
 float32 would show beside the peak, and the largest window is the whole grid,
 so that no width is too large.
 
-For CPUs, where rows of a window stay in the cache. Accelerators want the one
-matrix product of `splat`, and a batch mapped one by one, which `vmap` does
-here too.
+For CPUs, where rows of a window stay in the cache; accelerators want the one
+matrix product of `splat`. Under `vmap` all atoms of a batch are added to the
+batch's grids in one loop, which clears and copies nothing for each molecule.
 """
 
 import functools
@@ -102,15 +102,32 @@ def splat_grid_and_gradient(
   return _splat_and_gradient(grid, supersample, coords_A3, weights_AC, sigma_A)
 
 
+def _add_up(coords_A3, weights_AC, sigma_A, **options) -> tuple[jax.Array, ...]:
+  """`_windows` of one molecule, or under `vmap` of a batch."""
+
+  @jax.custom_batching.custom_vmap
+  def one(*terms):
+    sums = _windows(*(x[None] for x in terms), **options)
+    return tuple(x[0] for x in sums)
+
+  @one.def_vmap
+  def many(size, batched, *terms):
+    terms = (
+      x if is_batched else jnp.broadcast_to(x, (size, *x.shape))
+      for x, is_batched in zip(terms, batched, strict=True)
+    )
+    sums = _windows(*terms, **options)
+    return sums, (True,) * len(sums)
+
+  return one(coords_A3, weights_AC, sigma_A)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _splat(grid, supersample, sigma, coords_A3, weights_AC, sigma_A):
-  @jax.custom_batching.sequential_vmap
-  def add_up(coords_A3, weights_AC, sigma_A):
-    return _windows(
-      coords_A3, weights_AC, sigma_A, grid, supersample, sigma, False
-    )[0]
-
-  return add_up(coords_A3, weights_AC, sigma_A)
+  return _add_up(
+    coords_A3, weights_AC, sigma_A,
+    grid=grid, supersample=supersample, sigma=sigma, slopes=False,
+  )[0]  # fmt: skip
 
 
 @_splat.defjvp
@@ -124,13 +141,10 @@ def _splat_jvp(grid, supersample, sigma, primals, tangents):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _splat_and_gradient(grid, supersample, coords_A3, weights_AC, sigma_A):
-  @jax.custom_batching.sequential_vmap
-  def add_up(coords_A3, weights_AC, sigma_A):
-    return _windows(
-      coords_A3, weights_AC, sigma_A, grid, supersample, None, True
-    )
-
-  vox_XYZC, *slopes = add_up(coords_A3, weights_AC, sigma_A)
+  vox_XYZC, *slopes = _add_up(
+    coords_A3, weights_AC, sigma_A,
+    grid=grid, supersample=supersample, sigma=None, slopes=True,
+  )  # fmt: skip
   return vox_XYZC, jnp.stack(slopes)
 
 
@@ -143,9 +157,15 @@ def _splat_and_gradient_jvp(grid, supersample, primals, tangents):
   return value, jax.jvp(whole, primals, tangents)[1]
 
 
-def _windows(coords_A3, weights_AC, sigma_A, grid, supersample, sigma, slopes):
-  """The sum, vox_XYZC, and if asked for its three derivatives: a tuple."""
-  n, channels = grid.size, weights_AC.shape[1]
+def _windows(
+  coords_BA3, weights_BAC, sigma_BA, *, grid, supersample, sigma, slopes
+):
+  """The sums, vox_BXYZC, and if asked for their three derivatives: a tuple."""
+  batch, atoms, channels = weights_BAC.shape
+  n = grid.size
+  coords_A3 = coords_BA3.reshape(-1, 3)
+  weights_AC = weights_BAC.reshape(-1, channels)
+  sigma_A = sigma_BA.reshape(-1)
   dtype = coords_A3.dtype
   if sigma is None:
     edges = (*(e for e in _EDGES if e < n), n)
@@ -169,7 +189,7 @@ def _windows(coords_A3, weights_AC, sigma_A, grid, supersample, sigma, slopes):
   )
   longest = _row(edges[-1], grid, channels)
   tiled_AR = jnp.tile(weights_AC, (1, longest))
-  vox = (jnp.zeros((n, n, n * channels), dtype),) * (4 if slopes else 1)
+  vox = (jnp.zeros((batch, n, n, n * channels), dtype),) * (4 if slopes else 1)
   begin = jnp.zeros((), jnp.int32)
   for size, window in enumerate(edges):
     end = begin + jnp.sum(size_A == size, dtype=jnp.int32)
@@ -192,18 +212,19 @@ def _windows(coords_A3, weights_AC, sigma_A, grid, supersample, sigma, slopes):
         factors += [(x[0], y[0], z[1])]
       at = first_3.astype(jnp.int32)
       zero = jnp.zeros_like(at[0])
-      at = (at[0], at[1], at[2] * channels if row < n else zero)
-      shape = (window, window, row * channels)
+      molecule = order_A[i] // np.int32(atoms)
+      at = (molecule, at[0], at[1], at[2] * channels if row < n else zero)
+      shape = (1, window, window, row * channels)
       sums = []
       for old, (x, y, z) in zip(vox, factors, strict=True):
         new = (x[:, None] * y[None, :])[:, :, None] * (z * weights)[None, None]
-        new = jax.lax.dynamic_slice(old, at, shape) + new
+        new = jax.lax.dynamic_slice(old, at, shape) + new[None]
         sums.append(jax.lax.dynamic_update_slice(old, new, at))
       return tuple(sums)
 
     vox = jax.lax.fori_loop(begin, end, add, vox)
     begin = end
-  return tuple(sums.reshape(n, n, n, channels) for sums in vox)
+  return tuple(sums.reshape(batch, n, n, n, channels) for sums in vox)
 
 
 def _line(sigma, grid, supersample, slopes, coord, first, count, copies=1):

@@ -188,11 +188,11 @@ def voxel_chunk(voxelizer, molecules: Molecule) -> int:
     molecules: a batch; only shapes count.
 
   Returns:
-    0 on a CPU (one at a time, chosen when the program is lowered), elsewhere
-    as many as fit into 1 GiB of scratch.
+    On a CPU 0 (one at a time, chosen when the program is lowered) or all,
+    whichever is faster; elsewhere as many as fit into 1 GiB of scratch.
   """
   if jax.default_backend() == 'cpu':
-    return 0
+    return len(molecules.example_id) if voxelizer.batches_on_cpu else 0
   return max(1, _SCRATCH // max(1, voxelizer.scratch_bytes(molecules)))
 
 

@@ -138,6 +138,22 @@ def test_vmap_equals_one_by_one():
   assert np.isfinite(gradient(*batch)).all()
 
 
+def test_vmap_of_slopes_with_weights_in_common():
+  coords_BA3 = jnp.stack([atoms(9)[0], atoms(9, seed=1)[0]])
+  _, weights_AC, sigma_A = atoms(9)
+
+  def near(coords_A3):
+    return splat_local.splat_grid_and_gradient(
+      coords_A3, weights_AC, sigma_A, GRID
+    )
+
+  got = jax.jit(jax.vmap(near))(coords_BA3)
+  for i, coords_A3 in enumerate(coords_BA3):
+    want = splat.splat_grid_and_gradient(coords_A3, weights_AC, sigma_A, GRID)
+    for mine, theirs in zip(got, want, strict=True):
+      assert_same(mine[i], theirs)
+
+
 def test_keeps_dtypes_under_strict_promotion(strict_promotion):
   vox, slopes = splat_local.splat_grid_and_gradient(*atoms(3), GRID)
   assert vox.dtype == slopes.dtype == jnp.float32

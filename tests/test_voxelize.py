@@ -331,6 +331,30 @@ def test_missing_contents_raise_when_traced(channel, density, message):
   assert jax.eval_shape(make_voxelizer(('atoms', 'shape'), GRID), bare)
 
 
+def test_atom_types_of_a_batch_at_once_are_those_one_by_one():
+  mols = molecule.stack([
+    _mol(example_id=i, center=False) if i else _mol() for i in range(3)
+  ])  # fmt: skip
+  f = make_voxelizer(('atoms',), Grid(24, 0.5))
+  assert f.batches_on_cpu
+  at_once, one_by_one = (
+    np.asarray(jax.jit(numerics.batched(f, chunk))(mols)) for chunk in (3, 1)
+  )
+  assert at_once.max() > 0
+  np.testing.assert_array_equal(at_once, one_by_one)
+
+
+def test_other_channels_stay_in_the_cache_one_by_one():
+  grid = Grid(24, 0.5)
+  for channels, options in (
+    (('density',), {'density': 'promolecule'}),
+    (('atoms', 'shape'), {}),
+    (('atoms',), {'binary': True}),
+    (('atoms',), {'widths': {'atoms': 2.0}}),
+  ):
+    assert not make_voxelizer(channels, grid, **options).batches_on_cpu
+
+
 def test_strict_promotion(strict_promotion):
   for density in voxelize.DENSITIES:
     f = make_voxelizer(EVERY, GRID, density=density, supersample=2,
