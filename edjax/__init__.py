@@ -28,6 +28,7 @@ _MODULES = (
   'input_pipeline',
   'losses',
   'main',
+  'many_seeds',
   'maps',
   'metrics',
   'models',

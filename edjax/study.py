@@ -5,6 +5,7 @@ same command goes on where it was stopped, adds what the configuration has
 gained, and can be given on several machines that share the directory.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -18,6 +19,7 @@ import jax
 from edjax import config as configuration
 from edjax import (
   input_pipeline,
+  many_seeds,
   programs,
   study_config,
   study_plan,
@@ -81,7 +83,12 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   if study_tuning.is_tuned(study):
     failed = _trials(workdir, study, base, trials, part, slots, log)
   chosen = study_tuning.freeze(workdir, study, trials)
-  failed |= _runs(workdir, base, entries, chosen, part, slots, log)
+  jobs, waiting = _runs(workdir, base, entries, chosen, part)
+  failed |= waiting
+  if make_slots or not _over_seeds(study):
+    failed |= _do('runs', jobs, slots, log)
+  else:
+    failed |= _do_seeds(jobs, log)
   for name, message in failed.items():
     print(f'error: {name}: {message}', file=sys.stderr)
   if failed:
@@ -109,10 +116,10 @@ class _Log:
   """Lines to standard output, and with the time to a file."""
 
   def __init__(self, path: pathlib.Path):
-    self._path = path
+    self._path, self._out = path, sys.stdout
 
   def __call__(self, line: str) -> None:
-    print(line, flush=True)
+    print(line, file=self._out, flush=True)
     now = time.strftime('%Y-%m-%d %H:%M:%S')
     with self._path.open('a', encoding='utf-8') as file:
       file.write(f'{now} {line}\n')
@@ -192,19 +199,19 @@ def _trials(workdir, study, base, trials, part, slots, log) -> dict[str, str]:
   }
 
 
-def _runs(workdir, base, entries, chosen, part, slots, log) -> dict[str, str]:
-  """Runs the entries of this shard whose trials have chosen.
+def _runs(workdir, base, entries, chosen, part) -> tuple[list, dict[str, str]]:
+  """The entries of this shard.
 
   Returns:
-    name -> message of those that failed or cannot begin.
+    Jobs, and name -> message of those whose trials have not chosen.
   """
-  jobs, failed = [], {}
+  jobs, waiting = [], {}
   for entry in entries:
     if not study_plan.in_shard(entry.name, part):
       continue
     key = study_tuning.key(entry.arm, entry.fold)
     if key not in chosen:
-      failed[entry.name] = f'waits for trials of {key}'
+      waiting[entry.name] = f'waits for trials of {key}'
       continue
     fields = {**entry.fields, **_fields(chosen[key])}
     setting = entry.block, entry.setting, entry.arm
@@ -213,10 +220,43 @@ def _runs(workdir, base, entries, chosen, part, slots, log) -> dict[str, str]:
         entry.name,
         workdir / 'runs' / entry.name,
         study_plan.with_fields(base, fields),
-        ((*setting, entry.size), setting, entry.arm),
+        ((*setting, entry.size, entry.fold), (*setting, entry.size), setting,
+         entry.arm),
       )
-    )
-  return _do('runs', jobs, slots, log) | failed
+    )  # fmt: skip
+  return jobs, waiting
+
+
+def _over_seeds(study) -> bool:
+  if study.vmap_seeds == 'auto':
+    return jax.default_backend() != 'cpu'
+  return study.vmap_seeds == 'on'
+
+
+def _do_seeds(jobs: Sequence, log) -> dict[str, str]:
+  """All seeds of one representation, size and setting as one program."""
+  groups: dict[tuple, list] = {}
+  for job in jobs:
+    if not job.finished:
+      groups.setdefault(job.kinds[0], []).append(job)
+  if not jobs:
+    return {}
+  (jobs[0].directory.parent).mkdir(exist_ok=True)
+  progress = study_queue.Progress(
+    jobs,
+    max(map(len, groups.values()), default=1),
+    lambda line: log(f'runs: {line}'),
+  )
+  shared = programs.Programs()
+  for group in groups.values():
+    queue = study_queue.Queue(group, progress.watch)
+    with (
+      (group[0].directory.parent / 'log.txt').open('a') as file,
+      contextlib.redirect_stdout(file),
+      contextlib.redirect_stderr(file),
+    ):
+      queue.run(many_seeds.slots(len(group), shared))
+  return progress.failed
 
 
 def _fields(chosen: dict) -> dict:

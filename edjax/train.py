@@ -160,13 +160,14 @@ def make_train_step(config, model, optimizer, voxelizer):
   return step
 
 
-def make_train_call(step, on_device: bool):
+def make_train_call(step, on_device: bool, over_seeds: bool = False):
   """Several steps as one program over all devices.
 
   Args:
     step: from `make_train_step`.
     on_device: whether the data lie on the devices and batches are indices
       into them, or batches are sent.
+    over_seeds: whether every argument has an axis of seeds after the devices'.
 
   Returns:
     call(state, data, indices_SB, *constants) -> (state, losses_S) or
@@ -188,15 +189,15 @@ def make_train_call(step, on_device: bool):
   def from_host(state, batches, *own):
     return loop(lambda s, batch: step(s, *batch, *own), state, batches)
 
-  return parallel.pmap(from_device if on_device else from_host)
+  call = from_device if on_device else from_host
+  return parallel.pmap(jax.vmap(call) if over_seeds else call)
 
 
 def make_feed(config, task):
   """How a call gets its batches.
 
   Returns:
-    (on_device, feed): `feed(step)` gives the arguments of a train call after
-    the state.
+    (on_device, feed): feed(step) -> arguments of a call after the state.
   """
   data = task.molecules['train'], task.labels.values_NT[task.rows['train']]
   n = len(task.rows['train'])
@@ -249,8 +250,7 @@ def train_and_evaluate(config, workdir, shared=None) -> dict:
   """
   config = configuration.resolve(config)
   run = rundir.RunDirectory(workdir)
-  finished = run.results(config)
-  if finished is not None:
+  if (finished := run.results(config)) is not None:
     print(f'{run.path} is finished; its results:', flush=True)
     return finished
   with run.lock():

@@ -23,7 +23,7 @@ LAYERS = [
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
     'evaluate', 'report', 'config', 'rundir', 'task', 'baselines', 'finite',
     'arms', 'study', 'study_config', 'study_plan', 'study_queue',
-    'study_tuning', 'study_worker', 'programs',
+    'study_tuning', 'study_worker', 'programs', 'many_seeds',
     'study_table', 'study_csv', 'study_document', 'study_comparisons',
     'study_extras', 'study_report', 'study_html',
   },
