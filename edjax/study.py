@@ -241,7 +241,7 @@ def _do_seeds(jobs: Sequence, log) -> dict[str, str]:
       groups.setdefault(job.kinds[0], []).append(job)
   if not jobs:
     return {}
-  (jobs[0].directory.parent).mkdir(exist_ok=True)
+  printed = jobs[0].directory.parents[1] / 'seeds.log'
   progress = study_queue.Progress(
     jobs,
     max(map(len, groups.values()), default=1),
@@ -251,7 +251,7 @@ def _do_seeds(jobs: Sequence, log) -> dict[str, str]:
   for group in groups.values():
     queue = study_queue.Queue(group, progress.watch)
     with (
-      (group[0].directory.parent / 'log.txt').open('a') as file,
+      printed.open('a', encoding='utf-8') as file,
       contextlib.redirect_stdout(file),
       contextlib.redirect_stderr(file),
     ):
