@@ -101,8 +101,6 @@ def test_blocks_vary_what_they_are_named_for():
     spacings=(1.0, 0.5), smooths=(0.0,), boxes=(12.0,),
     block_seeds=2, middle_size=60,
   )  # fmt: skip
-  if 'smooth' not in config.representation:
-    pytest.skip('representation.smooth is not there yet')
   by_block = collections.defaultdict(list)
   for entry in planned(config):
     by_block[entry.block].append(entry)
@@ -129,12 +127,6 @@ def test_blocks_vary_what_they_are_named_for():
 def test_every_arm_is_a_configuration(name):
   config = study_config.split(smoke(representations=(name,)))[1]
   fields = arms.fields_of(name)
-  missing = [
-    f for f in fields if f not in configuration.flatten(config)
-  ] + [c for c in fields['representation.channels']
-       if c not in configuration.CHANNELS]  # fmt: skip
-  if missing:
-    pytest.skip(f'{missing} not there yet')
   configuration.resolve(study_plan.with_fields(config, fields))
 
 
@@ -278,3 +270,20 @@ def test_unknown_missing_and_base_fields_are_named():
 def test_no_other_variants(module):
   with pytest.raises(ValueError, match="no variant 'x'"):
     module.get_config('x')
+
+
+@pytest.mark.parametrize(
+  ('module', 'variant'),
+  [(study_qm9, v) for v in ('', 'smoke', 'full')]
+  + [(study_pdbbind, v) for v in ('', 'ligands', 'smoke', 'full')],
+)
+def test_every_variant_is_a_study(module, variant):
+  """Each representation in each setting is a configuration."""
+  study, base = study_config.split(module.get_config(variant))
+  entries = study_plan.entries(study, base)
+  kinds = {(e.block, e.setting, e.arm): e for e in entries}
+  names = dict.fromkeys(e.arm for e in entries)
+  trials = study_tuning.trials(study, base, names)
+  for item in (*kinds.values(), *trials):
+    configuration.resolve(study_plan.with_fields(base, item.fields))
+  assert {e.block for e in entries} == set(study.blocks)
