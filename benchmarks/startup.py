@@ -67,13 +67,13 @@ def launch(name: str, directory: pathlib.Path) -> None:
   main.cache_compiled()
   make_task, make_call = tasks.make_task, training.make_train_call
 
-  def timed_task(config):
-    task = make_task(config)
+  def timed_task(*args):
+    task = make_task(*args)
     found['data'] = time.time() - begun - found['imports']
     return task
 
-  def timed_call(step, on_device):
-    call = make_call(step, on_device)
+  def timed_call(*args):
+    call = make_call(*args)
 
     def run(*args):
       out = call(*args)

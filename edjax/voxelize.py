@@ -23,6 +23,8 @@ TRANSFORMS = {
 # Densities of either sign, which log1p cannot take (experimental maps go
 # below 0 as well).
 _SIGNED_DENSITIES = ('deformation', 'map')
+# Bytes of a grid of which a CPU's cache still holds several.
+_CACHE = 4 * 2**20
 _WIDTHS = {'atoms': fields.ATOM_WIDTH, 'shape': fields.SHAPE_WIDTH}
 
 
@@ -89,13 +91,14 @@ class Voxelizer:
     """Whether a CPU takes a whole batch in less time than one by one.
 
     Atom types near voxels alone (`splat_local`) are added in one loop; other
-    fields want one molecule's numbers in the cache.
+    fields, and grids as large as a cache, want one molecule at a time.
     """
     width = {**_WIDTHS, **dict(self.widths)}['atoms']
     return (
       self.channels == ('atoms',)
       and not self.binary
       and not self.smooth
+      and 4 * self.grid.size**3 * self.num_channels <= _CACHE
       and splat_local.pays(width, self.grid, self.num_channels)
     )
 

@@ -353,6 +353,7 @@ def test_other_channels_stay_in_the_cache_one_by_one():
     (('atoms',), {'widths': {'atoms': 2.0}}),
   ):
     assert not make_voxelizer(channels, grid, **options).batches_on_cpu
+  assert not make_voxelizer(('atoms',), Grid(96, 0.5)).batches_on_cpu
 
 
 def test_strict_promotion(strict_promotion):
