@@ -63,6 +63,7 @@ _MODULES = (
   'train',
   'units',
   'verdicts',
+  'view',
   'voxelize',
 )
 

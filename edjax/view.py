@@ -1,0 +1,294 @@
+"""A molecule and its fields as pictures, in a notebook or in a file.
+
+Two kinds: a figure of plotly that turns under the mouse, which needs no
+program and no internet connection, and slices by matplotlib, which show
+wherever a picture does.
+"""
+
+import itertools
+
+import numpy as np
+
+from edjax import elements
+from edjax import grid as grids
+from edjax.grid import Grid
+
+# Jmol's (jmol.sourceforge.net/jscolors, table of elements), the light ones
+# darker, to be seen on white.
+_COLOURS = {
+  'H': '#b0b0b0', 'C': '#505050', 'N': '#3050f8', 'O': '#ff0d0d',
+  'F': '#58b020', 'P': '#ff8000', 'S': '#d0b000', 'Cl': '#1fc01f',
+  'Br': '#a62929', 'I': '#940094',
+}  # fmt: skip
+_OTHER = '#ff1493'
+_POSITIVE, _NEGATIVE = '#2a78d6', '#eb6834'
+_CORNERS = np.array(list(itertools.product((0, 1), repeat=3)))
+
+
+def isosurface(
+  values_XYZ, grid: Grid, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Where a field that is linear between voxel centres has a value.
+
+  By marching tetrahedra: every cube of eight voxel centres is cut into the six
+  that share its main diagonal (Freudenthal 1942, Ann. Math. 43, 580), so that
+  neighbouring cubes agree on their common face, and each of these is cut by a
+  plane (Doi and Koide 1991, IEICE Trans. E74, 214). The surface is closed
+  but where it leaves the box of voxel centres.
+
+  Args:
+    values_XYZ: a field on the grid.
+    grid: voxels.
+    level: the field's unit.
+
+  Returns:
+    vertices_V3 in Å, in the frame of the grid, and faces_F3 of indices into
+    them, counterclockwise as seen from where the field is below the level.
+
+  Raises:
+    ValueError: the values are not of this grid or not finite, or none of them
+      is above, or none at or below the level.
+  """
+  values_XYZ = _checked(values_XYZ, grid)
+  low, high = float(values_XYZ.min()), float(values_XYZ.max())
+  if not low <= level < high:
+    raise ValueError(
+      f'no isosurface at {level}: the field goes from {low:.4g} to {high:.4g}'
+    )
+  n = grid.size
+  values_G = values_XYZ.ravel()
+  above = values_XYZ > level
+  count = sum(
+    above[i : n - 1 + i, j : n - 1 + j, k : n - 1 + k].astype(np.int8)
+    for i, j, k in _CORNERS
+  )
+  strides = np.array([n * n, n, 1])
+  cubes_C = np.argwhere((count > 0) & (count < 8)) @ strides
+  tetrahedra_T4 = np.concatenate(
+    [
+      cubes_C[:, None] + np.cumsum([0, *strides[list(path)]])
+      for path in itertools.permutations(range(3))
+    ]
+  )
+  inside_T4 = above.ravel()[tetrahedra_T4]
+  # Those inside come first.
+  order_T4 = np.argsort(~inside_T4, axis=1, kind='stable')
+  tetrahedra_T4 = np.take_along_axis(tetrahedra_T4, order_T4, axis=1)
+  inside_T = inside_T4.sum(1)
+  # Corners of triangles are edges of a tetrahedron, from inside to outside.
+  pieces = {
+    1: (((0, 1), (0, 2), (0, 3)),),
+    2: (((0, 2), (0, 3), (1, 3)), ((0, 2), (1, 3), (1, 2))),
+    3: (((0, 3), (1, 3), (2, 3)),),
+  }
+  edges_F32, outwards_F3 = [], []
+  corners_G3 = np.stack(np.unravel_index(np.arange(n**3), (n, n, n)), -1)
+  for many, triangles in pieces.items():
+    cut_T4 = tetrahedra_T4[inside_T == many]
+    places_T43 = corners_G3[cut_T4]
+    # Across the plane: the field is linear within a tetrahedron.
+    across = places_T43[:, many:].mean(1) - places_T43[:, :many].mean(1)
+    for triangle in triangles:
+      edges_F32.append(cut_T4[:, np.array(triangle)])
+      outwards_F3.append(across)
+  edges_F32 = np.concatenate(edges_F32)
+  outwards_F3 = np.concatenate(outwards_F3)
+  keys_F3 = edges_F32.min(2) * n**3 + edges_F32.max(2)
+  _, first, faces = np.unique(keys_F3, return_index=True, return_inverse=True)
+  from_V, to_V = edges_F32.reshape(-1, 2)[first].T
+  share_V = (values_G[from_V] - level) / (values_G[from_V] - values_G[to_V])
+  places_V3 = corners_G3[from_V] + share_V[:, None] * (
+    corners_G3[to_V] - corners_G3[from_V]
+  )
+  vertices_V3 = (places_V3 - (n - 1) / 2) * grid.spacing
+  faces_F3 = faces.reshape(-1, 3)
+  a, b, c = np.moveaxis(vertices_V3[faces_F3], 1, 0)
+  wrong_F = np.sum(np.cross(b - a, c - a) * outwards_F3, axis=1) < 0
+  faces_F3[wrong_F] = faces_F3[wrong_F][:, ::-1]
+  return vertices_V3, faces_F3
+
+
+def bonds(numbers, coords) -> np.ndarray:
+  """Which atoms are bonded, by distance.
+
+  RDKit's rule of covalent radii (`rdDetermineBonds.DetermineConnectivity`).
+
+  Args:
+    numbers: [A] atomic numbers.
+    coords: [A, 3] Å.
+
+  Returns:
+    [n, 2] indices of atoms.
+  """
+  from rdkit import Chem, Geometry
+  from rdkit.Chem import rdDetermineBonds
+
+  mol = Chem.RWMol()
+  conformer = Chem.Conformer(len(numbers))
+  for i, (number, place) in enumerate(zip(numbers, coords, strict=True)):
+    mol.AddAtom(Chem.Atom(int(number)))
+    conformer.SetAtomPosition(i, Geometry.Point3D(*map(float, place)))
+  mol.AddConformer(conformer)
+  rdDetermineBonds.DetermineConnectivity(mol)
+  found = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
+  return np.array(found, np.int64).reshape(-1, 2)
+
+
+def molecule_and_isosurface(
+  numbers,
+  coords,
+  values_XYZ,
+  grid: Grid,
+  level: float,
+  name: str = 'density (e/Å³)',
+):
+  """Atoms, bonds and an isosurface of a field, to be turned in a notebook.
+
+  A field with values below -level gets that surface too, in another colour.
+
+  Args:
+    numbers: [A] atomic numbers; 0 is padding.
+    coords: [A, 3] Å, in the frame of the grid: a molecule's `coords_A3`.
+    values_XYZ: a field on the grid.
+    grid: voxels.
+    level: the field's unit, above 0; for the GFN2-xTB density 0.2 e/Å^3 goes
+      around the molecule, 1 e/Å^3 along its bonds.
+    name: of the field, with its unit.
+
+  Returns:
+    A figure of plotly; its last expression in a cell shows it, and
+    `.write_html(path)` writes a page that needs nothing else.
+
+  Raises:
+    ValueError: level is not above 0, or see `isosurface`.
+  """
+  from plotly import graph_objects
+
+  if not level > 0:
+    raise ValueError(f'level must be above 0, not {level}')
+  numbers_A, coords_A3 = _atoms(numbers, coords)
+  values_XYZ = _checked(values_XYZ, grid)
+  figure = graph_objects.Figure()
+  signs = [(1, _POSITIVE)]
+  if values_XYZ.min() < -level:
+    signs.append((-1, _NEGATIVE))
+  for sign, colour in signs:
+    vertices_V3, faces_F3 = isosurface(sign * values_XYZ, grid, level)
+    x, y, z = np.round(vertices_V3, 4).astype(np.float32).T
+    i, j, k = faces_F3.astype(np.int32).T
+    figure.add_trace(
+      graph_objects.Mesh3d(
+        x=x, y=y, z=z, i=i, j=j, k=k, color=colour, opacity=0.3,
+        name=f'{name} = {sign * level:g}', showlegend=True, hoverinfo='name',
+      )
+    )  # fmt: skip
+  pairs_N2 = bonds(numbers_A, coords_A3)
+  # One line with gaps.
+  gap = np.full((len(pairs_N2), 1, 3), np.nan)
+  x, y, z = np.concatenate([coords_A3[pairs_N2], gap], axis=1).reshape(-1, 3).T
+  figure.add_trace(
+    graph_objects.Scatter3d(
+      x=x, y=y, z=z, mode='lines', name='bonds', hoverinfo='skip',
+      line={'color': '#808080', 'width': 8}, showlegend=False,
+    )
+  )  # fmt: skip
+  x, y, z = coords_A3.T
+  symbols = [elements.SYMBOLS[number] for number in numbers_A]
+  figure.add_trace(
+    graph_objects.Scatter3d(
+      x=x, y=y, z=z, mode='markers', name='atoms', text=symbols,
+      hovertemplate='%{text} (%{x:.2f}, %{y:.2f}, %{z:.2f}) Å<extra></extra>',
+      marker={
+        'color': [_COLOURS.get(symbol, _OTHER) for symbol in symbols],
+        'size': [8 if number == 1 else 12 for number in numbers_A],
+        'opacity': 1, 'line': {'color': '#ffffff', 'width': 1},
+      }, showlegend=False,
+    )
+  )  # fmt: skip
+  axes = {f'{a}axis': {'title': {'text': f'{a} (Å)'}} for a in 'xyz'}
+  figure.update_layout(
+    scene=axes | {'aspectmode': 'data'},
+    margin={'l': 0, 'r': 0, 't': 0, 'b': 0},
+    height=480,
+    legend={'x': 0, 'y': 1},
+  )
+  return figure
+
+
+def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
+  """Slices of fields parallel to x and y, side by side.
+
+  Args:
+    fields: mapping of a name, with its unit, to a field values_XYZ.
+    grid: voxels.
+    numbers: [A] atomic numbers; 0 is padding.
+    coords: [A, 3] Å, in the frame of the grid. Atoms within 1 Å of the slice
+      are marked.
+    z: of the slice, Å; the voxels nearest to it are shown.
+
+  Returns:
+    A figure of matplotlib, `.savefig(path)` of which writes a picture.
+
+  Raises:
+    ValueError: a field is not of this grid or not finite, or z is outside of
+      the grid.
+  """
+  import matplotlib.figure  # no pyplot: no global state
+
+  if not abs(z) <= grid.extent / 2:
+    raise ValueError(f'z = {z} Å is outside of a grid of {grid.extent} Å')
+  numbers_A, coords_A3 = _atoms(numbers, coords)
+  index = int(np.argmin(np.abs(grids.axis(grid) - z)))
+  half = grid.extent / 2
+  figure = matplotlib.figure.Figure(
+    figsize=(4.2 * len(fields), 3.6), layout='constrained'
+  )
+  axes = figure.subplots(1, len(fields), squeeze=False)[0]
+  for axis, (name, values_XYZ) in zip(axes, fields.items(), strict=True):
+    slice_XY = _checked(values_XYZ, grid)[:, :, index]
+    signed = slice_XY.min() < -1e-6 * slice_XY.max()
+    most = np.abs(slice_XY).max()
+    image = axis.imshow(
+      slice_XY.T,  # rows go along y
+      origin='lower',
+      extent=(-half, half, -half, half),
+      cmap='RdBu' if signed else 'viridis',
+      vmin=-most if signed else 0,
+      vmax=most,
+    )
+    figure.colorbar(image, ax=axis, shrink=0.8)
+    axis.set_title(name, fontsize=10)
+    axis.set_xlabel('x (Å)')
+    axis.set_ylabel('y (Å)')
+    for number, (x, y, height) in zip(numbers_A, coords_A3, strict=True):
+      if abs(height - z) > 1:
+        continue
+      symbol = elements.SYMBOLS[number]
+      axis.text(
+        x, y, symbol, color='white', fontsize=8, ha='center', va='center',
+        clip_on=True,
+        bbox={'boxstyle': 'circle,pad=0.15', 'linewidth': 0,
+              'facecolor': _COLOURS.get(symbol, _OTHER)},
+      )  # fmt: skip
+  return figure
+
+
+def _atoms(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
+  """Without padding."""
+  numbers_A = np.asarray(numbers, np.int64).reshape(-1)
+  coords_A3 = np.asarray(coords, np.float64).reshape(-1, 3)
+  if len(numbers_A) != len(coords_A3):
+    raise ValueError(f'{len(coords_A3)} positions of {len(numbers_A)} atoms')
+  return numbers_A[numbers_A > 0], coords_A3[numbers_A > 0]
+
+
+def _checked(values_XYZ, grid: Grid) -> np.ndarray:
+  values_XYZ = np.asarray(values_XYZ, np.float64)
+  if values_XYZ.shape != (grid.size,) * 3:
+    raise ValueError(
+      f'values must be {[grid.size] * 3} as the grid is, not '
+      f'{list(values_XYZ.shape)}'
+    )
+  if not np.isfinite(values_XYZ).all():
+    raise ValueError('the field is not finite everywhere')
+  return values_XYZ
