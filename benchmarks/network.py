@@ -85,15 +85,18 @@ def gradient(model, params, vox, labels, train, rngs=None):
   return jax.grad(loss)(params)
 
 
-def stepper(model, params, vox, labels):
-  """One run is one step; parameters are updated in place."""
+def stepper(model, params, vox, labels, train=True):
+  """One run is one step; parameters are updated in place.
+
+  `train` switches dropout.
+  """
   optimizer = optax.adamw(1e-3, weight_decay=1e-4)
 
   @functools.partial(jax.jit, donate_argnums=0)
   def step(state, vox, labels):
     params, opt_state, key = state
     key, dropout = jax.random.split(key)
-    grads = gradient(model, params, vox, labels, True, {'dropout': dropout})
+    grads = gradient(model, params, vox, labels, train, {'dropout': dropout})
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state, key
 
@@ -125,11 +128,11 @@ def networks(torch, scratch, repeats, table):
     expected = torch.save(scratch / 'gradient.npy')
     deviation = np.abs(actual - expected).max() / np.abs(expected).max()
     torch.prepare('network', path=str(path), name=name, wanted='step')
+    args = model, params, jnp.asarray(vox), labels
     times = timing.in_turn(
       {
-        'edjax': timing.elapsed(
-          stepper(model, params, jnp.asarray(vox), labels)
-        ),
+        'edjax': timing.elapsed(stepper(*args)),
+        'without': timing.elapsed(stepper(*args, train=False)),
         'torch': torch.seconds,
       },
       repeats,
@@ -137,6 +140,7 @@ def networks(torch, scratch, repeats, table):
     table.row(
       words,
       1e3 * times['edjax'],
+      1e3 * times['without'],
       1e3 * times['torch'],
       times['edjax'] / times['torch'],
       f'{deviation:.0e}',
@@ -248,6 +252,7 @@ def main():
       (
         'network',
         'edjax ms',
+        'without dropout',
         'PyTorch ms',
         'edjax / PyTorch',
         'deviation of gradient',

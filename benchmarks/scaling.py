@@ -208,18 +208,30 @@ def measured(name: str, arguments: dict, axis: str, values, limit: float):
 def exponent(rows, key: str) -> float:
   """Of a power law through the upper half of a series."""
   upper = rows[len(rows) // 2 :] if len(rows) > 3 else rows[-2:]
-  if len(upper) < 2:
-    return float('nan')
-  x, y = (np.log([row[k] for row in upper]) for k in ('value', key))
+  return _power(upper, [row[key] for row in upper])
+
+
+def _power(rows, amounts) -> float:
+  if len(rows) < 2:
+    return math.nan
+  x, y = np.log([row['value'] for row in rows]), np.log(amounts)
   return float(np.polyfit(x, y, 1)[0])
 
 
 def largest(rows, key: str, limit: float) -> float:
-  """Up to which value the power law stays below a limit."""
-  power = exponent(rows, key)
-  if not power > 0.05:
+  """Up to which value an amount stays below a limit.
+
+  What the smallest case takes is there at any size: the power law is of what
+  the two largest take beyond it.
+  """
+  base, upper = rows[0][key], rows[-2:]
+  beyond = [row[key] - base for row in upper]
+  if len(rows) < 3 or min(beyond) <= 0:
     return math.inf
-  return rows[-1]['value'] * (limit / rows[-1][key]) ** (1 / power)
+  power = _power(upper, beyond)
+  if power < 0.1:
+    return math.inf
+  return upper[-1]['value'] * ((limit - base) / beyond[-1]) ** (1 / power)
 
 
 def free_bytes() -> int:
