@@ -83,8 +83,10 @@ def get_config() -> ConfigDict:
   # channel, as Gaussians weighted by valence electrons) and 'noise', in the
   # order of the network's channels.
   representation.channels = ('density',)
-  # What 'density' and 'gradient' are made of: 'xtb', 'promolecule',
-  # 'deformation'; for pdbbind also 'map' (experimental, in sigma).
+  # What 'density' and 'gradient' are made of: 'xtb', 'promolecule' (IT92, all
+  # electrons, blurred), 'free_atoms' (GFN2's valence, as sharp as 'xtb'),
+  # 'deformation' (xtb minus free_atoms); for pdbbind also 'map' (experimental,
+  # in sigma).
   representation.density = 'xtb'
   # Voxels along an edge, and the edge of a voxel in Å.
   representation.grid_size = 24

@@ -39,6 +39,7 @@ def get_config(variant: str = ''):
   study.margins = (0.05,)
   study.hypotheses = ('H1', 'H2', 'H3')
   study.deltas = ('composition',)
+  study.trial_learning_rates = (config.optim.learning_rate,)
   if variant == 'smoke':
     config.train.steps = 10
     config.train.eval_every = 10
@@ -46,7 +47,7 @@ def get_config(variant: str = ''):
     config.eval.rotations = 1
     study.sizes = (60, 120)
     study.subset_seeds = 2
-    study.folds = 2
+    study.folds = 3
     study.middle_size = 60
   elif variant == 'full':
     study.representations += (

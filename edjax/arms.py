@@ -31,8 +31,10 @@ ARMS: Mapping[str, Arm] = {
   'density': Arm('density', ('density',)),
   'gradient': Arm('density gradient', ('gradient',)),
   'shape': Arm('shape', ('shape',)),
+  # As sharp as the orbitals' density and without core electrons, as it is:
+  # what differs is what the calculation adds.
   'promolecule': Arm(
-    'promolecule', ('density',), {'representation.density': 'promolecule'}
+    'promolecule', ('density',), {'representation.density': 'free_atoms'}
   ),
   'deformation': Arm(
     'deformation density',

@@ -14,7 +14,7 @@ import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'valence', 'noise')
-DENSITIES = ('xtb', 'promolecule', 'deformation', 'map')
+DENSITIES = ('xtb', 'promolecule', 'free_atoms', 'deformation', 'map')
 TRANSFORMS = ('none', 'log1p', 'arcsinh')
 COMPLEXES = ('pdbbind', 'pdbbind_ligands')
 QM9_SPLITS = ('cormorant', 'dimenet')
@@ -117,7 +117,7 @@ RULES: Mapping[str, Rule] = {
   # Above one half, two labels would leave nothing to train with.
   'data.validation_share': _number(float, 0, 0.5),
   'data.max_eval': _number(int, 0),
-  'data.folds': _number(int, 2),
+  'data.folds': _number(int, 3),
   'data.fold': _number(int, 0),
   'data.split_year': _number(int, 1900, 2100),
   'data.seed': _SEED,
@@ -386,6 +386,11 @@ def _complexes(config) -> list[str]:
         f'{representation.density!r} of complexes: a valence density and the '
         "pocket's promolecule are not added"
       )
+  if from_density and representation.density == 'free_atoms':
+    found.append(
+      "config.representation.density='free_atoms' stands beside 'xtb' of whole "
+      f"molecules; {data.name} has 'promolecule'"
+    )
   if from_density and representation.density == 'map':
     if data.name == 'pdbbind_ligands':
       found.append("config.representation.density='map': ligands have none")

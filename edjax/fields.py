@@ -189,6 +189,45 @@ def orbital_density_grid(
   return rho_XYZ + orbitals.core_density_grid(mol, grid, supersample, core_blur)
 
 
+def free_atoms_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """Superposed valence densities of free atoms at the level of GFN2-xTB.
+
+  What `deformation` subtracts: the promolecule to compare an orbital density
+  with, as sharp and without core electrons as it is.
+
+  Args:
+    mol: one molecule; orbitals are not needed.
+    points_G3: Å.
+
+  Returns:
+    rho_G, e/Å^3; NaN for elements beyond Rn.
+  """
+  args = mol.numbers_A, mol.coords_A3, points_G3
+  return free_atoms.density(*args, _may_have_d(mol))
+
+
+def free_atoms_density_grid(
+  mol: Molecule, grid: Grid, supersample: int = 1
+) -> jax.Array:
+  """`free_atoms_density` on a grid.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+
+  Returns:
+    rho_XYZ, e/Å^3.
+  """
+  args = mol.numbers_A, mol.coords_A3, grid, supersample
+  return free_atoms.density_grid(*args, _may_have_d(mol))
+
+
+def _may_have_d(mol: Molecule) -> bool:
+  """Orbitals without d functions are of atoms without them."""
+  return mol.orbitals_OL9 is None or mol.orbitals_OL9.shape[-1] == 9
+
+
 def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Orbital density minus the valence densities of the free atoms.
 

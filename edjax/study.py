@@ -211,7 +211,10 @@ def _runs(workdir, base, entries, chosen, part) -> tuple[list, dict[str, str]]:
       continue
     key = study_tuning.key(entry.arm, entry.fold)
     if key not in chosen:
-      waiting[entry.name] = f'waits for trials of {key}'
+      waiting[entry.name] = (
+        f'waits for trials of {key}, which have failed, or all diverged '
+        '(lower config.study.trial_learning_rates)'
+      )
       continue
     fields = {**entry.fields, **_fields(chosen[key])}
     setting = entry.block, entry.setting, entry.arm

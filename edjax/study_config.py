@@ -179,16 +179,32 @@ def _contradictions(study, base) -> list[str]:
       f'config.study.margins has {len(study.margins)} numbers for the '
       f'{len(study.primary)} targets of config.study.primary'
     )
-  if study.folds == 1:
-    found.append('config.study.folds=1: 0 is none, and two are the fewest')
+  if study.folds in (1, 2):
+    found.append(
+      f'config.study.folds={study.folds}: 0 is none, and three are the fewest '
+      '(one to test, one to validate, one to train)'
+    )
   if (base.data.split == 'clusters') != bool(study.folds):
     found.append(
       f"config.study.folds={study.folds} with config.data.split="
       f"{base.data.split!r}: folds go with 'clusters', and only with it"
     )  # fmt: skip
-  if study.trial_seed < max(study.subset_seeds, study.small_seeds):
+  seeds = max(study.subset_seeds, study.small_seeds, study.block_seeds)
+  rates = study.trial_learning_rates
+  if len(rates) == 1 and rates[0] != base.optim.learning_rate:
+    found.append(
+      f'config.optim.learning_rate={base.optim.learning_rate:g}, but the only '
+      f'one of config.study.trial_learning_rates is {rates[0]:g}'
+    )
+  number, subset = divmod(study.trial_seed, INIT_STRIDE)
+  if subset < seeds and number < study.init_seeds:
     found.append(
       f'config.study.trial_seed={study.trial_seed} is a seed of the runs too'
+    )
+  if set(study.blocks) != {'main'} and study.middle_size not in study.sizes:
+    found.append(
+      f'config.study.middle_size={study.middle_size} is none of '
+      f'config.study.sizes={study.sizes}: blocks would have nothing beside them'
     )
   if not base.data.validation_share:
     found.append(

@@ -132,6 +132,8 @@ def frozen(workdir) -> dict[str, dict]:
 def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   """Chooses for every representation whose trials have all ended.
 
+  Not for one whose trials have all diverged: its runs cannot begin.
+
   What tuned.json holds is never chosen again.
 
   Args:
@@ -143,8 +145,7 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
     As `frozen`.
 
   Raises:
-    ConfigError: tuned.json rests on other trials, or every trial of a
-      representation diverged.
+    ConfigError: tuned.json rests on other trials.
   """
   from data_builders import locks  # layer 3 imports builders lazily
 
@@ -169,10 +170,7 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
         continue
       best = min(range(len(members)), key=scores.__getitem__)
       if math.isinf(scores[best]):
-        raise ConfigError(
-          f'every trial of {group} diverged; lower '
-          'config.study.trial_learning_rates'
-        )
+        continue  # every trial diverged: nothing to choose
       content['chosen'][group] = dict(members[best].chosen)
       content['trials'] += [
         {

@@ -105,11 +105,9 @@ class ProcessSlot:
     try:
       self._process.stdin.write(json.dumps(job) + '\n')
       self._process.stdin.flush()
-      answer = self._process.stdout.readline()
+      return Outcome(**json.loads(self._process.stdout.readline()))
     except (OSError, ValueError):
-      answer = ''
-    if answer:
-      return Outcome(**json.loads(answer))
+      pass  # it has died, perhaps in the middle of its answer
     status = self._process.wait()
     self.close()
     how = f'status {status}'

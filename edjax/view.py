@@ -5,6 +5,9 @@ program and no internet connection, and slices by matplotlib, which show
 wherever a picture does.
 """
 
+import functools
+import html
+import io
 import itertools
 
 import numpy as np
@@ -156,8 +159,8 @@ def molecule_and_isosurface(
     name: of the field, with its unit.
 
   Returns:
-    A figure of plotly; its last expression in a cell shows it, and
-    `.write_html(path)` writes a page that needs nothing else.
+    A figure of plotly; `Page(figure)` at the end of a cell shows it, and
+    `figure.write_html(path)` writes a page that needs nothing else.
 
   Raises:
     ValueError: level is not above 0, or see `isosurface`.
@@ -215,6 +218,41 @@ def molecule_and_isosurface(
   return figure
 
 
+class Page:
+  """A figure of plotly at the end of a cell.
+
+  As a page of its own within the notebook's, with plotly's own bundle: whether
+  Jupyter, Colab or another program has an extension for plotly, and whether
+  there is an internet connection, makes no difference.
+  """
+
+  def __init__(self, figure):
+    self._figure = figure
+
+  def _repr_html_(self) -> str:
+    page = self._figure.to_html(include_plotlyjs=True)
+    height = (self._figure.layout.height or 450) + 30
+    return (
+      f'<div><iframe srcdoc="{html.escape(page)}" width="100%" '
+      f'height="{height}" style="border:0"></iframe></div>'
+    )
+
+
+@functools.cache
+def _picture_class():
+  import matplotlib.figure  # no pyplot: no global state
+
+  class Picture(matplotlib.figure.Figure):
+    """Shows at the end of a cell, whatever became of pyplot there."""
+
+    def _repr_png_(self) -> bytes:
+      file = io.BytesIO()
+      self.savefig(file, format='png', dpi=110)
+      return file.getvalue()
+
+  return Picture
+
+
 def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
   """Slices of fields parallel to x and y, side by side.
 
@@ -227,20 +265,19 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
     z: of the slice, Å; the voxels nearest to it are shown.
 
   Returns:
-    A figure of matplotlib, `.savefig(path)` of which writes a picture.
+    A figure of matplotlib; at the end of a cell it shows, and
+    `.savefig(path)` writes a picture.
 
   Raises:
     ValueError: a field is not of this grid or not finite, or z is outside of
       the grid.
   """
-  import matplotlib.figure  # no pyplot: no global state
-
   if not abs(z) <= grid.extent / 2:
     raise ValueError(f'z = {z} Å is outside of a grid of {grid.extent} Å')
   numbers_A, coords_A3 = _atoms(numbers, coords)
   index = int(np.argmin(np.abs(grids.axis(grid) - z)))
   half = grid.extent / 2
-  figure = matplotlib.figure.Figure(
+  figure = _picture_class()(
     figsize=(4.2 * len(fields), 3.6), layout='constrained'
   )
   axes = figure.subplots(1, len(fields), squeeze=False)[0]

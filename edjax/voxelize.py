@@ -14,7 +14,7 @@ from edjax.grid import Grid
 from edjax.molecule import Molecule
 
 CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'valence', 'noise')
-DENSITIES = ('xtb', 'promolecule', 'deformation', 'map')
+DENSITIES = ('xtb', 'promolecule', 'free_atoms', 'deformation', 'map')
 TRANSFORMS = {
   'none': lambda x: x,
   'log1p': jnp.log1p,  # of values that are never below 0
@@ -234,6 +234,7 @@ class Voxelizer:
     return {
       'xtb': orbitals_beside_promolecule if self.groups else orbitals,
       'promolecule': promolecule,
+      'free_atoms': self._blurred(fields.free_atoms_density_grid),
       'deformation': self._blurred(fields.deformation_grid),
       'map': self._blurred(fields.map_density_grid),
     }[self.density]
@@ -266,8 +267,10 @@ def make_voxelizer(
       the density), 'shape', 'valence', 'noise', in the order of the channels.
     grid: voxels.
     density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
-      'promolecule', 'deformation' (xtb minus free atoms) or 'map'. Without
-      groups, 'xtb' and 'deformation' hold the atoms with orbitals alone.
+      'promolecule' (all electrons of IT92's atoms, blurred), 'free_atoms'
+      (valence electrons of GFN2's, as sharp as 'xtb'), 'deformation' (xtb
+      minus free_atoms) or 'map'. Without groups, 'xtb' and 'deformation'
+      hold the atoms with orbitals alone.
     supersample: sub-points along each edge of a voxel, for every channel.
     blur: B of the promolecule in Å^2; 0 ties it to the spacing.
     widths: mapping or pairs: 'atoms', standard deviation in Å (the radius

@@ -40,22 +40,12 @@ BLUR = 12.0
 OPTIONS = {'promolecule': {'blur': BLUR}}
 
 
-def _free_atoms(mol, points_G3):
-  return free_atoms.density(mol.numbers_A, mol.coords_A3, points_G3)
-
-
-def _free_atoms_grid(mol, grid, supersample=1):
-  return free_atoms.density_grid(
-    mol.numbers_A, mol.coords_A3, grid, supersample
-  )
-
-
 # name: (on points, on a grid)
 FIELDS = {
   'promolecule': (fields.promolecule, fields.promolecule_grid),
   'orbital_density': (fields.orbital_density, fields.orbital_density_grid),
   'deformation': (fields.deformation, fields.deformation_grid),
-  'free_atoms': (_free_atoms, _free_atoms_grid),
+  'free_atoms': (fields.free_atoms_density, fields.free_atoms_density_grid),
   'map_density': (fields.map_density, fields.map_density_grid),
   'atoms': (fields.atoms, fields.atoms_grid),
   'binary_atoms': (fields.binary_atoms, fields.binary_atoms_grid),

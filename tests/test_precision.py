@@ -78,6 +78,7 @@ def _functions() -> dict:
   on_points = {
     'promolecule': promolecule,
     'orbital_density': fields.orbital_density,
+    'free_atoms': fields.free_atoms_density,
     'deformation': fields.deformation,
     'map_density': fields.map_density,
     'atoms': fields.atoms,
@@ -88,6 +89,7 @@ def _functions() -> dict:
   on_grid = {
     'promolecule_grid': fields.promolecule_grid,
     'orbital_density_grid': fields.orbital_density_grid,
+    'free_atoms_grid': fields.free_atoms_density_grid,
     'deformation_grid': fields.deformation_grid,
     'map_density_grid': fields.map_density_grid,
     'atoms_grid': fields.atoms_grid,

@@ -14,7 +14,7 @@ from edjax.config import ConfigError
 def smoke(**changes):
   """The smoke study with fields of config.study replaced."""
   config = study_qm9.get_config('smoke')
-  config.study.update(changes)
+  config.study.update({'subset_seeds': 2} | changes)
   return config
 
 
@@ -239,6 +239,11 @@ def test_where_the_data_lie_may_change(tmp_path):
     ({'metric': 'r2'}, r'config\.study\.metric must be one of'),
     ({'boxes': (12.5,), 'blocks': ('main', 'spacing')}, r'study\.boxes: 12\.5'),
     ({'noises': (0.1, 0.1)}, r'config\.study\.noises'),
+    ({'folds': 2}, r'config\.study\.folds=2: .* three are the fewest'),
+    ({'subset_seeds': 2, 'block_seeds': 9, 'trial_seed': 3}, r'trial_seed=3'),
+    ({'init_seeds': 2, 'trial_seed': 1001}, r'trial_seed=1001'),
+    ({'blocks': ('main', 'noise'), 'middle_size': 61}, r'middle_size=61'),
+    ({'trial_learning_rates': (5e-3,)}, r'optim\.learning_rate=0\.002, but'),
   ],
 )  # fmt: skip
 def test_wrong_fields_are_named(changes, named):

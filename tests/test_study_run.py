@@ -49,7 +49,7 @@ def smoke(data_dir, monkeypatch):
   def make(**changes):
     config = study_qm9.get_config('smoke')
     config.data.data_dir = str(data_dir)
-    config.study.update(changes)
+    config.study.update({'subset_seeds': 2} | changes)
     return config
 
   return make
@@ -250,7 +250,7 @@ def test_a_trial_that_breaks_keeps_its_arm_back(smoke, tmp_path, capsys):
   assert len(finished(tmp_path)) == 10
 
 
-def test_all_diverged_is_said(smoke, tmp_path):
+def test_all_diverged_is_said_and_stops_no_other(smoke, tmp_path, capsys):
   runs = Runs(
     error=lambda config: (
       FloatingPointError('nan')
@@ -258,8 +258,13 @@ def test_all_diverged_is_said(smoke, tmp_path):
       else None
     )
   )
-  with pytest.raises(ConfigError, match='every trial of shape diverged'):
-    study.run(smoke(), tmp_path, make_slots=runs.slots())
+  assert study.run(smoke(), tmp_path, make_slots=runs.slots()) == 1
+  assert 'all diverged' in capsys.readouterr().err
+  assert 'shape' not in study_tuning.frozen(tmp_path)
+  # The others are done.
+  for entry in study_plan.read(tmp_path)['entries']:
+    done = (tmp_path / 'runs' / entry['name'] / 'results.json').exists()
+    assert done == (entry['arm'] != 'shape')
 
 
 @pytest.mark.parametrize('shards', [('', ''), ('0/2', '1/2'), ('0/2', '')])

@@ -156,8 +156,9 @@ def test_figure_shows_atoms_bonds_and_surface():
   lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
   np.testing.assert_allclose(lengths, 0.958, atol=0.002)
   assert np.isnan(ends[:, 2]).all()
-  page = figure.to_html(include_plotlyjs=True)
-  assert '<script src=' not in page  # needs no internet connection
+  page = view.Page(figure)._repr_html_()
+  assert 'Plotly.newPlot' in page
+  assert 'script src=' not in page  # needs no internet connection
 
 
 def test_figure_of_a_signed_field_has_two_surfaces():
@@ -192,4 +193,5 @@ def test_slices_have_the_axes_of_the_grid():
   (mark,) = first.texts
   assert mark.get_text() == 'O'
   assert mark.get_position() == tuple(CENTRE[:2])
+  assert figure._repr_png_().startswith(b'\x89PNG')
   assert second.images[0].get_clim()[0] < 0 < second.images[0].get_clim()[1]

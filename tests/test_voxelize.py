@@ -71,6 +71,7 @@ def test_every_channel_in_the_order_asked_for():
   [
     ('xtb', fields.orbital_density_grid),
     ('promolecule', fields.promolecule_grid),
+    ('free_atoms', fields.free_atoms_density_grid),
     ('deformation', fields.deformation_grid),
     ('map', fields.map_density_grid),
   ],
