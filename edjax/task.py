@@ -184,15 +184,19 @@ def voxel_chunk(voxelizer, molecules: Molecule) -> int:
   """How many molecules to voxelise at a time, for `numerics.batched`.
 
   Args:
-    voxelizer: which channels.
+    voxelizer: a `Voxelizer`, or any function of a molecule.
     molecules: a batch; only shapes count.
 
   Returns:
     On a CPU 0 (one at a time, chosen when the program is lowered) or all,
-    whichever is faster; elsewhere as many as fit into 1 GiB of scratch.
+    whichever is faster; elsewhere as many as fit into 1 GiB of scratch, and
+    all for a function that does not say what it takes.
   """
   if jax.default_backend() == 'cpu':
-    return len(molecules.example_id) if voxelizer.batches_on_cpu else 0
+    at_once = getattr(voxelizer, 'batches_on_cpu', False)
+    return len(molecules.example_id) if at_once else 0
+  if not hasattr(voxelizer, 'scratch_bytes'):
+    return 0
   return max(1, _SCRATCH // max(1, voxelizer.scratch_bytes(molecules)))
 
 
