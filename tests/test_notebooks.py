@@ -26,6 +26,11 @@ warnings.simplefilter('error')
 warnings.filterwarnings('ignore', module='ipykernel')
 """
 
+# Nearly all of the time is compilation.
+QUICK = (
+  '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+)
+
 
 def read(name):
   return nbformat.read(NOTEBOOKS / f'{name}.ipynb', as_version=4)
@@ -104,7 +109,8 @@ def execute(name, tmp_path, **parameters):
     resources={'metadata': {'path': str(NOTEBOOKS)}},
   )
   home = {name: str(tmp_path) for name in ('IPYTHONDIR', 'JUPYTER_RUNTIME_DIR')}
-  client.execute(env=os.environ | home | {'JAX_PLATFORMS': 'cpu'})
+  flags = {'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} {QUICK}'}
+  client.execute(env=os.environ | home | flags | {'JAX_PLATFORMS': 'cpu'})
   outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
   text = ''.join(o.text for o in outputs if o.output_type == 'stream')
   assert 'Warning' not in text, text
@@ -119,7 +125,7 @@ def pictures(outputs):
 
 
 def test_qm9_notebook_runs_and_goes_on_in_another_session(data_dir, tmp_path):
-  """Some 40 s on 2 idle cores: two kernels, each of which compiles all."""
+  """Some 50 s on 2 idle cores: two kernels, each of which compiles all."""
   work, keep = tmp_path / 'work', tmp_path / 'drive'
   shutil.copytree(data_dir, work / 'data')
   options = {'VARIANT': 'smoke', 'WORK': str(work), 'KEEP': str(keep)}
@@ -156,7 +162,11 @@ def test_qm9_notebook_runs_and_goes_on_in_another_session(data_dir, tmp_path):
 
 
 def test_ablation_notebook_runs(data_dir, tmp_path):
-  """Some 60 s on 2 idle cores: compiles two gradients of orbitals and steps."""
+  """Some 60 s on 2 idle cores (87 s of processor time).
+
+  It compiles the gradient of the orbitals' density, and the new form, each for
+  the scales, the training step and the predictions.
+  """
   outputs, text = execute(
     'ablation', tmp_path, VARIANT='smoke', STEPS=4, SEEDS=2, LABELS=48,
     DATA=str(data_dir), WORK=str(tmp_path / 'runs'),
