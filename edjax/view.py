@@ -210,7 +210,9 @@ def molecule_and_isosurface(
   )  # fmt: skip
   axes = {f'{a}axis': {'title': {'text': f'{a} (Å)'}} for a in 'xyz'}
   figure.update_layout(
-    scene=axes | {'aspectmode': 'data'},
+    # From a little further than by default, so that no axis is cut off.
+    scene=axes
+    | {'aspectmode': 'data', 'camera': {'eye': {'x': 1.5, 'y': 1.5, 'z': 1.1}}},
     margin={'l': 0, 'r': 0, 't': 0, 'b': 0},
     height=480,
     legend={'x': 0, 'y': 1},
@@ -231,7 +233,7 @@ class Page:
 
   def _repr_html_(self) -> str:
     page = self._figure.to_html(include_plotlyjs=True)
-    height = (self._figure.layout.height or 450) + 30
+    height = (self._figure.layout.height or 450) + 50
     return (
       f'<div><iframe srcdoc="{html.escape(page)}" width="100%" '
       f'height="{height}" style="border:0"></iframe></div>'
