@@ -236,7 +236,7 @@ class Page:
     height = (self._figure.layout.height or 450) + 50
     return (
       f'<div><iframe srcdoc="{html.escape(page)}" width="100%" '
-      f'height="{height}" style="border:0"></iframe></div>'
+      f'height="{height}" scrolling="no" style="border:0"></iframe></div>'
     )
 
 
