@@ -53,7 +53,7 @@ def findings(study: Study) -> Section:
       Finding(
         whole.hypothesis.name,
         whole.word,
-        _where(study, whole),
+        _where(study, whole) + _mixed(study, judged),
         whole.hypothesis.words,
         _target_lines(study, judged),
         _comparisons(study, judged),
@@ -78,6 +78,17 @@ def _where(study, verdict) -> str:
   lacking = {e.lacking for e in verdict.evidence if e.lacking}
   return (
     f'{text} (provisional: {", ".join(sorted(lacking))})' if (lacking) else text
+  )
+
+
+def _mixed(study, judged) -> str:
+  """How many targets say what, where they contradict each other."""
+  words = [judged[target].word for target in study.primary]
+  if not {'supported', 'contradicted'} <= set(words):
+    return ''
+  return (
+    f' (mixed: {words.count("supported")} of {len(words)} targets support it, '
+    f'{words.count("contradicted")} contradict it)'
   )
 
 

@@ -426,6 +426,17 @@ def test_initialisations_of_a_subset_are_averaged(tmp_path):
   assert score.value_S[0] == pytest.approx(np.mean(values), rel=1e-12)
 
 
+def test_targets_that_contradict_each_other_are_said_to(tmp_path):
+  def error(entry, target):
+    ahead = (entry['arm'] == 'density') == (target == 'gap')
+    return 1.0 if ahead else 2.0
+
+  plan = made.plan(entries(ARMS[:2]), hypotheses=['H4'])
+  made.Writer(tmp_path, plan, error).finish()
+  text = study_report.write(tmp_path)
+  assert '(mixed: 1 of 2 targets support it, 1 contradict it)' in text
+
+
 def test_a_crossover_is_found(tmp_path):
   """Density from 2 to 0.5 times atoms, in log n: even at the middle."""
 
