@@ -7,6 +7,23 @@ literals, as in configs/default.py; `edjax.study_config` checks them.
 from ml_collections import ConfigDict
 
 
+def add_study(config: ConfigDict) -> ConfigDict:
+  """Makes a study of a base configuration, by the rules of docs/protocol.md.
+
+  Validation comes out of the labels of a run, and the last weights count.
+
+  Args:
+    config: gets a section `study`.
+
+  Returns:
+    That section.
+  """
+  config.data.validation_share = 0.2
+  config.train.weights = 'last'
+  config.study = get_study()
+  return config.study
+
+
 def get_study() -> ConfigDict:
   """Five representations, two sizes, five seeds; nothing is tuned."""
   study = ConfigDict()

@@ -27,9 +27,7 @@ def get_config(variant: str = ''):
       f"no variant {variant!r}; there are '', 'ligands', 'smoke' and 'full'"
     )
   config = pdbbind_base.get_config(bases[variant])
-  config.data.validation_share = 0.2
-  config.train.weights = 'last'
-  config.study = study = study_base.get_study()
+  study = study_base.add_study(config)
   study.title = 'PDBbind: which input, with how many complexes'
   # The density of the base is the promolecule.
   study.representations = ('atoms', 'density', 'gradient', 'shape')

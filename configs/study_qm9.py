@@ -24,9 +24,7 @@ def get_config(variant: str = ''):
   if variant not in bases:
     raise ValueError(f"no variant {variant!r}; there are '', 'smoke', 'full'")
   config = qm9_base.get_config(bases[variant])
-  config.data.validation_share = 0.2
-  config.train.weights = 'last'
-  config.study = study = study_base.get_study()
+  study = study_base.add_study(config)
   study.title = 'QM9: which input, with how many molecules'
   study.primary = ('gap', 'mu', 'alpha', 'u0_atom')
   study.hypotheses = ('H4', 'H5a', 'H5b')

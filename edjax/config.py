@@ -13,9 +13,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
-CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'valence', 'noise')
-DENSITIES = ('xtb', 'promolecule', 'free_atoms', 'deformation', 'map')
-TRANSFORMS = ('none', 'log1p', 'arcsinh')
+from edjax import voxelize
+
+CHANNELS, DENSITIES = voxelize.CHANNELS, voxelize.DENSITIES
+TRANSFORMS = tuple(voxelize.TRANSFORMS)
 COMPLEXES = ('pdbbind', 'pdbbind_ligands')
 QM9_SPLITS = ('cormorant', 'dimenet')
 PDBBIND_SPLITS = ('clusters', 'time', 'refined_core', 'published')

@@ -243,14 +243,17 @@ def read(workdir) -> dict:
   """plan.json of a study.
 
   Raises:
-    ConfigError: there is none, or it is of another version.
+    FileNotFoundError: there is none.
+    ConfigError: it is of another version.
   """
   path = pathlib.Path(workdir) / 'plan.json'
-  if not path.is_file():
-    raise ConfigError(f'{workdir} holds no study (no plan.json)')
+  if not path.exists():
+    raise FileNotFoundError(
+      f'{workdir} holds no plan.json, so no study; --mode study makes one'
+    )
   plan = json.loads(path.read_text(encoding='utf-8'))
-  if plan['format'] != FORMAT:
-    raise ConfigError(f'{path} has format {plan["format"]}, not {FORMAT}')
+  if plan.get('format') != FORMAT:
+    raise ConfigError(f'{path} has format {plan.get("format")}, not {FORMAT}')
   return plan
 
 

@@ -11,16 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from edjax import paired, verdicts
-
-FORMAT = 1
-
+from edjax import paired, study_plan, verdicts
 
 MAIN = 'main'
 
-
 DONE, FAILED, BEGUN, LEFT = 'done', 'failed', 'begun', 'left'
-
 
 # Test values of one molecule may differ by rounding between machines.
 _SAME = 1e-6
@@ -133,16 +128,7 @@ class Study:
 
   def __init__(self, directory):
     self.path = pathlib.Path(directory)
-    plan = self.path / 'plan.json'
-    if not plan.exists():
-      raise FileNotFoundError(
-        f'{directory} holds no plan.json, so no study; --mode study makes one'
-      )
-    self.plan = json.loads(plan.read_text(encoding='utf-8'))
-    if self.plan.get('format') != FORMAT:
-      raise ValueError(
-        f'{plan} has format {self.plan.get("format")}, not {FORMAT}'
-      )
+    self.plan = study_plan.read(self.path)
     self.runs = [self._read(e) for e in self.plan['entries']]
     self._draws = {}
 
