@@ -6,8 +6,8 @@ import threading
 import jax
 import numpy as np
 import pytest
+import tiny_runs
 
-from configs import qm9_base
 from edjax import checkpoint, many_seeds, parallel, programs, train
 from edjax import config as configuration
 from edjax import task as tasks
@@ -21,16 +21,8 @@ def data_dir(tmp_path_factory):
 
 
 def tiny(data_dir, seed, **train_fields):
-  config = qm9_base.get_config('smoke')
-  config.data.data_dir = str(data_dir)
+  config = tiny_runs.tiny(data_dir)
   config.data.subset_seed = config.train.seed = seed
-  config.data.targets = ('gap', 'mu')
-  config.representation.channels = ('shape',)
-  config.representation.grid_size = 8
-  config.representation.spacing = 1.5
-  config.model.widths = (4,)
-  config.model.blocks = (0,)
-  config.model.head_width = 8
   config.train.weights = 'last'
   config.train.steps = 2
   config.train.eval_every = 2

@@ -6,8 +6,8 @@ import logging
 import jax
 import numpy as np
 import pytest
+import tiny_runs
 
-from configs import qm9_base
 from edjax import config as configuration
 from edjax import parallel, programs, train, voxelize
 from edjax import task as tasks
@@ -19,15 +19,7 @@ def data_dir(tmp_path_factory):
 
 
 def tiny(data_dir, **fields):
-  config = qm9_base.get_config('smoke')
-  config.data.data_dir = str(data_dir)
-  config.representation.channels = ('shape',)
-  config.representation.grid_size = 8
-  config.representation.spacing = 1.5
-  config.model.widths = (4,)
-  config.model.blocks = (0,)
-  config.model.head_width = 8
-  config.data.targets = ('gap', 'mu')
+  config = tiny_runs.tiny(data_dir)
   for name, value in fields.items():
     section, field = name.split('__')
     config[section][field] = value
