@@ -51,6 +51,9 @@ class Together:
     self._shared = shared
     self._active = set(range(count))
     self._count = count
+    self._fits = None  # not known before the first call
+    self.at_once = 1
+    """How many seeds the last call was for."""
     self._waiting: dict[int, tuple] = {}
     self._last: dict[int, tuple] = {}
     self._results: dict[int, object] = {}
@@ -97,22 +100,45 @@ class Together:
     self._waiting.clear()
     self._last |= called
     try:
-      if len(self._last) < self._count or not _alike(self._last.values()):
-        # One has left before its first call, or is of another kind.
-        self._results |= {i: alone(*args) for i, args in called.items()}
+      # One may have left before its first call, or be of another kind.
+      met = len(self._last) == self._count and _alike(self._last.values())
+      if met and self._run_together(compiled, called):
         return
-      # Seats of those that have left go on with what they had last.
-      seats = [self._last[i] for i in range(self._count)]
-      states, *rest = zip(*seats, strict=True)
-      fixed = [self._stack(part, _kept(self._stacked)) for part in rest]
-      state, loss = compiled(self._stack(states, _joined), *fixed)
-      for i in range(self._count):
-        own = jax.tree.map(lambda x, i=i: _Leaf(x, i), state)
-        self._last[i] = own, *self._last[i][1:]
-        if i in called:
-          self._results[i] = own, _Leaf(loss, i)
+      self.at_once = 1
+      self._results |= {i: alone(*_own(args)) for i, args in called.items()}
     except Exception as error:
       self._results |= dict.fromkeys(called, error)
+
+  def _run_together(self, compiled, called) -> bool:
+    """Whether the devices have room for all seeds at once."""
+    if self._fits is False:
+      return False
+    # Seats of those that have left go on with what they had last.
+    seats = [self._last[i] for i in range(self._count)]
+    states, *rest = zip(*seats, strict=True)
+    try:
+      fixed = [self._stack(part, _kept(self._stacked)) for part in rest]
+      state, loss = compiled(self._stack(states, _joined), *fixed)
+      if self._fits is None:  # what the first call needs, the others do
+        jax.block_until_ready(loss)
+      self._fits = True
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      print(
+        f'{self._count} seeds at once do not fit into the memory of the '
+        'device; they train one after another'
+      )
+      self._fits = False
+      self._stacked.clear()
+      return False
+    self.at_once = self._count
+    for i in range(self._count):
+      own = jax.tree.map(lambda x, i=i: _Leaf(x, i), state)
+      self._last[i] = own, *self._last[i][1:]
+      if i in called:
+        self._results[i] = own, _Leaf(loss, i)
+    return True
 
   @staticmethod
   def _stack(parts: tuple, join):
@@ -121,6 +147,13 @@ class Together:
     return jax.tree.unflatten(
       tree[0], [join(x) for x in zip(*leaves, strict=True)]
     )
+
+
+def _own(args: tuple) -> tuple:
+  """Arguments for the program of one seed."""
+  return jax.tree.map(
+    lambda x: parallel.replicate(_host(x)) if isinstance(x, _Leaf) else x, args
+  )
 
 
 def _joined(leaves: tuple):
@@ -176,6 +209,11 @@ class _Seat(programs.Programs):
   def __init__(self, together, shared, number):
     self._together, self._shared, self._number = together, shared, number
     self.get = shared.get
+
+  @property
+  def at_once(self) -> int:
+    """See `programs.Programs`."""
+    return self._together.at_once
 
   def of_run(self, make, config, task, *options):
     """See `programs.Programs.of_run`."""

@@ -74,7 +74,12 @@ class Programs:
 
   Args:
     most: how many programs.
+
+  Attributes:
+    at_once: runs that a call of the train step serves.
   """
+
+  at_once = 1
 
   def __init__(self, most: int = 64):
     self.get = functools.lru_cache(most)(lambda make, *key: make(*key))

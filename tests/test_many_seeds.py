@@ -91,16 +91,20 @@ def test_each_seed_is_what_it_is_alone(data_dir, tmp_path, monkeypatch):
   for s in range(1, SEEDS):
     difference = np.abs(params[s] - params[0])
     assert np.median(difference) > 1e-4 * np.abs(params[0]).max()
+    # Seconds of a step are a share of those of the common program.
+    assert found['cost']['runs_at_once'] == SEEDS
+    assert expected['cost']['runs_at_once'] == 1
   assert len(calls) == 2  # one a step, for all seeds
 
 
-def meet(arguments, steps=3, leaves=()):
+def meet(arguments, steps=3, leaves=(), room=99):
   """Seeds that add their batch to a state, through `Together`.
 
   Args:
     arguments: seed -> host batch.
     steps: calls of each.
     leaves: seeds that leave after one call.
+    room: calls of the common program until memory ends.
 
   Returns:
     (what each ends with, shapes of batches that the common program saw).
@@ -108,6 +112,8 @@ def meet(arguments, steps=3, leaves=()):
   seen, found = [], {}
 
   def compiled(state, batch, constants):
+    if len(seen) == room:
+      raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
     seen.append(batch.shape)
     total = state + batch.sum(-1) * constants
     return total, total
@@ -163,6 +169,14 @@ def test_other_kinds_go_alone():
   found, seen = meet({0: [[1.0]], 1: [1.0, 2.0]}, steps=2)
   assert found[1] == 12.0
   assert seen == ['alone'] * 4
+
+
+@pytest.mark.parametrize('room', [0, 1])
+def test_without_room_for_all_they_go_alone(room, capsys):
+  found, seen = meet({i: [i + 1.0, 2.0] for i in range(SEEDS)}, room=room)
+  assert found == {i: 3 * (i + 3.0) * (i + 1) for i in range(SEEDS)}
+  assert seen[room:] == ['alone'] * SEEDS * (3 - room)
+  assert f'{SEEDS} seeds at once do not fit' in capsys.readouterr().out
 
 
 def test_errors_of_the_program_reach_every_seed():
