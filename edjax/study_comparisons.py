@@ -193,13 +193,12 @@ def winners(study: Study) -> Section:
 
 def _winner(study, target, size):
   unit, _ = study.unit(target)
-  means = {a: study.mean(point_of(a, size), target) for a in study.arms()}
-  means = {a: m for a, m in means.items() if m.seeds}
+  means = _common_means(study, target, size)
   if not means:
     return None
-  best = min(means, key=lambda a: means[a].value)
+  best = min(means, key=means.get)
   close, behind = [], []
-  for arm in sorted(means, key=lambda a: means[a].value):
+  for arm in sorted(means, key=means.get):
     if arm == best:
       continue
     found, _ = study.difference(
@@ -212,12 +211,33 @@ def _winner(study, target, size):
     text = f'{study.label(arm)} {spread(found.value, low, high, signed=True)}'
     sure = low > 0 and found.seeds >= verdicts.MIN_SEEDS
     (behind if sure else close).append(text)
-  text = f'{target}: {study.label(best)}, {number(means[best].value)} {unit}.'
+  text = f'{target}: {study.label(best)}, {number(means[best])} {unit}.'
   if close:
     text += f' Not told apart from it: {", ".join(close)}.'
   if behind:
     text += f' Behind it: {", ".join(behind)}.'
   return text
+
+
+def _common_means(study, target, size) -> dict[str, float]:
+  """Errors of all inputs over the seeds that every one of them has."""
+  scores = {}
+  for arm in study.arms():
+    try:
+      score = study.score(point_of(arm, size), target)
+    except study_table.PairingError:  # named under 'What is missing'
+      continue
+    if score is not None:
+      scores[arm] = dict(zip(score.seeds, score.value_S, strict=True))
+  if not scores:
+    return {}
+  common = set.intersection(*map(set, scores.values()))
+  if not common:
+    return {}
+  return {
+    arm: float(np.mean([values[s] for s in common]))
+    for arm, values in scores.items()
+  }
 
 
 def curves(study: Study) -> Section:
@@ -394,9 +414,10 @@ def crossovers(study: Study) -> Section:
       rows.append((f'{study.label(a)}, {study.label(b)}', *cells))
   text = (
     'The last change of sign of the mean difference, interpolated in log n, '
-    'with the 95 % bootstrap interval over seeds. “None seen” names the one '
-    'that is ahead at every size; a wide interval says that the order of the '
-    'means is not certain.'
+    'with the 95 % bootstrap interval over seeds (the test examples stay the '
+    'same). “None seen” names the one whose mean is ahead at every size, '
+    'however little; the differences above say how sure that is. An interval '
+    'that reaches beyond the sizes says that there may be no such number.'
   )
   table = Table(
     'Labels from which on one overtakes the other',

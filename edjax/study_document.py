@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -312,7 +313,9 @@ def draw(figure: Figure, path: pathlib.Path) -> None:
       picture.legend(
         loc='outside lower center', ncols=3, fontsize=8, frameon=False
       )
-  picture.savefig(path, dpi=130)
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  picture.savefig(temporary, dpi=130, format='png')
+  temporary.replace(path)  # at once: others may be looking
 
 
 def _draw_lines(axis, figure: Figure) -> None:

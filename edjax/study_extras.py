@@ -48,17 +48,11 @@ def block(study: Study, name: str) -> Section:
     for point in points:
       main, named = _main_point(study, point)
       mean, at_main = study.mean(point, target), study.mean(main, target)
-      found, why = study.difference(point, main, target)
-      difference = '-'
-      if found is not None:
-        difference = spread(found.value, *found.interval(), signed=True)
-      elif at_main.seeds and 'other examples' in why:
-        difference = 'other test examples'
       rows.append(
         (
           point[1] + named, words(study, point[2]),
           size_word(point[3]), mean_word(mean), mean_word(at_main),
-          difference,
+          _difference_word(study, point, main, target),
         )
       )  # fmt: skip
     if not rows:
@@ -75,6 +69,20 @@ def block(study: Study, name: str) -> Section:
       )
     )
   return Section(BLOCKS[name], tuple(parts))
+
+
+def _difference_word(study, point, main, target) -> str:
+  """To the main block, on the test examples of both."""
+  try:
+    found, alone = study.difference_in_common(point, main, target)
+  except study_table.PairingError:  # named under 'What is missing'
+    return '-'
+  if found is None:
+    return 'other test examples' if alone else '-'
+  text = spread(found.value, *found.interval(), signed=True)
+  if alone:
+    text += f', on the {found.examples} test examples of both'
+  return text
 
 
 def _main_point(study, point):

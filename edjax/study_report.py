@@ -149,7 +149,7 @@ def _machines(study: Study) -> Section:
       versions[name].add(version)
   if not kinds:
     return Section('', ())
-  hours = sum(r.results.get('seconds') or 0 for r in study.done()) / 3600
+  hours = sum(map(_process_seconds, study.done())) / 3600
   libraries = ', '.join(
     f'{name} {" and ".join(sorted(v))}' for name, v in versions.items()
   )
@@ -165,6 +165,12 @@ def _machines(study: Study) -> Section:
       f'All finished runs took {number(hours)} hours of a process.',
     ),
   )
+
+
+def _process_seconds(run: study_table.Run) -> float:
+  """Of a process; seeds that train as one program share it."""
+  at_once = run.results.get('cost', {}).get('runs_at_once', 1)
+  return (run.results.get('seconds') or 0) / at_once
 
 
 def _unfinished(study: Study) -> Section:

@@ -20,6 +20,10 @@ DONE, FAILED, BEGUN, LEFT = 'done', 'failed', 'begun', 'left'
 # Test values of one molecule may differ by rounding between machines.
 _SAME = 1e-6
 
+# Share of test examples that two points must have in common, for a difference
+# on these: fewer are another test set, not one with a few molecules missing.
+IN_COMMON = 0.9
+
 
 class PairingError(ValueError):
   """Runs that are compared were not tested on the same examples."""
@@ -42,6 +46,7 @@ class Run:
     results: results.json, {} where there is none.
     facts: config.json, likewise.
     error: error.txt.
+    diverged: whether it failed because something was not finite.
   """
 
   name: str
@@ -56,6 +61,7 @@ class Run:
   results: Mapping = dataclasses.field(default_factory=dict)
   facts: Mapping = dataclasses.field(default_factory=dict)
   error: str = ''
+  diverged: bool = False
 
   @property
   def replicate(self) -> tuple:
@@ -145,7 +151,10 @@ class Study:
       return dataclasses.replace(run, status=DONE, results=results, facts=facts)
     if error.exists():
       text = error.read_text(encoding='utf-8', errors='replace')
-      return dataclasses.replace(run, status=FAILED, error=text, facts=facts)
+      diverged = (path / 'diverged').exists()
+      return dataclasses.replace(
+        run, status=FAILED, error=text, facts=facts, diverged=diverged
+      )
     begun = BEGUN if path.is_dir() else LEFT
     return dataclasses.replace(run, status=begun, facts=facts)
 
@@ -303,11 +312,14 @@ class Study:
     found = self.predictions(point, target)
     if found is None:
       return None
-    seeds, ids_N, clusters_N, truth_N, prediction_SN, names = found
+    _, ids_N, clusters_N, truth_N, _, names = found
     draws = self._draws_of(ids_N, truth_N, clusters_N, target, names[0])
-    value_S, drawn_RS = draws.score(
-      truth_N, prediction_SN, metric or self.metric
-    )
+    return self._score(found, draws, target, metric or self.metric)
+
+  def _score(self, found, draws, target, metric) -> Score:
+    """Of predictions, as `predictions` returns them."""
+    seeds, _, _, truth_N, prediction_SN, names = found
+    value_S, drawn_RS = draws.score(truth_N, prediction_SN, metric)
     _, factor = self.unit(target)
     each = sorted(set(seeds))
     # [replicates, seeds]: initialisations of a subset seed are averaged.
@@ -345,12 +357,48 @@ class Study:
       found = paired.difference(*pair)
     except ValueError as error:  # of pairing, or too few seeds
       return None, str(error)
-    planned = [self.planned_seeds(point) for point in (point_a, point_b)]
-    wanted = len(planned[0] & planned[1])
-    lacking = ''
-    if found.seeds < wanted:
-      lacking = f'{found.seeds} of {wanted} seeds'
-    return found, lacking
+    return found, self._lacking(point_a, point_b, found.seeds)
+
+  def difference_in_common(
+    self, point_a: tuple, point_b: tuple, target: str
+  ) -> tuple[paired.Difference | None, int]:
+    """Paired difference a - b on the test examples that both have.
+
+    For datasets of which one lacks a few molecules. Never for verdicts.
+
+    Returns:
+      The difference, None where there are too few seeds or less than
+      `IN_COMMON` of the examples in common, and how many one alone has.
+
+    Raises:
+      PairingError: see `predictions`.
+    """
+    both = [self.predictions(point, target) for point in (point_a, point_b)]
+    if None in both:
+      return None, 0
+    common = np.intersect1d(both[0][1], both[1][1])
+    sizes = [len(ids_N) for _, ids_N, *_ in both]
+    alone = sum(sizes) - 2 * len(common)
+    if len(common) < IN_COMMON * max(sizes):
+      return None, alone
+    both = [_only(found, common) for found in both]
+    check_pairing(*((f[5][0], f[1], f[3]) for f in both))
+    draws = paired.Draws(both[0][2])
+    scores = [self._score(f, draws, target, self.metric) for f in both]
+    try:
+      return paired.difference(*_paired(*scores)), alone
+    except ValueError:  # too few seeds
+      return None, alone
+
+  def _lacking(self, point_a, point_b, seeds: int) -> str:
+    """How many seeds are missing at two points; '' for none."""
+    points = tuple(point_a), tuple(point_b)
+    wanted = len(set.intersection(*map(self.planned_seeds, points)))
+    if seeds >= wanted:
+      return ''
+    diverged = sum(run.diverged and run.point in points for run in self.runs)
+    words = f'{seeds} of {wanted} seeds'
+    return f'{words}, runs that diverged: {diverged}' if diverged else words
 
   def paired(self, point_a: tuple, point_b: tuple, target: str):
     """(value_S, drawn_RS, draws) of a - b over the seeds in common.
@@ -369,14 +417,7 @@ class Study:
       raise PairingError(
         f'{a.runs[0]} and {b.runs[0]} were tested on other examples'
       )
-    common = sorted(set(a.seeds) & set(b.seeds))
-    i = [a.seeds.index(s) for s in common]
-    j = [b.seeds.index(s) for s in common]
-    return (
-      a.value_S[i] - b.value_S[j],
-      a.drawn_RS[:, i] - b.drawn_RS[:, j],
-      a.draws,
-    )
+    return _paired(a, b)
 
   def crossover(self, arm_a: str, arm_b: str, target: str):
     """Where one input overtakes the other in the main block.
@@ -455,6 +496,28 @@ class Study:
         )
     found, lacking = self.difference(*points, target)
     return verdicts.Evidence(claim, size, found, lacking)
+
+
+def _paired(a: Score, b: Score) -> tuple:
+  """(value_S, drawn_RS, draws) of a - b over the seeds in common."""
+  common = sorted(set(a.seeds) & set(b.seeds))
+  i = [a.seeds.index(s) for s in common]
+  j = [b.seeds.index(s) for s in common]
+  return (
+    a.value_S[i] - b.value_S[j],
+    a.drawn_RS[:, i] - b.drawn_RS[:, j],
+    a.draws,
+  )
+
+
+def _only(found: tuple, common: np.ndarray) -> tuple:
+  """Predictions of some test examples, by their ids."""
+  seeds, ids_N, clusters_N, truth_N, prediction_SN, names = found
+  chosen_N = np.isin(ids_N, common)
+  return (
+    seeds, ids_N[chosen_N], clusters_N[chosen_N], truth_N[chosen_N],
+    prediction_SN[:, chosen_N], names,
+  )  # fmt: skip
 
 
 def check_pairing(first, second) -> None:

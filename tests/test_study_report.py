@@ -382,6 +382,79 @@ def test_other_test_examples_are_not_compared(tmp_path):
   assert 'other examples' in why
 
 
+@pytest.mark.parametrize('lacking', [0, 3, 30])
+def test_blocks_that_lack_some_molecules(tmp_path, lacking):
+  """Paired on what both have; another test set is none that lacks some."""
+  noisy = entries(ARMS[:1], (100,), 3, block='noise', setting='0.1 Å')
+  levels = LEVELS | {'atoms': 2.0}
+  writer = made.Writer(
+    tmp_path,
+    made.plan(entries(ARMS[:1], (100,), 3) + noisy),
+    lambda e, target: levels[e['arm']] * (2 if e['block'] == 'noise' else 1),
+  )
+  writer.finish()
+  for e in noisy:
+    path = tmp_path / 'runs' / e['name'] / 'predictions_test.csv'
+    lines = path.read_text().splitlines()
+    gone = tuple(f't0_{i:04d},' for i in range(lacking))
+    kept = [line for line in lines if not line.startswith(gone or '#')]
+    path.write_text('\n'.join(kept) + '\n')
+  study = study_table.Study(tmp_path)
+  points = ('noise', '0.1 Å', 'atoms', 100), ('main', '', 'atoms', 100)
+  found, alone = study.difference_in_common(*points, 'gap')
+  study_report.write(tmp_path)
+  words = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert alone == lacking
+  if lacking == 30:
+    assert found is None
+    assert 'other test examples |' in words
+    return
+  assert (found.examples, found.seeds) == (60 - lacking, 3)
+  # By another way: each run's errors on the examples that are left.
+  rows = [study.predictions(point, 'gap')[1:5] for point in points]
+  _, factor = study.unit('gap')
+  chosen = [np.isin(r[0], rows[0][0]) for r in rows]
+  means = [
+    np.abs(r[3] - r[2])[:, c].mean() * factor
+    for r, c in zip(rows, chosen, strict=True)
+  ]
+  assert found.value == pytest.approx(means[0] - means[1], rel=1e-9)
+  said = f'on the {60 - lacking} test examples of both'
+  assert (said in words) == bool(lacking)
+
+
+def test_the_winner_is_found_over_common_seeds(tmp_path):
+  """A seed that is hard for all says nothing about who is ahead."""
+  hard = {3: 10.0}
+  writer = made.Writer(
+    tmp_path,
+    made.plan(entries(ARMS[:2], (100,), 4)),
+    lambda e, target: LEVELS[e['arm']] * hard.get(e['subset_seed'], 1.0),
+  )
+  # Density is better on each seed; atoms have not yet met the hard one.
+  writer.finish(lambda e: e['subset_seed'] < 3 or e['arm'] == 'density')
+  study = study_table.Study(tmp_path)
+  means = [study.mean(('main', '', arm, 100), 'gap').value for arm in ARMS[:2]]
+  assert means[0] < means[1]
+  study_report.write(tmp_path)
+  words = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert '- gap: density, 0.' in words or '- gap: density, 1.' in words
+
+
+def test_diverged_runs_are_counted(tmp_path):
+  writer = made.Writer(tmp_path, made.plan(entries()), made.falling(LEVELS))
+  lost = 'density-n1000-s3'
+  writer.finish(lambda e: e['name'] != lost)
+  path = tmp_path / 'runs' / lost
+  path.mkdir()
+  (path / 'error.txt').write_text('FloatingPointError: not finite')
+  text = study_report.write(tmp_path)
+  assert 'provisional: 3 of 4 seeds)' in text
+  (path / 'diverged').touch()
+  text = study_report.write(tmp_path)
+  assert 'provisional: 3 of 4 seeds, runs that diverged: 1)' in text
+
+
 def test_the_same_order_is_not_needed(finished):
   """Rows in another order are the same predictions."""
   study = study_table.Study(finished)
