@@ -217,6 +217,7 @@ def summarise(config, task, prediction_RBT) -> dict:
   results = {
     'dataset': config.data.name,
     'examples': {part: len(rows) for part, rows in task.rows.items()},
+    'pool': task.pool,
     'channels': list(task.voxelizer.channel_names),
     'outside_box': len(task.outside),
     'rotations': config.eval.rotations,

@@ -84,6 +84,7 @@ class Rows:
 
   Attributes:
     train, validation, test: [n] row numbers.
+    pool: how many rows the training subset was drawn from.
     sha256: of the ids in the three parts.
     missing: ids that a published split or a file names and the pack lacks.
     missing_ids: part -> which these are, of complexes; else empty.
@@ -94,6 +95,7 @@ class Rows:
   train: np.ndarray
   validation: np.ndarray
   test: np.ndarray
+  pool: int
   sha256: str
   missing: int
   missing_ids: Mapping[str, Sequence[str]]
@@ -144,6 +146,7 @@ def make_split(source: pack.Pack, data) -> Rows:
     digest.update('\n'.join([part, *names, '']).encode())
   return Rows(
     **parts,
+    pool=len(pool),
     sha256=digest.hexdigest(),
     missing=split.missing,
     missing_ids=split.missing_ids,

@@ -260,7 +260,29 @@ def curves(study: Study) -> Section:
     lines += _control_lines(study, target)
     if any(m.seeds for _, _, means in lines[:inputs] for m in means):
       parts += _curve(study, target, lines)
+  if parts:
+    parts[:0] = _overlap(study)
   return Section('Learning curves', tuple(parts))
+
+
+def _overlap(study) -> list[str]:
+  """Says where the subsets of two seeds are mostly the same."""
+  shares = {}
+  for run in study.done(MAIN):
+    pool = run.results.get('pool')
+    if pool and run.size > 0.5 * pool:
+      shares[run.size] = max(shares.get(run.size, 0), run.size / pool)
+  if not shares:
+    return []
+  each = ', '.join(
+    f'{share:.0%} at n = {size_word(size)}'
+    for size, share in sorted(shares.items())
+  )
+  return [
+    'Subsets are drawn from what the split leaves for training: two of one '
+    f'size share {each}. There the seeds differ in their initialisation more '
+    'than in their data, and intervals say little about other training sets.'
+  ]
 
 
 def _control_lines(study, target):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import time
 from collections.abc import Iterable, Mapping
 
 from ml_collections import ConfigDict
@@ -279,15 +280,37 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
   with locks.locked(workdir / '.plan.lock', 'the plan'):
     now = json.loads(json.dumps(header(study, base)))
     rows = {entry.name: entry.row() for entry in planned}
+    history = []
     if (workdir / 'plan.json').exists():
       before = read(workdir)
       _check_same(workdir, before, now)
-      rows = {row['name']: row for row in before['entries']} | rows
+      known = {row['name']: row for row in before['entries']}
+      history = before.get('history', [])
+      if added := len(rows.keys() - known.keys()):
+        history = [*history, _growth(workdir, known, added)]
+      rows = known | rows
     used = {row['arm'] for row in rows.values()}
     labels = {name: a.words for name, a in arms.ARMS.items() if name in used}
-    plan = now | {'labels': labels, 'entries': list(rows.values())}
+    plan = now | {
+      'labels': labels, 'entries': list(rows.values()), 'history': history,
+    }  # fmt: skip
     write_json(workdir / 'plan.json', plan)
   return plan
+
+
+def _growth(workdir, known: Iterable[str], added: int) -> dict:
+  """What a plan gains when, and what could be known by then.
+
+  Whoever adds seeds until a verdict pleases has no error rates; the report
+  says what was added after results.
+  """
+  return {
+    'date': time.strftime('%Y-%m-%d', time.gmtime()),
+    'added': added,
+    'finished': sum(
+      (workdir / 'runs' / name / 'results.json').exists() for name in known
+    ),
+  }
 
 
 def _check_same(workdir, before: dict, now: dict) -> None:

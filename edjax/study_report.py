@@ -213,6 +213,21 @@ def _refused(study) -> dict[str, str]:
   return refused
 
 
+def _growth(study: Study) -> list[str]:
+  """What was added to the plan when results could be known."""
+  late = [h for h in study.plan.get('history', ()) if h['finished']]
+  if not late:
+    return []
+  each = '; '.join(
+    f'{h["added"]} runs on {h["date"]}, when {h["finished"]} were finished'
+    for h in late
+  )
+  return [
+    f'The plan has grown after first results: {each}. If that was because of '
+    'what these said, p values and intervals are too narrow.'
+  ]
+
+
 def _methods(study: Study) -> Section:
   margins = study.plan.get('margins') or {}
   named = ', '.join(
@@ -221,6 +236,7 @@ def _methods(study: Study) -> Section:
   return Section(
     'How the numbers are made',
     (
+      *_growth(study),
       'A run at size n uses n labels in all, validation included. A difference '
       'is the mean over training subsets of paired differences on the same '
       'test examples. Its interval is Student’s t with the variance over '

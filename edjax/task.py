@@ -16,7 +16,9 @@ import numpy as np
 from edjax import (
   baselines,
   coverage,
+  elements,
   fields,
+  gto_basis,
   input_pipeline,
   models,
   programs,
@@ -37,6 +39,7 @@ class Task:
     config: resolved.
     pack: the dataset.
     rows: 'train', 'validation', 'test' -> [n] rows of the pack.
+    pool: molecules that the training subset was drawn from.
     split_sha256: of the ids in the three parts.
     split_missing: ids that a published split names and the dataset lacks.
     missing_ids: part -> which these are, of complexes.
@@ -58,6 +61,7 @@ class Task:
   config: Any
   pack: Pack
   rows: dict[str, np.ndarray]
+  pool: int
   split_sha256: str
   split_missing: int
   missing_ids: Mapping[str, Sequence[str]]
@@ -259,6 +263,7 @@ def make_task(config, shared=None) -> Task:
     part: input_pipeline.make_molecules(pack, rows[part], padding, selection)
     for part in rows
   }
+  _check_elements(config.representation, pack, rows, molecules)
   raw = make_voxelizer(config.representation)
   # Once, for the scales and for the first shift and scale of layers: each
   # compilation of a field takes seconds.
@@ -278,6 +283,7 @@ def make_task(config, shared=None) -> Task:
     config=config,
     pack=pack,
     rows=rows,
+    pool=split.pool,
     split_sha256=split.sha256,
     split_missing=split.missing,
     missing_ids=split.missing_ids,
@@ -350,6 +356,34 @@ def _check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
       "the manifest says why). With 'xtb' and config.representation.groups="
       'True their promolecule takes the place; or leave them out with '
       "config.data.split='file'"
+    )
+
+
+def _check_elements(representation, pack: Pack, rows, molecules) -> None:
+  """Valence electrons are those of GFN2-xTB, which ends at Rn.
+
+  Raises:
+    ConfigError: a molecule has an element beyond; names it.
+  """
+  wants = {'valence'} & set(representation.channels)
+  wants |= {'free_atoms', 'deformation'} & {_density(representation)}
+  if not wants:
+    return
+  beyond = {
+    pack.ids[row]: int(heaviest)
+    for part in rows
+    for row, heaviest in zip(
+      rows[part], np.max(molecules[part].numbers_A, axis=1), strict=True
+    )
+    if heaviest > gto_basis.MAX_NUMBER
+  }
+  if beyond:
+    name, number = min(beyond.items())
+    raise configuration.ConfigError(
+      f'config.representation: {", ".join(sorted(wants))} knows elements up to '
+      f'Rn; {len(beyond)} molecules have others ({name}: '
+      f'{elements.SYMBOLS[number]}). Leave them out with '
+      "config.data.split='file', or take another input"
     )
 
 

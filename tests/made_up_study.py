@@ -60,13 +60,16 @@ class Writer:
     error: (entry, target) -> mean absolute error, display units.
     tests: test examples (of a fold).
     clusters: of these many each; 0: none.
+    pool: labels that subsets are drawn from.
   """
 
-  def __init__(self, directory, content, error, tests=60, clusters=0):
+  def __init__(
+    self, directory, content, error, tests=60, clusters=0, pool=10_000
+  ):
     self.path = pathlib.Path(directory)
     self.path.mkdir(parents=True, exist_ok=True)
     self.plan, self.error = content, error
-    self.tests, self.clusters = tests, clusters
+    self.tests, self.clusters, self.pool = tests, clusters, pool
     text = json.dumps(content)
     (self.path / 'plan.json').write_text(text, encoding='utf-8')
 
@@ -96,6 +99,7 @@ class Writer:
         'test': self.tests,
       },
       'channels': [e['arm']],
+      'pool': self.pool,
       'rotations': 2,
       'reference': 'ridge_composition',
       'targets': {},

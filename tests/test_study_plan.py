@@ -123,6 +123,22 @@ def test_blocks_vary_what_they_are_named_for():
   )
 
 
+def test_blocks_may_have_fewer_representations():
+  config = smoke(
+    blocks=('main', 'stopping', 'controls'),
+    block_representations=('density',),
+    block_seeds=1,
+  )
+  found = collections.defaultdict(set)
+  for entry in planned(config):
+    found[entry.block, entry.setting].add(entry.arm)
+  assert found['main', ''] == set(config.study.representations)
+  assert found['stopping', 'patience 4'] == {'density'}
+  assert found['controls', 'exchanged labels'] == {'density'}
+  # What noise is a control for does not depend on the choice.
+  assert found['controls', 'noise'] == {'noise', 'density_noise'}
+
+
 @pytest.mark.parametrize('name', arms.ARMS)
 def test_every_arm_is_a_configuration(name):
   config = study_config.split(smoke(representations=(name,)))[1]
@@ -186,12 +202,30 @@ def test_the_plan_grows_and_never_shrinks(tmp_path):
     tmp_path, study, base, study_plan.entries(study, base)
   )
   assert more['entries'][: len(first['entries'])] == first['entries']
+  assert first['history'] == []
+  assert [h['added'] for h in more['history']] == [10]
+  assert more['history'][0]['finished'] == 0
   assert len(more['entries']) == 30
   study, base = study_config.split(smoke(subset_seeds=1))
   fewer = study_plan.write(
     tmp_path, study, base, study_plan.entries(study, base)
   )
   assert fewer['entries'] == more['entries']
+  assert fewer['history'] == more['history']
+  # With results there: how many, and the report says it.
+  for entry in more['entries'][:3]:
+    run = tmp_path / 'runs' / entry['name']
+    run.mkdir(parents=True)
+    (run / 'results.json').write_text('{}')
+  study, base = study_config.split(smoke(subset_seeds=4))
+  late = study_plan.write(
+    tmp_path, study, base, study_plan.entries(study, base)
+  )
+  assert late['history'][0] == more['history'][0]
+  assert (late['history'][1]['added'], late['history'][1]['finished']) == (
+    10,
+    3,
+  )
 
 
 @pytest.mark.parametrize(

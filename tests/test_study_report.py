@@ -441,6 +441,21 @@ def test_the_winner_is_found_over_common_seeds(tmp_path):
   assert '- gap: density, 0.' in words or '- gap: density, 1.' in words
 
 
+@pytest.mark.parametrize('pool', [310, 10_000])
+def test_subsets_that_are_nearly_the_same_are_said_to_be(tmp_path, pool):
+  content = made.plan(entries(ARMS[:2], (100, 300), 3))
+  content['history'] = [
+    {'date': '2026-01-02', 'added': 4, 'finished': f} for f in (0, 7)
+  ]
+  made.Writer(tmp_path, content, made.falling(LEVELS), pool=pool).finish()
+  study_report.write(tmp_path)
+  words = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert ('share 97% at n = 300.' in words) == (pool == 310)
+  assert '% at n = 100' not in words
+  # Growth before any result is nobody's choice.
+  assert 'results: 4 runs on 2026-01-02, when 7 were finished. If' in words
+
+
 def test_diverged_runs_are_counted(tmp_path):
   writer = made.Writer(tmp_path, made.plan(entries()), made.falling(LEVELS))
   lost = 'density-n1000-s3'

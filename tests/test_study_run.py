@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 
 import numpy as np
 import pytest
+import tiny_runs
 
 from configs import study_qm9
 from edjax import config as configuration
@@ -136,6 +138,50 @@ def test_a_study_runs_each_once_and_grows(smoke, tmp_path, capsys):
   assert study.run(grown, tmp_path, make_slots=again.slots()) == 0
   assert len(again.done) == 10
   assert all('-s2-' in name for name in again.done)
+
+
+def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
+  """As on an accelerator: groups of seeds, resumed and grown."""
+  config = study_qm9.get_config('smoke')
+  small = tiny_runs.tiny(data_dir)
+  for section in ('model', 'representation'):
+    config[section].update(small[section])
+  config.data.update(
+    {'data_dir': str(data_dir), 'targets': ('gap', 'mu'), 'max_eval': 16}
+  )
+  config.train.update({'steps': 2, 'eval_every': 2, 'checkpoint_every': 2})
+  config.eval.rotations = 1
+  config.study.update(
+    {
+      'representations': ('shape',), 'sizes': (60,),
+      'subset_seeds': 2, 'primary': ('gap', 'mu'), 'hypotheses': (),
+      'trial_learning_rates': (config.optim.learning_rate,),
+      'trial_transforms': ('',), 'vmap_seeds': 'on',
+    }
+  )  # fmt: skip
+  assert study.run(config, tmp_path) == 0
+  names = {e['name'] for e in study_plan.read(tmp_path)['entries']}
+  assert finished(tmp_path) == names
+  assert len(names) == 2
+  found = {
+    name: json.loads((tmp_path / 'runs' / name / 'results.json').read_text())
+    for name in names
+  }
+  assert {r['cost']['runs_at_once'] for r in found.values()} == {2}
+  errors = {n: r['targets']['gap']['mae']['value'] for n, r in found.items()}
+  assert len(set(errors.values())) == 2  # each its own
+  # One is lost, one is added: a group of two other seeds.
+  lost = next(iter(sorted(names)))
+  shutil.rmtree(tmp_path / 'runs' / lost)
+  config.study.subset_seeds = 3
+  assert study.run(config, tmp_path) == 0
+  assert len(finished(tmp_path)) == 3
+  again = json.loads((tmp_path / 'runs' / lost / 'results.json').read_text())
+  assert again['targets']['gap']['mae']['value'] == pytest.approx(
+    errors[lost], rel=1e-3
+  )
+  assert '3 of 3 done' in (tmp_path / 'study.log').read_text()
+  assert 'validation error' in (tmp_path / 'seeds.log').read_text()
 
 
 def test_the_tuned_fields_reach_the_runs(smoke, tmp_path):

@@ -52,6 +52,29 @@ def test_large_grids_are_sampled_less(variant, channels, examples):
   assert 4 * grid * voxelizer.num_channels * examples <= 2**31
 
 
+def test_elements_without_valence_electrons_are_named():
+  config = pdbbind_density.get_config()
+  rows = {'train': np.array([0]), 'test': np.array([2])}
+  source = types.SimpleNamespace(ids=('1aaa', '1aab', '1aac'))
+
+  def check(heaviest):
+    molecules = {
+      part: types.SimpleNamespace(numbers_A=np.array([[6, z, 0]]))
+      for part, z in (('train', 8), ('test', heaviest))
+    }
+    task._check_elements(config.representation, source, rows, molecules)
+
+  check(92)  # the promolecule of X-ray form factors has uranium
+  config.representation.channels = ('valence',)
+  check(86)
+  with pytest.raises(configuration.ConfigError, match='1aac: U'):
+    check(92)
+  config.representation.channels = ('gradient',)
+  config.representation.density = 'free_atoms'
+  with pytest.raises(configuration.ConfigError, match='free_atoms knows'):
+    check(92)
+
+
 def test_a_blur_reaches_for_atoms_farther_away():
   config = pdbbind_density.get_config()
   plain = task.selection_of(config).radius
