@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import gpu, steps
 from edjax import config as configurations
-from edjax import input_pipeline, main, pack, parallel
+from edjax import input_pipeline, main, pack, parallel, train_step
 from edjax import task as tasks
 from edjax import train as training
 from edjax.numerics import batched
@@ -74,7 +74,9 @@ class Run:
     self.config = configuration(part.argument, part.tiny)
     with pack_of(part):
       self.task = tasks.make_task(self.config)
-      self.optimizer, self.fresh = training.fresh_state(self.config, self.task)
+      self.optimizer, self.fresh = train_step.fresh_state(
+        self.config, self.task
+      )
     self.on_device, self.feed = training.make_feed(self.config, self.task)
     self.per_call = self.config.train.steps_per_call
     self.batch = self.config.train.batch_size
@@ -82,10 +84,10 @@ class Run:
 
   def call(self):
     """The steps as one program, not yet compiled."""
-    step = training.make_train_step(
+    step = train_step.make_train_step(
       self.config, self.task.model, self.optimizer, self.task.voxelizer
     )
-    return training.make_train_call(step, self.on_device)
+    return train_step.make_train_call(step, self.on_device)
 
   def first(self, call, feed) -> tuple[float, object]:
     """Seconds of the first call, and the state after it."""
@@ -188,7 +190,7 @@ def _voxelising(run) -> float:
     def body(total, indices_B):
       chosen = jax.tree.map(lambda x: x[indices_B], molecules)
       moved = jax.vmap(
-        lambda mol: training.augment(key, mol, run.config.augment.rotate, 0.0)
+        lambda mol: train_step.augment(key, mol, run.config.augment.rotate, 0.0)
       )(chosen)
       chunk = tasks.voxel_chunk(run.task.voxelizer, moved)
       return total + batched(run.task.voxelizer, chunk)(moved).sum(), None

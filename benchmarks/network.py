@@ -23,7 +23,7 @@ from flax import traverse_util
 from benchmarks import timing
 from configs import qm9_atoms
 from edjax import config as configuration
-from edjax import models, optim, parallel, train
+from edjax import models, optim, parallel, train_step
 from edjax import task as tasks
 from edjax.conv import Conv3D
 from edjax.molecule import Molecule, stack
@@ -174,11 +174,11 @@ def training(data, labels):
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   sample = jax.jit(jax.vmap(voxelizer))(jax.tree.map(lambda x: x[:2], data))
   params = initial(model, np.asarray(sample))
-  state = train.TrainState(
+  state = train_step.TrainState(
     np.zeros((), np.int32), params, params, optimizer.init(params)
   )
-  step = train.make_train_step(config, model, optimizer, voxelizer)
-  call = train.make_train_call(step, on_device=True)
+  step = train_step.make_train_step(config, model, optimizer, voxelizer)
+  call = train_step.make_train_call(step, on_device=True)
   state = parallel.replicate(state)
   data = parallel.replicate((data, labels))
   rng = np.random.default_rng(1)

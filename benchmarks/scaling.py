@@ -106,8 +106,7 @@ def step(batch: int = 16, edge: int = 24, devices: int = 1):
   from benchmarks import steps
   from configs import qm9_density
   from edjax import config as configuration
-  from edjax import models, optim, parallel
-  from edjax import train as training
+  from edjax import models, optim, parallel, train_step
 
   config = qm9_density.get_config()
   config.augment.rotate = False
@@ -121,7 +120,7 @@ def step(batch: int = 16, edge: int = 24, devices: int = 1):
   labels_BT = rng.random((batch, len(config.data.targets)), np.float32)
   model = models.build_model(config.model, labels_BT.shape[1])
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
-  state = training.init_state(model, optimizer, 0, vox_BXYZC[:1])
+  state = train_step.init_state(model, optimizer, 0, vox_BXYZC[:1])
   call = steps.on_voxels(config, model, optimizer)
   voxels = steps.Voxels(np.arange(batch, dtype=np.uint32), vox_BXYZC)
   indices = np.arange(batch, dtype=np.int32).reshape(devices, 1, -1)

@@ -44,7 +44,7 @@ def launch(name: str, directory: pathlib.Path) -> None:
 
   import jax
 
-  from edjax import main
+  from edjax import main, train_step
   from edjax import task as tasks
   from edjax import train as training
 
@@ -65,7 +65,7 @@ def launch(name: str, directory: pathlib.Path) -> None:
   for field in ('steps', 'eval_every', 'checkpoint_every'):
     config.train[field] = per_call
   main.cache_compiled()
-  make_task, make_call = tasks.make_task, training.make_train_call
+  make_task, make_call = tasks.make_task, train_step.make_train_call
 
   def timed_task(*args):
     task = make_task(*args)
@@ -84,7 +84,7 @@ def launch(name: str, directory: pathlib.Path) -> None:
 
     return run
 
-  tasks.make_task, training.make_train_call = timed_task, timed_call
+  tasks.make_task, train_step.make_train_call = timed_task, timed_call
   training.train_and_evaluate(config, tempfile.mkdtemp(dir=directory))
   found['all'] = time.time() - begun
   print('\n' + json.dumps(found))

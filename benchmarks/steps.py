@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 
-from edjax import train as training
+from edjax import train_step
 
 
 @flax.struct.dataclass
@@ -27,7 +27,7 @@ class Ready:
 
 
 def on_voxels(config, model, optimizer):
-  """`edjax.train.make_train_call` of steps that voxelise nothing.
+  """`edjax.train_step.make_train_call` of steps that voxelise nothing.
 
   Args:
     config: resolved; it must not rotate.
@@ -39,5 +39,5 @@ def on_voxels(config, model, optimizer):
   """
   if config.augment.rotate:
     raise ValueError('voxels cannot be rotated')
-  step = training.make_train_step(config, model, optimizer, Ready())
-  return training.make_train_call(step, on_device=True)
+  step = train_step.make_train_step(config, model, optimizer, Ready())
+  return train_step.make_train_call(step, on_device=True)

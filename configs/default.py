@@ -166,6 +166,9 @@ def get_config() -> ConfigDict:
   optim.b2 = 0.999
   # Largest global norm of a gradient.
   optim.clip_norm = 1.0
+  # Steps in a row whose loss or gradient may be not finite: they change
+  # nothing and are counted. 0: the first one ends the run.
+  optim.skip_nonfinite = 0
   # Of the average of the weights that evaluation uses; below 1.
   optim.ema_decay = 0.999
 

@@ -3,9 +3,15 @@
 They hold host numpy arrays without a device axis, so that they restore on
 any number of devices. Saves are synchronous: Orbax writes into a temporary
 directory and renames it, so a killed save leaves no half checkpoint.
+
+Every checkpoint has a digest of its arrays: Orbax reads a flipped byte of its
+data files as another number. What cannot be read is put aside, and the one
+before is taken.
 """
 
+import hashlib
 import pathlib
+import time
 from typing import Any
 
 import flax.serialization
@@ -13,76 +19,217 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+# Of what a checkpoint holds: 1 is {'format', 'sha256', 'facts'} as JSON beside
+# the arrays of the state.
+FORMAT = 1
+
 # Two of each: the previous one survives until the next save has ended.
 _KEEP = 2
 
+# Storage that cannot be reached at the moment is no damage: a run that began
+# again because of it would lose what is there.
+_PASSING = ('PERMISSION_DENIED', 'UNAVAILABLE', 'DEADLINE_EXCEEDED')
+
+
+class DamagedError(Exception):
+  """A checkpoint cannot be read, or is not what was written."""
+
+
+class FormatError(ValueError):
+  """A checkpoint is of another version of edjax."""
+
+
+def digest(arrays: dict) -> str:
+  """SHA-256 of names, types, shapes and values of a tree of arrays."""
+  found = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+    leaf = np.asarray(leaf)
+    head = f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n'
+    found.update(head.encode())
+    found.update(np.ascontiguousarray(leaf).tobytes())
+  return found.hexdigest()
+
 
 class Checkpoints:
-  """The checkpoints of one run directory."""
+  """The checkpoints of one run directory.
+
+  Args:
+    workdir: the run directory.
+
+  Raises:
+    OSError: they cannot be made or read there.
+  """
 
   def __init__(self, workdir: str | pathlib.Path):
-    root = pathlib.Path(workdir).resolve() / 'checkpoints'
+    self._root = pathlib.Path(workdir).resolve() / 'checkpoints'
     options = ocp.CheckpointManagerOptions(
       max_to_keep=_KEEP, create=True, enable_async_checkpointing=False
     )
     self._managers = {
-      kind: ocp.CheckpointManager(root / kind, options=options)
+      kind: ocp.CheckpointManager(self._root / kind, options=options)
       for kind in ('latest', 'best')
     }
 
-  def save(self, kind: str, step: int, state: Any, meta: dict) -> None:
+  def save(self, kind: str, step: int, state: Any, facts: dict) -> None:
     """Writes a checkpoint; one of the same step is replaced.
 
     Args:
       kind: 'latest' or 'best'.
       step: training steps done.
       state: pytree of host arrays.
-      meta: JSON-compatible facts (the best validation loss so far).
+      facts: JSON-compatible (the best validation loss so far).
+
+    Raises:
+      OSError: it cannot be written; those before are still there.
     """
     manager = self._managers[kind]
     if step in manager.all_steps():
       manager.delete(step)
     arrays = jax.tree.map(np.asarray, flax.serialization.to_state_dict(state))
-    manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
-      ),
-    )
+    meta = {'format': FORMAT, 'sha256': digest(arrays), 'facts': facts}
+    try:
+      manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
+        ),
+      )
+    except (OSError, ValueError, RuntimeError) as error:
+      first = str(error).splitlines()[0]
+      raise OSError(
+        f'the checkpoint of step {step} cannot be written to '
+        f'{self._root / kind}: {first}. Those before are kept: make room, or '
+        'see to permissions, and give the same command again'
+      ) from error
 
-  def restore(self, kind: str, target: Any) -> tuple[int, Any, dict] | None:
-    """Reads the newest checkpoint of a kind.
+  def steps(self, kind: str) -> list[int]:
+    """Steps of the checkpoints that are there, the newest first."""
+    return sorted(self._managers[kind].all_steps(), reverse=True)
+
+  def read(self, kind: str, step: int, target: Any) -> tuple[Any, dict]:
+    """One checkpoint.
 
     Args:
       kind: 'latest' or 'best'.
+      step: of it.
       target: pytree of the same structure and shapes as was saved.
 
     Returns:
-      (step, state, meta), or None where there is none.
+      (state, facts).
+
+    Raises:
+      DamagedError: it is not what was saved.
+      FormatError: another version of edjax wrote it.
+      OSError: storage that refuses to be read.
     """
-    manager = self._managers[kind]
-    step = manager.latest_step()
-    if step is None:
-      return None
+    path = self._root / kind / str(step)
     arrays = jax.tree.map(np.asarray, flax.serialization.to_state_dict(target))
-    restored = manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(arrays), meta=ocp.args.JsonRestore()
-      ),
-    )
-    state = flax.serialization.from_state_dict(target, restored['state'])
-    return step, state, restored['meta']
+    try:
+      restored = self._managers[kind].restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(arrays), meta=ocp.args.JsonRestore()
+        ),
+      )
+    except Exception as error:  # of Orbax, TensorStore, JSON, ...
+      passing = isinstance(error, OSError) and not isinstance(
+        error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+      )
+      if passing or any(word in str(error) for word in _PASSING):
+        raise OSError(f'{path} cannot be read: {error}') from error
+      first = (str(error).splitlines() or [''])[0][:200]
+      raise DamagedError(f'{path}: {type(error).__name__}: {first}') from error
+    meta, state = restored['meta'], restored['state']
+    if meta.get('format') != FORMAT:
+      raise FormatError(
+        f'{path} has format {meta.get("format")}, this version of edjax reads '
+        f'{FORMAT}; continue with the version that config.json names, or give '
+        'another --workdir'
+      )
+    if digest(state) != meta['sha256']:
+      raise DamagedError(f'{path}: its arrays are not those that were saved')
+    return flax.serialization.from_state_dict(target, state), meta['facts']
+
+  def restore(self, kind: str, target: Any) -> tuple[int, Any, dict] | None:
+    """The newest checkpoint of a kind.
+
+    Args:
+      kind: 'latest' or 'best'.
+      target: see `read`.
+
+    Returns:
+      (step, state, facts), or None where there is none.
+
+    Raises:
+      DamagedError, FormatError, OSError: see `read`.
+    """
+    steps = self.steps(kind)
+    return (steps[0], *self.read(kind, steps[0], target)) if steps else None
+
+  def resume(self, fresh, weights: str) -> tuple[int, Any, dict] | None:
+    """Where a run goes on: the newest state that is whole.
+
+    With `weights='best'` a state counts as whole only with the best weights
+    that it knows of (its fact 'best_step'): without these the run would end
+    in other ones. What is damaged is put aside, newer checkpoints than the
+    one that is taken are deleted; the run makes them again.
+
+    Args:
+      fresh: untrained `edjax.train_step.TrainState` of the run.
+      weights: `config.train.weights`.
+
+    Returns:
+      (step, state, facts), or None: from the beginning.
+
+    Raises:
+      FormatError, OSError: see `read`.
+    """
+    found = None
+    for step in self.steps('latest'):
+      try:
+        state, facts = self.read('latest', step, fresh)
+      except DamagedError as error:
+        self._put_aside('latest', step, error)
+        continue
+      best = facts.get('best_step')
+      if weights == 'best' and best is not None:
+        try:
+          self.read('best', best, fresh.ema_params)
+        except DamagedError as error:
+          self._put_aside('best', best, error)
+          continue
+      found = step, state, facts
+      break
+    self._forget_after(found[0] if found else 0)
+    return found
+
+  def _put_aside(self, kind: str, step: int, error: DamagedError) -> None:
+    print(f'damaged: {error}; going back to the one before', flush=True)
+    path = self._root / kind / str(step)
+    if path.exists():
+      aside = self._root / 'damaged'
+      aside.mkdir(exist_ok=True)
+      path.rename(aside / f'{kind}-{step}-{time.time_ns()}')
+    self._managers[kind].reload()
+
+  def _forget_after(self, step: int) -> None:
+    """Deletes what a run makes again."""
+    for kind, manager in self._managers.items():
+      for newer in [s for s in self.steps(kind) if s > step]:
+        manager.delete(newer)
 
   def selected(self, weights: str, fresh) -> tuple[int, Any] | None:
     """The averaged weights that a run is evaluated with.
 
     Args:
       weights: `config.train.weights`.
-      fresh: untrained `edjax.train.TrainState` of the run.
+      fresh: untrained `edjax.train_step.TrainState` of the run.
 
     Returns:
       (step, weights), or None where none are there yet.
+
+    Raises:
+      DamagedError, FormatError, OSError: see `read`.
     """
     target = fresh.ema_params if weights == 'best' else fresh
     kind = {'best': 'best', 'last': 'latest'}[weights]
@@ -91,15 +238,6 @@ class Checkpoints:
       return None
     step, found, _ = restored
     return step, found if weights == 'best' else found.ema_params
-
-  def forget_after(self, step: int) -> None:
-    """Deletes best checkpoints newer than the step a run resumes from.
-
-    The resumed run makes them again.
-    """
-    manager = self._managers['best']
-    for newer in [s for s in manager.all_steps() if s > step]:
-      manager.delete(newer)
 
   def close(self) -> None:
     for manager in self._managers.values():

@@ -166,6 +166,7 @@ RULES: Mapping[str, Rule] = {
   'optim.b1': _DECAY,
   'optim.b2': _DECAY,
   'optim.clip_norm': _POSITIVE,
+  'optim.skip_nonfinite': _number(int, 0),
   'optim.ema_decay': _DECAY,
   'train.batch_size': _COUNT,
   'train.steps': _COUNT,

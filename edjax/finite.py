@@ -1,15 +1,20 @@
-"""Ends a run whose numbers are not finite, naming what it was."""
+"""What is done about numbers that are not finite: the run ends, or skips."""
 
 import json
 
 import jax
 import numpy as np
+import optax
 
 from edjax import input_pipeline, parallel
 
 
 def check_parameters(state) -> None:
-  """A finite loss may have a gradient that is not: never save what it left."""
+  """Never save what is not finite.
+
+  Raises:
+    FloatingPointError: names the parameter.
+  """
   for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
     if not np.isfinite(leaf).all():
       raise FloatingPointError(
@@ -19,25 +24,82 @@ def check_parameters(state) -> None:
       )
 
 
-def fetch(config, task, pending, window) -> None:
-  """Adds the losses of a call to [sum, count]; one not finite ends the run."""
-  if pending is None:
-    return
-  first, loss = pending
-  losses_S = parallel.unreplicate(loss)
-  for i, value in enumerate(losses_S):
-    if not np.isfinite(value):
-      indices = input_pipeline.batch_indices(
-        config.train.seed,
-        first + i,
-        len(task.rows['train']),
-        config.train.batch_size,
-      )
-      ids = [task.pack.ids[task.rows['train'][k]] for k in indices]
+def skipped(state) -> int:
+  """Steps that a state has skipped; 0 where none may be."""
+  count = optax.tree_utils.tree_get(state.opt_state, 'total_notfinite', 0)
+  return int(count)
+
+
+class Losses:
+  """The training losses since the last evaluation.
+
+  Args:
+    config: resolved.
+    task: the task.
+    run: `rundir.RunDirectory`, where skipped steps are logged.
+    state: on the host, where the steps begin.
+    total: sum of losses so far.
+    count: how many.
+  """
+
+  def __init__(self, config, task, run, state, total=0.0, count=0):
+    self._config, self._task, self._run = config, task, run
+    self.total, self.count = total, count
+    self._in_a_row = int(
+      optax.tree_utils.tree_get(state.opt_state, 'notfinite_count', 0)
+    )
+
+  @property
+  def mean(self) -> float:
+    """NaN where there are none."""
+    return self.total / self.count if self.count else float('nan')
+
+  def clear(self) -> None:
+    """Begins again."""
+    self.total, self.count = 0.0, 0
+
+  def add(self, pending) -> None:
+    """Adds those of a call.
+
+    Args:
+      pending: (its first step, losses [D, S]), or None. A loss is not finite
+        where the step's loss or gradient is not.
+
+    Raises:
+      FloatingPointError: such a step, or more of them in a row than
+        `config.optim.skip_nonfinite` allows. Names step and examples.
+    """
+    if pending is None:
+      return
+    first, loss = pending
+    for step, value in enumerate(parallel.unreplicate(loss), first):
+      if np.isfinite(value):
+        self.total += float(value)
+        self.count += 1
+        self._in_a_row = 0
+        continue
+      self._in_a_row += 1
+      allowed = self._config.optim.skip_nonfinite
+      ids = json.dumps(self._examples(step))
+      if self._in_a_row <= allowed:
+        print(
+          f'step {step} is skipped: its loss or gradient is not finite; '
+          f'examples: {ids}',
+          flush=True,
+        )
+        self._run.log(step + 1, 'train', 'skipped', 1, '')
+        continue
+      again = f' ({self._in_a_row} steps in a row)' if allowed else ''
       raise FloatingPointError(
-        f'the loss of step {first + i} is {value}; the last good checkpoint '
-        'is kept. Lower config.optim.learning_rate, or look at the examples: '
-        + json.dumps(ids)
+        f'the loss or the gradient of step {step} is not finite{again}; the '
+        'last good checkpoint is kept. Lower config.optim.learning_rate, skip '
+        'such steps with config.optim.skip_nonfinite, or look at the '
+        f'examples: {ids}'
       )
-    window[0] += float(value)
-    window[1] += 1
+
+  def _examples(self, step: int) -> list[str]:
+    config, rows = self._config, self._task.rows['train']
+    indices = input_pipeline.batch_indices(
+      config.train.seed, step, len(rows), config.train.batch_size
+    )
+    return [self._task.pack.ids[rows[k]] for k in indices]

@@ -11,10 +11,12 @@ from edjax import (
   checkpoint,
   evaluate,
   input_pipeline,
+  preemption,
   report,
   rundir,
   study,
   study_report,
+  train_step,
 )
 from edjax import config as configuration
 from edjax import task as tasks
@@ -60,7 +62,7 @@ def _evaluate(config, run) -> dict:
   before = run.results(config) or {}
   task = tasks.make_task(config)
   run.start(config, task)
-  _, fresh = training.fresh_state(config, task)
+  _, fresh = train_step.fresh_state(config, task)
   with checkpoint.Checkpoints(run.path) as checkpoints:
     selected = checkpoints.selected(config.train.weights, fresh)
   if selected is None:
@@ -108,6 +110,13 @@ MODES = {
 }
 
 
+# What a user can do something about: the message says what.
+_MISTAKES = (
+  configuration.ConfigError, checkpoint.DamagedError, checkpoint.FormatError,
+  OSError,
+)  # fmt: skip
+
+
 def cache_compiled() -> None:
   """Keeps compiled programs for later launches, on accelerators.
 
@@ -133,8 +142,9 @@ def run(config, workdir: str, mode: str, shard: str = '') -> int:
     shard: 'i/n' of a study; '' for all of it.
 
   Returns:
-    Exit status: 0, 1 where runs of a study failed, or 2 for a wrong
-    configuration or missing files.
+    Exit status: 0; 1 where runs of a study failed, or numbers were not finite;
+    2 for a wrong configuration, missing files, storage that fails or is full;
+    75 (`preemption.EXIT_STATUS`) where SIGTERM came and the state was saved.
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
@@ -144,6 +154,12 @@ def run(config, workdir: str, mode: str, shard: str = '') -> int:
     if shard and mode != 'study':
       raise configuration.ConfigError('--shard goes with --mode study')
     return MODES[mode](config, workdir, **options) or 0
-  except (configuration.ConfigError, FileNotFoundError) as error:
+  except preemption.PreemptedError as error:
+    print(error, file=sys.stderr)
+    return preemption.EXIT_STATUS
+  except FloatingPointError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+  except _MISTAKES as error:
     print(f'error: {error}', file=sys.stderr)
     return 2

@@ -12,7 +12,7 @@ import threading
 import jax
 import numpy as np
 
-from edjax import optim, parallel, programs, study_worker, train
+from edjax import parallel, programs, study_worker, train, train_step
 
 
 class _Leaf:
@@ -30,13 +30,6 @@ class _Leaf:
 def _host(leaf) -> np.ndarray:
   """What a leaf holds on the first device."""
   return np.asarray(leaf.addressable_data(0))[0]
-
-
-def _compile(config, model, voxelizer, on_device: bool):
-  """As `train` compiles it, mapped over an axis of seeds after the devices'."""
-  optimizer = optim.make_optimizer(config.optim, config.train.steps)
-  step = train.make_train_step(config, model, optimizer, voxelizer)
-  return train.make_train_call(step, on_device, over_seeds=True)
 
 
 class Together:
@@ -218,9 +211,9 @@ class _Seat(programs.Programs):
   def of_run(self, make, config, task, *options):
     """See `programs.Programs.of_run`."""
     alone = self._shared.of_run(make, config, task, *options)
-    if make is not train._compile:
+    if make is not train_step.compile_call:
       return alone
-    compiled = self._shared.of_run(_compile, config, task, *options)
+    compiled = self._shared.of_run(make, config, task, *options, True)
     return lambda *args: self._together.call(
       self._number, compiled, alone, args
     )

@@ -64,13 +64,16 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Clipping by global norm, then AdamW on the schedule.
 
+  With skip_nonfinite a step whose gradient is not finite changes nothing, so
+  many times in a row (`optax.apply_if_finite`).
+
   Weight decay is decoupled (Loshchilov and Hutter 2019, arXiv 1711.05101),
   scaled by the learning rate, and applies to kernels only.
 
   Args:
     config_optim: `config.optim`: learning_rate, warmup_fraction,
       final_fraction, weight_decay (>= 0), clip_norm (> 0), b1 and b2
-      (in [0, 1)).
+      (in [0, 1)), skip_nonfinite (>= 0).
     total_steps: number of optimisation steps.
 
   Returns:
@@ -90,7 +93,7 @@ def make_optimizer(
       raise ValueError(
         f'optim.{name} must lie in [0, 1), got {config_optim[name]}.'
       )
-  return optax.chain(
+  optimizer = optax.chain(
     optax.clip_by_global_norm(config_optim['clip_norm']),
     optax.adamw(
       make_schedule(config_optim, total_steps),
@@ -100,6 +103,10 @@ def make_optimizer(
       mask=decay_mask,
     ),
   )
+  allowed = config_optim['skip_nonfinite']
+  if allowed:
+    optimizer = optax.apply_if_finite(optimizer, allowed)
+  return optimizer
 
 
 def _check_above_0(config_optim: Mapping, name: str) -> None:

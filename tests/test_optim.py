@@ -12,6 +12,7 @@ CONFIG = {
   'final_fraction': 0.05,
   'weight_decay': 0.1,
   'clip_norm': 1.0,
+  'skip_nonfinite': 0,
   'b1': 0.9,
   'b2': 0.999,
   'ema_decay': 0.99,

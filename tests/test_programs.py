@@ -9,7 +9,7 @@ import pytest
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import parallel, programs, train, voxelize
+from edjax import parallel, programs, train, train_step, voxelize
 from edjax import task as tasks
 
 
@@ -28,9 +28,9 @@ def tiny(data_dir, **fields):
 
 def one_step(config, task, shared):
   """Two steps with shared programs; the state and both losses."""
-  _, fresh = train.fresh_state(config, task)
+  _, fresh = train_step.fresh_state(config, task)
   on_device, feed = train.make_feed(config, task)
-  call = shared.of_run(train._compile, config, task, on_device)
+  call = shared.of_run(train_step.compile_call, config, task, on_device)
   constants = parallel.replicate(programs.constants_of(config, task))
   state, losses = parallel.replicate(fresh), []
   for step in range(2):
@@ -41,10 +41,12 @@ def one_step(config, task, shared):
 
 def plain_step(config, task):
   """The same with everything fixed in the program."""
-  optimizer, fresh = train.fresh_state(config, task)
-  step = train.make_train_step(config, task.model, optimizer, task.voxelizer)
+  optimizer, fresh = train_step.fresh_state(config, task)
+  step = train_step.make_train_step(
+    config, task.model, optimizer, task.voxelizer
+  )
   on_device, feed = train.make_feed(config, task)
-  call = train.make_train_call(step, on_device)
+  call = train_step.make_train_call(step, on_device)
   state, losses = parallel.replicate(fresh), []
   for number in range(2):
     state, loss = call(state, *feed(number))

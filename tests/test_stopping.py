@@ -20,6 +20,7 @@ from edjax import (
   programs,
   rundir,
   train,
+  train_step,
 )
 from edjax import config as configuration
 from edjax import task as tasks
@@ -125,7 +126,7 @@ def scripted(monkeypatch):
       run.log(step, 'validation', 'mae_standardised', errors[step], '')
       return errors[step]
 
-    monkeypatch.setattr(train, 'make_train_call', make_train_call)
+    monkeypatch.setattr(train_step, 'make_train_call', make_train_call)
     monkeypatch.setattr(evaluate.Evaluator, 'log', log)
     monkeypatch.setattr(
       evaluate,
@@ -222,15 +223,15 @@ def test_the_time_of_a_step_is_of_steps_alone(
     clock[0] += seconds
     return clock[0]
 
-  def fetch(config, task, pending, window):
+  def add(self, pending):
     if pending:
       tick(2.0)  # a step ends when its loss is there
-      window[1] += 1
+      self.count += 1
 
   monkeypatch.setattr(
     train, 'time', types.SimpleNamespace(time=lambda: tick(1e-3))
   )
-  monkeypatch.setattr(finite, 'fetch', fetch)
+  monkeypatch.setattr(finite.Losses, 'add', add)
   monkeypatch.setattr(finite, 'check_parameters', lambda _: tick(100.0))
   config = resolved(
     **{'train.steps': 12, 'train.eval_every': 6, 'train.checkpoint_every': 3}
@@ -285,7 +286,7 @@ def trained(config, workdir, shared):
   task = tasks.make_task(config)
   run = rundir.RunDirectory(workdir)
   run.path.mkdir()
-  _, fresh = train.fresh_state(config, task)
+  _, fresh = train_step.fresh_state(config, task)
   predict = evaluate.make_predict(config, task, shared)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(workdir) as checkpoints:

@@ -14,13 +14,13 @@ from edjax import config as configuration
 from edjax import (
   conv,
   fields,
-  finite,
   grid,
   input_pipeline,
   models,
   optim,
   parallel,
   train,
+  train_step,
 )
 from edjax import task as tasks
 from edjax.molecule import Molecule, stack
@@ -60,8 +60,8 @@ def small():
   model = models.build_model(config.model, 2)
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   sample = jax.jit(jax.vmap(voxelizer))(molecules)
-  state = train.init_state(model, optimizer, 0, sample)
-  step = train.make_train_step(config, model, optimizer, voxelizer)
+  state = train_step.init_state(model, optimizer, 0, sample)
+  step = train_step.make_train_step(config, model, optimizer, voxelizer)
   return config, molecules, labels, state, step
 
 
@@ -129,9 +129,9 @@ def test_pmap_equals_vmap_in_float64(small, x64):
   model = TwoLayers()
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   sample = jax.jit(jax.vmap(voxelizer))(molecules)
-  state = train.init_state(model, optimizer, 0, sample)
+  state = train_step.init_state(model, optimizer, 0, sample)
   state = as_type(jax.device_get(state), np.float64)
-  step = train.make_train_step(config, model, optimizer, voxelizer)
+  step = train_step.make_train_step(config, model, optimizer, voxelizer)
   on_devices, loss, _ = run_on_devices(step, state, molecules, labels)
   shares = jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS)
   mapped, mapped_loss = jax.jit(shares)(
@@ -156,7 +156,7 @@ class TwoLayers(nn.Module):
 def test_augmentation_is_addressed_by_example(small):
   _, molecules, _, _, _ = small
   key = jax.random.key(5)
-  turn = functools.partial(train.augment, rotate=True, translate=0.3)
+  turn = functools.partial(train_step.augment, rotate=True, translate=0.3)
   moved = jax.vmap(functools.partial(turn, key))(molecules)
   some = jax.tree.map(lambda x: x[3:5], molecules)
   again = jax.vmap(functools.partial(turn, key))(some)
@@ -195,7 +195,7 @@ def test_data_on_the_device_and_sent_are_the_same(small):
   config, molecules, labels, state, step = small
   out = []
   for on_device in (True, False):
-    call = train.make_train_call(step, on_device)
+    call = train_step.make_train_call(step, on_device)
     inputs = make_call_inputs(config, molecules, labels, on_device)
     new, losses_S = call(parallel.replicate(jax.device_get(state)), *inputs)
     assert parallel.unreplicate(losses_S).shape == (2,)
@@ -206,7 +206,7 @@ def test_data_on_the_device_and_sent_are_the_same(small):
 
 def test_two_steps_in_a_call_are_two_calls(small):
   config, molecules, labels, state, step = small
-  call = train.make_train_call(step, True)
+  call = train_step.make_train_call(step, True)
   data, indices = make_call_inputs(config, molecules, labels, True)
   start = parallel.replicate(jax.device_get(state))
   both, losses_S = call(start, data, indices)
@@ -265,7 +265,7 @@ def test_steps_of_a_call_are_fed_by_indices_alone(small):
 
 def test_one_compilation_in_three_steps(small):
   config, molecules, labels, state, step = small
-  call = train.make_train_call(step, True)
+  call = train_step.make_train_call(step, True)
   state = parallel.replicate(jax.device_get(state))
   data = parallel.replicate((molecules, labels))
   count = []
@@ -284,25 +284,6 @@ def test_one_compilation_in_three_steps(small):
   assert len(count) == 1
 
 
-def test_a_loss_that_is_not_finite_names_the_examples(small):
-  config, _, labels, _, _ = small
-  task = type(
-    'T', (), {
-      'rows': {'train': np.arange(16)},
-      'pack': type('P', (), {'ids': [f'm{i}' for i in range(16)]}),
-    },
-  )  # fmt: skip
-  bad = parallel.replicate(np.array([1.0, np.nan], np.float32))
-  window = [0.0, 0]
-  with pytest.raises(FloatingPointError, match='loss of step 11 is nan') as e:
-    finite.fetch(config, task, (10, bad), window)
-  ids = [
-    f'm{i}' for i in input_pipeline.batch_indices(config.train.seed, 11, 16, 8)
-  ]
-  assert all(i in str(e.value) for i in ids)
-  assert labels.shape == (16, 2)
-
-
 def test_memorises_a_batch(small):
   """Two hundred steps on eight molecules at rest: the loss falls far."""
   config, molecules, labels, _, _ = small
@@ -313,9 +294,9 @@ def test_memorises_a_batch(small):
   voxelizer = tasks.make_voxelizer(config.representation)
   model = models.build_model(changed.model, 2)
   optimizer = optim.make_optimizer(changed.optim, 150)
-  step = train.make_train_step(changed, model, optimizer, voxelizer)
+  step = train_step.make_train_step(changed, model, optimizer, voxelizer)
   sample = jax.jit(jax.vmap(voxelizer))(molecules)
-  state = train.init_state(model, optimizer, 0, sample)
+  state = train_step.init_state(model, optimizer, 0, sample)
   eight = jax.tree.map(lambda x: x[None, :8], (molecules, labels))
   one = jax.jit(jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS))
   losses = []

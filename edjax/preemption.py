@@ -1,0 +1,40 @@
+"""SIGTERM: schedulers and cloud machines announce with it that they stop."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+# Of a process that has saved and left: EX_TEMPFAIL of sysexits.h, 'try again'.
+EXIT_STATUS = 75
+
+
+class PreemptedError(Exception):
+  """Work was saved and left because of SIGTERM."""
+
+
+@contextlib.contextmanager
+def noticed() -> Iterator[Callable[[], bool]]:
+  """Within it a SIGTERM is noticed instead of ending the process.
+
+  A second one ends it at once. Only the main thread of a process can notice
+  signals; elsewhere they do what they did.
+
+  Yields:
+    Whether there has been one.
+  """
+  asked = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield asked.is_set
+    return
+
+  def notice(number, frame):
+    del number, frame
+    asked.set()
+    signal.signal(signal.SIGTERM, before)
+
+  before = signal.signal(signal.SIGTERM, notice)
+  try:
+    yield asked.is_set
+  finally:
+    signal.signal(signal.SIGTERM, before)

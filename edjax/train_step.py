@@ -1,0 +1,193 @@
+"""The training step, and several of them as one program."""
+
+import functools
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from edjax import geometry, losses, optim, parallel, programs
+from edjax import task as tasks
+from edjax.numerics import batched
+
+# What a key is folded with first, so that no two uses share random numbers.
+_INITIALISE, _AUGMENT, _DROPOUT = range(3)
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything that a step changes."""
+
+  step: jax.Array
+  params: dict
+  ema_params: dict
+  opt_state: optax.OptState
+
+
+def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
+  """Fresh parameters on the host.
+
+  Args:
+    model: Flax module.
+    optimizer: its optimiser.
+    seed: of the initialisation.
+    sample_BXYZC: voxels of training molecules, from which layers that
+      standardise their input take their first shift and scale.
+  """
+  key = jax.random.fold_in(jax.random.key(seed), _INITIALISE)
+  # Not compiled: that would take longer than running it once.
+  params = model.init(key, sample_BXYZC, train=False)['params']
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    ema_params=params,
+    opt_state=optimizer.init(params),
+  )
+
+
+def fresh_state(config, task):
+  """The optimiser and the untrained state of a run.
+
+  Args:
+    config: resolved.
+    task: the task.
+
+  Returns:
+    (optimizer, state), the state on the host.
+  """
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  state = init_state(
+    task.model, optimizer, config.train.seed, task.sample_BXYZC
+  )
+  return optimizer, jax.device_get(state)
+
+
+def augment(key, mol, rotate: bool, translate: float):
+  """A random rigid motion that depends on the key and the example alone.
+
+  Args:
+    key: of the step.
+    mol: one molecule.
+    rotate: whether to rotate, uniformly.
+    translate: largest shift along each axis, Å.
+  """
+  rotation_key, shift_key = jax.random.split(
+    jax.random.fold_in(key, mol.example_id)
+  )
+  if rotate:
+    mol = geometry.rotate(mol, geometry.random_rotation(rotation_key))
+  if translate:
+    shift_3 = geometry.random_translation(shift_key, translate)
+    mol = geometry.translate(mol, shift_3)
+  return mol
+
+
+def make_train_step(config, model, optimizer, voxelizer):
+  """One optimisation step on one device's share of a batch.
+
+  Args:
+    config: resolved.
+    model: Flax module.
+    optimizer: its optimiser.
+    voxelizer: Molecule -> vox_XYZC.
+
+  Returns:
+    step(state, molecules, labels_BT, constants=None) -> (state, loss); it sums
+    over the axis `parallel.AXIS`, which `pmap` or `vmap(axis_name=...)` binds.
+    With `programs.Constants`, of config the `programs.shared_part` is enough.
+  """
+  loss_function = losses.LOSSES[config.optim.loss]
+
+  def step(state, molecules, labels_BT, constants=None):
+    root = jax.random.key(constants.seed if constants else config.train.seed)
+    key = jax.random.fold_in(jax.random.fold_in(root, _AUGMENT), state.step)
+    moved = jax.vmap(
+      functools.partial(
+        augment,
+        key,
+        rotate=config.augment.rotate,
+        translate=config.augment.translate,
+      )
+    )(molecules)
+    chunk = tasks.voxel_chunk(voxelizer, moved)
+    vox_BXYZC = batched(programs.scaled(voxelizer, constants), chunk)(moved)
+    dropout = jax.random.fold_in(root, _DROPOUT)
+    dropout = jax.random.fold_in(dropout, state.step)
+    dropout = jax.random.fold_in(dropout, parallel.device_index())
+
+    def loss_sum(params):
+      prediction_BT = model.apply(
+        {'params': params}, vox_BXYZC, train=True, rngs={'dropout': dropout}
+      )
+      mask_B = jnp.ones(len(labels_BT), bool)
+      return losses.masked_sum(loss_function(prediction_BT, labels_BT), mask_B)
+
+    (total, count), gradients = jax.value_and_grad(loss_sum, has_aux=True)(
+      state.params
+    )
+    total, count, gradients = parallel.psum((total, count, gradients))
+    loss = total / count
+    gradients = jax.tree.map(lambda g: g / count, gradients)
+    # A step is finite as a whole or not: what reads the losses sees it.
+    whole = functools.reduce(
+      jnp.logical_and,
+      [jnp.isfinite(g).all() for g in jax.tree.leaves(gradients)],
+      jnp.isfinite(loss),
+    )
+    loss = jnp.where(whole, loss, jnp.nan)
+    # So that `optax.apply_if_finite` also sees a loss that is not.
+    gradients = jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradients)
+    updates, opt_state = optimizer.update(
+      gradients, state.opt_state, state.params
+    )
+    if constants:
+      updates = jax.tree.map(lambda u: u * constants.learning_rate, updates)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = optim.ema_update(
+      state.ema_params, params, config.optim.ema_decay, state.step
+    )
+    state = TrainState(state.step + 1, params, ema_params, opt_state)
+    return state, loss
+
+  return step
+
+
+def make_train_call(step, on_device: bool, over_seeds: bool = False):
+  """Several steps as one program over all devices.
+
+  Args:
+    step: from `make_train_step`.
+    on_device: whether the data lie on the devices and batches are indices
+      into them, or batches are sent.
+    over_seeds: whether every argument has an axis of seeds after the devices'.
+
+  Returns:
+    call(state, data, indices_SB, *constants) -> (state, losses_S) or
+    call(state, (molecules, labels), *constants), leading axes [D, S, B/D].
+  """
+
+  def loop(body, state, xs):
+    if len(jax.tree.leaves(xs)[0]) == 1:  # XLA's CPU loops are slow
+      state, loss = body(state, jax.tree.map(lambda x: x[0], xs))
+      return state, loss[None]
+    return jax.lax.scan(body, state, xs)
+
+  def from_device(state, data, indices_SB, *own):
+    def body(state, indices_B):
+      return step(state, *jax.tree.map(lambda x: x[indices_B], data), *own)
+
+    return loop(body, state, indices_SB)
+
+  def from_host(state, batches, *own):
+    return loop(lambda s, batch: step(s, *batch, *own), state, batches)
+
+  call = from_device if on_device else from_host
+  return parallel.pmap(jax.vmap(call) if over_seeds else call)
+
+
+def compile_call(config, model, voxelizer, on_device: bool, over_seeds=False):
+  """A call for `programs.Programs.of_run`; options as of `make_train_call`."""
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  step = make_train_step(config, model, optimizer, voxelizer)
+  return make_train_call(step, on_device, over_seeds)
