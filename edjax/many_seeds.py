@@ -235,6 +235,9 @@ class SeedSlot:
     finally:
       self.close()
 
+  def stop(self) -> None:
+    """Runs notice SIGTERM by themselves (`preemption.noticed`)."""
+
   def close(self) -> None:
     """The others go on without it."""
     self._together.leave(self._number)

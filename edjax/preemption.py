@@ -13,28 +13,32 @@ class PreemptedError(Exception):
   """Work was saved and left because of SIGTERM."""
 
 
+# Set by the handler, which the main thread has; the others look at it too.
+_ASKED = threading.Event()
+
+
 @contextlib.contextmanager
 def noticed() -> Iterator[Callable[[], bool]]:
   """Within it a SIGTERM is noticed instead of ending the process.
 
   A second one ends it at once. Only the main thread of a process can notice
-  signals; elsewhere they do what they did.
+  signals; other threads are told of those that it noticed.
 
   Yields:
     Whether there has been one.
   """
-  asked = threading.Event()
   if threading.current_thread() is not threading.main_thread():
-    yield asked.is_set
+    yield _ASKED.is_set
     return
 
   def notice(number, frame):
     del number, frame
-    asked.set()
+    _ASKED.set()
     signal.signal(signal.SIGTERM, before)
 
   before = signal.signal(signal.SIGTERM, notice)
   try:
-    yield asked.is_set
+    yield _ASKED.is_set
   finally:
     signal.signal(signal.SIGTERM, before)
+    _ASKED.clear()

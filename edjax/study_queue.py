@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edjax import study_worker
-from edjax.study_worker import DONE, FAILED, LOCKED
+from edjax import preemption, study_worker
+from edjax.study_worker import DONE, FAILED, LOCKED, STOPPED
 
 # Seconds between looks at runs that another process is at.
 POLL = 5.0
@@ -94,7 +94,7 @@ class Queue:
           continue
         self._tell('start', job)
         outcome = slot.run(job.config, job.directory)
-        if self._stop.is_set():
+        if self._stop.is_set() or outcome.status == STOPPED:
           return
         if outcome.status == LOCKED:
           with self._mutex:
@@ -111,6 +111,9 @@ class Queue:
 
     Args:
       slots: as `study_worker.ProcessSlot`; closed at the end.
+
+    Raises:
+      preemption.PreemptedError: SIGTERM came; what was running is saved.
     """
     threads = [
       threading.Thread(target=self._loop, args=(slot,), daemon=True)
@@ -119,9 +122,8 @@ class Queue:
     for thread in threads:
       thread.start()
     try:
-      for thread in threads:
-        while thread.is_alive():
-          thread.join(0.2)
+      with preemption.noticed() as asked_to_stop:
+        self._wait(threads, slots, asked_to_stop)
     except BaseException:  # Ctrl-C: nothing is lost but the steps since the
       self._stop.set()  # last checkpoints
       for slot in slots:
@@ -129,6 +131,20 @@ class Queue:
       raise
     if self._broken:
       raise self._broken[0]
+
+  def _wait(self, threads, slots, asked_to_stop) -> None:
+    for thread in threads:
+      while thread.is_alive():
+        thread.join(0.2)
+        if asked_to_stop() and not self._stop.is_set():
+          self._stop.set()
+          for slot in slots:
+            slot.stop()
+    if asked_to_stop():
+      raise preemption.PreemptedError(
+        'SIGTERM: what was running is saved; the same command goes on from '
+        'there'
+      )
 
 
 class Progress:

@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 
-DONE, FAILED, LOCKED = 'done', 'failed', 'locked'
+DONE, FAILED, LOCKED, STOPPED = 'done', 'failed', 'locked', 'stopped'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Outcome:
   """How a run ended.
 
   Attributes:
-    status: DONE, FAILED or LOCKED (another process is at it).
+    status: DONE, FAILED, LOCKED (another process is at it) or STOPPED (by
+      SIGTERM; it can be continued).
     seconds: that it took here.
     message: of the error, in one line.
   """
@@ -48,13 +49,16 @@ def attempt(execute, config, directory: pathlib.Path) -> Outcome:
     config: of the run.
     directory: of the run.
   """
-  from edjax import rundir
+  from edjax import preemption, rundir
 
   begun = time.monotonic()
   try:
     execute(config, directory)
   except rundir.LockedError:
     return Outcome(LOCKED)
+  except preemption.PreemptedError as error:
+    print(error, flush=True)
+    return Outcome(STOPPED, time.monotonic() - begun)
   except Exception as error:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / 'error.txt').write_text(
@@ -85,6 +89,9 @@ class LocalSlot:
     ):
       return attempt(self._execute, config, directory)
 
+  def stop(self) -> None:
+    """Runs notice SIGTERM by themselves (`preemption.noticed`)."""
+
   def close(self) -> None:
     """Nothing to end."""
 
@@ -95,11 +102,15 @@ class ProcessSlot:
   def __init__(self, cores: tuple[int, ...] = ()):
     self._cores = cores
     self._process = None
+    self._stopping = False
 
   def run(self, config, directory: pathlib.Path) -> Outcome:
     """Runs one; blocks until it has ended."""
     if self._process is None:
       self._process = self._start()
+    if self._stopping:  # meanwhile, when there was no process to tell
+      self.close()
+      return Outcome(STOPPED)
     job = {'directory': str(directory), 'config': config.to_dict()}
     begun = time.monotonic()
     try:
@@ -110,6 +121,8 @@ class ProcessSlot:
       pass  # it has died, perhaps in the middle of its answer
     status = self._process.wait()
     self.close()
+    if self._stopping:  # before there was anything to save
+      return Outcome(STOPPED, time.monotonic() - begun)
     how = f'status {status}'
     if status < 0:
       how = f'signal {signal.Signals(-status).name}'
@@ -131,6 +144,12 @@ class ProcessSlot:
       text=True,
       env=os.environ | {'PYTHONPATH': path},
     )
+
+  def stop(self) -> None:
+    """Lets the worker save what it is at; `run` then returns."""
+    self._stopping = True
+    if self._process is not None:
+      self._process.terminate()
 
   def close(self) -> None:
     """Ends the worker; a run that it is at can be continued later."""

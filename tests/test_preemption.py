@@ -1,0 +1,126 @@
+"""SIGTERM: saved, left, and gone on with."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import tiny_runs
+
+from edjax import main, preemption, study_queue, study_worker
+
+
+def terminate():
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_noticed_once_and_forgotten():
+  before = signal.getsignal(signal.SIGTERM)
+  seen = []
+  with preemption.noticed() as asked:
+    assert not asked()
+
+    def elsewhere():
+      with preemption.noticed() as told:
+        seen.append(told())
+        terminate()
+        while not told():
+          time.sleep(0.01)
+        seen.append(told())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join(20)
+    assert asked()
+    # A second one does what it did before.
+    assert signal.getsignal(signal.SIGTERM) == before
+  assert seen == [False, True]
+  assert signal.getsignal(signal.SIGTERM) == before
+  with preemption.noticed() as asked:
+    assert not asked()
+
+
+def test_a_status_of_its_own(monkeypatch, capsys, tmp_path):
+  def train(config, workdir):
+    raise preemption.PreemptedError('SIGTERM: step 3 of 4 is saved')
+
+  monkeypatch.setitem(main.MODES, 'train', train)
+  assert main.run(None, str(tmp_path), 'train') == 75
+  assert 'step 3 of 4 is saved' in capsys.readouterr().err
+
+
+class Slot:
+  """Runs that take until they are asked to stop."""
+
+  def __init__(self):
+    self.asked, self.closed = threading.Event(), False
+
+  def run(self, config, directory):
+    def execute(config, directory):
+      directory.mkdir()
+      assert self.asked.wait(20)
+      raise preemption.PreemptedError('saved')
+
+    return study_worker.attempt(execute, config, directory)
+
+  def stop(self):
+    self.asked.set()
+
+  def close(self):
+    self.closed = True
+
+
+def test_a_study_lets_its_runs_save(tmp_path):
+  jobs = [study_queue.Job(str(i), tmp_path / str(i), None) for i in range(5)]
+  events, slots = [], [Slot(), Slot()]
+  queue = study_queue.Queue(
+    jobs, lambda event, job, outcome: events.append((event, job.name))
+  )
+  timer = threading.Timer(0.5, terminate)
+  timer.start()
+  with pytest.raises(preemption.PreemptedError, match='goes on from there'):
+    queue.run(slots)
+  # Two were begun; none of these failed, none of the others began.
+  assert sorted(events) == [('start', '0'), ('start', '1')]
+  assert not list(tmp_path.glob('*/error.txt'))
+  assert all(slot.closed for slot in slots)
+
+
+def test_a_worker_saves_when_it_is_stopped(tmp_path):
+  config = tiny_runs.tiny(tmp_path / 'data')
+  config.train.steps = config.train.eval_every = 1_000_000
+  config.train.checkpoint_every = 20
+  slot, found = study_worker.ProcessSlot(), []
+  thread = threading.Thread(
+    target=lambda: found.append(slot.run(config, tmp_path / 'run'))
+  )
+  thread.start()
+  latest = tmp_path / 'run' / 'checkpoints' / 'latest'
+  deadline = time.monotonic() + 100
+  while not (latest / '20').is_dir():
+    assert time.monotonic() < deadline
+    assert thread.is_alive()
+    time.sleep(0.05)
+  slot.stop()
+  thread.join(60)
+  slot.close()
+  assert found[0].status == study_worker.STOPPED
+  log = (tmp_path / 'run' / 'log.txt').read_text()
+  assert 'SIGTERM: step' in log
+  steps = [int(p.name) for p in latest.iterdir()]
+  assert f'SIGTERM: step {max(steps)} of 1000000 is saved' in log
+  assert not (tmp_path / 'run' / 'error.txt').exists()
+  # Before there is anything to save it just ends.
+  slot = study_worker.ProcessSlot()
+  thread = threading.Thread(
+    target=lambda: found.append(slot.run(config, tmp_path / 'other'))
+  )
+  thread.start()
+  while slot._process is None:
+    time.sleep(0.01)
+  slot.stop()
+  thread.join(60)
+  slot.close()
+  assert found[1].status == study_worker.STOPPED
+  assert not (tmp_path / 'other' / 'error.txt').exists()
