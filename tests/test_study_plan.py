@@ -87,11 +87,11 @@ def test_names_follow_the_content_and_nothing_else():
 
 def test_folds_are_part_of_a_run():
   entries = planned(study_pdbbind.get_config())
-  assert {e.fold for e in entries} == set(range(5))
+  assert {e.fold for e in entries} == set(range(3))
   one = [
-    e for e in entries if (e.arm, e.size, e.subset_seed) == ('atoms', 75, 0)
+    e for e in entries if (e.arm, e.size, e.subset_seed) == ('atoms', 60, 0)
   ]
-  assert [e.fields['data.fold'] for e in one] == list(range(5))
+  assert [e.fields['data.fold'] for e in one] == list(range(3))
   assert all(f'-f{e.fold}-' in e.name for e in one)
 
 
@@ -167,7 +167,7 @@ def test_trials_of_folds_do_not_see_the_tests_of_others():
   study, base = study_config.split(study_pdbbind.get_config())
   trials = study_tuning.trials(study, base, ('atoms',))
   assert collections.Counter(t.fold for t in trials) == dict.fromkeys(
-    range(5), 2
+    range(3), 2
   )
 
 
