@@ -12,7 +12,7 @@ import json
 import pathlib
 import shutil
 
-from data_builders import locks, records
+from data_builders import kept, locks, records
 
 DATASETS = {
   'qm9': 'data_builders.qm9.qm9_dataset_builder',
@@ -66,9 +66,17 @@ def build(name, data_dir, manual_dir='', workers=None, variant='', **options):
       # What TFDS wrote into when a build was killed.
       for path in (data_dir / builder.name).rglob('incomplete.*'):
         shutil.rmtree(path, ignore_errors=True)
-    with _without_second_bar():
-      builder.download_and_prepare(file_format='array_record')
+    if not builder.data_path.exists():
+      _prepare(builder, data_dir / f'.{builder.name}-{variant or "all"}.kept')
   return builder
+
+
+def _prepare(builder, results: pathlib.Path) -> None:
+  """Builds a dataset; xTB results outlive a build that is killed."""
+  with kept.until_done(results) as found, _without_second_bar():
+    if found:
+      print(f'{found} results of an earlier build are used', flush=True)
+    builder.download_and_prepare(file_format='array_record')
 
 
 def report(builder) -> dict:

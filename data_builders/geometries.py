@@ -10,7 +10,7 @@ import time
 import numpy as np
 import scipy.optimize
 
-from data_builders import xtb
+from data_builders import kept, xtb
 from data_builders.records import Record
 from edjax import units
 
@@ -90,10 +90,16 @@ def relax_and_run(numbers, coords) -> tuple[np.ndarray, xtb.XtbResult]:
     ValueError: see `xtb.run`.
     XtbError: no convergence, or bonds were made or broken.
   """
-  started = time.process_time()
-  relaxed_A3 = relax(numbers, coords)
-  result = xtb.run(numbers, relaxed_A3)
-  return relaxed_A3, result._replace(seconds=time.process_time() - started)
+  name = kept.key(f'relaxed {xtb.program()}', numbers, coords)
+  found = kept.recall(name)
+  if found is None:
+    started = time.process_time()
+    relaxed_A3 = relax(numbers, coords)
+    found = {'coords': relaxed_A3, 'seconds': time.process_time() - started}
+    kept.keep(name, found)
+  result = xtb.run(numbers, found['coords'])
+  seconds = float(found['seconds']) + result.seconds
+  return found['coords'], result._replace(seconds=seconds)
 
 
 def relax(numbers, coords, tolerance: float = TOLERANCE) -> np.ndarray:

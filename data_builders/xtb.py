@@ -4,15 +4,18 @@ C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 2019, 15, 1652.
 """
 
 import functools
+import hashlib
 import importlib.metadata
 import importlib.resources
 import json
+import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from data_builders import kept
 from data_builders import workers as workers_lib
 from edjax import elements, gto_basis, units
 
@@ -75,8 +78,31 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
     XtbError: the self-consistent field did not converge, or overlap or
       number of electrons disagree with edjax's basis.
   """
-  started = time.process_time()
   numbers_A, coords_A3 = _checked(numbers, coords)
+  name = kept.key(program(), numbers_A, coords_A3, total_charge, unpaired)
+  found = kept.recall(name)
+  if found is None:
+    result = _run(numbers_A, coords_A3, total_charge, unpaired)
+    kept.keep(name, result._asdict())
+    return result
+  return XtbResult(**found | {k: float(found[k]) for k in _NUMBERS})
+
+
+# Fields of a result that are no arrays.
+_NUMBERS = 'n_electrons', 'energy', 'gap', 'seconds'
+
+
+@functools.cache
+def program() -> str:
+  """What a result depends on beside its molecule: versions and this code."""
+  code = b''.join(
+    pathlib.Path(file).read_bytes() for file in (__file__, gto_basis.__file__)
+  )
+  return f'{METHOD} {version()} {hashlib.sha256(code).hexdigest()}'
+
+
+def _run(numbers_A, coords_A3, total_charge, unpaired) -> XtbResult:
+  started = time.process_time()
   n_valence = _check_electrons(numbers_A, total_charge, unpaired)
   raw = _singlepoint(numbers_A, coords_A3, total_charge, unpaired)
   name = f'{_formula(numbers_A)} ({METHOD}, tblite {version()})'
