@@ -30,6 +30,10 @@ _CCP4 = ('.ccp4', '.map', '.mrc')
 _MARGIN = 3
 
 
+# Å between points, of whatever may be a map of molecules.
+_SPACINGS = 0.01, 100.0
+
+
 class CrystalMap(NamedTuple):
   """A map over a whole unit cell, or of the box of a single particle.
 
@@ -237,10 +241,16 @@ def cut_cube(
 
 def _standardised(path, grid, origin, periodic, unit, d_min, min_coverage):
   """The grid of a file in `unit`, by mean and deviation of what has data."""
+  spacing = min(grid.spacing)
+  if not _SPACINGS[0] <= spacing <= _SPACINGS[1]:
+    raise ValueError(
+      f'{path}: points every {spacing:.3g} Å are not those of a map; is the '
+      'cell in Å?'
+    )
   values = grid.array[np.isfinite(grid.array)].astype(np.float64)
-  coverage = values.size / grid.array.size
   if not values.size:
     raise ValueError(f'{path}: the map has no values')
+  coverage = values.size / grid.array.size
   if coverage < min_coverage:
     raise ValueError(
       f'{path}: {coverage:.0%} of the asymmetric unit have data, the standard '
@@ -260,7 +270,7 @@ def _standardised(path, grid, origin, periodic, unit, d_min, min_coverage):
     mean=mean,
     sd=sd,
     coverage=coverage,
-    spacing=min(grid.spacing),
+    spacing=spacing,
     d_min=d_min,
     source=path.name,
   )

@@ -32,6 +32,8 @@ _MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
 _HEADER_BYTES = 1024
 # gemmi counts points in 32 bits; 2 GiB of float32 are 800^3.
 MAX_POINTS = 2**29
+# A map that is computed here takes its points three times: 512^3 are 1.5 GiB.
+_MAX_COMPUTED = 2**27
 _MAX_EXTENDED_HEADER = 2**26
 # Mates of the same point differ by the rounding of 8 bits, 0.08 sd; under a
 # wrong symmetry by 1.4 sd.
@@ -66,9 +68,9 @@ def read_mtz(path, kind: str, columns: tuple[str, str] | None):
       raise ValueError('the file has no known space group')
     if not mtz.cell.is_crystal():
       raise ValueError(f'the file has no unit cell ({mtz.cell})')
-    size = np.prod(mtz.get_size_for_hkl(sample_rate=SAMPLE_RATE), dtype=float)
-    if size > MAX_POINTS:
-      raise ValueError(f'a map of {size:.1e} points is too large')
+    shape = list(mtz.get_size_for_hkl(sample_rate=SAMPLE_RATE))
+    if min(shape) < 1 or np.prod(shape, dtype=float) > _MAX_COMPUTED:
+      raise ValueError(f'a map of {shape} points is impossible or too large')
     has_F = np.isfinite(mtz.column_with_label(amplitude).array)
     has_F &= np.isfinite(mtz.column_with_label(phase).array)
     if not has_F.any():

@@ -1,12 +1,13 @@
 """Which molecule is for training, validation and testing: pure functions."""
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from data_builders import reading
 
 PARTS = ('train', 'validation', 'test')
 # QM9 as published, and how many of it failed the authors' consistency check.
@@ -102,7 +103,7 @@ def make_split(
     else:
       parts = _by_size(ordered, rows, heavy_atoms, fractions[0])
   elif name == 'file':
-    parts = _translated(_read(path), keys)
+    parts = _from_file(path, keys)
   elif name in PUBLISHED:
     parts = _translated(published(name, uncharacterized), keys)
   else:
@@ -111,9 +112,10 @@ def make_split(
   found = {part: [k for k in parts[part] if k in rows] for part in PARTS}
   for part in PARTS:
     if not found[part]:
+      of_file = f' of {path}' if name == 'file' else ''
       raise ValueError(
-        f'split {name!r} leaves no molecule for {part} ({len(keys)} in the '
-        f'dataset; {missing[part]} of the split are not in it)'
+        f'split {name!r}{of_file} leaves no molecule for {part} ({len(keys)} '
+        f'in the dataset; {missing[part]} of the split are not in it)'
       )
   arrays = {
     part: np.array([rows[k] for k in found[part]], np.int64) for part in PARTS
@@ -190,17 +192,29 @@ def _by_size(ordered: list, rows: dict, heavy_atoms, fraction) -> dict:
   }
 
 
+def _from_file(path: str, keys: list) -> dict:
+  parts = _read(path)
+  try:
+    return _translated(parts, keys)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
+
+
 def _read(path: str) -> dict:
   """Lists of ids by part."""
   if not path:
     raise ValueError("split 'file' needs a path")
   where = pathlib.Path(path)
   if where.is_dir():
-    parts = {p: (where / f'{p}.txt').read_text().split() for p in PARTS}
-  else:
-    parts = json.loads(where.read_text(encoding='utf-8'))
-    if not isinstance(parts, dict) or set(parts) != set(PARTS):
-      raise ValueError(f'{path} must have the lists {", ".join(PARTS)}')
+    with reading.naming(path):
+      return {p: (where / f'{p}.txt').read_text().split() for p in PARTS}
+  parts = reading.read_json(where)
+  if (
+    not isinstance(parts, dict)
+    or set(parts) != set(PARTS)
+    or not all(isinstance(ids, list) for ids in parts.values())
+  ):
+    raise ValueError(f'{path} must have the lists {", ".join(PARTS)}')
   return parts
 
 

@@ -353,6 +353,7 @@ GOOD = crystal_bytes(4)
     (_with(GOOD, 28, 0), 'impossible sampling'),
     (_with(GOOD, 36, 10**9), 'impossible sampling'),
     (_with(GOOD, 40, -3.0, '<f'), 'impossible cell'),
+    (_with(GOOD, 40, 1e-30, '<f'), 'not those of a map'),
     (_with(GOOD, 40, np.nan, '<f'), 'impossible cell'),
     (_with(GOOD, 56, 181.0, '<f'), 'impossible cell'),
     (ccp4_bytes(np.ones(BOX), (5, 6, 7, 20, 20, 90), BOX), 'impossible cell'),
@@ -514,6 +515,12 @@ def test_damaged_mtz_is_named(tmp_path):
       read(tmp_path, good[: max(end, 0)], 'a.mtz')
   with pytest.raises(ValueError, match=r'a\.mtz: '):
     read(tmp_path, b'MTZENDOFHEADERS' * 50, 'a.mtz')
+  # Indices of which a map would take more than there is memory.
+  far = [(10**9, 0, 0, 1.0, 0.0), (900, 900, 900, 1.0, 0.0)]
+  for row in far:
+    path = write_mtz(tmp_path / 'a.mtz', rows=[*REFLECTIONS, row])
+    with pytest.raises(ValueError, match=r'a\.mtz: a map of .* points is imp'):
+      crystal_maps.read_map(path)
   with pytest.raises(ValueError, match=r'a\.mtz\.gz'):
     read(tmp_path, gzip.compress(good)[:200], 'a.mtz.gz')
   got = read(tmp_path, gzip.compress(good), 'a.mtz.gz')

@@ -5,12 +5,11 @@ have several test sets, for instance a leaky one and a clean one side by side.
 """
 
 import csv
-import json
 import pathlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from data_builders import splits
+from data_builders import reading, splits
 from data_builders.pdbbind.index import pdb_id, read_ids
 
 TRAIN, VALIDATION = 'train', 'validation'
@@ -393,7 +392,7 @@ def read_json(path) -> Lists:
     ValueError: another format, or no training set.
     FileNotFoundError: there is no such file.
   """
-  data = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+  data = reading.read_json(path)
   if not isinstance(data, dict) or not all(
     isinstance(keys, list) for keys in data.values()
   ):
@@ -552,7 +551,10 @@ def _named_files(path: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def _table(path, needed: Sequence[str]) -> list[dict[str, str]]:
-  with open(path, encoding='utf-8-sig', newline='') as file:
+  with (
+    reading.naming(path),
+    open(path, encoding='utf-8-sig', newline='') as file,
+  ):
     reader = csv.DictReader(file)
     header = reader.fieldnames or []
     for name in needed:
@@ -561,7 +563,14 @@ def _table(path, needed: Sequence[str]) -> list[dict[str, str]]:
           f'{path} has no column {name!r}; it has '
           f'{", ".join(map(repr, header)) or "none"}'
         )
-    return list(reader)
+    rows = list(reader)
+  for row in rows:
+    if None in row or None in row.values():  # more fields, or fewer
+      raise ValueError(
+        f'{path}: the row {list(row.values())[:3]}... has not the '
+        f'{len(header)} fields of the header'
+      )
+  return rows
 
 
 def _id(text, path) -> str:

@@ -57,7 +57,10 @@ def repair(molecule):
     return None
   for index in sorted(extra, reverse=True):
     copy.RemoveAtom(index)
-  Chem.SanitizeMol(copy)
+  try:
+    Chem.SanitizeMol(copy)
+  except (ValueError, RuntimeError):  # it was something else
+    return None
   return copy.GetMol()
 
 

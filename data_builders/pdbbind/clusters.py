@@ -37,13 +37,12 @@ does not make these related.
 """
 
 import functools
-import json
 import math
-import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from data_builders import reading
 from data_builders import workers as workers_lib
 from data_builders.pdbbind.index import pdb_id
 
@@ -188,7 +187,7 @@ def read_casf_clusters(path) -> tuple[tuple[str, ...], ...]:
     ValueError: another format, or an id is in two clusters.
     FileNotFoundError: there is no such file.
   """
-  groups = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+  groups = reading.read_json(path)
   if not isinstance(groups, dict) or not groups:
     raise ValueError(f'{path} must be {{cluster: [[PDB id, pK], ...]}}')
   seen, result = {}, []

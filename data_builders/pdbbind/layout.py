@@ -5,14 +5,13 @@ wwPDB: <id>.cif, <id>.pdb, <id>.ent, pdb<id>.ent and <id>.ccp4. Each plain or
 gzipped, in one folder or in folders inside folders, in upper or lower case.
 """
 
-import gzip
 import os
 import pathlib
 import re
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from data_builders import reading
 from data_builders.pdbbind import types
 
 # Role and names, in the order in which they are taken. Names that go on after
@@ -102,20 +101,17 @@ def read_text(path) -> str:
   """
   path = pathlib.Path(path)
   try:
-    data = path.read_bytes()
-    if data[:2] == b'\x1f\x8b':
-      data = gzip.decompress(data)
-  except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-    raise types.ComplexError(
-      f'{path.name}: the gzipped file is cut off or damaged ({error})'
-    ) from error
+    data = reading.unpacked(path)
+  except ValueError as error:
+    raise types.ComplexError(str(error)) from error
   except OSError as error:
     raise types.ComplexError(f'{path.name}: {error.strerror}') from error
   if not data.strip():
     raise types.ComplexError(f'{path.name} is empty')
   if b'\0' in data:
     raise types.ComplexError(f'{path.name} is no text file')
-  return data.decode('utf-8', errors='replace')
+  # A character a byte: columns stay where they are, and gemmi cuts none.
+  return data.decode('ascii', errors='replace').replace('\ufffd', '?')
 
 
 def _walk(top: pathlib.Path) -> Iterator[pathlib.Path]:

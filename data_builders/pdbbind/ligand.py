@@ -140,7 +140,8 @@ def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
     u, Crippen's log P (J. Chem. Inf. Comput. Sci. 1999, 39, 868), topological
     polar surface area in Å^2 (Ertl, J. Med. Chem. 2000, 43, 3714), counts,
     the share of sp3 among the carbon atoms, and the charge as in the file.
-    Without a molecule all but the first two are NaN.
+    Without a molecule, or where it has no neutral form that RDKit accepts,
+    all but the first two are NaN.
   """
   numbers_A = heavy(atoms).numbers
   values = dict.fromkeys(DESCRIPTORS, float('nan'))
@@ -153,7 +154,10 @@ def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
 
   with rdBase.BlockLogs():
     repaired = bonds.repair(molecule) or molecule
-    neutral = _neutral(Chem.RemoveHs(repaired, sanitize=False))
+    try:
+      neutral = _neutral(Chem.RemoveHs(repaired, sanitize=False))
+    except (ValueError, RuntimeError):
+      return values
     values.update(
       log_p=Crippen.MolLogP(neutral),
       tpsa=rdMolDescriptors.CalcTPSA(neutral),

@@ -87,10 +87,12 @@ def parse(text: str, kind: str, name: str) -> Record:
         atom.SetNoImplicit(True)
     try:
       Chem.SanitizeMol(molecule)
-    except ValueError as error:  # all of RDKit's complaints are ValueErrors
+    # Its complaints are ValueErrors, violated assumptions RuntimeErrors.
+    except (ValueError, RuntimeError) as error:
       # A mol2 file has no formal charges; RDKit derives them from the bonds.
       known = charge if kind == 'sdf' else None
-      return Record(numbers_A, coords_A3, None, known, str(error).strip())
+      reason = ' '.join(str(error).split())
+      return Record(numbers_A, coords_A3, None, known, reason)
   return Record(numbers_A, coords_A3, molecule, charge, '')
 
 

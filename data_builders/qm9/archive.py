@@ -2,9 +2,14 @@
 
 import pathlib
 import tarfile
+import zlib
 
+from data_builders import reading
 from data_builders.qm9.parse import parse_xyz
 from data_builders.records import Record
+
+# The largest one has 4 kB.
+_MAX_RECORD = 2**20
 
 
 def read(path) -> list[Record]:
@@ -24,12 +29,16 @@ def read(path) -> list[Record]:
         name = pathlib.PurePosixPath(member.name).name
         if not member.isfile() or not name.endswith('.xyz'):
           continue
-        text = members.extractfile(member).read().decode('ascii')
+        if member.size > _MAX_RECORD:
+          raise ValueError(f'{path}: {name} claims to have {member.size} bytes')
+        content = members.extractfile(member).read()
+        with reading.naming(name):
+          text = content.decode('ascii')
         record = parse_xyz(text, name)
         if name != f'dsgdb9nsd_{record.index:06d}.xyz':
           raise ValueError(f'{name}, line 2: holds molecule {record.index}')
         found.append(record)
-  except (tarfile.TarError, EOFError, OSError) as error:
+  except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
     raise ValueError(
       f'{path} is damaged or cut short ({error}); fetch it again'
     ) from error

@@ -106,6 +106,8 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
   for key, atoms in ATOM_ENERGIES.items():
     reference = sum(atoms[z] for z in numbers_A.tolist())
     values[f'{key}_atom'] = (values[key] - reference) * HARTREE_EV
+    if not np.isfinite(values[f'{key}_atom']):
+      fail(2, f'{key} = {values[key]} Ha is no energy of a molecule')
   index = int(head[1])
   return Record(
     example_id=f'gdb_{index:06d}',
