@@ -120,6 +120,8 @@ class RunDirectory:
   def lock(self):
     """Keeps other processes from writing here; the end of this one frees it.
 
+    Where the storage has no locks it says so and goes on.
+
     Raises:
       LockedError: another process holds it.
     """
@@ -134,8 +136,13 @@ class RunDirectory:
           f'another process is at work in {self.path}; wait for it, or give '
           'another --workdir'
         ) from error
-      except (ImportError, OSError):
-        pass  # Windows, or a file system without locks
+      except (ImportError, OSError) as error:
+        # Windows, or a file system without locks.
+        print(
+          f'{self.path} cannot be locked ({error}): see to it that no other '
+          'process is at work in it',
+          flush=True,
+        )
       yield
 
   def _identity(self, config) -> dict:

@@ -111,6 +111,22 @@ def test_one_process_at_a_time(tmp_path):
     pass
 
 
+def test_storage_without_locks_is_said_to_be(tmp_path, monkeypatch, capsys):
+  import fcntl
+
+  def refuse(*_):
+    raise OSError(95, 'Operation not supported')
+
+  run = rundir.RunDirectory(tmp_path / 'r')
+  with run.lock():
+    pass
+  assert capsys.readouterr().out == ''
+  monkeypatch.setattr(fcntl, 'flock', refuse)
+  with run.lock():
+    pass
+  assert 'cannot be locked ([Errno 95] Operation' in capsys.readouterr().out
+
+
 def test_going_on_elsewhere_is_said_and_kept(
   tmp_path, config, task, capsys, monkeypatch
 ):
