@@ -22,6 +22,18 @@ _MODE = flags.DEFINE_enum(
 _SHARD = flags.DEFINE_string(
   'shard', '', 'i/n: every n-th run of a study, i from 0 (default: all).'
 )
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  '',
+  'One run on several processes: address:port of the first '
+  "one, or 'auto' on TPU pods and SLURM (default: this process alone).",
+)
+_PROCESSES = flags.DEFINE_integer(
+  'processes', 0, 'With an address: how many processes.'
+)
+_PROCESS = flags.DEFINE_integer(
+  'process', -1, 'With an address: which of them this is, from 0.'
+)
 flags.mark_flag_as_required('config')
 
 
@@ -30,7 +42,10 @@ def run(argv):
     raise app.UsageError(f'what is {argv[1:]}? Fields: --config.FIELD=VALUE')
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   workdir = _WORKDIR.value or main.default_workdir(path)
-  raise SystemExit(main.run(_CONFIG.value, workdir, _MODE.value, _SHARD.value))
+  together = main.Together(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  raise SystemExit(
+    main.run(_CONFIG.value, workdir, _MODE.value, _SHARD.value, together)
+  )
 
 
 if __name__ == '__main__':

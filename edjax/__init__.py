@@ -42,6 +42,7 @@ _MODULES = (
   'paired',
   'parallel',
   'preemption',
+  'processes',
   'programs',
   'report',
   'rundir',

@@ -10,6 +10,7 @@ before is taken.
 """
 
 import hashlib
+import json
 import pathlib
 import time
 from typing import Any
@@ -18,6 +19,8 @@ import flax.serialization
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from edjax import processes
 
 # Of what a checkpoint holds: 1 is {'format', 'sha256', 'facts'} as JSON beside
 # the arrays of the state.
@@ -39,15 +42,34 @@ class FormatError(ValueError):
   """A checkpoint is of another version of edjax."""
 
 
-def digest(arrays: dict) -> str:
-  """SHA-256 of names, types, shapes and values of a tree of arrays."""
-  found = hashlib.sha256()
+def digest(arrays: dict, facts: dict) -> str:
+  """SHA-256 of the names, types, shapes and values of a checkpoint.
+
+  Args:
+    arrays: tree of arrays.
+    facts: JSON-compatible.
+  """
+  found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
     leaf = np.asarray(leaf)
     head = f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n'
     found.update(head.encode())
     found.update(np.ascontiguousarray(leaf).tobytes())
   return found.hexdigest()
+
+
+def open_checkpoints(workdir: str | pathlib.Path):
+  """Those of a run, of which the first of several processes has them.
+
+  Args:
+    workdir: the run directory.
+
+  Raises:
+    OSError: see `Checkpoints`.
+  """
+  if processes.count() == 1:
+    return Checkpoints(workdir)
+  return _OfFirst(Checkpoints(workdir) if processes.is_first() else None)
 
 
 class Checkpoints:
@@ -63,12 +85,16 @@ class Checkpoints:
   def __init__(self, workdir: str | pathlib.Path):
     self._root = pathlib.Path(workdir).resolve() / 'checkpoints'
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=_KEEP, create=True, enable_async_checkpointing=False
-    )
-    self._managers = {
-      kind: ocp.CheckpointManager(self._root / kind, options=options)
-      for kind in ('latest', 'best')
-    }
+      max_to_keep=_KEEP, create=False, enable_async_checkpointing=False,
+      # The first of several processes is alone with them.
+      multiprocessing_options=ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix='first',
+      ),
+    )  # fmt: skip
+    self._managers = {}
+    for kind in ('latest', 'best'):
+      (self._root / kind).mkdir(parents=True, exist_ok=True)
+      self._managers[kind] = _manager(self._root / kind, options)
 
   def save(self, kind: str, step: int, state: Any, facts: dict) -> None:
     """Writes a checkpoint; one of the same step is replaced.
@@ -86,7 +112,8 @@ class Checkpoints:
     if step in manager.all_steps():
       manager.delete(step)
     arrays = jax.tree.map(np.asarray, flax.serialization.to_state_dict(state))
-    meta = {'format': FORMAT, 'sha256': digest(arrays), 'facts': facts}
+    sha256 = digest(arrays, facts)
+    meta = {'format': FORMAT, 'sha256': sha256, 'facts': facts}
     try:
       manager.save(
         step,
@@ -140,14 +167,16 @@ class Checkpoints:
       first = (str(error).splitlines() or [''])[0][:200]
       raise DamagedError(f'{path}: {type(error).__name__}: {first}') from error
     meta, state = restored['meta'], restored['state']
+    if not isinstance(meta, dict) or not isinstance(meta.get('facts'), dict):
+      raise DamagedError(f'{path}: its facts are not there')
     if meta.get('format') != FORMAT:
       raise FormatError(
         f'{path} has format {meta.get("format")}, this version of edjax reads '
         f'{FORMAT}; continue with the version that config.json names, or give '
         'another --workdir'
       )
-    if digest(state) != meta['sha256']:
-      raise DamagedError(f'{path}: its arrays are not those that were saved')
+    if digest(state, meta['facts']) != meta.get('sha256'):
+      raise DamagedError(f'{path}: it does not hold what was saved')
     return flax.serialization.from_state_dict(target, state), meta['facts']
 
   def restore(self, kind: str, target: Any) -> tuple[int, Any, dict] | None:
@@ -248,3 +277,57 @@ class Checkpoints:
 
   def __exit__(self, *_):
     self.close()
+
+
+def _manager(root: pathlib.Path, options) -> ocp.CheckpointManager:
+  """Orbax's manager of a directory, also where a description is damaged.
+
+  It reads what describes each step (when it was written, and the like) before
+  anything is asked for, and does without where there is none.
+  """
+  try:
+    return ocp.CheckpointManager(root, options=options)
+  except OSError:
+    raise
+  except Exception as error:
+    print(f'damaged: a description in {root} ({error}); it is not needed')
+    for file in root.glob('*/_CHECKPOINT_METADATA'):
+      file.unlink()
+    return ocp.CheckpointManager(root, options=options)
+
+
+class _OfFirst:
+  """What the first process reads and writes, in all of them."""
+
+  def __init__(self, own: Checkpoints | None):
+    self._own = own
+
+  def save(self, kind, step, state, facts) -> None:
+    """See `Checkpoints.save`."""
+    if self._own:
+      self._own.save(kind, step, state, facts)
+
+  def resume(self, fresh, weights: str):
+    """See `Checkpoints.resume`."""
+    found = self._own.resume(fresh, weights) if self._own else None
+    about = processes.of_first(found and (found[0], found[2]))
+    if about is None:
+      return None
+    state = processes.of_first(None, found[1] if found else fresh)
+    return about[0], state, about[1]
+
+  def selected(self, weights: str, fresh):
+    """See `Checkpoints.selected`."""
+    found = self._own.selected(weights, fresh) if self._own else None
+    step = processes.of_first(found and found[0])
+    if step is None:
+      return None
+    params = processes.of_first(None, found[1] if found else fresh.ema_params)
+    return step, params
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    if self._own:
+      self._own.close()

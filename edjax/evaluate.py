@@ -5,7 +5,14 @@ import time
 import jax
 import numpy as np
 
-from edjax import baselines, geometry, metrics, parallel, programs
+from edjax import (
+  baselines,
+  geometry,
+  metrics,
+  parallel,
+  processes,
+  programs,
+)
 from edjax import task as tasks
 from edjax.numerics import batched
 
@@ -143,7 +150,12 @@ def final_evaluation(config, task, params, run, predict) -> dict:
     n = len(task.rows[part])
     total = rotations * -(-n // size)
     started = time.perf_counter()
-    with tqdm(total=total, desc=f'evaluate {part}', unit='batch') as bar:
+    with tqdm(
+      total=total,
+      desc=f'evaluate {part}',
+      unit='batch',
+      disable=not processes.is_first(),
+    ) as bar:
       prediction_RBT = evaluator.predict(params, rotations, bar.update)
     # Of the test part, for which nothing is compiled any more.
     seconds = (time.perf_counter() - started) / (rotations * n)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+from typing import NamedTuple
 
 import jax
 from absl import logging
@@ -12,6 +13,7 @@ from edjax import (
   evaluate,
   input_pipeline,
   preemption,
+  processes,
   report,
   rundir,
   study,
@@ -45,7 +47,8 @@ def build(config, workdir) -> None:
 def train(config, workdir) -> None:
   """Trains, evaluates, prints the table and draws the parity plot."""
   results = training.train_and_evaluate(config, workdir)
-  _show(workdir, results)
+  if processes.is_first():
+    _show(workdir, results)
 
 
 def evaluate_again(config, workdir) -> None:
@@ -132,7 +135,15 @@ def cache_compiled() -> None:
   jax.config.update('jax_compilation_cache_dir', str(directory))
 
 
-def run(config, workdir: str, mode: str, shard: str = '') -> int:
+class Together(NamedTuple):
+  """Which processes are one run: arguments of `processes.start`."""
+
+  coordinator: str = ''
+  count: int = 0
+  index: int = -1
+
+
+def run(config, workdir: str, mode: str, shard: str = '', together=None) -> int:
   """Runs one mode; a mistake of the user's ends in a message.
 
   Args:
@@ -140,6 +151,7 @@ def run(config, workdir: str, mode: str, shard: str = '') -> int:
     workdir: run directory.
     mode: a key of MODES.
     shard: 'i/n' of a study; '' for all of it.
+    together: `Together` with other processes; None: alone.
 
   Returns:
     Exit status: 0; 1 where runs of a study failed, or numbers were not finite;
@@ -148,9 +160,16 @@ def run(config, workdir: str, mode: str, shard: str = '') -> int:
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
-  cache_compiled()
   options = {'shard': shard} if shard else {}
   try:
+    if together and together.coordinator:
+      if mode != 'train':
+        raise configuration.ConfigError(
+          'several processes train one run (--mode train); a study is spread '
+          'with --shard'
+        )
+      processes.start(*together)
+    cache_compiled()
     if shard and mode != 'study':
       raise configuration.ConfigError('--shard goes with --mode study')
     return MODES[mode](config, workdir, **options) or 0

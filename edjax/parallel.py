@@ -1,9 +1,9 @@
 """Several devices: the only file that names pmap.
 
 A step is a plain function of one device's data that sums over `AXIS`; here it
-is mapped over the devices of this process. State and data are placed before
-the first call: state that is not would compile the step twice, and data sent
-with `in_axes=None` would travel again at each call.
+is mapped over the devices, and arrays are of those of this process. State and
+data are placed before the first call: state that is not would compile the step
+twice, and data sent with `in_axes=None` would travel again at each call.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,13 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from edjax import processes
+
 AXIS = 'devices'
 
 
 def pmap(f: Callable, **kwargs) -> Callable:
-  """Maps f over the devices; inside, `AXIS` names them."""
+  """Maps f over the devices of all processes; inside, `AXIS` names them."""
   return jax.pmap(f, axis_name=AXIS, **kwargs)
 
 
@@ -59,18 +61,17 @@ def unreplicate(tree):
 def shard(x_B: np.ndarray) -> np.ndarray:
   """Splits the leading axis over the devices: [B, ...] -> [D, B/D, ...].
 
+  Of several processes each keeps what is for its own devices.
+
   Raises:
-    ValueError: B is no multiple of the number of devices.
+    ValueError: B is no multiple of the number of all devices.
   """
+  x_B = processes.share(x_B)
   count = jax.local_device_count()
-  if x_B.shape[0] % count:
-    raise ValueError(
-      f'a batch of {x_B.shape[0]} cannot be split over {count} devices'
-    )
   return x_B.reshape(count, x_B.shape[0] // count, *x_B.shape[1:])
 
 
 def gather(x_DB: jax.Array) -> np.ndarray:
-  """All devices' results on the host: [D, B/D, ...] -> [B, ...]."""
+  """All devices' results on every host: [D, B/D, ...] -> [B, ...]."""
   x_DB = np.asarray(x_DB)
-  return x_DB.reshape(-1, *x_DB.shape[2:])
+  return processes.joined(x_DB.reshape(-1, *x_DB.shape[2:]))

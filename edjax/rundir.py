@@ -48,7 +48,8 @@ def machine_facts() -> dict:
     'cpu_total': os.cpu_count(),
     'backend': jax.default_backend(),
     'device': device.device_kind,
-    'device_count': jax.local_device_count(),
+    'device_count': jax.device_count(),
+    'process_count': jax.process_count(),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
     'versions': versions,
   }
@@ -290,3 +291,29 @@ class RunDirectory:
   def finish(self, results: dict) -> None:
     """Writes results.json: from now on the run counts as finished."""
     self._write_json('results.json', results)
+
+
+class Onlooker(RunDirectory):
+  """In all processes of a run but the first: reads and writes nothing."""
+
+  def lock(self):
+    """There is nothing to lock."""
+    return contextlib.nullcontext()
+
+  def results(self, config) -> None:
+    """Only the first process knows."""
+
+  def start(self, config, task) -> None:
+    """The first process does it."""
+
+  def log(self, *line) -> None:
+    """The first process does it."""
+
+  def cut_metrics(self, step: int) -> None:
+    """The first process does it."""
+
+  def write_predictions(self, *columns) -> None:
+    """The first process does it."""
+
+  def finish(self, results) -> None:
+    """The first process does it."""

@@ -15,6 +15,7 @@ from edjax import (
   input_pipeline,
   parallel,
   preemption,
+  processes,
   programs,
   rundir,
   train_step,
@@ -77,15 +78,17 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
     OSError: something cannot be written; earlier checkpoints are kept.
   """
   config = configuration.resolve(config)
-  run = rundir.RunDirectory(workdir)
-  if (finished := run.results(config)) is not None:
-    print(f'{run.path} is finished; its results:', flush=True)
-    return finished
-  with run.lock():
-    # Another process may have finished it before this one had the lock.
-    return run.results(config) or _train_and_evaluate(
-      config, run, shared, change_task
-    )
+  first = processes.is_first()
+  run = (rundir.RunDirectory if first else rundir.Onlooker)(workdir)
+  with processes.one_voice():
+    finished = processes.of_first(run.results(config))
+    if finished is not None:
+      print(f'{run.path} is finished; its results:', flush=True)
+      return finished
+    with run.lock():
+      # Another command may have finished it before this one had the lock.
+      finished = processes.of_first(run.results(config))
+      return finished or _train_and_evaluate(config, run, shared, change_task)
 
 
 def _train_and_evaluate(config, run, shared, change_task) -> dict:
@@ -99,7 +102,7 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
   predict = evaluate.make_predict(config, task, shared)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with (
-    checkpoint.Checkpoints(run.path) as checkpoints,
+    checkpoint.open_checkpoints(run.path) as checkpoints,
     preemption.noticed() as asked_to_stop,
   ):
     state, spent = train(
@@ -189,12 +192,12 @@ def train(
   )
   bar = tqdm(
     total=config.train.steps, initial=begin, unit='step', desc='train',
-    mininterval=1, dynamic_ncols=True,
+    mininterval=1, dynamic_ncols=True, disable=not processes.is_first(),
   )  # fmt: skip
   clock, laps, lap = time.time(), collections.deque(maxlen=1000), None
   for first in range(begin, config.train.steps, per_call):
     state, loss = call(state, *feed(first), constants)
-    leaving = asked_to_stop()
+    leaving = processes.any_of(asked_to_stop())
     # Fetch the losses of the call before while this one runs.
     losses.add(pending)
     pending = first, loss

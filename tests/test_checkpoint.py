@@ -1,5 +1,6 @@
 """Checkpoints: what goes in comes out, on any number of devices."""
 
+import json
 import shutil
 
 import flax.struct
@@ -154,6 +155,36 @@ def test_each_file_of_a_checkpoint_damaged(tmp_path, state, how, capsys):
 
 
 @late_errors
+@pytest.mark.parametrize(
+  ('old', 'new', 'step'),
+  [
+    ('"facts"', '"fncts"', 10),
+    ('"best_step": 20', '"best_step": 10', 10),  # it would be believed
+    ('"sha256"', '"sha255"', 10),
+    ('{"format"', '["format"', 10),
+  ],
+)
+def test_facts_that_are_not_what_was_written(tmp_path, state, old, new, step):
+  state = run_state(state)
+  save_run(tmp_path, state, bests=(10, 20))
+  path = tmp_path / 'checkpoints' / 'latest' / '20' / 'meta' / 'metadata'
+  text = path.read_text()
+  assert old in text
+  path.write_text(text.replace(old, new))
+  assert resumed(tmp_path, state, 'best')[0] == step
+
+
+def test_a_description_that_orbax_cannot_read(tmp_path, state, capsys):
+  state = run_state(state)
+  save_run(tmp_path, state)
+  path = tmp_path / 'checkpoints' / 'latest' / '20' / '_CHECKPOINT_METADATA'
+  content = json.loads(path.read_text())
+  path.write_text(json.dumps(content | {'custom_metadata': {'a': 1}, 'x': 1}))
+  assert resumed(tmp_path, state)[0] == 20
+  assert 'damaged: a description in' in capsys.readouterr().out
+
+
+@late_errors
 def test_a_flipped_byte_is_read_by_orbax_alone(tmp_path, state):
   """Negative control: without the digest it would be another number."""
   # Too large to lie beside the description of the arrays.
@@ -163,10 +194,10 @@ def test_a_flipped_byte_is_read_by_orbax_alone(tmp_path, state):
   newest = tmp_path / 'checkpoints' / 'latest' / '20'
   damage(numbers(newest), 'flipped')
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
-    with pytest.raises(checkpoint.DamagedError, match='not those that were'):
+    with pytest.raises(checkpoint.DamagedError, match='not hold what'):
       checkpoints.read('latest', 20, state)
     with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(checkpoint, 'digest', lambda arrays: 'the same')
+      patch.setattr(checkpoint, 'digest', lambda *_: 'the same')
       checkpoints.save('latest', 30, state, {})
       damage(numbers(newest.with_name('30')), 'flipped')
       wrong, _ = checkpoints.read('latest', 30, state)

@@ -21,7 +21,7 @@ LAYERS = [
   {'conv', 'models', 'losses', 'metrics', 'optim', 'paired', 'verdicts'},
   {
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
-    'train_step', 'preemption',
+    'train_step', 'preemption', 'processes',
     'evaluate', 'report', 'config', 'rundir', 'task', 'baselines', 'finite',
     'arms', 'study', 'study_config', 'study_plan', 'study_queue',
     'study_tuning', 'study_worker', 'programs', 'many_seeds',

@@ -1,0 +1,161 @@
+"""Two processes of two devices are one process of four.
+
+A minute: every launch imports JAX and compiles, and processes are what is
+tested.
+"""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks import faults as script
+from edjax import main, processes
+from edjax.config import ConfigError
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('processes')
+  found = script.Runs(directory, **{'train.steps': 200})
+  found.finish('data', '--mode=build')
+  return found
+
+
+def devices(count):
+  flags = f'--xla_force_host_platform_device_count={count}'
+  return {'env': os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}}
+
+
+def two(runs, name):
+  """Starts both; their processes."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  return [
+    runs.start(
+      name, f'--coordinator=localhost:{port}', '--processes=2',
+      f'--process={i}', **devices(2),
+    )
+    for i in range(2)
+  ]  # fmt: skip
+
+
+def ends(started):
+  """(status, output, errors) of all, whose pipes are read at once."""
+  found = [None] * len(started)
+
+  def read(i):
+    output, errors = started[i].communicate(timeout=200)
+    found[i] = started[i].returncode, output, errors
+
+  threads = [threading.Thread(target=read, args=(i,)) for i in range(2)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  return found
+
+
+def until(runs, name, step, process):
+  """Waits for a checkpoint; the newest step."""
+  latest = runs.path(name) / 'checkpoints' / 'latest'
+  deadline = time.monotonic() + 200
+  while True:
+    names = [p.name for p in latest.iterdir()] if latest.is_dir() else []
+    newest = max((int(n) for n in names if n.isdigit()), default=0)
+    if newest >= step:
+      return newest
+    assert time.monotonic() < deadline
+    assert process.poll() is None
+    time.sleep(0.01)
+
+
+def lines(runs, name):
+  text = (runs.path(name) / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def test_begun_by_one_lost_by_two_and_ended_by_two(runs):
+  runs.finish('one', **devices(4))
+  begun = runs.start('r', **devices(4))
+  first = until(runs, 'r', 20, begun)
+  begun.send_signal(signal.SIGTERM)
+  begun.communicate()
+  assert begun.returncode == 75
+  both = two(runs, 'r')
+  second = until(runs, 'r', first + 20, both[0])
+  both[0].kill()
+  (status, _, _), (other, output, errors) = ends(both)
+  assert status == -signal.SIGKILL
+  # JAX ends the one that is left.
+  assert other not in (0, 75)
+  assert 'another task died' in errors, errors[-3000:]
+  assert 'molecules' not in output
+  found = ends(two(runs, 'r'))
+  assert [f[0] for f in found] == [0, 0], found
+  assert 'continuing after step' in found[0][1]
+  # One voice: the other says nothing of its own.
+  assert 'molecules' in found[0][1]
+  assert 'molecules' not in found[1][1]
+  assert 'step/s' not in found[1][2]
+  assert second > first
+  facts = json.loads((runs.path('r') / 'config.json').read_text())
+  assert facts['process_count'] == 1
+  assert [c['process_count'] for c in facts['continued']] == [2]
+  assert facts['device_count'] == 4
+  expected, values = lines(runs, 'one'), lines(runs, 'r')
+  assert [(m['step'], m['name']) for m in values] == [
+    (m['step'], m['name']) for m in expected
+  ]
+  # The same shares of each batch on four devices; sums over processes are
+  # taken in another order.
+  np.testing.assert_allclose(
+    [m['value'] for m in values], [m['value'] for m in expected], rtol=0.02
+  )
+  early = [i for i, m in enumerate(expected) if m['step'] <= second]
+  np.testing.assert_allclose(
+    [values[i]['value'] for i in early],
+    [expected[i]['value'] for i in early],
+    rtol=1e-4,
+  )
+
+
+def test_sigterm_to_one_of_them(runs):
+  both = two(runs, 's')
+  until(runs, 's', 10, both[0])
+  both[1].send_signal(signal.SIGTERM)
+  found = ends(both)
+  assert [f[0] for f in found] == [75, 75], found
+  assert 'is saved' in found[0][2]
+
+
+def test_wrong_flags(tmp_path, capsys):
+  for together in (
+    main.Together('localhost:1', 0, 0),
+    main.Together('localhost:1', 2, 2),
+    main.Together('localhost:1', 2, -1),
+  ):
+    assert main.run(None, str(tmp_path), 'train', together=together) == 2
+    assert 'needs --processes, and --process' in capsys.readouterr().err
+  together = main.Together('localhost:1', 2, 0)
+  assert main.run(None, str(tmp_path), 'study', together=together) == 2
+  assert 'spread with --shard' in capsys.readouterr().err
+
+
+def test_alone_everything_is_the_first_ones():
+  assert (processes.count(), processes.is_first()) == (1, True)
+  assert processes.of_first({'a': 1}) == {'a': 1}
+  assert processes.of_first(None, [np.ones(2)])[0].sum() == 2
+  assert processes.any_of(True)
+  assert not processes.any_of(False)
+  assert processes.share(np.arange(8)).tolist() == list(range(8))
+  with pytest.raises(ValueError, match='7 cannot be split over 4 devices'):
+    processes.share(np.arange(7))
+  with pytest.raises(ConfigError, match='needs --processes'):
+    processes.start('localhost:1')
