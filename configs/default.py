@@ -40,6 +40,9 @@ def get_config() -> ConfigDict:
   # training ('size' takes its test set by size, and only the first of these).
   data.validation_fraction = 0.1
   data.test_fraction = 0.2
+  # A part of the split whose padded molecules take more memory is read from the
+  # pack batch by batch: the same batches, for datasets larger than memory.
+  data.memory_gib = 8.0
   # Names of the columns to learn, see data_builders/targets.py.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
   # Training molecules: at most 1 a fraction, above 1 a whole number. Subsets

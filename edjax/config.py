@@ -114,6 +114,7 @@ RULES: Mapping[str, Rule] = {
   'data.test_fraction': _SHARE,
   'data.targets': _names,
   'data.train_size': _POSITIVE,
+  'data.memory_gib': _number(float, 0),
   'data.subset_seed': _SEED,
   # Above one half, two labels would leave nothing to train with.
   'data.validation_share': _number(float, 0, 0.5),

@@ -8,6 +8,7 @@ import numpy as np
 from edjax import (
   baselines,
   geometry,
+  input_pipeline,
   metrics,
   parallel,
   processes,
@@ -89,9 +90,8 @@ class Evaluator:
     for begin in range(0, n, size):
       # The last batch is filled up with the last example and cut again.
       indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
-      batch = jax.tree.map(
-        lambda x, i=indices_B: parallel.shard(x[i]),
-        self._task.molecules[self.part],
+      batch = input_pipeline.take(
+        self._task.molecules[self.part], parallel.shard(indices_B)
       )
       for r in range(rotations):
         output_DBT = self._predict(placed, batch, numbers[r])

@@ -7,14 +7,18 @@ import hashlib
 import math
 import pathlib
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from edjax import config as configuration
 from edjax import elements, pack
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
+
+# Molecules of a stream that are looked at at once.
+_BLOCK = 4096
 
 
 def load_pack(data, variant: str = '') -> pack.Pack:
@@ -383,6 +387,94 @@ def make_molecules(
     orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
     density_map=_maps(source, rows, padding) if padding.map_points else None,
   )
+
+
+class Stream:
+  """Padded molecules of some rows, made when they are asked for.
+
+  For parts that do not fit into memory: the pack is memory-mapped, and what is
+  read of it is what a batch has.
+
+  Args:
+    source, rows, padding, selection: see `make_molecules`.
+  """
+
+  def __init__(self, source, rows, padding, selection):
+    self._source, self._rows = source, np.asarray(rows)
+    self._padding, self._selection = padding, selection
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def take(self, indices) -> Molecule:
+    """See `take`."""
+    indices = np.asarray(indices)
+    made = make_molecules(
+      self._source, self._rows[indices.ravel()], self._padding, self._selection
+    )
+    return jax.tree.map(lambda x: x.reshape(*indices.shape, *x.shape[1:]), made)
+
+
+def molecules_of(source, rows, padding, selection, memory: float):
+  """Padded molecules in memory, or a `Stream` where these take too much.
+
+  Args:
+    source, rows, padding, selection: see `make_molecules`.
+    memory: bytes that they may take.
+  """
+  one = make_molecules(source, rows[:1], padding, selection)
+  if len(rows) * sum(x.nbytes for x in jax.tree.leaves(one)) > memory:
+    return Stream(source, rows, padding, selection)
+  return make_molecules(source, rows, padding, selection)
+
+
+def take(molecules: Molecule | Stream, indices) -> Molecule:
+  """Some of the molecules of a part, as host arrays.
+
+  Args:
+    molecules: from `molecules_of`.
+    indices: [...] positions in the part.
+
+  Returns:
+    Molecules with the leading axes of the indices.
+  """
+  if isinstance(molecules, Stream):
+    return molecules.take(indices)
+  return jax.tree.map(lambda x: x[indices], molecules)
+
+
+def blocks(molecules: Molecule | Stream) -> Iterator[Molecule]:
+  """All molecules of a part in order, some thousands at a time."""
+  if not isinstance(molecules, Stream):
+    yield molecules
+    return
+  for begin in range(0, len(molecules), _BLOCK):
+    end = min(begin + _BLOCK, len(molecules))
+    yield molecules.take(np.arange(begin, end))
+
+
+class Ahead:
+  """Batches of a stream, made in threads while steps are computed.
+
+  Args:
+    make: step -> batch.
+    steps: in all.
+    per_call: steps of a batch.
+  """
+
+  def __init__(self, make, steps: int, per_call: int):
+    self._make, self._steps, self._per_call = make, steps, per_call
+    self._next, self._batches = None, None
+
+  def __call__(self, step: int):
+    if step != self._next:
+      import grain
+
+      calls = grain.MapDataset.range(step, self._steps, self._per_call)
+      options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+      self._batches = iter(calls.map(self._make).to_iter_dataset(options))
+    self._next = step + self._per_call
+    return next(self._batches)
 
 
 def _maps(source, rows, padding) -> DensityMap:

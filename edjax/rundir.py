@@ -22,6 +22,7 @@ _PACKAGES = (
 # other values of these.
 FREE = {
   'data.data_dir', 'data.manual_dir', 'data.download', 'data.workers',
+  'data.memory_gib',
   'train.device_data_gib', 'train.steps_per_call',
 }  # fmt: skip
 

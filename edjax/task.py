@@ -47,7 +47,8 @@ class Task:
     baselines: name -> [N, T] predictions of all rows, native units.
     test_sets: name -> positions in the test rows, where a split has several
       test sets; the test rows are all of them together.
-    molecules: part -> padded molecules on the host.
+    molecules: part -> padded molecules on the host, or a stream of them; see
+      `input_pipeline.take`.
     voxelizer: Molecule -> vox_XYZC.
     model: Flax module.
     sample_BXYZC: voxels of the first training molecules, in their own frames;
@@ -68,7 +69,7 @@ class Task:
   labels: input_pipeline.Labels
   baselines: dict[str, np.ndarray]
   test_sets: dict[str, np.ndarray]
-  molecules: dict[str, Molecule]
+  molecules: dict[str, Molecule | input_pipeline.Stream]
   voxelizer: Any
   model: Any
   sample_BXYZC: np.ndarray
@@ -259,8 +260,11 @@ def make_task(config, shared=None) -> Task:
   padding = input_pipeline.padding_of(
     pack, np.concatenate(list(rows.values())), selection
   )
+  memory = config.data.memory_gib * 2**30
   molecules = {
-    part: input_pipeline.make_molecules(pack, rows[part], padding, selection)
+    part: input_pipeline.molecules_of(
+      pack, rows[part], padding, selection, memory
+    )
     for part in rows
   }
   _check_elements(config.representation, pack, rows, molecules)
@@ -268,7 +272,9 @@ def make_task(config, shared=None) -> Task:
   # Once, for the scales and for the first shift and scale of layers: each
   # compilation of a field takes seconds.
   size = _sample_size(raw)
-  sample = jax.tree.map(lambda x: x[:size], molecules['train'])
+  sample = input_pipeline.take(
+    molecules['train'], np.arange(min(size, len(rows['train'])))
+  )
   shapes, tree = jax.tree.flatten(
     jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), sample)
   )
@@ -369,14 +375,13 @@ def _check_elements(representation, pack: Pack, rows, molecules) -> None:
   wants |= {'free_atoms', 'deformation'} & {_density(representation)}
   if not wants:
     return
-  beyond = {
-    pack.ids[row]: int(heaviest)
-    for part in rows
-    for row, heaviest in zip(
-      rows[part], np.max(molecules[part].numbers_A, axis=1), strict=True
+  beyond = {}
+  for part in rows:
+    heaviest = np.concatenate(
+      [b.numbers_A.max(1) for b in input_pipeline.blocks(molecules[part])]
     )
-    if heaviest > gto_basis.MAX_NUMBER
-  }
+    for i in np.flatnonzero(heaviest > gto_basis.MAX_NUMBER):
+      beyond[pack.ids[rows[part][i]]] = int(heaviest[i])
   if beyond:
     name, number = min(beyond.items())
     raise configuration.ConfigError(
@@ -394,15 +399,17 @@ def _outside(config, pack, rows, molecules) -> dict[str, str]:
   if 'ligand' not in config.data.parts:
     return found
   for part in rows:
-    # A pocket has no end: what counts is whether its ligand fits.
-    is_ligand = molecules[part].groups_A == LIGAND
-    reasons = coverage.outside(
-      np.where(is_ligand, molecules[part].numbers_A, 0),
-      molecules[part].coords_A3,
-      grid,
-      # Evaluation turns molecules, but does not move them.
-      translate=config.augment.translate if part == 'train' else 0.0,
-    )
+    reasons = []
+    for block in input_pipeline.blocks(molecules[part]):
+      # A pocket has no end: what counts is whether its ligand fits.
+      is_ligand = block.groups_A == LIGAND
+      reasons += coverage.outside(
+        np.where(is_ligand, block.numbers_A, 0),
+        block.coords_A3,
+        grid,
+        # Evaluation turns molecules, but does not move them.
+        translate=config.augment.translate if part == 'train' else 0.0,
+      )
     found |= {
       pack.ids[row]: reason
       for row, reason in zip(rows[part], reasons, strict=True)
@@ -427,7 +434,10 @@ def _unseen(voxelizer, molecules) -> dict[str, int]:
     )
   )
   has_C = {
-    part: np.sum(np.asarray(count(molecules[part])) > 0, axis=0)
+    part: sum(
+      np.sum(np.asarray(count(block)) > 0, axis=0)
+      for block in input_pipeline.blocks(molecules[part])
+    )
     for part in molecules
   }
   others_C = has_C['validation'] + has_C['test']

@@ -30,13 +30,17 @@ def make_feed(config, task):
   Returns:
     (on_device, feed): feed(step) -> arguments of a call after the state.
   """
-  data = task.molecules['train'], task.labels.values_NT[task.rows['train']]
+  molecules = task.molecules['train']
+  labels_NT = task.labels.values_NT[task.rows['train']]
   n = len(task.rows['train'])
-  size = sum(x.nbytes for x in jax.tree.leaves(data))
-  on_device = size <= config.train.device_data_gib * 2**30
-  placed = parallel.replicate(data) if on_device else None
+  streamed = isinstance(molecules, input_pipeline.Stream)
+  on_device = False
+  if not streamed:
+    size = sum(x.nbytes for x in jax.tree.leaves((molecules, labels_NT)))
+    on_device = size <= config.train.device_data_gib * 2**30
+  placed = parallel.replicate((molecules, labels_NT)) if on_device else None
 
-  def feed(step: int):
+  def indices_of(step: int):  # [D, S, B/D]
     indices_SB = np.stack(
       [
         input_pipeline.batch_indices(
@@ -45,15 +49,19 @@ def make_feed(config, task):
         for i in range(config.train.steps_per_call)
       ]
     )
+    return np.swapaxes(parallel.shard(np.swapaxes(indices_SB, 0, 1)), 1, 2)
 
-    def split(x_SB):  # [S, B, ...] -> [D, S, B/D, ...]
-      return np.swapaxes(parallel.shard(np.swapaxes(x_SB, 0, 1)), 1, 2)
+  def batch(step: int):
+    indices = indices_of(step)
+    return input_pipeline.take(molecules, indices), labels_NT[indices]
 
-    if on_device:
-      return placed, split(indices_SB)
-    return (jax.tree.map(lambda x: split(x[indices_SB]), data),)
-
-  return on_device, feed
+  if on_device:
+    return True, lambda step: (placed, indices_of(step))
+  if streamed:
+    batch = input_pipeline.Ahead(
+      batch, config.train.steps, config.train.steps_per_call
+    )
+  return False, lambda step: (batch(step),)
 
 
 def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
