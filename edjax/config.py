@@ -300,7 +300,7 @@ def _contradictions(config) -> list[str]:
         f'config.train.steps_per_call={per_call}'
       )
   found += _unbuildable(config)
-  devices = jax.local_device_count()
+  devices = jax.device_count()  # of all processes
   for part in ('train', 'eval'):
     if config[part].batch_size % devices:
       found.append(

@@ -61,8 +61,19 @@ def table(results: dict) -> str:
       'same molecules: MAE of the training\nmedian and of ridge regressions; '
       'RMSE of the training mean. Last: the difference to a baseline, paired by'
       '\nmolecule; negative is better than it.',
+      *_skipped(results),
     ]
   )
+
+
+def _skipped(results) -> list[str]:
+  count = results.get('skipped_steps')
+  if not count:
+    return []
+  return [
+    f'{count} of {results["trained_steps"]} steps were skipped: their loss or '
+    'gradient was not finite.'
+  ]
 
 
 def _row(name, unit, entry, shown, reference) -> list[str]:

@@ -46,6 +46,18 @@ def test_table_states_the_figures():
   assert float(row[-5]) == float(f'{np.sqrt((truth**2).mean()):#.3g}')
 
 
+def test_skipped_steps_are_told():
+  results, *_ = made_up_results()
+  plain = report.table(results)
+  counts = {'skipped_steps': 0, 'trained_steps': 40}
+  assert report.table(results | counts) == plain
+  told = report.table(results | counts | {'skipped_steps': 3})
+  assert told == (
+    f'{plain}\n3 of 40 steps were skipped: their loss or gradient was not '
+    'finite.'
+  )
+
+
 def test_test_sets_stand_under_their_target():
   results, *_ = made_up_results()
   gap = results['targets']['gap']
