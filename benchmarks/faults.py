@@ -1,6 +1,6 @@
-"""Training killed at random moments: does the same command end the same?
+"""Programs killed at random moments: does the same command end the same?
 
-  python -m benchmarks.faults [--kills 50] [--seed 0]
+  python -m benchmarks.faults [--what training|build] [--kills 50] [--seed 0]
 
 A small run (a few seconds of steps, checkpoints and evaluations after some
 seconds of imports and compilation) is done once undisturbed. Then others are
@@ -9,11 +9,16 @@ command is given again, killed again, and so on, until it ends; and from the
 beginning, until there have been so many kills. Each run must end with the
 same parameters, bit for bit, the same predictions and the same lines in
 metrics.jsonl as the undisturbed one, each step once.
+
+With `--what build` it is the build of the embedded dataset with its pack, which
+must end with the same records and the same arrays, and leave nothing beside
+them.
 """
 
 import argparse
 import collections
 import dataclasses
+import json
 import os
 import pathlib
 import random
@@ -78,6 +83,11 @@ class Runs:
     """Of a run directory."""
     return self._directory / name
 
+  def data_dir(self, name: str) -> pathlib.Path:
+    """Where a run has its dataset."""
+    del name
+    return self._directory / 'data'
+
   def start(self, name: str, *more: str, before=(), **options):
     """Starts a run, or goes on with it.
 
@@ -95,7 +105,7 @@ class Runs:
       *before, sys.executable, str(REPOSITORY / 'launch.py'),
       f'--config={REPOSITORY}/configs/qm9_shape.py:smoke',
       f'--workdir={self.path(name)}',
-      f'--config.data.data_dir={self._directory / "data"}',
+      f'--config.data.data_dir={self.data_dir(name)}',
       *fields, *more,
     ]  # fmt: skip
     # One device, as a user of a CPU has.
@@ -160,14 +170,89 @@ class Runs:
         except subprocess.TimeoutExpired:
           process.kill()
           process.communicate()
-          kills.append(Kill(number, after, phase(self.path(name))))
+          kills.append(Kill(number, after, self.phase(name)))
           begun = 1
           print(f'{len(kills)} of {count}: {kills[-1]}', flush=True)
           continue
       differences[number] = self.differences(name)
-      shutil.rmtree(self.path(name))
+      shutil.rmtree(self.path(name), ignore_errors=True)
       number, begun = number + 1, 0
     return kills, differences
+
+  def phase(self, name: str) -> str:
+    """What the run directory shows of a run that was killed."""
+    path = self.path(name)
+    if not (path / 'config.json').exists():
+      return 'before its data were there'
+    if (path / 'results.json').exists():
+      return 'after its results'
+    latest = path / 'checkpoints' / 'latest'
+    names = [p.name for p in latest.iterdir()] if latest.is_dir() else []
+    if any(not n.isdigit() for n in names):
+      return 'in a checkpoint'
+    if not names:
+      return 'before the first checkpoint (compilation, first steps)'
+    if max(map(int, names)) == int(FIELDS['train.steps']):
+      return 'in the evaluation on test'
+    return 'between checkpoints'
+
+
+class Builds(Runs):
+  """The same of datasets: each run is a build in a directory of its own."""
+
+  def data_dir(self, name: str) -> pathlib.Path:
+    """See `Runs`."""
+    return self.path(name)
+
+  def start(self, name: str, *more: str, **options):
+    """See `Runs`."""
+    return super().start(name, '--mode=build', *more, **options)
+
+  def undisturbed(self) -> None:
+    """See `Runs`."""
+    begun = time.monotonic()
+    self.finish('undisturbed')
+    self.seconds = time.monotonic() - begun
+
+  def differences(self, name: str) -> list[str]:
+    """See `Runs`."""
+    one, other = (self._contents(n) for n in ('undisturbed', name))
+    found = [k for k in one.keys() | other.keys() if one.get(k) != other.get(k)]
+    left = [
+      p.name
+      for p in self.path(name).rglob('*')
+      if any(word in p.name for word in ('kept', 'incomplete', 'partial'))
+    ]
+    return sorted(found) + left
+
+  def _contents(self, name: str) -> dict[str, object]:
+    """Hash of the records, and the files of the pack."""
+    path = self.path(name)
+    report = json.loads(next(path.glob('edjax_*/*/report.json')).read_text())
+    found = {'records': (report['sha256'], report['written'])}
+    for file in path.glob('packs/*/*'):
+      content = file.read_bytes()
+      if file.suffix == '.npz':  # holds the time at which it was written
+        with np.load(file) as arrays:
+          content = {k: v.tobytes() for k, v in arrays.items()}
+      found[f'{file.parent.name}/{file.name}'] = content
+    return found
+
+  def phase(self, name: str) -> str:
+    """See `Runs`."""
+    path = self.path(name)
+    packs = [p.name for p in path.glob('packs/*') if p.is_dir()]
+    if any('partial' in n for n in packs):
+      return 'while the pack was written'
+    if packs:
+      return 'after its pack'
+    if list(path.glob('edjax_*/*/report.json')) and not list(
+      path.glob('edjax_*/incomplete*')
+    ):
+      return 'between dataset and pack'
+    if list(path.glob('.*.kept')):
+      return 'in xTB, or while the dataset was written'
+    return 'before the first molecule'
 
 
 def weights(path: pathlib.Path, kind: str) -> tuple[int, dict]:
@@ -191,53 +276,48 @@ def _equal(one, other) -> bool:
   )
 
 
-def phase(path: pathlib.Path) -> str:
-  """What a run directory shows of a run that was killed."""
-  if not (path / 'config.json').exists():
-    return 'before its data were there'
-  if (path / 'results.json').exists():
-    return 'after its results'
-  latest = path / 'checkpoints' / 'latest'
-  names = [p.name for p in latest.iterdir()] if latest.is_dir() else []
-  if any(not n.isdigit() for n in names):
-    return 'in a checkpoint'
-  if not names:
-    return 'before the first checkpoint (compilation, first steps)'
-  if max(map(int, names)) == int(FIELDS['train.steps']):
-    return 'in the evaluation on test'
-  return 'between checkpoints'
-
-
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--what', choices=_KINDS, default='training')
   parser.add_argument('--kills', type=int, default=50)
   parser.add_argument('--seed', type=int, default=0)
   options = parser.parse_args()
+  kind, title, same = _KINDS[options.what]
   with tempfile.TemporaryDirectory() as directory:
-    runs = Runs(pathlib.Path(directory))
+    runs = kind(pathlib.Path(directory))
     runs.undisturbed()
     print(f'undisturbed: {runs.seconds:.1f} s', flush=True)
     kills, differences = runs.kill(options.kills, options.seed)
   bad = {n: d for n, d in differences.items() if d}
   table = timing.Table(
-    'faults',
-    'Training killed at random moments',
+    f'faults_{options.what}',
+    title,
     [
-      timing.machine(packages=('jax', 'flax', 'optax', 'orbax-checkpoint')),
+      timing.machine(packages=('jax', 'orbax-checkpoint', 'tblite')),
       f'{len(kills)} times SIGKILL, after 0 to {runs.seconds:.1f} s drawn '
-      f'uniformly (seed {options.seed}), over {len(differences)} runs, each '
+      f'uniformly (seed {options.seed}), over {len(differences)} of them, each '
       'killed and continued until it ended. '
       f'{len(differences) - len(bad)} of {len(differences)} ended with the '
-      'parameters, predictions and metrics of the undisturbed run, bit for '
-      'bit.',
+      f'{same} of the undisturbed one, bit for bit.',
     ],
     ('killed', 'times'),
   )
   for words, times in collections.Counter(k.phase for k in kills).most_common():
     table.row(words, times)
   for number, words in bad.items():
-    table.text('', f'Run {number} differs in {", ".join(words)}.')
+    table.text('', f'Number {number} differs in {", ".join(words)}.')
   raise SystemExit(bool(bad))
+
+
+_KINDS = {
+  'training': (
+    Runs, 'Training killed at random moments',
+    'parameters, predictions and metrics',
+  ),
+  'build': (
+    Builds, "A dataset's build killed at random moments", 'records and arrays',
+  ),
+}  # fmt: skip
 
 
 if __name__ == '__main__':
