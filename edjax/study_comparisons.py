@@ -9,6 +9,7 @@ from edjax.study_document import (
   Figure,
   Finding,
   Listing,
+  Overview,
   Section,
   Series,
   Table,
@@ -167,15 +168,9 @@ def _data_words(found: paired.Difference) -> str:
 def winners(study: Study) -> Section:
   """Which input has the lowest error at the largest size, and how sure."""
   lines = []
-  sizes = [
-    s
-    for s in study.sizes()
-    if any(study.mean(point_of(a, s), study.primary[0]).seeds for a in
-           study.arms())
-  ]  # fmt: skip
-  if not sizes:
+  size = _largest(study)
+  if size is None:
     return Section('', ())
-  size = sizes[-1]
   for target in study.targets:
     line = _winner(study, target, size)
     if line:
@@ -238,6 +233,51 @@ def _common_means(study, target, size) -> dict[str, float]:
     arm: float(np.mean([values[s] for s in common]))
     for arm, values in scores.items()
   }
+
+
+def overview(study: Study) -> Section:
+  """All inputs and baselines on the primary targets at the largest size."""
+  size = _largest(study)
+  if size is None:
+    return Section('', ())
+  rows = [
+    (words(study, arm), *(
+      mean_word(study.mean(point_of(arm, size), t)) for t in study.primary
+    ))
+    for arm in study.arms()
+  ] + [
+    (words(study, name), *(
+      mean_word(study.baseline(name, size, t)) for t in study.primary
+    ))
+    for name in study.baselines()
+  ]  # fmt: skip
+  error = error_word(study)
+  heads = (f'{t} ({study.unit(t)[0]})' for t in study.primary)
+  table = Table(
+    f'{error}, mean (95 % t interval over seeds; their number)',
+    ('input', *heads),
+    tuple(rows),
+  )
+  title = f'{error} at n = {size_word(size)}'
+  picture = Overview(
+    'overview',
+    f'Learning curves of {", ".join(study.primary)}; the tables below have all '
+    'numbers.',
+    tuple(f'curve_{t}' for t in study.primary),
+  )
+  return Section(title, (table, picture))
+
+
+def _largest(study):
+  """The largest size of which something is finished; None where nothing is."""
+  sizes = [
+    s
+    for s in study.sizes()
+    if any(
+      study.mean(point_of(a, s), study.primary[0]).seeds for a in study.arms()
+    )
+  ]
+  return sizes[-1] if sizes else None
 
 
 def curves(study: Study) -> Section:

@@ -122,6 +122,21 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Overview:
+  """Several charts of a report side by side, as one picture.
+
+  Attributes:
+    name: of its file, without the extension.
+    words: what it shows, for those who do not see it.
+    figures: names of the charts.
+  """
+
+  name: str
+  words: str
+  figures: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
   """Cells of text.
 
@@ -169,7 +184,7 @@ class Section:
   """A heading with what is under it."""
 
   title: str
-  parts: Sequence[str | Listing | Table | Figure | Finding]
+  parts: Sequence[str | Listing | Table | Figure | Finding | Overview]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +204,14 @@ class Document:
   def figures(self) -> list[Figure]:
     """All of them, in order."""
     return [p for s in self.sections for p in s.parts if isinstance(p, Figure)]
+
+  def overviews(self) -> list[tuple[Overview, list[Figure]]]:
+    """Each with its charts, where these are there."""
+    by_name = {figure.name: figure for figure in self.figures()}
+    return [
+      (p, [by_name[name] for name in p.figures if name in by_name])
+      for s in self.sections for p in s.parts if isinstance(p, Overview)
+    ]  # fmt: skip
 
 
 # Between thousands: narrow, and no place to break a line.
@@ -257,6 +280,8 @@ def _markdown(part, figures: str) -> list[str]:
     return [*caption, rows[0], rule, *rows[1:]]
   if isinstance(part, Figure):
     return [f'![{part.words}]({figures}/{part.name}.png)', '', part.title]
+  if isinstance(part, Overview):
+    return [f'![{part.words}]({figures}/{part.name}.png)']
   if isinstance(part, Finding):
     return [
       f'**{part.name}: {part.word}** {part.where}',
@@ -313,6 +338,37 @@ def draw(figure: Figure, path: pathlib.Path) -> None:
       picture.legend(
         loc='outside lower center', ncols=3, fontsize=8, frameon=False
       )
+  _save(picture, path)
+
+
+def draw_overview(figures: Sequence[Figure], path: pathlib.Path) -> None:
+  """Writes charts of lines as one PNG, two in a row, with one legend."""
+  import matplotlib.figure
+
+  path.parent.mkdir(parents=True, exist_ok=True)
+  columns = min(2, len(figures))
+  rows = -(-len(figures) // columns)
+  picture = matplotlib.figure.Figure(
+    figsize=(4.6 * columns, 3.2 * rows + 0.6), layout='constrained'
+  )
+  axes = picture.subplots(rows, columns, squeeze=False).ravel()
+  for axis, figure in zip(axes, figures, strict=False):
+    _draw_lines(axis, figure)
+    axis.set_title(figure.title.partition(':')[0], fontsize=10, loc='left')
+  for axis in axes[len(figures) :]:
+    axis.set_visible(False)
+  shown = {}
+  for axis in axes[: len(figures)]:
+    for line, label in zip(*axis.get_legend_handles_labels(), strict=True):
+      shown.setdefault(label, line)
+  picture.legend(
+    shown.values(), shown.keys(), loc='outside lower center', ncols=4,
+    fontsize=8, frameon=False,
+  )  # fmt: skip
+  _save(picture, path)
+
+
+def _save(picture, path: pathlib.Path) -> None:
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   picture.savefig(temporary, dpi=130, format='png')
   temporary.replace(path)  # at once: others may be looking

@@ -181,6 +181,8 @@ def _part(part, charts: list) -> str:
       f'</figcaption><div class="{kind}" id="{identifier}" role="img" '
       f'aria-label="{_text(part.words)}"></div></figure>'
     )
+  if isinstance(part, parts.Overview):
+    return ''  # its charts come themselves
   return f'<p>{_text(part)}</p>'
 
 

@@ -20,6 +20,7 @@ from edjax.study_document import (
   Section,
   Table,
   draw,
+  draw_overview,
   markdown,
   number,
   size_word,
@@ -50,6 +51,8 @@ def write(directory) -> str:
   document = build(study)
   for figure in document.figures():
     draw(figure, path / 'figures' / f'{figure.name}.png')
+  for overview, figures in document.overviews():
+    draw_overview(figures, path / 'figures' / f'{overview.name}.png')
   _replace(path / 'report.md', markdown(document))
   where = path / 'report.md'
   # Hours of runs do not end in an error of the last minute.
@@ -82,7 +85,8 @@ def build(study: Study) -> Document:
   """
   compared = study_comparisons
   sections = [
-    compared.findings(study), compared.winners(study), compared.curves(study),
+    compared.findings(study), compared.winners(study),
+    compared.overview(study), compared.curves(study),
     compared.differences(study), compared.crossovers(study),
     *(study_extras.block(study, name) for name in study_extras.BLOCKS),
     study_extras.parity(study), study_extras.rotations(study),

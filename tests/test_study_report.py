@@ -221,6 +221,26 @@ def test_words_of_a_plan_are_no_html(tmp_path):
   assert any(t['name'] == '</script><i>' for c in charts for t in c['data'])
 
 
+def test_the_overview_has_all_primary_targets(written):
+  finished, _ = written
+  words = (finished / 'report.md').read_text(encoding='utf-8')
+  begin = words.index('## MAE at n = 1\u202f000')
+  part = words[begin : words.index('## Learning curves')]
+  assert '| input | gap (meV) | mu (D) |' in part
+  for row in ('atoms', 'density', 'gradient', 'ridge, composition'):
+    assert f'| {row} |' in part
+  assert '](figures/overview.png)' in part
+  page = (finished / 'report.html').read_text(encoding='utf-8')
+  assert 'MAE at n = 1' in page
+  # Wider than one chart, and not in the page, which has the charts themselves.
+  sizes = []
+  for name in ('overview', 'curve_gap'):
+    with Image.open(finished / 'figures' / f'{name}.png') as picture:
+      sizes.append(picture.size)
+  assert sizes[0][0] > sizes[1][0]
+  assert 'overview.png' not in page
+
+
 def test_pictures_show_something(written):
   finished, _ = written
   for path in (finished / 'figures').glob('*.png'):
