@@ -167,9 +167,13 @@ class Checkpoints:
       first = (str(error).splitlines() or [''])[0][:200]
       raise DamagedError(f'{path}: {type(error).__name__}: {first}') from error
     meta, state = restored['meta'], restored['state']
-    if not isinstance(meta, dict) or not isinstance(meta.get('facts'), dict):
+    if not isinstance(meta, dict):
       raise DamagedError(f'{path}: its facts are not there')
-    if meta.get('format') != FORMAT:
+    # Before there were formats, there was no digest either.
+    older = meta.keys().isdisjoint({'format', 'sha256', 'facts'})
+    if not older and not isinstance(meta.get('facts'), dict):
+      raise DamagedError(f'{path}: its facts are not there')
+    if older or meta.get('format') != FORMAT:
       raise FormatError(
         f'{path} has format {meta.get("format")}, this version of edjax reads '
         f'{FORMAT}; continue with the version that config.json names, or give '

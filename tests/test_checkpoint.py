@@ -239,6 +239,19 @@ def test_another_format_is_not_taken_for_damage(tmp_path, state, monkeypatch):
     assert checkpoints.steps('latest') == [20, 10]
 
 
+def test_checkpoints_of_before_are_not_taken_for_damage(tmp_path, state):
+  """Nobody's training begins again because of a new version."""
+  state = run_state(state)
+  save_run(tmp_path, state)
+  for step in ('10', '20'):
+    path = tmp_path / 'checkpoints' / 'latest' / step / 'meta' / 'metadata'
+    path.write_text('{"best": 0.5}')
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with pytest.raises(checkpoint.FormatError, match='has format None'):
+      checkpoints.resume(state, 'last')
+    assert checkpoints.steps('latest') == [20, 10]
+
+
 def test_storage_that_refuses_is_not_taken_for_damage(tmp_path, state):
   state = run_state(state)
   save_run(tmp_path, state)
