@@ -34,6 +34,12 @@ _PROCESSES = flags.DEFINE_integer(
 _PROCESS = flags.DEFINE_integer(
   'process', -1, 'With an address: which of them this is, from 0.'
 )
+_BEAM = flags.DEFINE_string(
+  'beam',
+  '',
+  'With --mode build: flags of Apache Beam, in quotation marks, which then '
+  'makes the dataset (default: processes of this machine).',
+)
 flags.mark_flag_as_required('config')
 
 
@@ -43,8 +49,9 @@ def run(argv):
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   workdir = _WORKDIR.value or main.default_workdir(path)
   together = main.Together(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  shard, beam = _SHARD.value, _BEAM.value
   raise SystemExit(
-    main.run(_CONFIG.value, workdir, _MODE.value, _SHARD.value, together)
+    main.run(_CONFIG.value, workdir, _MODE.value, shard, together, beam)
   )
 
 

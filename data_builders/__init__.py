@@ -22,7 +22,9 @@ DATASETS = {
 }
 
 
-def build(name, data_dir, manual_dir='', workers=None, variant='', **options):
+def build(
+  name, data_dir, manual_dir='', workers=None, variant='', beam='', **options
+):
   """Opens a dataset, after making it where it is missing.
 
   A dataset is written beside its place and moved there when it is complete:
@@ -37,6 +39,8 @@ def build(name, data_dir, manual_dir='', workers=None, variant='', **options):
     workers: processes (default: as many as there are cores).
     variant: of the dataset, where it has several: the name of a TFDS
       configuration.
+    beam: flags of Apache Beam, which then makes the dataset, separated by
+      blanks; '' for processes of this machine.
     **options: of the builder.
 
   Returns:
@@ -44,8 +48,9 @@ def build(name, data_dir, manual_dir='', workers=None, variant='', **options):
     was made.
 
   Raises:
-    ValueError: an unknown name, a record that cannot be read, or the dataset
-      that is there was built from other files than manual_dir holds.
+    ValueError: an unknown name, a record that cannot be read, the dataset
+      that is there was built from other files than manual_dir holds, or Apache
+      Beam is not installed.
     FileNotFoundError: source files are missing; the message says what to put
       where.
   """
@@ -58,7 +63,11 @@ def build(name, data_dir, manual_dir='', workers=None, variant='', **options):
     if variant:
       options['config'] = variant
     builder = builder_class(
-      data_dir=data_dir, manual_dir=manual_dir, workers=workers, **options
+      data_dir=data_dir,
+      manual_dir=manual_dir,
+      workers=workers,
+      on_beam=bool(beam),
+      **options,
     )
     if builder.data_path.exists():
       _check_sources(builder)
@@ -67,16 +76,36 @@ def build(name, data_dir, manual_dir='', workers=None, variant='', **options):
       for path in (data_dir / builder.name).rglob('incomplete.*'):
         shutil.rmtree(path, ignore_errors=True)
     if not builder.data_path.exists():
-      _prepare(builder, data_dir / f'.{builder.name}-{variant or "all"}.kept')
+      results = data_dir / f'.{builder.name}-{variant or "all"}.kept'
+      _prepare(builder, results, beam)
+      print(builder.summary(report(builder)), flush=True)
   return builder
 
 
-def _prepare(builder, results: pathlib.Path) -> None:
+def _prepare(builder, results: pathlib.Path, beam: str) -> None:
   """Builds a dataset; xTB results outlive a build that is killed."""
-  with kept.until_done(results) as found, _without_second_bar():
+  with contextlib.ExitStack() as stack:
+    options = {}
+    if beam:
+      engine = _beam()
+      options['download_config'] = engine.download_config(beam)
+      stack.enter_context(engine.importable_by_workers())
+    found = stack.enter_context(kept.until_done(results))
+    stack.enter_context(_without_second_bar())
     if found:
       print(f'{found} results of an earlier build are used', flush=True)
-    builder.download_and_prepare(file_format='array_record')
+    builder.download_and_prepare(file_format='array_record', **options)
+
+
+def _beam():
+  try:
+    from data_builders import on_beam
+  except ModuleNotFoundError as error:
+    raise ValueError(
+      f'a build on Apache Beam needs it ({error}): pip install '
+      "'.[beam]' in the repository"
+    ) from error
+  return on_beam
 
 
 def report(builder) -> dict:
@@ -88,7 +117,8 @@ def report(builder) -> dict:
 def fingerprint(builder) -> str:
   """SHA-256 over a dataset's name, version and contents, in hexadecimal.
 
-  The contents were hashed, record by record, when they were written.
+  The contents were hashed, record by record, when they were made
+  (`records.example_hash`).
   """
   facts = (builder.name, str(builder.version), report(builder)['sha256'])
   return hashlib.sha256('\n'.join(facts).encode()).hexdigest()

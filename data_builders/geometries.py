@@ -75,6 +75,24 @@ def noisy(record: Record, noise: float) -> Record:
   return record._replace(positions=record.positions + noise * normal_A3)
 
 
+def calculate(record: Record, variant: str) -> tuple[Record, xtb.XtbResult]:
+  """A molecule in another geometry, and its orbitals there.
+
+  Args:
+    record: as published.
+    variant: not ''.
+
+  Raises:
+    ValueError: there is no such variant; or see `xtb.run`.
+    XtbError: see `xtb.run` and `relax`.
+  """
+  if variant == RELAXED:
+    relaxed_A3, result = relax_and_run(record.numbers, record.positions)
+    return record._replace(positions=relaxed_A3), result
+  record = noisy(record, noise_of(variant))
+  return record, xtb.run(record.numbers, record.positions)
+
+
 def relax_and_run(numbers, coords) -> tuple[np.ndarray, xtb.XtbResult]:
   """One molecule relaxed with GFN2-xTB, and its orbitals there.
 

@@ -1,5 +1,6 @@
 """What the molecular datasets have in common: features, xTB, the report."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -67,6 +68,42 @@ def features(targets: Sequence[str]):
   )
 
 
+class Calculated(NamedTuple):
+  """A molecule after xTB.
+
+  Attributes:
+    example: what TFDS writes.
+    xtb_seconds: of one core.
+  """
+
+  example: dict[str, Any]
+  xtb_seconds: float
+
+
+# What worker processes run on each record.
+FUNCTION = 'data_builders.records:calculate'
+
+
+def calculate(record: Record, variant: str = '') -> Calculated:
+  """One molecule through xTB.
+
+  Args:
+    record: of the source.
+    variant: of the geometry, see `geometries`.
+
+  Raises:
+    ValueError: see `xtb.run`.
+    XtbError: see `xtb.run` and `geometries.relax`.
+  """
+  if variant:
+    from data_builders import geometries  # which is about records
+
+    record, result = geometries.calculate(record, variant)
+  else:
+    result = xtb.run(record.numbers, record.positions)
+  return Calculated(_example(record, result), result.seconds)
+
+
 def examples(
   records: Sequence[Record],
   directory: str,
@@ -90,69 +127,130 @@ def examples(
     ValueError: an example id occurs twice, or there is no such variant.
     XtbError: not one molecule could be done.
   """
+  check_ids(records)
+  start = time.time()
+  tally = Tally()
+  outcomes = workers_lib.map_ordered(
+    FUNCTION,
+    [(record, variant) for record in records],
+    workers,
+    progress='GFN2-xTB',
+  )
+  for record, outcome in zip(records, outcomes, strict=True):
+    tally.add(record, outcome)
+    if not isinstance(outcome, workers_lib.Failure):
+      yield record.index, outcome.example
+  write_report(tally, facts, directory, variant, start)
+
+
+def generate(
+  records: Sequence[Record],
+  directory: str,
+  facts: dict[str, Any],
+  workers: int | None,
+  variant: str,
+  on_beam: bool,
+):
+  """What a builder gives to TFDS: `examples`, or `on_beam.Molecules`."""
+  if on_beam:
+    from data_builders import on_beam as engine  # Beam is an extra
+
+    return engine.Molecules(records, directory, facts, variant)
+  return examples(records, directory, facts, workers, variant)
+
+
+def check_ids(records: Sequence[Record]) -> None:
+  """Raises ValueError where two records have one id."""
   ids = {record.example_id for record in records}
   if len(ids) != len(records):
     raise ValueError(f'{len(records)} records, but {len(ids)} different ids')
-  start = time.monotonic()
-  digest = hashlib.sha256()
-  failures = []
-  xtb_seconds = 0.0
-  results = _calculate(records, workers, variant)
-  for record, result in zip(records, results, strict=True):
-    if isinstance(result, workers_lib.Failure):
-      failures.append({'id': record.example_id, 'reason': result.reason})
-      continue
-    positions_A3, result = result
-    record = record._replace(positions=positions_A3)
-    xtb_seconds += result.seconds
-    example = _example(record, result)
-    update_digest(digest, example)
-    yield record.index, example
-  if len(failures) == len(records):
+
+
+@dataclasses.dataclass
+class Tally:
+  """What became of a dataset's molecules; those of parts can be put together.
+
+  Attributes:
+    written: how many are in the dataset.
+    failures: (index, id, reason) of the others.
+    xtb_seconds: of one core, of those that were written.
+    content: sum of `example_hash`, modulo 2^256.
+  """
+
+  written: int = 0
+  failures: list[tuple[int, str, str]] = dataclasses.field(default_factory=list)
+  xtb_seconds: float = 0.0
+  content: int = 0
+
+  def add(self, record: Record, outcome) -> None:
+    """Counts a `Calculated`, or a `workers.Failure` in place of it."""
+    if isinstance(outcome, workers_lib.Failure):
+      failure = record.index, record.example_id, outcome.reason
+      self.failures.append(failure)
+      return
+    self.written += 1
+    self.xtb_seconds += outcome.xtb_seconds
+    self.content = (self.content + example_hash(outcome.example)) % 2**256
+
+  def merge(self, other: 'Tally') -> None:
+    """Takes in what another part has counted."""
+    self.written += other.written
+    self.failures += other.failures
+    self.xtb_seconds += other.xtb_seconds
+    self.content = (self.content + other.content) % 2**256
+
+
+def write_report(
+  tally: Tally,
+  facts: dict[str, Any],
+  directory: str,
+  variant: str,
+  start: float,
+) -> None:
+  """Writes the report of a dataset that is complete.
+
+  Args:
+    tally: of all its molecules.
+    facts: what else the report shall say.
+    directory: where it goes.
+    variant: of the geometry.
+    start: of the build, `time.time()`.
+
+  Raises:
+    XtbError: not one molecule could be done.
+  """
+  failures = [
+    {'id': example_id, 'reason': reason}
+    for _, example_id, reason in sorted(tally.failures)
+  ]
+  read = tally.written + len(failures)
+  if not tally.written:
     raise xtb.XtbError(
-      f'xTB failed for all {len(records)} molecules; the first: {failures[:1]}'
+      f'xTB failed for all {read} molecules; the first: {failures[:1]}'
     )
   report = {
     **facts,
     'geometry': variant or 'published',
     'method': f'{xtb.METHOD}, tblite {xtb.version()}',
-    'read': len(records),
-    'written': len(records) - len(failures),
+    'read': read,
+    'written': tally.written,
     'failed': len(failures),
     'failures': failures,
-    'seconds': round(time.monotonic() - start, 1),
+    'seconds': round(time.time() - start, 1),
     # Of one core, of those that were written.
-    'xtb_seconds_per_molecule': xtb_seconds / (len(records) - len(failures)),
-    'sha256': digest.hexdigest(),
+    'xtb_seconds_per_molecule': tally.xtb_seconds / tally.written,
+    'sha256': f'{tally.content:064x}',
   }
   path = pathlib.Path(directory) / REPORT
   path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-  print(
-    f'{facts["dataset"]}: wrote {report["written"]} of {len(records)} '
-    f'molecules, {len(failures)} failed (listed in {REPORT} beside them)'
+
+
+def summary(report: dict[str, Any]) -> str:
+  """A report in a line for the user."""
+  return (
+    f'{report["dataset"]}: wrote {report["written"]} of {report["read"]} '
+    f'molecules, {report["failed"]} failed (listed in {REPORT} beside them)'
   )
-
-
-def _calculate(records, workers, variant: str):
-  """Coordinates and `XtbResult` of each record in turn, or a `Failure`."""
-  from data_builders import geometries  # which is about records
-
-  noise = geometries.noise_of(variant)
-  if noise:
-    records = [geometries.noisy(record, noise) for record in records]
-  items = [(r.numbers, r.positions) for r in records]
-  if variant == geometries.RELAXED:
-    yield from workers_lib.map_ordered(
-      'data_builders.geometries:relax_and_run',
-      items,
-      workers,
-      progress='GFN2-xTB relaxation',
-    )
-    return
-  results = xtb.run_many(items, workers, progress='GFN2-xTB')
-  for (_, positions_A3), result in zip(items, results, strict=True):
-    failed = isinstance(result, workers_lib.Failure)
-    yield result if failed else (positions_A3, result)
 
 
 def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
@@ -173,11 +271,19 @@ def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
   }
 
 
-def update_digest(digest, example: dict[str, Any]) -> None:
-  """Adds an example to a hash: names, types, shapes and values."""
+def example_hash(example: dict[str, Any]) -> int:
+  """SHA-256 over names, types, shapes and values of an example.
+
+  The sum of these modulo 2^256 is the hash of a set of examples in whatever
+  order (AdHash of M. Bellare, D. Micciancio, EUROCRYPT 1997): it tells sets
+  apart that differ by accident, not by an attack. Each example has its index
+  in it.
+  """
+  digest = hashlib.sha256()
   for name, value in sorted(example.items()):
     if isinstance(value, str):
       value = np.frombuffer(value.encode(), np.uint8)
     value = np.asarray(value)
     digest.update(f'{name}{value.dtype.str}{value.shape}'.encode())
     digest.update(value.tobytes())
+  return int.from_bytes(digest.digest(), 'big')

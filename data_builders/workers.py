@@ -79,7 +79,7 @@ def map_ordered(
   if workers < 1 or chunk < 1:
     raise ValueError(f'workers={workers} and chunk={chunk} must be at least 1')
   starts = range(0, len(items), chunk)
-  pool = _Pool(function)
+  pool = Pool(function)
   bar = _bar(progress, len(items))
   with ThreadPoolExecutor(max(1, min(workers, len(starts)))) as threads:
     try:
@@ -101,17 +101,34 @@ def map_ordered(
       bar.close()
 
 
-class _Pool:
-  """One child per thread, replaced when it dies."""
+class Pool:
+  """One child per thread that asks, replaced when it dies."""
 
   def __init__(self, function: str):
+    """Starts nothing yet.
+
+    Args:
+      function: 'module:name', importable in a fresh process.
+    """
     self._function = function
     self._lock = threading.Lock()
     self._children = {}
     self._closed = False
 
   def run(self, start: int, items: Sequence) -> list:
-    """Values of one chunk."""
+    """Values of one chunk.
+
+    Args:
+      start: index of its first item.
+      items: argument tuples.
+
+    Returns:
+      The value of each, or a `Failure` where the function raised or the
+      process died.
+
+    Raises:
+      RuntimeError: a worker cannot even start.
+    """
     try:
       return self._ask(start, items)
     except _ChildDiedError:
@@ -144,6 +161,7 @@ class _Pool:
     return self._children[key]
 
   def close(self) -> None:
+    """Ends all children, whatever they do."""
     with self._lock:
       self._closed = True
       children = list(self._children.values())

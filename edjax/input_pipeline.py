@@ -21,7 +21,7 @@ from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 _BLOCK = 4096
 
 
-def load_pack(data, variant: str = '') -> pack.Pack:
+def load_pack(data, variant: str = '', beam: str = '') -> pack.Pack:
   """Opens the pack of a dataset; builds dataset and pack where missing.
 
   Of several processes one builds and packs, and the others wait for it.
@@ -29,6 +29,8 @@ def load_pack(data, variant: str = '') -> pack.Pack:
   Args:
     data: `config.data`: name, data_dir, manual_dir, workers, download.
     variant: of the dataset, where it has several.
+    beam: flags of Apache Beam, which then builds what is missing; ''
+      processes of this machine.
 
   Returns:
     The pack.
@@ -41,12 +43,12 @@ def load_pack(data, variant: str = '') -> pack.Pack:
   from data_builders import xtb  # builders only where they are needed
 
   try:
-    return _load_pack(data, variant)
+    return _load_pack(data, variant, beam)
   except (ValueError, xtb.XtbError) as error:
     raise configuration.ConfigError(f'dataset {data.name}: {error}') from error
 
 
-def _load_pack(data, variant: str) -> pack.Pack:
+def _load_pack(data, variant: str, beam: str) -> pack.Pack:
   import data_builders
   from data_builders import locks
 
@@ -58,6 +60,7 @@ def _load_pack(data, variant: str) -> pack.Pack:
     manual_dir=manual_dir.expanduser(),
     workers=data.workers or None,
     variant=variant,
+    beam=beam,
     **({'download': True} if data.download else {}),
   )
   fingerprint = data_builders.fingerprint(builder)

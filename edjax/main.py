@@ -32,15 +32,21 @@ def default_workdir(config_file: str) -> str:
   return str(pathlib.Path('runs') / (f'{stem}-{variant}' if variant else stem))
 
 
-def build(config, workdir) -> None:
-  """Builds the datasets of a configuration, where they are missing."""
+def build(config, workdir, beam: str = '') -> None:
+  """Builds the datasets of a configuration, where they are missing.
+
+  Args:
+    config: of a run or a study.
+    workdir: not used.
+    beam: see `input_pipeline.load_pack`.
+  """
   del workdir
   if 'study' in config:
-    study.build(config)
+    study.build(config, beam)
     return
   config = configuration.resolve(config)
   variant = tasks.dataset_variant(config)
-  source = input_pipeline.load_pack(config.data, variant)
+  source = input_pipeline.load_pack(config.data, variant, beam)
   print(f'{config.data.name}: {len(source)} molecules')
 
 
@@ -143,7 +149,9 @@ class Together(NamedTuple):
   index: int = -1
 
 
-def run(config, workdir: str, mode: str, shard: str = '', together=None) -> int:
+def run(
+  config, workdir: str, mode: str, shard: str = '', together=None, beam=''
+) -> int:
   """Runs one mode; a mistake of the user's ends in a message.
 
   Args:
@@ -152,6 +160,7 @@ def run(config, workdir: str, mode: str, shard: str = '', together=None) -> int:
     mode: a key of MODES.
     shard: 'i/n' of a study; '' for all of it.
     together: `Together` with other processes; None: alone.
+    beam: flags of Apache Beam, which then builds datasets.
 
   Returns:
     Exit status: 0; 1 where runs of a study failed, or numbers were not finite;
@@ -160,7 +169,8 @@ def run(config, workdir: str, mode: str, shard: str = '', together=None) -> int:
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
-  options = {'shard': shard} if shard else {}
+  options = {'shard': shard, 'beam': beam}
+  options = {name: value for name, value in options.items() if value}
   try:
     if together and together.coordinator:
       if mode != 'train':
@@ -172,6 +182,8 @@ def run(config, workdir: str, mode: str, shard: str = '', together=None) -> int:
     cache_compiled()
     if shard and mode != 'study':
       raise configuration.ConfigError('--shard goes with --mode study')
+    if beam and mode != 'build':
+      raise configuration.ConfigError('--beam goes with --mode build')
     return MODES[mode](config, workdir, **options) or 0
   except preemption.PreemptedError as error:
     print(error, file=sys.stderr)

@@ -100,8 +100,12 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   return int(bool(failed))
 
 
-def build(config) -> None:
+def build(config, beam: str = '') -> None:
   """Builds every dataset of a study, where it is missing.
+
+  Args:
+    config: of the study.
+    beam: see `input_pipeline.load_pack`.
 
   Raises:
     ConfigError, FileNotFoundError: see `run`.
@@ -109,7 +113,8 @@ def build(config) -> None:
   study, base = study_config.split(config)
   entries = study_plan.entries(study, base)
   arms = list(dict.fromkeys(entry.arm for entry in entries))
-  _check(study, base, entries, study_tuning.trials(study, base, arms))
+  trials = study_tuning.trials(study, base, arms)
+  _check(study, base, entries, trials, beam)
 
 
 class _Log:
@@ -125,7 +130,7 @@ class _Log:
       file.write(f'{now} {line}\n')
 
 
-def _check(study, base, entries, trials) -> None:
+def _check(study, base, entries, trials, beam: str = '') -> None:
   """Everything that can be known before the first run; builds the datasets.
 
   Raises:
@@ -149,7 +154,8 @@ def _check(study, base, entries, trials) -> None:
     data = dict(config.data) | {'variant': tasks.dataset_variant(config)}
     key = tuple(str(data.get(k)) for k in _DATASET)
     if key not in packs:
-      packs[key] = input_pipeline.load_pack(config.data, data['variant'])
+      variant = data['variant']
+      packs[key] = input_pipeline.load_pack(config.data, variant, beam)
   for item in largest.values():
     config = _resolve(study_plan.with_fields(base, item.fields), item.name)
     data = dict(config.data) | {'variant': tasks.dataset_variant(config)}

@@ -160,12 +160,14 @@ def test_a_noisy_dataset_has_xtb_of_its_own_coordinates(
     assert one['xtb_energy'] != row['xtb_energy']
     for name, value in record.targets.items():
       assert one[name] == row[name] == value
-  # In another order each molecule has the same noise.
+  # In another order each molecule has the same noise, and the set its hash.
   backwards = dict(
     records.examples(
       published[::-1], str(tmp_path), {'dataset': 'x'}, 1, 'noise_0.05'
     )
   )
+  report = json.loads((tmp_path / records.REPORT).read_text())
+  assert report['sha256'] == data_builders.report(builder)['sha256']
   for row in found[1]:
     np.testing.assert_array_equal(
       backwards[row['index']]['positions'], row['positions']

@@ -374,12 +374,12 @@ def test_a_killed_build_leaves_nothing_to_open(manual, tmp_path):
   script = (
     'import os, data_builders\n'
     'from data_builders import records\n'
-    'whole = records._example\n'
-    'def kill(record, result):\n'
+    'whole = records.Tally.add\n'
+    'def kill(tally, record, outcome):\n'
     '  if record.index == 4:\n'
     '    os.kill(os.getpid(), 9)\n'
-    '  return whole(record, result)\n'
-    'records._example = kill\n'
+    '  whole(tally, record, outcome)\n'
+    'records.Tally.add = kill\n'
     f'data_builders.build("qm9", {str(tmp_path / "data")!r}, '
     f'{str(manual)!r}, workers=1)\n'
   )

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders import workers as workers_lib
 from data_builders import xtb
 from data_builders.pdbbind import ligand as ligands
 from data_builders.pdbbind import pocket as pockets
@@ -119,9 +118,9 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
 
 
 def from_ligand(
-  entry: types.Entry, ligand: types.Ligand, options: Options
+  ligand: types.Ligand, entry: types.Entry, options: Options
 ) -> Complex:
-  """A complex without a protein."""
+  """A complex without a protein; arguments in order of those of `read`."""
   empty = types.Atoms(
     np.zeros(0, np.int32), np.zeros((0, 3)), np.zeros(0), np.zeros(0)
   )
@@ -221,20 +220,3 @@ def _orbitals(ligand: types.Ligand, files: types.Files):
   zeros = np.zeros(len(prepared.numbers))
   atoms = types.Atoms(prepared.numbers, prepared.coords, zeros, zeros + 1)
   return atoms, result.orbitals, log
-
-
-def in_workers(function: str, jobs, workers: int | None, label: str):
-  """Complexes in order, in worker processes.
-
-  Args:
-    function: 'read' or 'from_ligand'.
-    jobs: its arguments, a tuple each.
-    workers: processes (default: one a core).
-    label: of the progress bar.
-
-  Yields:
-    A `Complex`, or a `workers.Failure` with the reason.
-  """
-  return workers_lib.map_ordered(
-    f'data_builders.pdbbind.complexes:{function}', jobs, workers, 4, label
-  )

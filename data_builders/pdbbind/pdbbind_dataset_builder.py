@@ -1,8 +1,5 @@
 """TFDS builder of PDBbind's protein-ligand complexes."""
 
-import collections
-import hashlib
-import json
 import pathlib
 import time
 from typing import ClassVar
@@ -13,20 +10,13 @@ import tensorflow_datasets as tfds
 from data_builders import records as records_lib
 from data_builders import workers as workers_lib
 from data_builders.pdbbind import (
-  clusters,
   complexes,
   downloads,
+  examples,
   ligand,
   manifest,
   sources,
 )
-
-# Numbers beside the atoms, as float64 columns: what to learn, what splits go
-# by, flags (0 or 1), and how much of a 24 Å box the file of the pocket fills.
-COLUMNS = (
-  'pk', 'year', 'resolution', 'approximate', 'ic50', 'cluster', 'refined',
-  'core', 'box_filled',
-)  # fmt: skip
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -46,6 +36,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # TFDS would look for a file of check sums with importlib_resources, which it
   # does not require.
   url_infos = None
+  summary = staticmethod(examples.summary)
+  # What makes a complex of a job, and how those are put into clusters.
+  _function = 'data_builders.pdbbind.complexes:read'
+  _cluster = staticmethod(examples.by_sequence)
 
   def __init__(
     self,
@@ -54,6 +48,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     workers=None,
     config='heavy',
     download=False,
+    on_beam=False,
     **kwargs,
   ):
     """Opens the dataset.
@@ -64,11 +59,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       config: name of one of BUILDER_CONFIGS.
       download: fetch the entries (and maps) that the index names and the
         manual directory lacks.
+      on_beam: whether it will be prepared by Apache Beam.
       **kwargs: for TFDS: data_dir, ...
     """
     self._manual_dir = manual_dir
     self._workers = workers
     self._download = download
+    self._on_beam = on_beam
     self._options = complexes.Options(
       hydrogens=config == 'hydrogens',
       orbitals=config == 'orbitals',
@@ -134,7 +131,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
           'map_values': tensor((None,), np.float32, encoding='zlib'),
           'map_points': tensor((), np.int32),
           'map_spacing': double(),
-          **{name: double() for name in COLUMNS},
+          **{name: double() for name in examples.COLUMNS},
           **descriptors,
         }
       ),
@@ -146,29 +143,46 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return {'molecules': self._generate_examples()}
 
   def _generate_examples(self):
-    start = time.monotonic()
+    start = time.time()
     found = self._sources()
     print(f'{self.name}: {found.summary()} in {found.directory}', flush=True)
-    rows, kept = self._read(found)
-    if not kept:
-      reasons = [row['reason'] for row in rows.values()][:3]
-      raise ValueError(
-        f'not one complex of {found.directory} could be used; the first '
-        f'reasons: {reasons}'
-      )
-    cluster_of, cluster_facts = self._clusters(kept, found)
-    digest = hashlib.sha256()
-    for item in kept:
-      row = rows[item.entry.pdb_id]
-      row['cluster'] = cluster_of[item.entry.pdb_id]
-      example = _example(item, cluster_of, found)
-      records_lib.update_digest(digest, example)
-      yield example['index'], example
-    manifest.write(self.data_dir, rows.values())
-    self._report(found, rows, cluster_facts, digest, start)
+    rows, jobs = self._jobs(found)
+    finish = str(self.data_dir), self._facts(found), start
+    if not self._on_beam:
+      return self._here(found, rows, jobs, finish)
+    from data_builders.pdbbind import on_beam  # Beam is an extra
 
-  def _read(self, found: sources.Sources):
-    """Rows of the manifest by id, and the complexes, in order of the ids."""
+    return on_beam.Complexes(
+      self._function, jobs, self._cluster, rows, found, finish
+    )
+
+  def _here(self, found: sources.Sources, rows, jobs, finish):
+    """Records made by processes of this machine."""
+    results = workers_lib.map_ordered(
+      self._function, jobs, self._workers, 4, 'complexes'
+    )
+    kept = {}
+    for job, result in zip(jobs, results, strict=True):
+      name = job[1].pdb_id
+      rows[name] |= examples.outcome(result)
+      if rows[name]['status'] == 'kept':
+        kept[name] = result
+    examples.check_any(rows, found.directory)
+    clustered = self._cluster(
+      {name: item.sequences for name, item in kept.items()},
+      found.together,
+      self._workers,
+    )
+    content = 0
+    for item in kept.values():
+      example = examples.example(item, clustered[0], found.refined, found.core)
+      content += records_lib.example_hash(example)
+      yield example['index'], example
+    directory, facts, start = finish
+    examples.finish(directory, facts, rows, clustered, content % 2**256, start)
+
+  def _jobs(self, found: sources.Sources):
+    """Rows of the manifest by id, and what is to be read, in order of ids."""
     rows, jobs = {}, []
     for pdb_id, entry in sorted(found.entries.items()):
       rows[pdb_id] = manifest.row(entry)
@@ -192,35 +206,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         rows[pdb_id] |= {'status': 'no files', 'reason': reason}
         continue
       jobs.append((files[pdb_id], found.entries[pdb_id], self._options))
-    results = complexes.in_workers('read', jobs, self._workers, 'complexes')
-    entries = [entry for _, entry, _ in jobs]
-    return rows, note_outcomes(rows, entries, results)
+    return rows, jobs
 
-  def _clusters(self, kept, found: sources.Sources):
-    """Cluster of each complex, and what the report says of them."""
-    sequences = {item.entry.pdb_id: item.sequences for item in kept}
-    cluster_of = clusters.cluster(
-      sequences,
-      identity=sources.IDENTITY,
-      also_together=found.together,
-      workers=self._workers,
-    )
-    facts = {
-      'clusters': len(set(cluster_of.values())),
-      'cluster_identity': sources.IDENTITY,
-      'without_chain': list(clusters.without_chain(sequences)),
-      'casf_clusters_merged': len(found.together),
-    }
-    return cluster_of, facts
-
-  def _report(self, found, rows, cluster_facts, digest, start) -> None:
-    counts = collections.Counter(row['status'] for row in rows.values())
-    xtb = collections.Counter(
-      row['xtb'].split(':')[0].split()[-1] if row.get('xtb') else 'off'
-      for row in rows.values()
-      if row['status'] == 'kept'
-    )
-    report = {
+  def _facts(self, found: sources.Sources) -> dict:
+    """What the report says of the sources."""
+    return {
       'dataset': self.name,
       'sources': found.summary(),
       'sources_sha256': found.sha256,
@@ -229,82 +219,4 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       'index_skipped': [list(line) for line in found.skipped],
       'index_notes': [list(line) for line in found.notes],
       'ignored_files': len(found.ignored),
-      'rows': len(rows),
-      'status': dict(counts),
-      'written': counts['kept'],
-      'xtb': dict(xtb),
-      **cluster_facts,
-      'seconds': round(time.monotonic() - start, 1),
-      'sha256': digest.hexdigest(),
     }
-    path = pathlib.Path(self.data_dir) / records_lib.REPORT
-    path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-    text = ', '.join(f'{n} {status}' for status, n in sorted(counts.items()))
-    print(
-      f'{self.name}: {len(rows)} ids: {text}; {cluster_facts["clusters"]} '
-      f'clusters. {manifest.NAME} and {records_lib.REPORT} beside the '
-      'dataset say why',
-      flush=True,
-    )
-
-
-def note_outcomes(rows: dict, entries, results) -> list[complexes.Complex]:
-  """Writes what became of each complex into its row of the manifest.
-
-  Args:
-    rows: of the manifest, by id; changed in place.
-    entries: of the complexes that were tried.
-    results: a `Complex` or a `workers.Failure` each.
-
-  Returns:
-    The complexes that can be used.
-  """
-  kept = []
-  for entry, result in zip(entries, results, strict=True):
-    row = rows[entry.pdb_id]
-    if not isinstance(result, workers_lib.Failure):
-      row |= {'status': 'kept', **result.row}
-      kept.append(result)
-      continue
-    # Any other error is not the file's: it has not been thought of.
-    kind, _, reason = result.reason.partition(': ')
-    row |= (
-      {'status': 'unreadable', 'reason': reason}
-      if kind == 'ComplexError'
-      else {'status': 'failed', 'reason': result.reason}
-    )
-  return kept
-
-
-def index_of(pdb_id: str) -> int:
-  """A number for a PDB id: its four characters in base 36."""
-  return int(pdb_id, 36)
-
-
-def _example(item: complexes.Complex, cluster_of, found) -> dict:
-  entry = item.entry
-  n_orbitals, _, width = item.orbitals.shape
-  return {
-    'example_id': entry.pdb_id,
-    'index': index_of(entry.pdb_id),
-    'numbers': item.numbers,
-    'positions': item.coords,
-    'b_factors': item.b_factors,
-    'n_ligand': item.n_ligand,
-    'orbitals': item.orbitals.ravel(),
-    'n_orbitals': n_orbitals,
-    'orbital_width': width,
-    'map_values': item.map_values.ravel(),
-    'map_points': len(item.map_values),
-    'map_spacing': item.map_spacing,
-    'pk': float(entry.pk),
-    'year': float(entry.year),
-    'resolution': float(entry.resolution),
-    'approximate': float(entry.relation == '~'),
-    'ic50': float(entry.measure == 'IC50'),
-    'cluster': float(index_of(cluster_of[entry.pdb_id])),
-    'refined': float(entry.pdb_id in found.refined),
-    'core': float(entry.pdb_id in found.core),
-    'box_filled': item.row.get('box_filled', 1.0),
-    **{f'ligand_{name}': v for name, v in item.descriptors.items()},
-  }

@@ -42,19 +42,30 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # TFDS would look for a file of check sums with importlib_resources, which it
   # does not require.
   url_infos = None
+  summary = staticmethod(records_lib.summary)
 
-  def __init__(self, *, manual_dir='', workers=None, config='', **kwargs):
+  def __init__(
+    self,
+    *,
+    manual_dir='',
+    workers=None,
+    config='',
+    on_beam=False,
+    **kwargs,
+  ):
     """Opens the dataset.
 
     Args:
       manual_dir: where files lie that were fetched by hand; '' is nowhere.
       workers: xTB processes (default: as many as there are cores).
       config: variant of the geometry, see `data_builders.geometries`.
+      on_beam: whether it will be prepared by Apache Beam.
       **kwargs: for TFDS: data_dir, ...
     """
     self._manual_dir = manual_dir
     self._workers = workers
     self._variant = geometries.check(config)
+    self._on_beam = on_beam
     if config:
       kwargs['config'] = tfds.core.BuilderConfig(
         name=config, description='see data_builders/geometries.py'
@@ -129,8 +140,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         f'{self.name}: no {UNCHARACTERIZED}, so no molecule is dropped as '
         'uncharacterized, and the splits cormorant and dimenet are not defined'
       )
-    return records_lib.examples(
-      kept, self.data_dir, facts, self._workers, self._variant
+    return records_lib.generate(
+      kept, self.data_dir, facts, self._workers, self._variant, self._on_beam
     )
 
 

@@ -23,19 +23,30 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # Nothing is downloaded. TFDS would look for a file of check sums with
   # importlib_resources, which it does not require.
   url_infos = None
+  summary = staticmethod(records_lib.summary)
 
-  def __init__(self, *, manual_dir='', workers=None, config='', **kwargs):
+  def __init__(
+    self,
+    *,
+    manual_dir='',
+    workers=None,
+    config='',
+    on_beam=False,
+    **kwargs,
+  ):
     """Opens the dataset.
 
     Args:
       manual_dir: not used: the molecules are part of the package.
       workers: xTB processes (default: as many as there are cores).
       config: variant of the geometry, see `data_builders.geometries`.
+      on_beam: whether it will be prepared by Apache Beam.
       **kwargs: for TFDS: data_dir, ...
     """
     del manual_dir
     self._workers = workers
     self._variant = geometries.check(config)
+    self._on_beam = on_beam
     if config:
       kwargs['config'] = tfds.core.BuilderConfig(
         name=config, description='see data_builders/geometries.py'
@@ -62,8 +73,8 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(self):
     records = read_records(embedded_lines())
     facts = {'dataset': self.name, 'in_archive': len(records)}
-    return records_lib.examples(
-      records, self.data_dir, facts, self._workers, self._variant
+    return records_lib.generate(
+      records, self.data_dir, facts, self._workers, self._variant, self._on_beam
     )
 
 

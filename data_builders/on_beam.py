@@ -1,0 +1,181 @@
+"""Builds of datasets as pipelines of Apache Beam, on one machine or many.
+
+The records are those of a build without Beam: the same functions make them.
+Only this file and its namesakes in the builders' directories import Beam.
+"""
+
+import contextlib
+import os
+import pathlib
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import tensorflow_datasets as tfds
+from apache_beam.options import pipeline_options
+
+from data_builders import records as records_lib
+from data_builders import workers as workers_lib
+
+# Molecules of one element of a pipeline: half a second of xTB.
+CHUNK = 64
+
+
+def download_config(flags: str) -> tfds.download.DownloadConfig:
+  """What `download_and_prepare` takes.
+
+  Args:
+    flags: of Beam, as its documentation has them, separated by blanks:
+      '--runner=FlinkRunner --flink_master=host:8081 ...'.
+
+  Raises:
+    ValueError: the quotation marks do not match, or a word is no flag.
+  """
+  words = shlex.split(flags)
+  # Beam's workers log each step of theirs; a flag of the user's comes later.
+  quiet = '--default_sdk_harness_log_level=WARNING'
+  for word in words:
+    if not word.startswith('--'):
+      raise ValueError(
+        f'beam: {word!r} is no flag of Beam; they look like --runner=NAME'
+      )
+  return tfds.download.DownloadConfig(
+    beam_options=pipeline_options.PipelineOptions([quiet, *words])
+  )
+
+
+@contextlib.contextmanager
+def importable_by_workers() -> Iterator[None]:
+  """Worker processes on this machine find edjax wherever they are started."""
+  root = str(pathlib.Path(__file__).resolve().parents[1])
+  before = os.environ.get('PYTHONPATH')
+  paths = [root, *([before] if before else [])]
+  os.environ['PYTHONPATH'] = os.pathsep.join(paths)
+  try:
+    yield
+  finally:
+    if before is None:
+      del os.environ['PYTHONPATH']
+    else:
+      os.environ['PYTHONPATH'] = before
+
+
+class Calls(beam.PTransform):
+  """function(*item) of every item: a collection of (item, value).
+
+  In place of the value stands a `workers.Failure` where the function raised
+  or its process died: each of Beam's workers calls it in a process of its own,
+  so that a bad item neither fails nor ends the bundle that it is in.
+  """
+
+  def __init__(self, function: str, items: Sequence, chunk: int = CHUNK):
+    """Plans nothing yet.
+
+    Args:
+      function: 'module:name', importable on the workers.
+      items: argument tuples that pickle can carry.
+      chunk: items of one element.
+    """
+    super().__init__()
+    self._function = function
+    self._chunks = [
+      (start, items[start : start + chunk])
+      for start in range(0, len(items), chunk)
+    ]
+
+  def expand(self, pipeline):
+    """Items in, (item, value) out."""
+    return (
+      pipeline
+      | 'Items' >> beam.Create(self._chunks)
+      | 'Call' >> beam.ParDo(_Call(self._function))
+    )
+
+
+class _Call(beam.DoFn):
+  """Counts as well, where a runner shows how far it is."""
+
+  def __init__(self, function: str):
+    super().__init__()
+    self._function = function
+    self._done = beam.metrics.Metrics.counter('edjax', 'done')
+    self._failed = beam.metrics.Metrics.counter('edjax', 'failed')
+
+  def setup(self):
+    self._pool = workers_lib.Pool(self._function)
+
+  def process(self, chunk):
+    start, items = chunk
+    for item, value in zip(items, self._pool.run(start, items), strict=True):
+      failed = isinstance(value, workers_lib.Failure)
+      (self._failed if failed else self._done).inc()
+      yield item, value
+
+  def teardown(self):
+    self._pool.close()
+
+
+class Molecules(beam.PTransform):
+  """`records.examples` as a pipeline: (index, example), and the report."""
+
+  def __init__(
+    self,
+    records: Sequence[records_lib.Record],
+    directory: str,
+    facts: dict[str, Any],
+    variant: str = '',
+  ):
+    """Plans nothing yet.
+
+    Args:
+      records: the molecules.
+      directory: where the report goes; the workers must see it.
+      facts: what else the report shall say.
+      variant: of the geometry, see `geometries`.
+
+    Raises:
+      ValueError: an example id occurs twice.
+    """
+    super().__init__()
+    records_lib.check_ids(records)
+    self._items = [(record, variant) for record in records]
+    self._report = facts, directory, variant, time.time()
+
+  def expand(self, pipeline):
+    """Nothing in, (index, example) of every molecule that xTB could do out."""
+    outcomes = pipeline | Calls(records_lib.FUNCTION, self._items)
+    _ = (
+      outcomes
+      | 'Count' >> beam.CombineGlobally(_Count())
+      | 'Report' >> beam.Map(records_lib.write_report, *self._report)
+    )
+    return outcomes | 'Examples' >> beam.FlatMap(_example)
+
+
+class _Count(beam.CombineFn):
+  """A `records.Tally` of (item, outcome)."""
+
+  def create_accumulator(self):
+    return records_lib.Tally()
+
+  def add_input(self, tally, outcome):
+    (record, _), value = outcome
+    tally.add(record, value)
+    return tally
+
+  def merge_accumulators(self, tallies):
+    whole = records_lib.Tally()
+    for tally in tallies:
+      whole.merge(tally)
+    return whole
+
+  def extract_output(self, tally):
+    return tally
+
+
+def _example(outcome):
+  (record, _), value = outcome
+  if not isinstance(value, workers_lib.Failure):
+    yield record.index, value.example

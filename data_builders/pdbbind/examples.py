@@ -1,0 +1,178 @@
+"""From complexes that were read to records, manifest and report.
+
+Pure functions, which a build in this process and one on Apache Beam share.
+"""
+
+import collections
+import json
+import pathlib
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from data_builders import records as records_lib
+from data_builders import workers as workers_lib
+from data_builders.pdbbind import clusters, complexes, manifest, sources, types
+
+# Numbers beside the atoms, as float64 columns: what to learn, what splits go
+# by, flags (0 or 1), and how much of a 24 Å box the file of the pocket fills.
+COLUMNS = (
+  'pk', 'year', 'resolution', 'approximate', 'ic50', 'cluster', 'refined',
+  'core', 'box_filled',
+)  # fmt: skip
+
+
+def outcome(result: complexes.Complex | workers_lib.Failure) -> dict[str, Any]:
+  """What became of a complex that was tried: columns of the manifest."""
+  if not isinstance(result, workers_lib.Failure):
+    return {'status': 'kept', **result.row}
+  # Any other error is not the file's: it has not been thought of.
+  kind, _, reason = result.reason.partition(': ')
+  if kind == 'ComplexError':
+    return {'status': 'unreadable', 'reason': reason}
+  return {'status': 'failed', 'reason': result.reason}
+
+
+def check_any(rows: Mapping[str, Mapping], directory) -> None:
+  """Raises ValueError where not one row of the manifest is kept."""
+  if not any(row['status'] == 'kept' for row in rows.values()):
+    reasons = [row['reason'] for row in rows.values()][:3]
+    raise ValueError(
+      f'not one complex of {directory} could be used; the first reasons: '
+      f'{reasons}'
+    )
+
+
+def by_sequence(sequences, together, workers) -> tuple[dict[str, str], dict]:
+  """Clusters of complexes by the sequences of their pockets' chains.
+
+  Args:
+    sequences: id -> chain -> sequence.
+    together: groups of ids that are one cluster whatever their sequences.
+    workers: processes.
+
+  Returns:
+    Id -> cluster, and what the report says of them.
+  """
+  cluster_of = clusters.cluster(
+    sequences,
+    identity=sources.IDENTITY,
+    also_together=together,
+    workers=workers,
+  )
+  return cluster_of, {
+    'clusters': len(set(cluster_of.values())),
+    'cluster_identity': sources.IDENTITY,
+    'without_chain': list(clusters.without_chain(sequences)),
+    'casf_clusters_merged': len(together),
+  }
+
+
+def each_alone(sequences, together, workers) -> tuple[dict[str, str], dict]:
+  """Where nothing is known of proteins: each complex is its own cluster."""
+  del together, workers
+  return {name: name for name in sequences}, {'clusters': len(sequences)}
+
+
+def index_of(pdb_id: str) -> int:
+  """A number for a PDB id: its four characters in base 36."""
+  return int(pdb_id, 36)
+
+
+def example(
+  item: complexes.Complex, cluster_of: Mapping[str, str], refined, core
+) -> dict[str, Any]:
+  """The record of a complex.
+
+  Args:
+    item: as it was read.
+    cluster_of: id -> cluster.
+    refined: ids of the refined set.
+    core: ids of the core set.
+  """
+  entry: types.Entry = item.entry
+  n_orbitals, _, width = item.orbitals.shape
+  return {
+    'example_id': entry.pdb_id,
+    'index': index_of(entry.pdb_id),
+    'numbers': item.numbers,
+    'positions': item.coords,
+    'b_factors': item.b_factors,
+    'n_ligand': item.n_ligand,
+    'orbitals': item.orbitals.ravel(),
+    'n_orbitals': n_orbitals,
+    'orbital_width': width,
+    'map_values': item.map_values.ravel(),
+    'map_points': len(item.map_values),
+    'map_spacing': item.map_spacing,
+    'pk': float(entry.pk),
+    'year': float(entry.year),
+    'resolution': float(entry.resolution),
+    'approximate': float(entry.relation == '~'),
+    'ic50': float(entry.measure == 'IC50'),
+    'cluster': float(index_of(cluster_of[entry.pdb_id])),
+    'refined': float(entry.pdb_id in refined),
+    'core': float(entry.pdb_id in core),
+    'box_filled': item.row.get('box_filled', 1.0),
+    **{f'ligand_{name}': v for name, v in item.descriptors.items()},
+  }
+
+
+def finish(
+  directory,
+  facts: Mapping[str, Any],
+  rows: Mapping[str, dict],
+  clustered: tuple[Mapping[str, str], Mapping],
+  content: int,
+  start: float,
+) -> None:
+  """Writes manifest and report beside a dataset that is complete.
+
+  Args:
+    directory: of the dataset.
+    facts: what the report says of the sources.
+    rows: of the manifest, by id.
+    clustered: id -> cluster, and what the report says of them.
+    content: sum of `records.example_hash` of the records, modulo 2^256.
+    start: of the build, `time.time()`.
+  """
+  cluster_of, of_clusters = clustered
+  manifest.write(
+    directory,
+    [
+      row | ({'cluster': cluster_of[name]} if name in cluster_of else {})
+      for name, row in rows.items()
+    ],
+  )
+  report = {
+    **facts,
+    'rows': len(rows),
+    'status': _counted(row['status'] for row in rows.values()),
+    'written': sum(row['status'] == 'kept' for row in rows.values()),
+    'xtb': _counted(
+      row['xtb'].split(':')[0].split()[-1] if row.get('xtb') else 'off'
+      for row in rows.values()
+      if row['status'] == 'kept'
+    ),
+    **of_clusters,
+    'seconds': round(time.time() - start, 1),
+    'sha256': f'{content:064x}',
+  }
+  path = pathlib.Path(directory) / records_lib.REPORT
+  path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+
+
+def _counted(words: Iterable[str]) -> dict[str, int]:
+  return dict(collections.Counter(words))
+
+
+def summary(report: Mapping[str, Any]) -> str:
+  """A report in a line for the user."""
+  text = ', '.join(
+    f'{n} {word}' for word, n in sorted(report['status'].items())
+  )
+  return (
+    f'{report["dataset"]}: {report["rows"]} ids: {text}; {report["clusters"]} '
+    f'clusters. {manifest.NAME} and {records_lib.REPORT} beside the dataset '
+    'say why'
+  )

@@ -1,0 +1,129 @@
+"""The build of a dataset of complexes as a pipeline of Apache Beam."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import apache_beam as beam
+
+from data_builders import on_beam, workers
+from data_builders import records as records_lib
+from data_builders.pdbbind import examples, sources
+
+# Complexes of one element of a pipeline: they take up to seconds each.
+_CHUNK = 4
+
+
+class Complexes(beam.PTransform):
+  """(index, example) of every complex that can be used; writes the report.
+
+  All sequences come together in one place, where the clusters are found; each
+  complex then gets its own.
+  """
+
+  def __init__(
+    self,
+    function: str,
+    jobs: list[tuple],
+    cluster: Callable,
+    rows: Mapping[str, Mapping],
+    found: sources.Sources,
+    finish: tuple[Any, ...],
+  ):
+    """Plans nothing yet.
+
+    Args:
+      function: 'module:name', which makes a `Complex` of a job.
+      jobs: its arguments; the second is the entry of the index.
+      cluster: `examples.by_sequence` or `each_alone`.
+      rows: of the manifest, by id, as far as the index goes.
+      found: the sources.
+      finish: directory, facts and start for `examples.finish`.
+    """
+    super().__init__()
+    self._function, self._jobs, self._cluster = function, jobs, cluster
+    self._rows, self._found, self._finish = rows, found, finish
+
+  def expand(self, pipeline):
+    """Nothing in, (index, example) out."""
+    found = self._found
+    outcomes = pipeline | on_beam.Calls(self._function, self._jobs, _CHUNK)
+    rows_and_sequences = (
+      outcomes
+      | 'Outcomes' >> beam.Map(_outcome)
+      | 'Together' >> beam.combiners.ToList()
+      | 'Rows' >> beam.Map(_gather, self._rows, str(found.directory))
+    )
+    clustered = rows_and_sequences | 'Clusters' >> beam.Map(
+      _clusters, self._cluster, found.together
+    )
+    pairs = (
+      outcomes
+      | 'Kept' >> beam.FlatMap(_kept)
+      | 'Examples'
+      >> beam.Map(
+        _example,
+        beam.pvalue.AsSingleton(clustered),
+        found.refined,
+        found.core,
+      )
+    )
+    content = (
+      pairs
+      | 'Hashes' >> beam.Map(_hash)
+      | 'Content' >> beam.CombineGlobally(_sum)
+    )
+    _ = content | 'Report' >> beam.Map(
+      _finish,
+      beam.pvalue.AsSingleton(rows_and_sequences),
+      beam.pvalue.AsSingleton(clustered),
+      self._finish,
+    )
+    return pairs
+
+
+def _outcome(job_and_value):
+  """Id, columns of the manifest, sequences (None where it is not kept)."""
+  job, value = job_and_value
+  failed = isinstance(value, workers.Failure)
+  sequences = None if failed else value.sequences
+  return job[1].pdb_id, examples.outcome(value), sequences
+
+
+def _gather(outcomes, rows, directory):
+  rows = {name: dict(row) for name, row in rows.items()}
+  for name, columns, _ in outcomes:
+    rows[name] |= columns
+  examples.check_any(rows, directory)
+  # In order of the ids, on which the names of clusters depend.
+  found = {name: s for name, _, s in sorted(outcomes, key=lambda x: x[0])}
+  return rows, {name: s for name, s in found.items() if s is not None}
+
+
+def _clusters(rows_and_sequences, cluster, together):
+  _, sequences = rows_and_sequences
+  return cluster(sequences, together, None)
+
+
+def _kept(job_and_value):
+  _, value = job_and_value
+  if not isinstance(value, workers.Failure):
+    yield value
+
+
+def _example(item, clustered, refined, core):
+  record = examples.example(item, clustered[0], refined, core)
+  return record['index'], record
+
+
+def _hash(pair):
+  return records_lib.example_hash(pair[1])
+
+
+def _sum(hashes):
+  return sum(hashes) % 2**256
+
+
+def _finish(content, rows_and_sequences, clustered, where):
+  directory, facts, start = where
+  rows, _ = rows_and_sequences
+  examples.finish(directory, facts, rows, clustered, content, start)
