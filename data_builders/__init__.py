@@ -12,6 +12,8 @@ import json
 import pathlib
 import shutil
 
+from etils import epath
+
 from data_builders import kept, locks, records
 
 DATASETS = {
@@ -34,7 +36,8 @@ def build(
 
   Args:
     name: a key of DATASETS.
-    data_dir: where datasets are kept, one directory each.
+    data_dir: where datasets are kept, one directory each; with `beam` it may
+      be the address of an object store, if TFDS can write there.
     manual_dir: where files lie that were fetched by hand; '' is nowhere.
     workers: processes (default: as many as there are cores).
     variant: of the dataset, where it has several: the name of a TFDS
@@ -55,10 +58,13 @@ def build(
       where.
   """
   builder_class = _module(name).Builder
-  data_dir = pathlib.Path(data_dir).expanduser()
+  data_dir = epath.Path(data_dir).expanduser()
   data_dir.mkdir(parents=True, exist_ok=True)
-  lock = data_dir / f'.{builder_class.name}.lock'
-  with locks.locked(lock, f'dataset {name}') as held:
+  lock = contextlib.nullcontext(False)
+  if not _in_a_store(data_dir):
+    path = data_dir / f'.{builder_class.name}.lock'
+    lock = locks.locked(path, f'dataset {name}')
+  with lock as held:
     # A builder looks for the dataset once, when it is made.
     if variant:
       options['config'] = variant
@@ -73,16 +79,24 @@ def build(
       _check_sources(builder)
     elif held:
       # What TFDS wrote into when a build was killed.
-      for path in (data_dir / builder.name).rglob('incomplete.*'):
+      for path in pathlib.Path(data_dir, builder.name).rglob('incomplete.*'):
         shutil.rmtree(path, ignore_errors=True)
     if not builder.data_path.exists():
-      results = data_dir / f'.{builder.name}-{variant or "all"}.kept'
+      results = contextlib.nullcontext(0)
+      if not _in_a_store(data_dir):
+        path = data_dir / f'.{builder.name}-{variant or "all"}.kept'
+        results = kept.until_done(path)
       _prepare(builder, results, beam)
       print(builder.summary(report(builder)), flush=True)
   return builder
 
 
-def _prepare(builder, results: pathlib.Path, beam: str) -> None:
+def _in_a_store(path) -> bool:
+  """Whether a path has a scheme: no locks, no SQLite."""
+  return '://' in str(path)
+
+
+def _prepare(builder, results, beam: str) -> None:
   """Builds a dataset; xTB results outlive a build that is killed."""
   with contextlib.ExitStack() as stack:
     options = {}
@@ -90,7 +104,7 @@ def _prepare(builder, results: pathlib.Path, beam: str) -> None:
       engine = _beam()
       options['download_config'] = engine.download_config(beam)
       stack.enter_context(engine.importable_by_workers())
-    found = stack.enter_context(kept.until_done(results))
+    found = stack.enter_context(results)
     stack.enter_context(_without_second_bar())
     if found:
       print(f'{found} results of an earlier build are used', flush=True)
@@ -108,9 +122,20 @@ def _beam():
   return on_beam
 
 
+def place(name: str, variant: str = '') -> str:
+  """Where a dataset lies in `data_dir`.
+
+  Raises:
+    ValueError: an unknown name.
+  """
+  builder_class = _module(name).Builder
+  parts = builder_class.name, variant, str(builder_class.VERSION)
+  return '/'.join(filter(None, parts))
+
+
 def report(builder) -> dict:
   """What was written, left out and why, as kept beside the dataset."""
-  path = pathlib.Path(builder.data_dir) / records.REPORT
+  path = epath.Path(builder.data_dir) / records.REPORT
   return json.loads(path.read_text(encoding='utf-8'))
 
 

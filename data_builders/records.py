@@ -3,12 +3,12 @@
 import dataclasses
 import hashlib
 import json
-import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 
 from data_builders import workers as workers_lib
 from data_builders import xtb
@@ -241,7 +241,7 @@ def write_report(
     'xtb_seconds_per_molecule': tally.xtb_seconds / tally.written,
     'sha256': f'{tally.content:064x}',
   }
-  path = pathlib.Path(directory) / REPORT
+  path = epath.Path(directory) / REPORT
   path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
 
 

@@ -48,6 +48,7 @@ _MODULES = (
   'rundir',
   'splat',
   'splat_local',
+  'stores',
   'study',
   'study_config',
   'study_comparisons',

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from edjax import config as configuration
-from edjax import elements, pack
+from edjax import elements, pack, stores
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
 # Molecules of a stream that are looked at at once.
@@ -52,17 +52,7 @@ def _load_pack(data, variant: str, beam: str) -> pack.Pack:
   import data_builders
   from data_builders import locks
 
-  data_dir = pathlib.Path(data.data_dir).expanduser()
-  manual_dir = pathlib.Path(data.manual_dir or data_dir / 'manual')
-  builder = data_builders.build(
-    data.name,
-    data_dir=data_dir,
-    manual_dir=manual_dir.expanduser(),
-    workers=data.workers or None,
-    variant=variant,
-    beam=beam,
-    **({'download': True} if data.download else {}),
-  )
+  data_dir, builder = _build(data, variant, beam)
   fingerprint = data_builders.fingerprint(builder)
   report = data_builders.report(builder)
   packs = data_dir / 'packs'
@@ -83,6 +73,53 @@ def _load_pack(data, variant: str, beam: str) -> pack.Pack:
     pack.open_pack(directory),
     xtb_seconds=report.get('xtb_seconds_per_molecule'),
   )
+
+
+def _build(data, variant: str, beam: str):
+  """Where datasets are on this machine, and the builder of this one.
+
+  Of an object store the dataset is copied here, after it was made here and
+  copied there, or made there by Apache Beam.
+  """
+  import data_builders
+  from data_builders import records
+
+  def build(data_dir, **options):
+    if data.download:
+      options['download'] = True
+    return data_builders.build(
+      data.name,
+      data_dir,
+      workers=data.workers or None,
+      variant=variant,
+      **options,
+    )
+
+  if not stores.is_remote(data.data_dir):
+    local = pathlib.Path(data.data_dir).expanduser()
+    return local, build(local, manual_dir=_manual_dir(data), beam=beam)
+  local = stores.copy_of(data.data_dir)
+  place = data_builders.place(data.name, variant)
+  there = stores.join(data.data_dir, place)
+  if not stores.fetch(there, local / place, records.REPORT):
+    manual_dir = _manual_dir(data)
+    if beam:
+      build(data.data_dir, manual_dir=manual_dir, beam=beam)
+      stores.fetch(there, local / place, records.REPORT)
+    else:
+      build(local, manual_dir=manual_dir)
+      stores.send(local / place, there)
+  return local, build(local)
+
+
+def _manual_dir(data) -> pathlib.Path:
+  """On this machine; copied from an object store, if it is there."""
+  address = data.manual_dir or stores.join(data.data_dir, 'manual')
+  if not stores.is_remote(address):
+    return pathlib.Path(address).expanduser()
+  local = stores.copy_of(address)
+  stores.Mirror(address, local).pull()
+  return local
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from edjax import (
   processes,
   report,
   rundir,
+  stores,
   study,
   study_report,
   train_step,
@@ -53,18 +54,21 @@ def build(config, workdir, beam: str = '') -> None:
 def train(config, workdir) -> None:
   """Trains, evaluates, prints the table and draws the parity plot."""
   results = training.train_and_evaluate(config, workdir)
-  if processes.is_first():
-    _show(workdir, results)
+  if not processes.is_first():
+    return
+  with stores.opened(workdir, stores.light) as store:
+    _print(rundir.RunDirectory(store), results)
 
 
 def evaluate_again(config, workdir) -> None:
   """Evaluates the selected weights of a run once more."""
   config = configuration.resolve(config)
-  run = rundir.RunDirectory(workdir)
-  if not (run.path / 'checkpoints').is_dir():
-    raise FileNotFoundError(f'{workdir} has no checkpoints; train first')
-  with run.lock():
-    _show(workdir, _evaluate(config, run))
+  with stores.opened(workdir) as store:
+    run = rundir.RunDirectory(store)
+    if not (run.path / 'checkpoints').is_dir():
+      raise FileNotFoundError(f'{workdir} has no checkpoints; train first')
+    with run.lock():
+      _print(run, _evaluate(config, run))
 
 
 def _evaluate(config, run) -> dict:
@@ -75,7 +79,7 @@ def _evaluate(config, run) -> dict:
   with checkpoint.Checkpoints(run.path) as checkpoints:
     selected = checkpoints.selected(config.train.weights, fresh)
   if selected is None:
-    raise FileNotFoundError(f'{run.path} has no selected weights yet')
+    raise FileNotFoundError(f'{run.place} has no selected weights yet')
   step, params = selected
   predict = evaluate.make_predict(config, task)
   results = evaluate.final_evaluation(config, task, params, run, predict)
@@ -88,25 +92,28 @@ def _evaluate(config, run) -> dict:
 
 def show(config, workdir) -> None:
   """Reports on a finished run, or on a study as far as it is."""
-  if 'study' in config:
-    print(study_report.write(workdir))
-    return
-  run = rundir.RunDirectory(workdir)
-  results = run.results(configuration.resolve(config))
-  if results is None:
-    raise FileNotFoundError(f'{workdir} holds no finished run')
-  _show(workdir, results)
+  with stores.opened(workdir, stores.light) as store:
+    if 'study' in config:
+      print(study_report.write(store.local, store.address))
+      return
+    run = rundir.RunDirectory(store)
+    results = run.results(configuration.resolve(config))
+    if results is None:
+      raise FileNotFoundError(f'{workdir} holds no finished run')
+    _print(run, results)
 
 
-def _show(workdir, results) -> None:
+def _print(run, results) -> None:
   print(f'\n{report.table(results)}')
-  print(f'\nparity plot: {report.parity_plot(workdir, results)}')
+  name = report.parity_plot(run.path, results).name
+  print(f'\nparity plot: {stores.join(run.place, name)}')
 
 
 def run_study(config, workdir, shard: str = '') -> int:
   """Does what is missing of a study, and reports on what is there."""
-  status = study.run(config, workdir, shard)
-  print(f'\n{study_report.write(workdir)}')
+  with stores.opened(workdir, stores.light) as store:
+    status = study.run(config, store, shard)
+    print(f'\n{study_report.write(store.local, store.address)}')
   return status
 
 

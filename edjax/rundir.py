@@ -5,13 +5,13 @@ import csv
 import importlib.metadata
 import json
 import os
-import pathlib
 import platform
 
 import jax
 import numpy as np
 
 from edjax import config as configuration
+from edjax import stores
 
 _PACKAGES = (
   'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'scipy',
@@ -113,10 +113,21 @@ def _no_nan(content):
 
 
 class RunDirectory:
-  """The files of one run."""
+  """The files of one run.
+
+  Args:
+    path: of this machine; or the `stores.Mirror` of a directory in an object
+      store, to which `saved` copies what is there.
+  """
 
   def __init__(self, path):
-    self.path = pathlib.Path(path)
+    store = stores.of(path)
+    self.path, self.place = store.local, store.address
+    self._push = store.push
+
+  def saved(self) -> None:
+    """A state is whole here: copied to the object store, if it is one's."""
+    self._push()
 
   @contextlib.contextmanager
   def lock(self):
@@ -135,7 +146,7 @@ class RunDirectory:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError as error:
         raise LockedError(
-          f'another process is at work in {self.path}; wait for it, or give '
+          f'another process is at work in {self.place}; wait for it, or give '
           'another --workdir'
         ) from error
       except (ImportError, OSError) as error:
@@ -162,7 +173,7 @@ class RunDirectory:
     for field in sorted(now.keys() | before.keys()):
       if now.get(field) != before.get(field):
         raise configuration.ConfigError(
-          f'{self.path} holds a run with config.{field}='
+          f'{self.place} holds a run with config.{field}='
           f'{before.get(field)!r}, not {now.get(field)!r}; give another '
           '--workdir, or delete it'
         )
@@ -191,7 +202,7 @@ class RunDirectory:
       for name, value in data.items():
         if stored['data'][name] != value:
           raise configuration.ConfigError(
-            f'the data of {self.path} have changed since the run began '
+            f'the data of {self.place} have changed since the run began '
             f'({name}); give another --workdir'
           )
       self._note_other_machine(stored)
@@ -216,7 +227,7 @@ class RunDirectory:
     if not changed:
       return
     print(
-      f'{self.path} goes on with another {", ".join(changed)}: not bit for '
+      f'{self.place} goes on with another {", ".join(changed)}: not bit for '
       'bit what it would have been; config.json has both',
       flush=True,
     )
@@ -292,6 +303,7 @@ class RunDirectory:
   def finish(self, results: dict) -> None:
     """Writes results.json: from now on the run counts as finished."""
     self._write_json('results.json', results)
+    self._push()
 
 
 class Onlooker(RunDirectory):
@@ -314,6 +326,9 @@ class Onlooker(RunDirectory):
     """The first process does it."""
 
   def write_predictions(self, *columns) -> None:
+    """The first process does it."""
+
+  def saved(self) -> None:
     """The first process does it."""
 
   def finish(self, results) -> None:

@@ -21,6 +21,7 @@ from edjax import (
   input_pipeline,
   many_seeds,
   programs,
+  stores,
   study_config,
   study_plan,
   study_queue,
@@ -30,6 +31,9 @@ from edjax import (
 from edjax import task as tasks
 from edjax import train as training
 from edjax.config import ConfigError
+
+# The file that tells that a run has ended.
+RESULTS = 'results.json'
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -53,7 +57,7 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
 
   Args:
     config: as made by a file configs/study_*.py.
-    workdir: of the study.
+    workdir: of the study, or what `stores.opened` gave for it.
     shard: 'i/n': every n-th run; '' for all.
     make_slots: () -> slots, instead of worker processes.
 
@@ -76,25 +80,31 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   trials = study_tuning.trials(study, base, arms)
   _check(study, base, entries, trials)
   slots = make_slots or (lambda: _slots(study))
-  workdir = pathlib.Path(workdir)
+  store = stores.of(workdir)
+  workdir = store.local
+  # Runs that have ended need no checkpoints here.
+  store.pull(lambda name: not (_run_of(workdir, name) / RESULTS).exists())
   study_plan.write(workdir, study, base, entries)
-  log = _Log(workdir / 'study.log')
+  store.push()
+  suffix = f'-{part[0]}-of-{part[1]}' if shard else ''
+  log = _Log(workdir / f'study{suffix}.log')
   failed = {}
   if study_tuning.is_tuned(study):
-    failed = _trials(workdir, study, base, trials, part, slots, log)
+    failed = _trials(store, study, base, trials, part, slots, log)
   chosen = study_tuning.freeze(workdir, study, trials)
+  store.push()
   jobs, waiting = _runs(workdir, base, entries, chosen, part)
   failed |= waiting
   if make_slots or not _over_seeds(study):
-    failed |= _do('runs', jobs, slots, log)
+    failed |= _do('runs', jobs, slots, log, store)
   else:
-    failed |= _do_seeds(jobs, log)
+    failed |= _do_seeds(jobs, workdir / f'seeds{suffix}.log', log, store)
   for name, message in failed.items():
     print(f'error: {name}: {message}', file=sys.stderr)
   if failed:
     print(
-      f'{len(failed)} runs failed; error.txt in their directories in {workdir} '
-      'says why. The same command tries these again.',
+      f'{len(failed)} runs failed; error.txt in their directories in '
+      f'{store.address} says why. The same command tries these again.',
       file=sys.stderr,
     )
   return int(bool(failed))
@@ -115,6 +125,11 @@ def build(config, beam: str = '') -> None:
   arms = list(dict.fromkeys(entry.arm for entry in entries))
   trials = study_tuning.trials(study, base, arms)
   _check(study, base, entries, trials, beam)
+
+
+def _run_of(workdir: pathlib.Path, name: str) -> pathlib.Path:
+  """Directory of the run or trial that a file belongs to."""
+  return workdir.joinpath(*name.split('/')[:2])
 
 
 class _Log:
@@ -177,7 +192,7 @@ def _resolve(config, name: str):
     raise ConfigError(f'{name}: {error}') from error
 
 
-def _trials(workdir, study, base, trials, part, slots, log) -> dict[str, str]:
+def _trials(store, study, base, trials, part, slots, log) -> dict[str, str]:
   """Runs trials that are missing: those of this shard first, then all.
 
   Runs need the trials of all shards, and whoever is there does them.
@@ -185,6 +200,7 @@ def _trials(workdir, study, base, trials, part, slots, log) -> dict[str, str]:
   Returns:
     name -> message of those that failed otherwise than by diverging.
   """
+  workdir = store.local
   chosen = study_tuning.frozen(workdir)
   jobs = []
   for trial in trials:
@@ -197,7 +213,7 @@ def _trials(workdir, study, base, trials, part, slots, log) -> dict[str, str]:
     kinds = (('trial', trial.arm),)
     jobs.append(study_queue.Job(trial.name, directory, config, kinds))
   jobs.sort(key=lambda job: not study_plan.in_shard(job.name, part))
-  failed = _do('trials', jobs, slots, log)
+  failed = _do('trials', jobs, slots, log, store)
   return {
     name: message
     for name, message in failed.items()
@@ -242,7 +258,7 @@ def _over_seeds(study) -> bool:
   return study.vmap_seeds == 'on'
 
 
-def _do_seeds(jobs: Sequence, log) -> dict[str, str]:
+def _do_seeds(jobs: Sequence, printed, log, store) -> dict[str, str]:
   """All seeds of one representation, size and setting as one program."""
   groups: dict[tuple, list] = {}
   for job in jobs:
@@ -250,7 +266,6 @@ def _do_seeds(jobs: Sequence, log) -> dict[str, str]:
       groups.setdefault(job.kinds[0], []).append(job)
   if not jobs:
     return {}
-  printed = jobs[0].directory.parents[1] / 'seeds.log'
   progress = study_queue.Progress(
     jobs,
     max(map(len, groups.values()), default=1),
@@ -258,7 +273,7 @@ def _do_seeds(jobs: Sequence, log) -> dict[str, str]:
   )
   shared = programs.Programs()
   for group in groups.values():
-    queue = study_queue.Queue(group, progress.watch)
+    queue = _queue(group, progress, store)
     with (
       printed.open('a', encoding='utf-8') as file,
       contextlib.redirect_stdout(file),
@@ -272,14 +287,29 @@ def _fields(chosen: dict) -> dict:
   return {k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}
 
 
-def _do(what: str, jobs: Sequence, slots, log) -> dict[str, str]:
+def _queue(jobs: Sequence, progress, store) -> study_queue.Queue:
+  """What others have done is looked at, what is done here told at once."""
+
+  def look(job) -> None:
+    run = job.directory.relative_to(store.local).as_posix()
+    store.pull(lambda name: name.startswith(f'{run}/') and stores.light(name))
+
+  def watch(event, job, outcome) -> None:
+    progress.watch(event, job, outcome)
+    if event != 'start':
+      store.push()
+
+  return study_queue.Queue(jobs, watch, look)
+
+
+def _do(what: str, jobs: Sequence, slots, log, store) -> dict[str, str]:
   if not jobs:
     return {}
   made = slots()
   progress = study_queue.Progress(
     jobs, len(made), lambda line: log(f'{what}: {line}')
   )
-  study_queue.Queue(jobs, progress.watch).run(made)
+  _queue(jobs, progress, store).run(made)
   return progress.failed
 
 

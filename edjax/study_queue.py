@@ -50,14 +50,21 @@ class Queue:
     jobs: in the order in which they are wanted.
     watch: watch(event, job, outcome) is called for 'start' and for the
       status of every outcome, one at a time.
+    look: look(job) is called before a job is begun, which then may prove to
+      be finished elsewhere.
   """
 
-  def __init__(self, jobs: Sequence[Job], watch: Callable):
+  def __init__(
+    self,
+    jobs: Sequence[Job],
+    watch: Callable,
+    look: Callable = lambda job: None,
+  ):
     self._waiting = collections.deque(
       (job, job.failure()) for job in jobs if not job.finished
     )
     self._locked = collections.deque()
-    self._watch = watch
+    self._watch, self._look = watch, look
     self._mutex = threading.Lock()
     self._stop = threading.Event()
     self._broken: list[BaseException] = []
@@ -84,6 +91,7 @@ class Queue:
     try:
       while (item := self._next()) is not None:
         job, failed_before = item
+        self._look(job)
         if job.finished:  # by another process
           self._tell(DONE, job)
           continue

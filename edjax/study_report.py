@@ -8,6 +8,7 @@ import pathlib
 
 from edjax import (
   paired,
+  stores,
   study_comparisons,
   study_csv,
   study_extras,
@@ -28,13 +29,14 @@ from edjax.study_document import (
 from edjax.study_table import Study
 
 
-def write(directory) -> str:
+def write(directory, place='') -> str:
   """Writes study.csv, summary.csv, report.md, report.html and figures/.
 
   At any time: on what is finished, with what is not counted and named.
 
   Args:
     directory: of a study.
+    place: what to call it; '' as it is.
 
   Returns:
     A few lines: progress, verdicts, where the report is.
@@ -54,13 +56,14 @@ def write(directory) -> str:
   for overview, figures in document.overviews():
     draw_overview(figures, path / 'figures' / f'{overview.name}.png')
   _replace(path / 'report.md', markdown(document))
-  where = path / 'report.md'
+  name = 'report.md'
   # Hours of runs do not end in an error of the last minute.
   if importlib.util.find_spec('plotly'):
-    where = path / 'report.html'
-    _replace(where, study_html.page(document))
-  else:
-    where = f'{where} (for report.html: pip install "edjax[report]")'
+    name = 'report.html'
+    _replace(path / name, study_html.page(document))
+  where = str(stores.join(place or path, name))
+  if name == 'report.md':
+    where += ' (for report.html: pip install "edjax[report]")'
   findings = [
     f'{f.name}: {f.word} {f.where}'
     for s in document.sections

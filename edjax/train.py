@@ -1,6 +1,7 @@
 """Training: the loop over steps, and the whole run."""
 
 import collections
+import contextlib
 import math
 import time
 
@@ -18,6 +19,7 @@ from edjax import (
   processes,
   programs,
   rundir,
+  stores,
   train_step,
 )
 from edjax import config as configuration
@@ -69,7 +71,8 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
 
   Args:
     config: a ConfigDict as made by a file of configs/.
-    workdir: run directory; made where missing.
+    workdir: run directory; made where missing. It may be the address of one
+      in an object store (gs://, s3://, ...): see `stores`.
     shared: `programs.Programs` of several runs in one process.
     change_task: `task.Task` -> another, such as one with a voxelizer of one's
       own. The configuration does not know of it: give each a workdir.
@@ -86,12 +89,14 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
     OSError: something cannot be written; earlier checkpoints are kept.
   """
   config = configuration.resolve(config)
-  first = processes.is_first()
-  run = (rundir.RunDirectory if first else rundir.Onlooker)(workdir)
-  with processes.one_voice():
+  with contextlib.ExitStack() as stack:
+    run = rundir.Onlooker('.')
+    if processes.is_first():
+      run = rundir.RunDirectory(stack.enter_context(stores.opened(workdir)))
+    stack.enter_context(processes.one_voice())
     finished = processes.of_first(run.results(config))
     if finished is not None:
-      print(f'{run.path} is finished; its results:', flush=True)
+      print(f'{run.place} is finished; its results:', flush=True)
       return finished
     with run.lock():
       # Another command may have finished it before this one had the lock.
@@ -255,10 +260,11 @@ def train(
         'seconds': spent['seconds'] + time.time() - clock,
       }
       checkpoints.save('latest', done, host_state, meta)
+      run.saved()
     if leaving:
       raise preemption.PreemptedError(
-        f'SIGTERM: step {done} of {config.train.steps} is saved in {run.path}; '
-        'the same command goes on from there'
+        f'SIGTERM: step {done} of {config.train.steps} is saved in '
+        f'{run.place}; the same command goes on from there'
       )
     if _out_of_patience(config, meta):
       bar.write(f'no improvement in {meta["stale"]} evaluations: training ends')

@@ -45,3 +45,19 @@ def shared_data() -> pathlib.Path:
       f'no reference data at {path} (not published; set EDJAX_SHARED_DATA)'
     )
   return path
+
+
+@pytest.fixture
+def memory_store():
+  """An object store: memory://, without links, locks or appending."""
+  import fsspec
+
+  store = fsspec.filesystem('memory')
+
+  def clear():
+    store.store.clear()
+    store.pseudo_dirs[:] = ['']
+
+  clear()
+  yield store
+  clear()

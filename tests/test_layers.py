@@ -26,7 +26,7 @@ LAYERS = [
     'arms', 'study', 'study_config', 'study_plan', 'study_queue',
     'study_tuning', 'study_worker', 'programs', 'many_seeds',
     'study_table', 'study_csv', 'study_document', 'study_comparisons',
-    'study_extras', 'study_report', 'study_html', 'view',
+    'study_extras', 'study_report', 'study_html', 'view', 'stores',
   },
 ]  # fmt: skip
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -26,6 +26,7 @@ from edjax import (
   input_pipeline,
   main,
   rundir,
+  stores,
   study,
   study_config,
   study_plan,
@@ -498,3 +499,51 @@ study_worker.ProcessSlot().run(config, pathlib.Path({str(tmp_path)!r}) / 'r')
       assert time.monotonic() < deadline
       time.sleep(0.05)
   assert not (tmp_path / 'r' / 'results.json').exists()
+
+
+def test_shards_that_share_an_object_store(smoke, memory_store, capsys):
+  """Each has a copy of its own, and sees what the other has done."""
+  both = [Runs(), Runs()]
+  for i, runs in enumerate(both):
+    with stores.opened('memory://bucket/study', stores.light) as store:
+      assert study.run(smoke(), store, f'{i}/2', runs.slots()) == 0
+  names = {e['name'] for e in _remote(memory_store, 'plan.json')['entries']}
+  done = [name for runs in both for name in runs.done]
+  # Trials are all done by the first, runs by either.
+  assert collections.Counter(done).most_common(1)[0][1] == 1
+  assert names < set(done)
+  assert len(names) == 20
+  assert 0 < len(set(both[1].done)) < 20
+  found = {n.split('/study/')[1] for n in memory_store.find('/bucket/study')}
+  assert {f'runs/{name}/results.json' for name in names} < found
+  assert {'study-0-of-2.log', 'study-1-of-2.log', 'tuned.json'} < found
+  # One that did not see the other would do its runs again.
+  with stores.opened('memory://bucket/study', stores.light) as store:
+    again = Runs()
+    assert study.run(smoke(), store, '', again.slots()) == 0
+    assert again.done == []
+    capsys.readouterr()
+  assert main.run(smoke(), 'memory://bucket/study', 'report') == 0
+  assert 'report: memory://bucket/study/report.html' in capsys.readouterr().out
+
+
+def _remote(store, name):
+  return json.loads(store.cat_file(f'/bucket/study/{name}'))
+
+
+def test_what_another_shard_does_meanwhile_is_seen(
+  smoke, memory_store, tmp_path
+):
+  """A run that appears in the store before its turn is not done again."""
+  with stores.opened('memory://bucket/study', stores.light) as store:
+
+    def another(config):
+      for entry in study_plan.read(store.local)['entries']:
+        name = f'/bucket/study/runs/{entry["name"]}/results.json'
+        memory_store.pipe_file(name, b'{}')
+
+    runs = Runs(error=another)
+    study.run(smoke(), store, '', runs.slots(1))
+    trials = finished(store.local, 'trials')
+    assert len(runs.done) == len(trials) == 10
+    assert len(finished(store.local)) == 20

@@ -5,10 +5,11 @@ Pure functions, which a build in this process and one on Apache Beam share.
 
 import collections
 import json
-import pathlib
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from etils import epath
 
 from data_builders import records as records_lib
 from data_builders import workers as workers_lib
@@ -158,7 +159,7 @@ def finish(
     'seconds': round(time.time() - start, 1),
     'sha256': f'{content:064x}',
   }
-  path = pathlib.Path(directory) / records_lib.REPORT
+  path = epath.Path(directory) / records_lib.REPORT
   path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
 
 

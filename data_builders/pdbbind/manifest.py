@@ -1,9 +1,11 @@
 """The manifest: one row a complex, kept or not, and why."""
 
 import csv
+import io
 import json
-import pathlib
 from collections.abc import Iterable, Mapping
+
+from etils import epath
 
 from data_builders.pdbbind import types
 
@@ -32,7 +34,7 @@ def row(entry: types.Entry) -> dict:
   }
 
 
-def write(directory, rows: Iterable[Mapping]) -> pathlib.Path:
+def write(directory, rows: Iterable[Mapping]) -> epath.Path:
   """Writes manifest.csv into a directory, sorted by id.
 
   Args:
@@ -46,17 +48,18 @@ def write(directory, rows: Iterable[Mapping]) -> pathlib.Path:
   Raises:
     ValueError: a row has a key that is no column.
   """
-  path = pathlib.Path(directory) / NAME
-  with path.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.DictWriter(file, COLUMNS, restval='')
-    writer.writeheader()
-    for row in sorted(rows, key=lambda row: row['id']):
-      writer.writerow(
-        {
-          key: json.dumps(value, sort_keys=True)
-          if isinstance(value, Mapping)
-          else value
-          for key, value in row.items()
-        }
-      )
+  text = io.StringIO(newline='')
+  writer = csv.DictWriter(text, COLUMNS, restval='')
+  writer.writeheader()
+  for row in sorted(rows, key=lambda row: row['id']):
+    writer.writerow(
+      {
+        key: json.dumps(value, sort_keys=True)
+        if isinstance(value, Mapping)
+        else value
+        for key, value in row.items()
+      }
+    )
+  path = epath.Path(directory) / NAME
+  path.write_bytes(text.getvalue().encode('utf-8'))
   return path
