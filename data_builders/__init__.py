@@ -37,7 +37,7 @@ def build(
   Args:
     name: a key of DATASETS.
     data_dir: where datasets are kept, one directory each; with `beam` it may
-      be the address of an object store, if TFDS can write there.
+      be the address of an object store.
     manual_dir: where files lie that were fetched by hand; '' is nowhere.
     workers: processes (default: as many as there are cores).
     variant: of the dataset, where it has several: the name of a TFDS

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders import records as records_lib
+from data_builders import shards
 from data_builders import workers as workers_lib
 from data_builders.pdbbind import (
   complexes,
@@ -37,6 +38,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # does not require.
   url_infos = None
   summary = staticmethod(examples.summary)
+  _example_writer = shards.example_writer
   # What makes a complex of a job, and how those are put into clusters.
   _function = 'data_builders.pdbbind.complexes:read'
   _cluster = staticmethod(examples.by_sequence)

@@ -5,7 +5,7 @@ import time
 
 import tensorflow_datasets as tfds
 
-from data_builders import download, geometries
+from data_builders import download, geometries, shards
 from data_builders import records as records_lib
 from data_builders.qm9 import archive, parse
 from data_builders.targets import TARGETS
@@ -43,6 +43,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # does not require.
   url_infos = None
   summary = staticmethod(records_lib.summary)
+  _example_writer = shards.example_writer
 
   def __init__(
     self,

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import geometries
+from data_builders import geometries, shards
 from data_builders import records as records_lib
 from data_builders.targets import TARGETS
 from edjax.units import HARTREE_EV
@@ -24,6 +24,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   # importlib_resources, which it does not require.
   url_infos = None
   summary = staticmethod(records_lib.summary)
+  _example_writer = shards.example_writer
 
   def __init__(
     self,
