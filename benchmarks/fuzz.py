@@ -37,7 +37,7 @@ SECONDS, GIB = 10.0, 2.0
 SHARES = {
   'qm9_record': 20, 'qm9_archive': 4, 'sdf': 12, 'mol2': 12, 'pocket': 8,
   'protein': 3, 'pdb_entry': 4, 'mmcif_entry': 3, 'index': 8, 'index_csv': 4,
-  'split_json': 6, 'split_csv': 4, 'casf': 2, 'ccp4': 5, 'mtz': 3,
+  'split_json': 6, 'split_csv': 4, 'casf': 2, 'ccp4': 5, 'mtz': 3, 'cube': 3,
   'config': 6, 'checkpoint': 1,
 }  # fmt: skip
 
@@ -370,6 +370,29 @@ class Readers:
     centre = np.asarray(found.origin) + 3 * found.spacing
     cube = crystal_maps.cut_cube(found, centre, 4.0, found.spacing)
     yield cube.values
+
+  def _cube_files(self):
+    """A density with every fourth point, whose head changes often enough."""
+    import numpy as np
+
+    for name, content in self._some('maps/cube/acrolein*.cube*', 10**7):
+      lines = content.decode().split('\n')
+      axes = [line.split() for line in lines[3:6]]
+      shape = tuple(int(axis[0]) for axis in axes)
+      values = np.array(' '.join(lines[14:]).split(), float).reshape(shape)
+      coarse = values[::4, ::4, ::4]
+      for i, (axis, size) in enumerate(zip(axes, coarse.shape, strict=True)):
+        steps = ' '.join(f'{4 * float(step):.6f}' for step in axis[1:])
+        lines[3 + i] = f'{size} {steps}'
+      numbers = '\n'.join(f'{value:.5E}' for value in coarse.ravel())
+      yield name, '\n'.join([*lines[:14], numbers, '']).encode()
+
+  def _cube(self, path):
+    from data_builders import cube_files
+
+    found = cube_files.read_cube(path)
+    yield from (found.numbers, found.coords, found.electrons)
+    yield from vars(found.density_map).values()
 
   def _config_files(self):
     from configs import qm9_density
