@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import math
 import pathlib
 import shutil
 
@@ -106,8 +107,11 @@ def _prepare(builder, results, beam: str) -> None:
       stack.enter_context(engine.importable_by_workers())
     found = stack.enter_context(results)
     stack.enter_context(_without_second_bar())
+    stack.enter_context(_in_memory())
     if found:
       print(f'{found} results of an earlier build are used', flush=True)
+    if beam:
+      stack.enter_context(engine.naming_errors())
     builder.download_and_prepare(file_format='array_record', **options)
 
 
@@ -165,6 +169,23 @@ def _check_sources(builder) -> None:
       'Delete that directory to build the dataset again, or name another '
       'data_dir or manual_dir'
     )
+
+
+@contextlib.contextmanager
+def _in_memory():
+  """TFDS sorts records by their keys in memory, whatever they take.
+
+  Above 1000 MiB it would put them into files, by TensorFlow; and all into one,
+  since our keys are small, which it then reads into memory to sort it.
+  """
+  from tensorflow_datasets.core import shuffle
+
+  before = shuffle.MAX_MEM_BUFFER_SIZE
+  shuffle.MAX_MEM_BUFFER_SIZE = math.inf
+  try:
+    yield
+  finally:
+    shuffle.MAX_MEM_BUFFER_SIZE = before
 
 
 @contextlib.contextmanager

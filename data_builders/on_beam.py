@@ -31,7 +31,8 @@ def download_config(flags: str) -> tfds.download.DownloadConfig:
       '--runner=FlinkRunner --flink_master=host:8081 ...'.
 
   Raises:
-    ValueError: the quotation marks do not match, or a word is no flag.
+    ValueError: the quotation marks do not match, a word is no flag, or the
+      value of one is impossible.
   """
   words = shlex.split(flags)
   # Beam's workers log each step of theirs; a flag of the user's comes later.
@@ -41,9 +42,28 @@ def download_config(flags: str) -> tfds.download.DownloadConfig:
       raise ValueError(
         f'beam: {word!r} is no flag of Beam; they look like --runner=NAME'
       )
-  return tfds.download.DownloadConfig(
-    beam_options=pipeline_options.PipelineOptions([quiet, *words])
-  )
+  options = pipeline_options.PipelineOptions([quiet, *words])
+  try:
+    options.get_all_options()
+  except SystemExit as error:  # argparse's, which has said why
+    raise ValueError(f'beam: {flags!r} cannot be understood') from error
+  return tfds.download.DownloadConfig(beam_options=options)
+
+
+@contextlib.contextmanager
+def naming_errors() -> Iterator[None]:
+  """What a pipeline ends with, as an error whose message is the last line.
+
+  Some runners give the traceback of a worker as text.
+
+  Raises:
+    ValueError: in the place of RuntimeError.
+  """
+  try:
+    yield
+  except RuntimeError as error:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    raise ValueError(f'Apache Beam: {lines[-1] if lines else error}') from error
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ _MODULES = (
   'rundir',
   'splat',
   'splat_local',
+  'stored_data',
   'stores',
   'study',
   'study_config',

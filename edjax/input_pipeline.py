@@ -4,6 +4,7 @@ import dataclasses
 import fractions
 import functools
 import hashlib
+import json
 import math
 import pathlib
 import types
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 
 from edjax import config as configuration
-from edjax import elements, pack, stores
+from edjax import elements, pack, stored_data, stores
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
 # Molecules of a stream that are looked at at once.
@@ -95,31 +96,40 @@ def _build(data, variant: str, beam: str):
       **options,
     )
 
+  place = data_builders.place(data.name, variant)
   if not stores.is_remote(data.data_dir):
     local = pathlib.Path(data.data_dir).expanduser()
-    return local, build(local, manual_dir=_manual_dir(data), beam=beam)
-  local = stores.copy_of(data.data_dir)
-  place = data_builders.place(data.name, variant)
+    manual_dir = _manual_dir(data, (local / place).exists())
+    return local, build(local, manual_dir=manual_dir, beam=beam)
+  local = stored_data.copy_of(data.data_dir)
   there = stores.join(data.data_dir, place)
-  if not stores.fetch(there, local / place, records.REPORT):
-    manual_dir = _manual_dir(data)
-    if beam:
-      build(data.data_dir, manual_dir=manual_dir, beam=beam)
-      stores.fetch(there, local / place, records.REPORT)
-    else:
-      build(local, manual_dir=manual_dir)
-      stores.send(local / place, there)
-  return local, build(local)
+  if stored_data.is_complete(there):
+    stored_data.fetch(there, local / place)
+    report = json.loads(stored_data.read(there, records.REPORT))
+  else:
+    if beam and not (local / place).exists():
+      build(data.data_dir, manual_dir=_manual_dir(data), beam=beam)
+      stored_data.seal(there)
+      return _build(data, variant, '')
+    if not (local / place).exists():
+      build(local, manual_dir=_manual_dir(data))
+    stored_data.send(local / place, there)
+    report = None
+  builder = build(local)
+  if report and report['sha256'] != data_builders.report(builder)['sha256']:
+    raise ValueError(
+      f'{there} holds another dataset than its copy in {local / place}; delete '
+      'the one that is out of date'
+    )
+  return local, builder
 
 
-def _manual_dir(data) -> pathlib.Path:
-  """On this machine; copied from an object store, if it is there."""
+def _manual_dir(data, built: bool = False) -> str | pathlib.Path:
+  """On this machine; copied from a store where a dataset is to be built."""
   address = data.manual_dir or stores.join(data.data_dir, 'manual')
   if not stores.is_remote(address):
     return pathlib.Path(address).expanduser()
-  local = stores.copy_of(address)
-  stores.Mirror(address, local).pull()
-  return local
+  return '' if built else stored_data.source_files(address)
 
 
 @dataclasses.dataclass(frozen=True)

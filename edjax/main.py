@@ -113,6 +113,7 @@ def run_study(config, workdir, shard: str = '') -> int:
   """Does what is missing of a study, and reports on what is there."""
   with stores.opened(workdir, stores.light) as store:
     status = study.run(config, store, shard)
+    store.pull(stores.light)  # what other shards have done
     print(f'\n{study_report.write(store.local, store.address)}')
   return status
 

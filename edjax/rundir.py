@@ -117,17 +117,13 @@ class RunDirectory:
 
   Args:
     path: of this machine; or the `stores.Mirror` of a directory in an object
-      store, to which `saved` copies what is there.
+      store, to which `saved()` copies what is whole here.
   """
 
   def __init__(self, path):
     store = stores.of(path)
     self.path, self.place = store.local, store.address
-    self._push = store.push
-
-  def saved(self) -> None:
-    """A state is whole here: copied to the object store, if it is one's."""
-    self._push()
+    self.saved = store.saved
 
   @contextlib.contextmanager
   def lock(self):
@@ -303,7 +299,7 @@ class RunDirectory:
   def finish(self, results: dict) -> None:
     """Writes results.json: from now on the run counts as finished."""
     self._write_json('results.json', results)
-    self._push()
+    self.saved()
 
 
 class Onlooker(RunDirectory):

@@ -7,20 +7,29 @@ fsspec knows the stores, by the packages of each (gcsfs, s3fs, ...).
 """
 
 import contextlib
-import hashlib
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator
 
 from edjax import config as configuration
 
-# What says that a dataset or a run is complete goes last.
-_LAST = ('report.json', 'results.json')
+# In which order files are copied, by parts of their names: what says that a run
+# is complete goes last, and a state after the metrics that belong to it and
+# the weights that it knows of.
+_ORDER = ('checkpoints/best/', 'checkpoints/latest/', 'results.json')
 # Parts of names of what is being written.
 _UNFINISHED = ('.orbax-checkpoint-tmp', '.part-of-pull')
+# Stores without directories, where one that is made would be a bucket.
+_FLAT = {'gs', 'gcs', 's3', 's3a', 'az', 'abfs', 'abfss', 'oss', 'memory'}
+# Pauses before what has failed is tried again, s: what packages of stores retry
+# by themselves has failed for longer.
+_PAUSES = (2.0, 8.0, 30.0)
 
 
 def is_remote(path: str | os.PathLike) -> bool:
@@ -44,33 +53,65 @@ class Mirror:
 
   Raises:
     ConfigError: no package for the scheme is installed, or none knows it.
-    OSError: the store cannot be reached.
+    OSError: the store refuses, here and in every method.
   """
 
   def __init__(self, address: str, local: pathlib.Path):
     import fsspec  # where a scheme asks for it
 
-    self.address, self.local = str(address), local
-    try:
-      store, root = fsspec.core.url_to_fs(self.address)
-    except (ImportError, ValueError) as error:
-      raise configuration.ConfigError(f'{address}: {error}') from error
-    self._store, self._root = store, root.rstrip('/')
+    self.address, self.local = str(address).rstrip('/'), local
+    with self._naming():
+      try:
+        self._store, root = fsspec.core.url_to_fs(self.address)
+      except (ImportError, ValueError) as error:
+        raise configuration.ConfigError(f'{address}: {error}') from error
+    self._flat = self.address.split('://')[0] in _FLAT
+    self._root = root.rstrip('/')
+    # Size and time of files as they were when both sides were equal.
     self._known: dict[str, tuple[int, int]] = {}
     self._lock = threading.RLock()
 
-  def names(self) -> set[str]:
-    """Files in the store, relative to the directory."""
-    self._store.invalidate_cache()
+  @contextlib.contextmanager
+  def _naming(self) -> Iterator[None]:
+    """Packages of stores have errors of their own for refused requests."""
     try:
-      found = self._store.find(self._root)
-    except FileNotFoundError:
-      return set()
+      yield
+    except configuration.ConfigError:
+      raise
+    except Exception as error:
+      raise OSError(
+        f'{self.address}: {type(error).__name__}: {error}'
+      ) from error
+
+  def check_writable(self) -> None:
+    """Writes a file and removes it: better now than after a day of training.
+
+    Raises:
+      OSError: there is no such bucket, or no right to write.
+    """
+    name = f'.edjax-{uuid.uuid4().hex}'
+    with tempfile.NamedTemporaryFile() as empty, self._naming():
+      self._put(empty.name, name)
+      self._store.rm_file(f'{self._root}/{name}')
+
+  def sizes(self) -> dict[str, int]:
+    """Files in the store, relative to the directory, and their bytes."""
+    with self._naming():
+      self._store.invalidate_cache()
+      try:
+        found = self._store.find(self._root, detail=True)
+      except FileNotFoundError:  # not yet a directory
+        return {}
     begin = len(self._root) + 1
-    return {name[begin:] for name in found} - {''}
+    return {
+      name[begin:]: int(facts['size'])
+      for name, facts in found.items()
+      # Some tools leave objects that stand for directories.
+      if name[begin:] and not name.endswith('/')
+    }
 
   def pull(self, wanted: Callable[[str], bool] = lambda name: True) -> int:
-    """Copies files that are not here; those that are stay as they are.
+    """Copies files that are not here, or have grown there and not changed here.
 
     Args:
       wanted: by name, which ones.
@@ -79,69 +120,107 @@ class Mirror:
       How many were copied.
     """
     with self._lock:
-      names = sorted(n for n in self.names() if wanted(n) and not self._at(n))
-      for name in names:
+      copied = 0
+      for name, size in sorted(self.sizes().items()):
+        state = self._at(name)
+        changed = state is not None and state != self._known.get(name)
+        if not wanted(name) or changed or (state and state[0] == size):
+          continue
         path = self.local / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'{path.name}.part-of-pull')
-        self._store.get_file(f'{self._root}/{name}', str(part))
+        part = path.with_name(f'.{uuid.uuid4().hex}.part-of-pull')
+        with self._naming():
+          self._store.get_file(f'{self._root}/{name}', str(part))
         part.replace(path)
         self._known[name] = self._at(name)
-      return len(names)
+        copied += 1
+      return copied
 
-  def push(self, wanted: Callable[[str], bool] = lambda name: True) -> int:
-    """Copies what is new or changed to the store, then removes there what has
-    gone here.
+  def push(self) -> int:
+    """Copies what is new or changed, then removes there what has gone here.
 
-    A kill in between leaves files of before and after: readers of checkpoints
-    and datasets see by their digests, or by what is written last, what is
-    whole.
-
-    Args:
-      wanted: by name, which ones.
+    A kill in between leaves files of before and after, from which a run goes
+    on: see _ORDER. A run that another machine has finished meanwhile stays as
+    it is there.
 
     Returns:
       How many were copied.
     """
     with self._lock:
-      here = {name for name in self._here() if wanted(name)}
+      here, there = list(self._here()), self.sizes()
+      done = {
+        name.removesuffix('results.json')
+        for name in there
+        if name.endswith('/results.json') and not (self.local / name).exists()
+      }
       copied = 0
-      for name in sorted(here, key=lambda n: (n.endswith(_LAST), n)):
+      for name in sorted(here, key=_order):
         state = self._at(name)
         if state is None or self._known.get(name) == state:
           continue
-        with contextlib.suppress(FileNotFoundError):  # gone in this moment
-          self._put(name)
-          self._known[name] = state
-          copied += 1
-      for name in [n for n in self._known if wanted(n) and n not in here]:
+        if any(name.startswith(run) for run in done):
+          continue
+        try:
+          with self._naming():
+            self._put(str(self.local / name), name)
+        except OSError:
+          if self._at(name) is not None:
+            raise
+        # Also where it has gone in this moment: what of it came there goes.
+        self._known[name] = state
+        copied += 1
+      for name in [n for n in self._known if self._at(n) is None]:
         del self._known[name]
-        with contextlib.suppress(FileNotFoundError):
+        with self._naming(), contextlib.suppress(FileNotFoundError):
           self._store.rm_file(f'{self._root}/{name}')
       return copied
 
-  def _put(self, name: str) -> None:
+  def saved(self) -> None:
+    """`push`, where it must not end what is being done: later it is repeated.
+
+    What it says of a store that does not answer goes to standard error.
+    """
+    try:
+      self.push()
+    except OSError as error:
+      print(f'not copied: {error}; it goes on here', file=sys.stderr)
+
+  def _put(self, path: str, name: str) -> None:
     target = f'{self._root}/{name}'
-    # A no-op where there are no directories.
-    self._store.makedirs(target.rpartition('/')[0], exist_ok=True)
-    self._store.put_file(str(self.local / name), target)
+    if not self._flat:
+      self._store.makedirs(target.rpartition('/')[0], exist_ok=True)
+    self._store.put_file(path, target)
 
   def _at(self, name: str) -> tuple[int, int] | None:
     """Size and time of a file here."""
     try:
       stat = (self.local / name).stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
       return None
     return stat.st_size, stat.st_mtime_ns
 
   def _here(self) -> Iterator[str]:
-    for path in self.local.rglob('*'):
-      name = path.relative_to(self.local).as_posix()
-      hidden = path.name.startswith('.')
-      if hidden or any(word in name for word in _UNFINISHED):
-        continue
-      if path.is_file():
-        yield name
+    """Files here; others may be writing and renaming meanwhile."""
+    for directory, below, names in os.walk(self.local, onerror=_unless_gone):
+      below[:] = [n for n in below if not _unfinished(n)]
+      for name in names:
+        if not (name.startswith('.') or _unfinished(name)):
+          path = pathlib.Path(directory, name)
+          yield path.relative_to(self.local).as_posix()
+
+
+def _order(name: str) -> tuple[int, str]:
+  found = [i for i, part in enumerate(_ORDER, 1) if part in name]
+  return max(found, default=0), name
+
+
+def _unfinished(name: str) -> bool:
+  return any(word in name for word in _UNFINISHED)
+
+
+def _unless_gone(error: OSError) -> None:
+  if not isinstance(error, FileNotFoundError):
+    raise error
 
 
 class Here:
@@ -155,14 +234,27 @@ class Here:
     """There is nothing to copy."""
     return 0
 
-  def push(self, wanted=None) -> int:
+  def push(self) -> int:
     """There is nothing to copy."""
     return 0
 
+  def saved(self) -> None:
+    """There is nothing to copy."""
 
-def of(place: 'str | os.PathLike | Mirror | Here') -> 'Mirror | Here':
-  """A directory of this machine, or what `opened` gave."""
-  return place if isinstance(place, (Mirror, Here)) else Here(place)
+
+def of(place: str | os.PathLike | Mirror | Here) -> Mirror | Here:
+  """A directory of this machine, or what `opened` gave.
+
+  Raises:
+    ConfigError: it is an address.
+  """
+  if isinstance(place, (Mirror, Here)):
+    return place
+  if is_remote(place):
+    raise configuration.ConfigError(
+      f'{place}: open it with edjax.stores.opened, and give what that gives'
+    )
+  return Here(place)
 
 
 @contextlib.contextmanager
@@ -173,7 +265,8 @@ def opened(
 
   Args:
     path: of this machine, or the address of one in an object store. Its copy
-      lies in the directory for temporary files (TMPDIR) and goes at the end.
+      lies in the directory for temporary files (TMPDIR) and goes at the end;
+      it stays, and is named, where the store does not take what was done.
     wanted: by name, which files are copied here.
 
   Raises:
@@ -182,62 +275,41 @@ def opened(
   if not is_remote(path):
     yield Here(path)
     return
-  with tempfile.TemporaryDirectory(prefix='edjax-') as scratch:
+  scratch = tempfile.mkdtemp(prefix='edjax-')
+  try:
     mirror = Mirror(str(path), pathlib.Path(scratch))
+    mirror.check_writable()
     mirror.pull(wanted)
+  except BaseException:
+    shutil.rmtree(scratch, ignore_errors=True)
+    raise
+  try:
+    yield mirror
+  finally:
+    _push_at_last(mirror)
+  shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _push_at_last(mirror: Mirror) -> None:
+  """Several times, and what happened before is not hidden by a failure."""
+  earlier = sys.exception()
+  for pause in (*_PAUSES, None):
     try:
-      yield mirror
-    finally:
       mirror.push()
+      break
+    except OSError as error:
+      if pause is not None:
+        time.sleep(pause)
+        continue
+      words = f'not copied: {error}; everything is kept in {mirror.local}'
+      if earlier is None:
+        raise OSError(words) from error
+      print(words, file=sys.stderr)
+      return
+  if earlier is not None:
+    shutil.rmtree(mirror.local, ignore_errors=True)
 
 
 def light(name: str) -> bool:
   """Of the files of runs and studies: all but checkpoints."""
   return 'checkpoints' not in name.split('/')
-
-
-def copy_of(address: str) -> pathlib.Path:
-  """Where data of an object store that stay as they are lie on this machine.
-
-  In edjax/stores of the user's cache directory.
-  """
-  home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  name = hashlib.sha256(address.rstrip('/').encode()).hexdigest()[:16]
-  path = pathlib.Path(home).expanduser() / 'edjax' / 'stores' / name
-  path.mkdir(parents=True, exist_ok=True)
-  return path
-
-
-def fetch(address: str, local: pathlib.Path, last: str) -> bool:
-  """Copies a directory that does not change any more; whole or not at all.
-
-  Args:
-    address: of the directory.
-    local: of the copy; nothing is done where it is there.
-    last: name of the file in it without which it is not complete.
-
-  Returns:
-    Whether the copy is there.
-
-  Raises:
-    ConfigError, OSError: see `Mirror`.
-  """
-  if local.exists():
-    return True
-  local.parent.mkdir(parents=True, exist_ok=True)
-  # The name of what TFDS has not finished either: a build clears it away.
-  scratch = tempfile.mkdtemp(prefix='incomplete.', dir=local.parent)
-  with contextlib.ExitStack() as stack:
-    stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-    mirror = Mirror(address, pathlib.Path(scratch))
-    if last not in mirror.names():
-      return False
-    mirror.pull()
-    with contextlib.suppress(FileExistsError):  # another process was faster
-      os.rename(scratch, local)
-  return True
-
-
-def send(local: pathlib.Path, address: str) -> None:
-  """Copies a directory that does not change any more into a store."""
-  Mirror(address, local).push()

@@ -91,6 +91,7 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   failed = {}
   if study_tuning.is_tuned(study):
     failed = _trials(store, study, base, trials, part, slots, log)
+  store.pull(stores.light)  # another shard may have chosen
   chosen = study_tuning.freeze(workdir, study, trials)
   store.push()
   jobs, waiting = _runs(workdir, base, entries, chosen, part)
@@ -297,7 +298,7 @@ def _queue(jobs: Sequence, progress, store) -> study_queue.Queue:
   def watch(event, job, outcome) -> None:
     progress.watch(event, job, outcome)
     if event != 'start':
-      store.push()
+      store.saved()
 
   return study_queue.Queue(jobs, watch, look)
 

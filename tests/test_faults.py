@@ -6,6 +6,7 @@ Each test takes longer than 20 s: every launch imports JAX and compiles, 8 s of
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -52,8 +53,8 @@ def refused(runs, name, before):
   process = runs.start(name, before=before)
   _, errors = process.communicate(timeout=200)
   assert process.returncode == 2, errors
-  # TensorStore's threads may still say something of their own.
-  found = [x for x in errors.splitlines() if x.startswith('error: ')]
+  # TensorStore's threads may say something of their own, on the same line.
+  found = re.findall(r'(?<![A-Za-z])error: .*', errors)
   assert len(found) == 1, errors
   return found[0]
 

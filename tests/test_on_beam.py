@@ -174,7 +174,9 @@ def test_not_one_molecule(tmp_path):
   del lines[3]
   text = '\n'.join(['2', *lines[1:]]) + '\n'
   write_archive(manual / 'dsgdb9nsd.xyz.tar.bz2', {1: text})
-  with pytest.raises(Exception, match=r'xTB failed for all 1|should be >0'):
+  # Of two steps that fail at the same time, either.
+  message = r'Apache Beam: .*(xTB failed for all 1|should be >0)'
+  with pytest.raises(ValueError, match=message):
     data_builders.build('qm9', tmp_path / 'data', manual, beam=PROCESSES)
   assert not list((tmp_path / 'data' / 'edjax_qm9').glob('1.0.0/*'))
 
@@ -190,6 +192,8 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
   assert '--beam goes with --mode build' in capsys.readouterr().err
   assert launch('build', 'DirectRunner') == 2
   assert "'DirectRunner' is no flag of Beam" in capsys.readouterr().err
+  assert launch('build', '--direct_num_workers=x') == 2
+  assert "direct_num_workers=x' cannot be unders" in capsys.readouterr().err
   with monkeypatch.context() as patch:
     patch.delitem(sys.modules, 'data_builders.on_beam')
     patch.delattr(data_builders, 'on_beam')

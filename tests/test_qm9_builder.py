@@ -1,5 +1,6 @@
 """The parser on real records, the builder on made-up ones."""
 
+import contextlib
 import hashlib
 import importlib
 import io
@@ -16,6 +17,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+from tensorflow_datasets.core import shuffle
 
 import data_builders
 from data_builders import download, locks, records, targets, xtb
@@ -282,6 +284,17 @@ def test_a_report_that_names_no_sources_still_opens(manual, tmp_path):
   write_archive(manual / 'dsgdb9nsd.xyz.tar.bz2', {1: record_text(1, 'C')})
   again = data_builders.build('qm9', data, manual)
   assert len(again.as_data_source(split='all')) == len(SHAPES)
+
+
+def test_more_records_than_tfds_keeps_in_memory(manual, tmp_path, monkeypatch):
+  """It would write the others by TensorFlow."""
+  monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 1000)
+  built = data_builders.build('qm9', tmp_path / 'one', manual, workers=1)
+  assert len(built.as_data_source(split='all')) == len(SHAPES)
+  assert shuffle.MAX_MEM_BUFFER_SIZE == 1000
+  monkeypatch.setattr(data_builders, '_in_memory', contextlib.nullcontext)
+  with pytest.raises(ModuleNotFoundError, match='tensorflow'):
+    data_builders.build('qm9', tmp_path / 'two', manual, workers=1)
 
 
 def test_fingerprint_follows_the_contents(manual, tmp_path):

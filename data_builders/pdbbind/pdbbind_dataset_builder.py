@@ -198,6 +198,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     wanted = [pdb_id for pdb_id, row in rows.items() if 'status' not in row]
     files, refused = dict(found.files), {}
     if self._download:
+      if '://' in str(self._data_dir_root):
+        raise ValueError(
+          'entries are downloaded to this machine: build with a data_dir here, '
+          'or download them into manual_dir beforehand'
+        )
       folder = pathlib.Path(self._data_dir_root) / 'downloads' / self.name
       files, refused = downloads.complete(
         wanted, files, folder, maps=self._options.maps
