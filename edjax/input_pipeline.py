@@ -108,6 +108,7 @@ def _build(data, variant: str, beam: str):
     report = json.loads(stored_data.read(there, records.REPORT))
   else:
     if beam and not (local / place).exists():
+      stored_data.check_empty(there)
       build(data.data_dir, manual_dir=_manual_dir(data), beam=beam)
       stored_data.seal(there)
       return _build(data, variant, '')

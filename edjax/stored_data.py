@@ -35,6 +35,21 @@ def is_complete(address: str) -> bool:
     return _SEAL in stores.Mirror(address, pathlib.Path(nowhere)).sizes()
 
 
+def check_empty(address: str) -> None:
+  """Before something is made in a store itself, not here.
+
+  Raises:
+    ValueError: there is something that was not sealed.
+  """
+  with tempfile.TemporaryDirectory() as nowhere:
+    found = stores.Mirror(address, pathlib.Path(nowhere)).sizes()
+  if found:
+    raise ValueError(
+      f'{address} is not complete: it is being made, or that was interrupted '
+      f'({len(found)} files). Wait, or delete it'
+    )
+
+
 def seal(address: str) -> None:
   """Says that a directory in a store is complete."""
   with tempfile.TemporaryDirectory() as scratch:

@@ -17,6 +17,7 @@ from data_builders import workers
 from data_builders.pdbbind import manifest
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import input_pipeline, main
+from edjax.config import ConfigError
 
 pytest.importorskip('apache_beam', reason='needs the extra "beam"')
 import apache_beam as beam
@@ -241,6 +242,12 @@ def test_a_dataset_in_an_object_store(tmp_path, monkeypatch):
   data.data_dir = 'gs://bucket/data'
   try:
     threads = '--runner=DirectRunner --direct_running_mode=in_memory'
+    # What a build that was killed while TFDS renamed it leaves there.
+    half = '/bucket/data/edjax_qm9_mini/1.1.0/features.json'
+    _Gs().pipe_file(half, b'')
+    with pytest.raises(ConfigError, match='is not complete'):
+      input_pipeline.load_pack(data, beam=threads)
+    _Gs().rm(half)
     there = input_pipeline.load_pack(data, beam=threads)
     found = {name.split('/')[-1] for name in _Gs().find('/bucket')}
   finally:
