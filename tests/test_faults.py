@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks import faults as script
+from benchmarks import layouts
 
 
 @pytest.fixture(scope='module')
@@ -106,23 +107,15 @@ def test_one_misfortune_after_the_other(faults):
 def test_begun_on_two_devices_continued_on_others(faults):
   """On 2, then 4, then 1: the same run but for rounding."""
 
-  def devices(count):
-    flags = f'--xla_force_host_platform_device_count={count}'
-    return {'env': os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}}
-
-  first = preempt(faults, 'devices', **devices(2))
-  second = preempt(faults, 'devices', after=first + 10, **devices(4))
-  faults.finish('devices', **devices(1))
+  first = preempt(faults, 'devices', **layouts.devices(2))
+  second = preempt(faults, 'devices', after=first + 10, **layouts.devices(4))
+  faults.finish('devices', **layouts.devices(1))
   facts = json.loads((faults.path('devices') / 'config.json').read_text())
   assert facts['device_count'] == 2
   assert [c['device_count'] for c in facts['continued']] == [4, 1]
   assert first < second
   found, expected = (
-    [
-      json.loads(line)
-      for line in (faults.path(name) / 'metrics.jsonl').read_text().splitlines()
-    ]
-    for name in ('devices', 'undisturbed')
+    layouts.metrics(faults, name) for name in ('devices', 'undisturbed')
   )
   assert [(m['step'], m['name']) for m in found] == [
     (m['step'], m['name']) for m in expected

@@ -20,10 +20,11 @@ nbclient = pytest.importorskip('nbclient')
 NOTEBOOKS = pathlib.Path(__file__).resolve().parents[1] / 'notebooks'
 NAMES = sorted(p.stem for p in NOTEBOOKS.glob('*.ipynb'))
 # Nothing in a notebook may warn; the kernel around it does when it ends.
-STRICT = """
+STRICT = r"""
 import warnings
 warnings.simplefilter('error')
 warnings.filterwarnings('ignore', module='ipykernel')
+warnings.filterwarnings('ignore', r'label\(\) is deprecated')  # pyproject.toml
 """
 
 # Nearly all of the time is compilation.

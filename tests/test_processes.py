@@ -5,16 +5,13 @@ tested.
 """
 
 import json
-import os
 import signal
-import socket
-import threading
-import time
 
 import numpy as np
 import pytest
 
 from benchmarks import faults as script
+from benchmarks import layouts
 from edjax import main, processes
 from edjax.config import ConfigError
 
@@ -27,77 +24,28 @@ def runs(tmp_path_factory):
   return found
 
 
-def devices(count):
-  flags = f'--xla_force_host_platform_device_count={count}'
-  return {'env': os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}}
-
-
 def two(runs, name):
   """Starts both; their processes."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
-  return [
-    runs.start(
-      name, f'--coordinator=localhost:{port}', '--processes=2',
-      f'--process={i}', **devices(2),
-    )
-    for i in range(2)
-  ]  # fmt: skip
-
-
-def ends(started):
-  """(status, output, errors) of all, whose pipes are read at once."""
-  found = [None] * len(started)
-
-  def read(i):
-    output, errors = started[i].communicate(timeout=200)
-    found[i] = started[i].returncode, output, errors
-
-  threads = [threading.Thread(target=read, args=(i,)) for i in range(2)]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
-  return found
-
-
-def until(runs, name, step, process):
-  """Waits for a checkpoint; the newest step."""
-  latest = runs.path(name) / 'checkpoints' / 'latest'
-  deadline = time.monotonic() + 200
-  while True:
-    names = [p.name for p in latest.iterdir()] if latest.is_dir() else []
-    newest = max((int(n) for n in names if n.isdigit()), default=0)
-    if newest >= step:
-      return newest
-    assert time.monotonic() < deadline
-    assert process.poll() is None
-    time.sleep(0.01)
-
-
-def lines(runs, name):
-  text = (runs.path(name) / 'metrics.jsonl').read_text()
-  return [json.loads(line) for line in text.splitlines()]
+  return layouts.start(runs, name, 2, 2)
 
 
 def test_begun_by_one_lost_by_two_and_ended_by_two(runs):
-  runs.finish('one', **devices(4))
-  begun = runs.start('r', **devices(4))
-  first = until(runs, 'r', 20, begun)
+  runs.finish('one', **layouts.devices(4))
+  begun = runs.start('r', **layouts.devices(4))
+  first = layouts.until(runs, 'r', 20, begun)
   begun.send_signal(signal.SIGTERM)
   begun.communicate()
   assert begun.returncode == 75
   both = two(runs, 'r')
-  second = until(runs, 'r', first + 20, both[0])
+  second = layouts.until(runs, 'r', first + 20, both[0])
   both[0].kill()
-  (status, _, _), (other, output, errors) = ends(both)
+  (status, _, _), (other, output, errors) = layouts.ends(both)
   assert status == -signal.SIGKILL
   # JAX ends the one that is left.
   assert other not in (0, 75)
   assert 'another task died' in errors, errors[-3000:]
   assert 'molecules' not in output
-  found = ends(two(runs, 'r'))
+  found = layouts.ends(two(runs, 'r'))
   assert [f[0] for f in found] == [0, 0], found
   assert 'continuing after step' in found[0][1]
   # One voice: the other says nothing of its own.
@@ -109,7 +57,7 @@ def test_begun_by_one_lost_by_two_and_ended_by_two(runs):
   assert facts['process_count'] == 1
   assert [c['process_count'] for c in facts['continued']] == [2]
   assert facts['device_count'] == 4
-  expected, values = lines(runs, 'one'), lines(runs, 'r')
+  expected, values = layouts.metrics(runs, 'one'), layouts.metrics(runs, 'r')
   assert [(m['step'], m['name']) for m in values] == [
     (m['step'], m['name']) for m in expected
   ]
@@ -128,9 +76,9 @@ def test_begun_by_one_lost_by_two_and_ended_by_two(runs):
 
 def test_sigterm_to_one_of_them(runs):
   both = two(runs, 's')
-  until(runs, 's', 10, both[0])
+  layouts.until(runs, 's', 10, both[0])
   both[1].send_signal(signal.SIGTERM)
-  found = ends(both)
+  found = layouts.ends(both)
   assert [f[0] for f in found] == [75, 75], found
   assert 'is saved' in found[0][2]
 

@@ -293,7 +293,7 @@ def test_a_killed_run_goes_on_elsewhere(
       patch.setattr(stores.Mirror, '_put', dies)
       return train.train_and_evaluate(config, 'memory://bucket/run', shared)
 
-  for files in (3, 9, 14, 20, 26):
+  for files in (3, 9, 20, 40):
     with pytest.raises(Killed):
       go_on(files)
   capsys.readouterr()
@@ -319,7 +319,7 @@ def test_a_killed_run_goes_on_elsewhere(
   said = capsys.readouterr().err
   assert 'memory://bucket/run holds a run with config.optim.learning' in said
   # Nothing is left in the directory for temporary files but by kills.
-  assert len(list(scratch.glob('edjax-*'))) == 5
+  assert len(list(scratch.glob('edjax-*'))) == 4
 
 
 def test_a_dataset_is_made_once_for_all_machines(
