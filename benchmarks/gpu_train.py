@@ -2,7 +2,11 @@
 
 import contextlib
 import importlib
+import os
+import pathlib
 import re
+import subprocess
+import sys
 import time
 from unittest import mock
 
@@ -10,9 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import gpu, steps
+from benchmarks import faults, gpu, steps
+from edjax import (
+  checkpoint,
+  input_pipeline,
+  main,
+  pack,
+  parallel,
+  train_step,
+)
 from edjax import config as configurations
-from edjax import input_pipeline, main, pack, parallel, train_step
 from edjax import task as tasks
 from edjax import train as training
 from edjax.numerics import batched
@@ -340,4 +351,34 @@ def real(options) -> None:
     f'{count} steps of {config.train.batch_size} in {results["seconds"]} s '
     f'with compilation and evaluation: {done / results["seconds"]:.0f} '
     'molecules a second in all.',
+  )
+  table.text('', _restored_on_cpu(part.work / 'run'))
+
+
+# What the checkpoint of a run holds, by a process that has no accelerator.
+_RESTORE = """
+import pathlib, sys
+from benchmarks import faults
+from edjax import checkpoint
+step, arrays = faults.weights(pathlib.Path(sys.argv[1]), 'latest')
+print(step, checkpoint.digest(arrays, {}))
+"""
+
+
+def _restored_on_cpu(run: pathlib.Path) -> str:
+  """Whether the last state of a run is the same on a CPU as beside a device."""
+  step, arrays = faults.weights(run, 'latest')
+  found = subprocess.run(
+    (sys.executable, '-c', _RESTORE, str(run)),
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  same = found.stdout.split() == [str(step), checkpoint.digest(arrays, {})]
+  return (
+    f'The checkpoint of step {step}, written beside {jax.default_backend()}, '
+    + ('is' if same else 'IS NOT')
+    + ' the same to a process that has CPUs alone.'
+    + ('' if same else f' {found.stderr[-500:]}')
   )
