@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from data_builders import workers
+
 # Tells worker processes where, as environment variables are inherited.
 _VARIABLE = 'EDJAX_KEPT_RESULTS'
 # Seconds to wait for another process that writes.
@@ -38,15 +40,10 @@ def until_done(path: str | os.PathLike) -> Iterator[int]:
     How many results an earlier build has left.
   """
   path = pathlib.Path(path)
-  before = os.environ.get(_VARIABLE)
-  os.environ[_VARIABLE] = str(path)
   try:
-    yield _count(path)
+    with workers.environment(_VARIABLE, str(path)):
+      yield _count(path)
   finally:
-    if before is None:
-      del os.environ[_VARIABLE]
-    else:
-      os.environ[_VARIABLE] = before
     connection = _connections.pop((os.getpid(), str(path)), None)
     if connection is not None:
       connection.close()

@@ -66,20 +66,11 @@ def naming_errors() -> Iterator[None]:
     raise ValueError(f'Apache Beam: {lines[-1] if lines else error}') from error
 
 
-@contextlib.contextmanager
-def importable_by_workers() -> Iterator[None]:
-  """Worker processes on this machine find edjax wherever they are started."""
+def importable_by_workers():
+  """Within it, worker processes find edjax wherever they are started."""
   root = str(pathlib.Path(__file__).resolve().parents[1])
-  before = os.environ.get('PYTHONPATH')
-  paths = [root, *([before] if before else [])]
-  os.environ['PYTHONPATH'] = os.pathsep.join(paths)
-  try:
-    yield
-  finally:
-    if before is None:
-      del os.environ['PYTHONPATH']
-    else:
-      os.environ['PYTHONPATH'] = before
+  paths = filter(None, [root, os.environ.get('PYTHONPATH')])
+  return workers_lib.environment('PYTHONPATH', os.pathsep.join(paths))
 
 
 class Calls(beam.PTransform):

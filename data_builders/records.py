@@ -174,7 +174,7 @@ class Tally:
     written: how many are in the dataset.
     failures: (index, id, reason) of the others.
     xtb_seconds: of one core, of those that were written.
-    content: sum of `example_hash`, modulo 2^256.
+    content: sum of `example_hash`.
   """
 
   written: int = 0
@@ -190,14 +190,14 @@ class Tally:
       return
     self.written += 1
     self.xtb_seconds += outcome.xtb_seconds
-    self.content = (self.content + example_hash(outcome.example)) % 2**256
+    self.content += example_hash(outcome.example)
 
   def merge(self, other: 'Tally') -> None:
     """Takes in what another part has counted."""
     self.written += other.written
     self.failures += other.failures
     self.xtb_seconds += other.xtb_seconds
-    self.content = (self.content + other.content) % 2**256
+    self.content += other.content
 
 
 def write_report(
@@ -236,10 +236,26 @@ def write_report(
     'written': tally.written,
     'failed': len(failures),
     'failures': failures,
-    'seconds': round(time.time() - start, 1),
     # Of one core, of those that were written.
     'xtb_seconds_per_molecule': tally.xtb_seconds / tally.written,
-    'sha256': f'{tally.content:064x}',
+  }
+  save_report(directory, report, tally.content, start)
+
+
+def save_report(
+  directory, report: dict[str, Any], content: int, start: float
+) -> None:
+  """Writes a report, with the hash of the records and the build's seconds.
+
+  Args:
+    directory: of the dataset.
+    report: what else it says.
+    content: sum of `example_hash` of the records.
+    start: of the build, `time.time()`.
+  """
+  report = report | {
+    'seconds': round(time.time() - start, 1),
+    'sha256': f'{content % 2**256:064x}',
   }
   path = epath.Path(directory) / REPORT
   path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')

@@ -36,6 +36,20 @@ _CHILD = (
 )
 
 
+@contextlib.contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+  """Within it a variable has a value, also for processes that are started."""
+  before = os.environ.get(name)
+  os.environ[name] = value
+  try:
+    yield
+  finally:
+    if before is None:
+      del os.environ[name]
+    else:
+      os.environ[name] = before
+
+
 class Failure(NamedTuple):
   """What stands in place of the value of an item that failed.
 

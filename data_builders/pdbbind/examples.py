@@ -4,12 +4,8 @@ Pure functions, which a build in this process and one on Apache Beam share.
 """
 
 import collections
-import json
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-from etils import epath
 
 from data_builders import records as records_lib
 from data_builders import workers as workers_lib
@@ -134,7 +130,7 @@ def finish(
     facts: what the report says of the sources.
     rows: of the manifest, by id.
     clustered: id -> cluster, and what the report says of them.
-    content: sum of `records.example_hash` of the records, modulo 2^256.
+    content: sum of `records.example_hash` of the records.
     start: of the build, `time.time()`.
   """
   cluster_of, of_clusters = clustered
@@ -156,11 +152,8 @@ def finish(
       if row['status'] == 'kept'
     ),
     **of_clusters,
-    'seconds': round(time.time() - start, 1),
-    'sha256': f'{content:064x}',
   }
-  path = epath.Path(directory) / records_lib.REPORT
-  path.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+  records_lib.save_report(directory, report, content, start)
 
 
 def _counted(words: Iterable[str]) -> dict[str, int]:

@@ -70,7 +70,7 @@ class Complexes(beam.PTransform):
     content = (
       pairs
       | 'Hashes' >> beam.Map(_hash)
-      | 'Content' >> beam.CombineGlobally(_sum)
+      | 'Content' >> beam.CombineGlobally(sum)
     )
     _ = content | 'Report' >> beam.Map(
       _finish,
@@ -117,10 +117,6 @@ def _example(item, clustered, refined, core):
 
 def _hash(pair):
   return records_lib.example_hash(pair[1])
-
-
-def _sum(hashes):
-  return sum(hashes) % 2**256
 
 
 def _finish(content, rows_and_sequences, clustered, where):

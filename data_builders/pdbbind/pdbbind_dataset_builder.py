@@ -181,7 +181,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       content += records_lib.example_hash(example)
       yield example['index'], example
     directory, facts, start = finish
-    examples.finish(directory, facts, rows, clustered, content % 2**256, start)
+    examples.finish(directory, facts, rows, clustered, content, start)
 
   def _jobs(self, found: sources.Sources):
     """Rows of the manifest by id, and what is to be read, in order of ids."""
