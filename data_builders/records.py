@@ -143,22 +143,6 @@ def examples(
   write_report(tally, facts, directory, variant, start)
 
 
-def generate(
-  records: Sequence[Record],
-  directory: str,
-  facts: dict[str, Any],
-  workers: int | None,
-  variant: str,
-  on_beam: bool,
-):
-  """What a builder gives to TFDS: `examples`, or `on_beam.Molecules`."""
-  if on_beam:
-    from data_builders import on_beam as engine  # Beam is an extra
-
-    return engine.Molecules(records, directory, facts, variant)
-  return examples(records, directory, facts, workers, variant)
-
-
 def check_ids(records: Sequence[Record]) -> None:
   """Raises ValueError where two records have one id."""
   ids = {record.example_id for record in records}

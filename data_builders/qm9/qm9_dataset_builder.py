@@ -5,7 +5,7 @@ import time
 
 import tensorflow_datasets as tfds
 
-from data_builders import download, geometries, shards
+from data_builders import download, molecules
 from data_builders import records as records_lib
 from data_builders.qm9 import archive, parse
 from data_builders.targets import TARGETS
@@ -34,44 +34,11 @@ with a browser (https://doi.org/10.6084/m9.figshare.c.978904.v5 lists both),
 and put them, unchanged, into the manual directory"""
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(molecules.Builder, skip_registration=True):
   """All molecules in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_qm9'
   VERSION = tfds.core.Version('1.0.0')
-  # TFDS would look for a file of check sums with importlib_resources, which it
-  # does not require.
-  url_infos = None
-  summary = staticmethod(records_lib.summary)
-  _example_writer = shards.example_writer
-
-  def __init__(
-    self,
-    *,
-    manual_dir='',
-    workers=None,
-    config='',
-    on_beam=False,
-    **kwargs,
-  ):
-    """Opens the dataset.
-
-    Args:
-      manual_dir: where files lie that were fetched by hand; '' is nowhere.
-      workers: xTB processes (default: as many as there are cores).
-      config: variant of the geometry, see `data_builders.geometries`.
-      on_beam: whether it will be prepared by Apache Beam.
-      **kwargs: for TFDS: data_dir, ...
-    """
-    self._manual_dir = manual_dir
-    self._workers = workers
-    self._variant = geometries.check(config)
-    self._on_beam = on_beam
-    if config:
-      kwargs['config'] = tfds.core.BuilderConfig(
-        name=config, description='see data_builders/geometries.py'
-      )
-    super().__init__(**kwargs)
 
   def changes(self, report: dict) -> list[str]:
     """How the manual directory differs from what a dataset was built from.
@@ -114,10 +81,6 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       disable_shuffling=True,
     )
 
-  def _split_generators(self, dl_manager):
-    del dl_manager
-    return {'molecules': self._generate_examples()}
-
   def _generate_examples(self):
     downloads = pathlib.Path(self._data_dir_root) / 'downloads' / self.name
     sources = _sources(self._manual_dir, downloads)
@@ -141,9 +104,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         f'{self.name}: no {UNCHARACTERIZED}, so no molecule is dropped as '
         'uncharacterized, and the splits cormorant and dimenet are not defined'
       )
-    return records_lib.generate(
-      kept, self.data_dir, facts, self._workers, self._variant, self._on_beam
-    )
+    return self._generated(kept, facts)
 
 
 def _left_out(sources: dict) -> list[int] | None:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import geometries, shards
+from data_builders import molecules
 from data_builders import records as records_lib
 from data_builders.targets import TARGETS
 from edjax.units import HARTREE_EV
@@ -15,44 +15,11 @@ from edjax.units import HARTREE_EV
 _FILE = 'molecules.jsonl.gz'
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Builder(molecules.Builder, skip_registration=True):
   """All molecules in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_qm9_mini'
   VERSION = tfds.core.Version('1.1.0')
-  # Nothing is downloaded. TFDS would look for a file of check sums with
-  # importlib_resources, which it does not require.
-  url_infos = None
-  summary = staticmethod(records_lib.summary)
-  _example_writer = shards.example_writer
-
-  def __init__(
-    self,
-    *,
-    manual_dir='',
-    workers=None,
-    config='',
-    on_beam=False,
-    **kwargs,
-  ):
-    """Opens the dataset.
-
-    Args:
-      manual_dir: not used: the molecules are part of the package.
-      workers: xTB processes (default: as many as there are cores).
-      config: variant of the geometry, see `data_builders.geometries`.
-      on_beam: whether it will be prepared by Apache Beam.
-      **kwargs: for TFDS: data_dir, ...
-    """
-    del manual_dir
-    self._workers = workers
-    self._variant = geometries.check(config)
-    self._on_beam = on_beam
-    if config:
-      kwargs['config'] = tfds.core.BuilderConfig(
-        name=config, description='see data_builders/geometries.py'
-      )
-    super().__init__(**kwargs)
 
   def changes(self, report: dict) -> list[str]:
     """Nothing: the molecules are the package's, and VERSION tells them."""
@@ -67,16 +34,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       disable_shuffling=True,
     )
 
-  def _split_generators(self, dl_manager):
-    del dl_manager
-    return {'molecules': self._generate_examples()}
-
   def _generate_examples(self):
     records = read_records(embedded_lines())
     facts = {'dataset': self.name, 'in_archive': len(records)}
-    return records_lib.generate(
-      records, self.data_dir, facts, self._workers, self._variant, self._on_beam
-    )
+    return self._generated(records, facts)
 
 
 def embedded_lines() -> list[str]:
