@@ -61,11 +61,8 @@ def build(
   builder_class = _module(name).Builder
   data_dir = epath.Path(data_dir).expanduser()
   data_dir.mkdir(parents=True, exist_ok=True)
-  lock = contextlib.nullcontext(False)
-  if not _in_a_store(data_dir):
-    path = data_dir / f'.{builder_class.name}.lock'
-    lock = locks.locked(path, f'dataset {name}')
-  with lock as held:
+  lock = data_dir / f'.{builder_class.name}.lock'
+  with locks.locked(lock, f'dataset {name}') as held:
     # A builder looks for the dataset once, when it is made.
     if variant:
       options['config'] = variant
@@ -83,18 +80,10 @@ def build(
       for path in pathlib.Path(data_dir, builder.name).rglob('incomplete.*'):
         shutil.rmtree(path, ignore_errors=True)
     if not builder.data_path.exists():
-      results = contextlib.nullcontext(0)
-      if not _in_a_store(data_dir):
-        path = data_dir / f'.{builder.name}-{variant or "all"}.kept'
-        results = kept.until_done(path)
-      _prepare(builder, results, beam)
+      path = data_dir / f'.{builder.name}-{variant or "all"}.kept'
+      _prepare(builder, kept.until_done(path), beam)
       print(builder.summary(report(builder)), flush=True)
   return builder
-
-
-def _in_a_store(path) -> bool:
-  """Whether a path has a scheme: no locks, no SQLite."""
-  return '://' in str(path)
 
 
 def _prepare(builder, results, beam: str) -> None:
@@ -129,10 +118,16 @@ def _beam():
 def place(name: str, variant: str = '') -> str:
   """Where a dataset lies in `data_dir`.
 
+  Args:
+    name: a key of DATASETS.
+    variant: as in `build`; '' is the first where there are several.
+
   Raises:
     ValueError: an unknown name.
   """
   builder_class = _module(name).Builder
+  if not variant and builder_class.BUILDER_CONFIGS:
+    variant = builder_class.BUILDER_CONFIGS[0].name
   parts = builder_class.name, variant, str(builder_class.VERSION)
   return '/'.join(filter(None, parts))
 

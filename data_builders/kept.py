@@ -3,8 +3,8 @@
 A build that is killed after hours of xTB begins again at the first molecule,
 but finds what was calculated. The results lie in one SQLite file, which worker
 processes read and write; each is found by a hash of everything that it depends
-on. Where there can be no such file (no locks, no room), nothing is kept and the
-build goes on.
+on. Where there can be no such file (in an object store, without locks, on a
+full disk), nothing is kept and the build goes on.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from data_builders import workers
+from edjax import addresses
 
 # Tells worker processes where, as environment variables are inherited.
 _VARIABLE = 'EDJAX_KEPT_RESULTS'
@@ -39,6 +40,9 @@ def until_done(path: str | os.PathLike) -> Iterator[int]:
   Yields:
     How many results an earlier build has left.
   """
+  if addresses.is_remote(path):
+    yield 0
+    return
   path = pathlib.Path(path)
   try:
     with workers.environment(_VARIABLE, str(path)):

@@ -5,13 +5,15 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from edjax import addresses
+
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, what: str) -> Iterator[bool]:
   """Keeps other processes and threads out; a kill lets them in.
 
-  Where there are no locks (no fcntl, a file system without them, a directory
-  that may only be read) it goes on without.
+  Where there are no locks (no fcntl, an object store, a file system without
+  them, a directory that may only be read) it goes on without.
 
   Args:
     path: of the lock file, which is made and stays; its directory exists.
@@ -20,6 +22,9 @@ def locked(path: str | os.PathLike, what: str) -> Iterator[bool]:
   Yields:
     Whether the lock is held: what others left half-done may then go.
   """
+  if addresses.is_remote(path):
+    yield False
+    return
   with contextlib.ExitStack() as stack:
     yield _acquire(stack, pathlib.Path(path), what)
 

@@ -1,11 +1,12 @@
 """Shards of array_record, also in object stores."""
 
-import os
 import pathlib
 import tempfile
 
 from etils import epath
 from tensorflow_datasets.core import writer
+
+from edjax import addresses
 
 
 class Writer(writer.ExampleWriter):
@@ -16,7 +17,7 @@ class Writer(writer.ExampleWriter):
 
   def write(self, path, examples):
     """Writes a shard; see TFDS."""
-    if '://' not in os.fspath(path):
+    if not addresses.is_remote(path):
       return super().write(path, examples)
     with tempfile.TemporaryDirectory() as scratch:
       local = pathlib.Path(scratch) / 'shard'

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from edjax import addresses, elements, pack, stored_data
 from edjax import config as configuration
-from edjax import elements, pack, stored_data, stores
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
 # Molecules of a stream that are looked at at once.
@@ -97,12 +97,12 @@ def _build(data, variant: str, beam: str):
     )
 
   place = data_builders.place(data.name, variant)
-  if not stores.is_remote(data.data_dir):
+  if not addresses.is_remote(data.data_dir):
     local = pathlib.Path(data.data_dir).expanduser()
     manual_dir = _manual_dir(data, (local / place).exists())
     return local, build(local, manual_dir=manual_dir, beam=beam)
   local = stored_data.copy_of(data.data_dir)
-  there = stores.join(data.data_dir, place)
+  there = addresses.join(data.data_dir, place)
   if stored_data.is_complete(there):
     stored_data.fetch(there, local / place)
     report = json.loads(stored_data.read(there, records.REPORT))
@@ -127,8 +127,8 @@ def _build(data, variant: str, beam: str):
 
 def _manual_dir(data, built: bool = False) -> str | pathlib.Path:
   """On this machine; copied from a store where a dataset is to be built."""
-  address = data.manual_dir or stores.join(data.data_dir, 'manual')
-  if not stores.is_remote(address):
+  address = data.manual_dir or addresses.join(data.data_dir, 'manual')
+  if not addresses.is_remote(address):
     return pathlib.Path(address).expanduser()
   return '' if built else stored_data.source_files(address)
 

@@ -9,6 +9,7 @@ import jax
 from absl import logging
 
 from edjax import (
+  addresses,
   checkpoint,
   evaluate,
   input_pipeline,
@@ -106,7 +107,7 @@ def show(config, workdir) -> None:
 def _print(run, results) -> None:
   print(f'\n{report.table(results)}')
   name = report.parity_plot(run.path, results).name
-  print(f'\nparity plot: {stores.join(run.place, name)}')
+  print(f'\nparity plot: {addresses.join(run.place, name)}')
 
 
 def run_study(config, workdir, shard: str = '') -> int:

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
+from edjax import addresses
 from edjax import config as configuration
 
 # In which order files are copied, by parts of their names: what says that a run
@@ -30,18 +31,6 @@ _FLAT = {'gs', 'gcs', 's3', 's3a', 'az', 'abfs', 'abfss', 'oss', 'memory'}
 # Pauses before what has failed is tried again, s: what packages of stores retry
 # by themselves has failed for longer.
 _PAUSES = (2.0, 8.0, 30.0)
-
-
-def is_remote(path: str | os.PathLike) -> bool:
-  """Whether a path is an address, with a scheme."""
-  return '://' in str(path)
-
-
-def join(path: str | os.PathLike, name: str) -> str | pathlib.Path:
-  """A path inside a directory, wherever that is."""
-  if is_remote(path):
-    return f'{str(path).rstrip("/")}/{name}'
-  return pathlib.Path(path) / name
 
 
 class Mirror:
@@ -250,7 +239,7 @@ def of(place: str | os.PathLike | Mirror | Here) -> Mirror | Here:
   """
   if isinstance(place, (Mirror, Here)):
     return place
-  if is_remote(place):
+  if addresses.is_remote(place):
     raise configuration.ConfigError(
       f'{place}: open it with edjax.stores.opened, and give what that gives'
     )
@@ -272,7 +261,7 @@ def opened(
   Raises:
     ConfigError, OSError: see `Mirror`.
   """
-  if not is_remote(path):
+  if not addresses.is_remote(path):
     yield Here(path)
     return
   scratch = tempfile.mkdtemp(prefix='edjax-')

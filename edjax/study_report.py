@@ -7,8 +7,8 @@ import os
 import pathlib
 
 from edjax import (
+  addresses,
   paired,
-  stores,
   study_comparisons,
   study_csv,
   study_extras,
@@ -61,7 +61,7 @@ def write(directory, place='') -> str:
   if importlib.util.find_spec('plotly'):
     name = 'report.html'
     _replace(path / name, study_html.page(document))
-  where = str(stores.join(place or path, name))
+  where = str(addresses.join(place or path, name))
   if name == 'report.md':
     where += ' (for report.html: pip install "edjax[report]")'
   findings = [

@@ -11,7 +11,7 @@ import edjax
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
 LAYERS = [
-  {'units', 'elements', 'form_factors', 'gto_basis'},
+  {'units', 'elements', 'form_factors', 'gto_basis', 'addresses'},
   {
     'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
     'splat_local',

@@ -1,0 +1,19 @@
+"""Addresses of directories: paths of this machine, or in object stores."""
+
+import os
+import pathlib
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+  """Whether a path is an address with a scheme (gs://, s3://, ...).
+
+  There are no locks there, no appending, no renaming and no SQLite.
+  """
+  return '://' in os.fspath(path)
+
+
+def join(path: str | os.PathLike, name: str) -> str | pathlib.Path:
+  """A path inside a directory, wherever that is."""
+  if is_remote(path):
+    return f'{os.fspath(path).rstrip("/")}/{name}'
+  return pathlib.Path(path) / name
