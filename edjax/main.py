@@ -198,8 +198,17 @@ def run(
     print(error, file=sys.stderr)
     return preemption.EXIT_STATUS
   except FloatingPointError as error:
-    print(f'error: {error}', file=sys.stderr)
+    _complain(error)
     return 1
   except _MISTAKES as error:
-    print(f'error: {error}', file=sys.stderr)
+    _complain(error)
     return 2
+
+
+def _complain(error: Exception) -> None:
+  """Says what is wrong on a line of its own, in one piece.
+
+  A progress bar leaves a line unfinished, and so do threads of Orbax that end
+  with tracebacks of their own while the disk is full.
+  """
+  sys.stderr.write(f'\nerror: {error}\n')

@@ -54,8 +54,7 @@ def refused(runs, name, before):
   process = runs.start(name, before=before)
   _, errors = process.communicate(timeout=200)
   assert process.returncode == 2, errors
-  # TensorStore's threads may say something of their own, on the same line.
-  found = re.findall(r'(?<![A-Za-z])error: .*', errors)
+  found = re.findall(r'^error: .*', errors, re.MULTILINE)
   assert len(found) == 1, errors
   return found[0]
 

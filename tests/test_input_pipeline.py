@@ -180,7 +180,7 @@ def test_what_cannot_be_built_ends_in_a_message(
     run = qm9_density.get_config('qm9_cpu')
     run.data.data_dir = str(tmp_path)
     assert main.run(run, str(tmp_path / 'run'), 'build') == 2
-  assert capsys.readouterr().err == f'error: dataset qm9: {error}\n'
+  assert capsys.readouterr().err == f'\nerror: dataset qm9: {error}\n'
 
 
 def test_a_damaged_pack_ends_in_a_message(built, tmp_path):
