@@ -24,6 +24,7 @@ from edjax import (
   gto_basis,
   numerics,
   orbital_grid,
+  orbital_screen,
   orbital_tiles,
   orbitals,
 )
@@ -183,24 +184,23 @@ def main():
 
 def products(batch, grid: Grid, gradient: bool) -> float:
   """Seconds of the matrix products of a batch's tiles, mapped as there."""
-  cut = orbital_tiles._cut(grid, 2)
+  cut = orbital_screen.cut_of(grid, 2)
   room, _ = orbital_grid.rooms(batch.orbitals_OL9[0])
   points = cut.edge**3
 
   def one(mol):
     rows = orbital_grid.gather(room, *orbitals.carriers(mol))
-    lines = orbital_grid.lines(orbital_tiles._points(grid, cut), rows)
-    tables = orbital_tiles._tables(cut, lines)
-    tiles = orbital_tiles._screen(cut, rows, tables)
+    lines = orbital_screen.tables(grid, cut, rows)
+    tiles = orbital_screen.screen(cut, rows, lines, orbital_tiles.SIZES)
 
     def multiply(count, c_KO):
       c_JO, ao_JG = c_KO[:count], jnp.zeros((count, points)) + c_KO[0, 0]
-      results = [orbital_tiles._contract(c_JO, ao_JG)]
-      if gradient:
-        d_JJ = jnp.dot(c_JO, c_JO.T, precision=numerics.HIGHEST)
-        results.append(jnp.dot(d_JJ, ao_JG, precision=numerics.HIGHEST))
-      # Something of every product, so that none is left out.
-      return sum(jnp.sum(r[:, 0]) for r in results)
+      smaller = gradient or count < c_JO.shape[1]
+      product = (
+        orbital_tiles.with_density_matrix if smaller else orbital_tiles.orbitals
+      )
+      # Something of the product, so that it is not left out.
+      return jnp.sum(product(c_JO, ao_JG)[:, 0])
 
     forms = [lambda c: jnp.zeros(())]
     forms += [functools.partial(multiply, n) for n in tiles.sizes[1:]]

@@ -4,8 +4,9 @@ A Cartesian Gaussian x^i y^j z^k exp(-a r^2) is a product of three factors,
 each along one axis. A basis function is a short sum of such products over its
 primitives P, and all of them are made by small matrix products [X, P] x
 [P, YZ]; one large product [O, K] x [K, XYZ] then makes the orbitals. The grid
-is worked through in slabs. This is what accelerators compute; a CPU leaves out
-what is far (`orbital_tiles`).
+is worked through in slabs. Nothing is left out: `orbital_tiles` and
+`orbital_chunks`, which leave out what is far, use this where they have no room
+for a molecule's functions.
 
 The derivative is written out (custom_jvp), because autodiff would repeat the
 large product for every direction: with psi = c chi,
@@ -81,6 +82,12 @@ def density(
   """
   room = rooms(orbitals_OL9)[-1]
   return _density(grid, room, numbers_L, coords_L3, orbitals_OL9)
+
+
+def density_means(grid: Grid, supersample: int, *molecule) -> jax.Array:
+  """`density`, as means over supersample^3 sub-points of each voxel."""
+  rho_XYZ = density(grid.refine(supersample), *molecule)
+  return grids.pool(rho_XYZ, supersample)
 
 
 def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
@@ -169,30 +176,22 @@ def _density_jvp(grid, room, primals, tangents):
   axis = grids.axis(grid)
   x, y, z = lines(axis, rows)
   dx, dy, dz = lines(axis, rows, derivative=True)
-  _, dcoords_L3, dorbitals_OL9 = tangents
-  moved, mixed = (
-    not isinstance(t, jax.custom_derivatives.SymbolicZero)
-    for t in (dcoords_L3, dorbitals_OL9)
-  )
-  if moved:
-    dr_3K = gather(room, primals[0], dcoords_L3, primals[2]).coords_K3.T
-  if mixed:
-    dc_OK = gather(room, primals[0], primals[1], dorbitals_OL9).c_OK
+  dr_K3, dc_OK = gather_tangents(room, primals, tangents)
 
   def slab(x_KPX, dx_KPX, yz_KPG, dyz_KPG, ydz_KPG):
     ao_KG = _product(x_KPX, yz_KPG)
     psi_OG = _orbitals(rows.c_OK, ao_KG)
     rho_G = jnp.sum(psi_OG**2, axis=0)
     drho_G = jnp.zeros_like(rho_G)
-    if moved:
+    if dr_K3 is not None:
       back_KG = 2 * _orbitals(rows.c_OK.T, psi_OG)
       for dr_K, factors in zip(
-        dr_3K,
+        dr_K3.T,
         ((dx_KPX, yz_KPG), (x_KPX, dyz_KPG), (x_KPX, ydz_KPG)),
         strict=True,
       ):
         drho_G += jnp.dot(dr_K, back_KG * _product(*factors), precision=HIGHEST)
-    if mixed:
+    if dc_OK is not None:
       drho_G += 2 * jnp.sum(psi_OG * _orbitals(dc_OK, ao_KG), axis=0)
     return rho_G, drho_G
 
@@ -239,6 +238,28 @@ def gather(room: Room, numbers_L, coords_L3, orbitals_OL9) -> Rows:
   rest = (part[1:] for part in parts)
   coords_K3, powers_K3, *shells = map(jnp.concatenate, zip(*rest, strict=True))
   return Rows(c_OK, coords_K3, powers_K3, *shells)
+
+
+def gather_tangents(room: Room, primals, tangents):
+  """Directions of the basis functions, for the rules of custom_jvp.
+
+  Args:
+    room: as of `gather`.
+    primals: numbers_L, coords_L3, orbitals_OL9.
+    tangents: of these, with symbolic zeros.
+
+  Returns:
+    (dr_K3, dc_OK): of the centres and of the coefficients; None where these
+    are constant.
+  """
+  numbers_L, coords_L3, orbitals_OL9 = primals
+  _, dcoords_L3, dorbitals_OL9 = tangents
+  dr_K3 = dc_OK = None
+  if not isinstance(dcoords_L3, jax.custom_derivatives.SymbolicZero):
+    dr_K3 = gather(room, numbers_L, dcoords_L3, orbitals_OL9).coords_K3
+  if not isinstance(dorbitals_OL9, jax.custom_derivatives.SymbolicZero):
+    dc_OK = gather(room, numbers_L, coords_L3, dorbitals_OL9).c_OK
+  return dr_K3, dc_OK
 
 
 def _resized(values_SP, width: int) -> jax.Array:

@@ -16,11 +16,11 @@ from edjax import (
   form_factors,
   free_atoms,
   gto_basis,
+  orbital_chunks,
   orbital_grid,
   orbital_tiles,
   splat,
 )
-from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.gto_basis import from_slots, overlap, shells, to_slots
 from edjax.molecule import Molecule
@@ -85,15 +85,10 @@ def density_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   Raises:
     ValueError: the molecule has no orbitals.
   """
-
-  def whole(*parts):
-    rho_XYZ = orbital_grid.density(grid.refine(supersample), *parts)
-    return grids.pool(rho_XYZ, supersample)
-
   return jax.lax.platform_dependent(
     *carriers(mol),
     cpu=functools.partial(orbital_tiles.density, grid, supersample),
-    default=whole,
+    default=functools.partial(orbital_chunks.density, grid, supersample),
   )
 
 

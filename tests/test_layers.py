@@ -15,7 +15,8 @@ LAYERS = [
   {
     'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
     'splat_local',
-    'orbital_grid', 'orbital_tiles', 'free_atoms', 'maps', 'fields', 'voxelize',
+    'orbital_grid', 'orbital_screen', 'orbital_tiles', 'orbital_chunks',
+    'free_atoms', 'maps', 'fields', 'voxelize',
     'coverage', 'blur',
   },
   {'conv', 'models', 'losses', 'metrics', 'optim', 'paired', 'verdicts'},

@@ -1,4 +1,7 @@
-"""Leaving out what is far changes nothing beyond rounding."""
+"""Leaving out what is far changes nothing beyond rounding.
+
+Of both forms: one tile at a time (a CPU's) and chunks of them (accelerators').
+"""
 
 import functools
 
@@ -7,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import grid as grids
-from edjax import orbital_grid, orbital_tiles
+from edjax import orbital_chunks, orbital_grid, orbital_screen, orbital_tiles
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 
@@ -31,15 +33,17 @@ def _chain():
   return mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
 
 
-def _slabs(grid, supersample, *molecule):
-  fine = orbital_grid.density(grid.refine(supersample), *molecule)
-  return grids.pool(fine, supersample)
-
-
 def _largest_error(values, expected):
   return float(jnp.max(jnp.abs(values - expected)) / jnp.max(jnp.abs(expected)))
 
 
+FORMS = {'tiles': orbital_tiles, 'chunks': orbital_chunks}
+BOTH = pytest.mark.parametrize(
+  'form', [form.density for form in FORMS.values()], ids=FORMS
+)
+
+
+@BOTH
 @pytest.mark.parametrize(
   ('grid', 'supersample'),
   [
@@ -50,47 +54,51 @@ def _largest_error(values, expected):
     (Grid(16, 0.3), 1),  # inside of the molecule
   ],
 )
-def test_tiles_equal_slabs(grid, supersample):
-  tiles = functools.partial(orbital_tiles.density, grid, supersample)
-  values = jax.jit(tiles)(*_chain())
-  expected = _slabs(grid, supersample, *_chain())
+def test_tiles_equal_slabs(form, grid, supersample):
+  values = jax.jit(functools.partial(form, grid, supersample))(*_chain())
+  expected = orbital_grid.density_means(grid, supersample, *_chain())
   assert values.shape == (grid.size,) * 3
   assert _largest_error(values, expected) < 1e-6
   assert float(jnp.min(values)) >= 0
 
 
-def _screened(grid, supersample):
-  cut = orbital_tiles._cut(grid, supersample)
+def _screened(grid, sizes):
+  cut = orbital_screen.cut_of(grid, 1)
   room, _ = orbital_grid.rooms(_chain()[2])
   assert orbital_grid.holds(room, _chain()[0])
   rows = orbital_grid.gather(room, *_chain())
-  axis_X = orbital_tiles._points(grid, cut)
-  tables = orbital_tiles._tables(cut, orbital_grid.lines(axis_X, rows))
-  return orbital_tiles._screen(cut, rows, tables)
+  lines = orbital_screen.tables(grid, cut, rows)
+  return orbital_screen.screen(cut, rows, lines, sizes)
 
 
-def test_every_size_is_used():
+@pytest.mark.parametrize(
+  'sizes', [form.SIZES for form in FORMS.values()], ids=FORMS
+)
+def test_every_size_is_used(sizes):
   """So that the comparisons above see them all."""
   seen = set()
   for grid in (Grid(24, 0.5), Grid(24, 1.0)):
-    tiles = _screened(grid, 1)
+    tiles = _screened(grid, sizes)
     seen |= set(np.asarray(tiles.sizes_T).tolist())
     count_T = np.asarray(tiles.ranks_TK)[:, -1]
     assert (count_T <= np.array(tiles.sizes)[tiles.sizes_T]).all()
   assert seen == set(range(len(tiles.sizes)))
 
 
-def test_leaving_out_more_shows(monkeypatch):
+@BOTH
+def test_leaving_out_more_shows(form, monkeypatch):
   """A limit a thousand times as high is not hidden by the tolerance."""
-  monkeypatch.setattr(orbital_tiles, '_NEGLIGIBLE', 2500.0)
-  grid = Grid(24, 0.5)
-  values = orbital_tiles.density(grid, 1, *_chain())
-  error = _largest_error(values, _slabs(grid, 1, *_chain()))
+  monkeypatch.setattr(orbital_screen, '_NEGLIGIBLE', 2500.0)
+  # Of this test alone, as JAX keeps what it has traced; of several chunks.
+  grid = Grid(40, 0.51)
+  values = form(grid, 1, *_chain())
+  error = _largest_error(values, orbital_grid.density_means(grid, 1, *_chain()))
   assert 1e-5 < error < 1e-2
 
 
+@BOTH
 @pytest.mark.parametrize('supersample', [1, 2])
-def test_derivatives_equal_those_of_slabs(supersample):
+def test_derivatives_equal_those_of_slabs(form, supersample):
   """Along all atoms and coefficients, forwards and backwards."""
   grid = Grid(16, 0.6)
   numbers, *place = _chain()
@@ -100,19 +108,96 @@ def test_derivatives_equal_those_of_slabs(supersample):
   weights = jax.random.normal(keys[2], (16,) * 3)
 
   @functools.partial(jax.jit, static_argnums=0)
-  def derivatives(form, place, along):
-    f = functools.partial(form, grid, supersample, numbers)
+  def derivatives(of, place, along):
+    f = functools.partial(of, grid, supersample, numbers)
     _, slope = jax.jvp(f, place, along)
     return slope, jax.grad(lambda *p: jnp.sum(weights * f(*p)), argnums=(0, 1))(
       *place
     )
 
   args = tuple(place), tuple(along)
-  found = derivatives(orbital_tiles.density, *args)
-  expected = derivatives(_slabs, *args)
+  found = derivatives(form, *args)
+  expected = derivatives(orbital_grid.density_means, *args)
   for one, other in zip(
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
   ):
     assert _largest_error(one, other) < 3e-6
   # The function that no orbital uses has a slope.
   assert float(jnp.max(jnp.abs(found[1][1][:, 3, 2]))) > 1e-2
+
+
+def test_the_smaller_product_is_not_negative():
+  """Of one orbital at points where it is 0 but for rounding."""
+  rng = np.random.default_rng(0)
+  u_J, v_O = rng.normal(size=8), rng.normal(size=24)
+  ao_JG = rng.normal(size=(8, 500))
+  ao_JG -= np.outer(u_J, u_J @ ao_JG) / (u_J @ u_J)
+  c_JO, ao_JG = jnp.float32(np.outer(u_J, v_O)), jnp.float32(ao_JG)
+  bare_G = jnp.sum(ao_JG * orbital_tiles.with_density_matrix(c_JO, ao_JG), 0)
+  assert float(jnp.min(bare_G)) < 0
+  rho_G = orbital_tiles.squares(c_JO, ao_JG)
+  assert float(jnp.min(rho_G)) == 0
+  size = float(jnp.sum(c_JO**2) * jnp.max(jnp.sum(ao_JG**2, 0)))
+  assert float(jnp.max(rho_G)) < 1e-6 * size
+  # More functions than orbitals: the other product, the same numbers.
+  ao_JG = jnp.float32(rng.normal(size=(8, 500)))
+  wide = orbital_tiles.squares(c_JO, ao_JG)
+  narrow = orbital_tiles.squares(jnp.float32(u_J)[:, None], ao_JG)
+  expected = (v_O @ v_O) * narrow
+  np.testing.assert_allclose(wide, expected, atol=1e-5 * expected.max())
+
+
+def _batch(count: int):
+  """Chains in different places, of which the last are cut short."""
+  numbers, coords, orbs = _chain()
+  numbers_BL = np.tile(numbers, (count, 1))
+  numbers_BL[-1, 5:] = 0
+  shift_B13 = 0.4 * np.arange(count)[:, None, None]
+  return numbers_BL, coords[None] + shift_B13, jnp.stack([orbs] * count)
+
+
+def test_a_batch_shares_decisions_and_not_results():
+  """Of chunks, also under two `vmap`, and with one molecule without room."""
+  grid = Grid(16, 0.7)
+  field = functools.partial(orbital_chunks.density, grid, 1)
+  batch = _batch(4)
+  one_by_one = jnp.stack([field(*mol) for mol in zip(*batch, strict=True)])
+  assert _largest_error(jax.jit(jax.vmap(field))(*batch), one_by_one) < 1e-6
+  pairs = [jnp.reshape(x, (2, 2, *x.shape[1:])) for x in batch]
+  twice = jax.jit(jax.vmap(jax.vmap(field)))(*pairs)
+  assert _largest_error(twice.reshape(one_by_one.shape), one_by_one) < 1e-6
+  numbers_BL = batch[0].copy()
+  numbers_BL[1] = 55  # Cs has more primitives than the tight room
+  room, _ = orbital_grid.rooms(batch[2][0])
+  holds_B = [orbital_grid.holds(room, numbers_L) for numbers_L in numbers_BL]
+  assert [bool(h) for h in holds_B] == [True, False, True, True]
+  found = jax.jit(jax.vmap(field))(numbers_BL, *batch[1:])
+  assert _largest_error(found[::2], one_by_one[::2]) < 3e-6
+  assert _largest_error(found[1], field(numbers_BL[1], *_of(batch, 1))) < 1e-6
+
+
+def _of(batch, i: int):
+  return [x[i] for x in batch[1:]]
+
+
+def test_what_a_batch_can_skip_is_skipped():
+  """Under `vmap` chunks stay choices: nothing is computed for all sizes."""
+  field = functools.partial(orbital_chunks.density, Grid(16, 0.7), 1)
+  program = str(jax.make_jaxpr(jax.vmap(field))(*_batch(3)))
+  one = str(jax.make_jaxpr(field)(*_chain()))
+  assert program.count('cond[') == one.count('cond[') == 2
+
+
+def test_gradient_magnitude_of_chunks():
+  """Against one tile at a time, by forward mode over three directions."""
+  grid = Grid(16, 0.6)
+  numbers, coords, orbs = _chain()
+
+  def gradients(form):
+    def moved(shift_3):
+      return form(grid, 2, numbers, coords + shift_3[None, :], orbs)
+
+    return jax.jit(jax.jacfwd(moved))(jnp.zeros(3, coords.dtype))
+
+  found = gradients(orbital_chunks.density)
+  assert _largest_error(found, gradients(orbital_tiles.density)) < 3e-6
