@@ -184,7 +184,8 @@ def main():
 
 def products(batch, grid: Grid, gradient: bool) -> float:
   """Seconds of the matrix products of a batch's tiles, mapped as there."""
-  cut = orbital_screen.cut_of(grid, 2)
+  cut_of = orbital_tiles.gradient_cut if gradient else orbital_tiles.value_cut
+  cut = cut_of(grid, 2)
   room, _ = orbital_grid.rooms(batch.orbitals_OL9[0])
   points = cut.edge**3
 

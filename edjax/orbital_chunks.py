@@ -29,7 +29,8 @@ from edjax.orbital_grid import Rows
 from edjax.orbital_screen import Cut
 from edjax.units import BOHR_A
 
-# Tiles of 512 points at a time.
+# Points along the edge of a tile, at most, and tiles at a time.
+_EDGE = 8
 _TILES = 32
 # Functions that a tile may have: 0, then these, then all.
 SIZES = (16, 32)
@@ -78,10 +79,15 @@ def density(
   )
 
 
+def value_cut(grid: Grid, supersample: int) -> Cut:
+  """The tiles of a density; its derivatives have the same."""
+  return orbital_screen.cut_of(grid, supersample, _EDGE)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _density(grid, supersample, room, *molecule):
   """Density with a given room."""
-  cut = orbital_screen.cut_of(grid, supersample)
+  cut = value_cut(grid, supersample)
   rows = orbital_grid.gather(room, *molecule)
 
   def chunk(pick, corner_C3):
@@ -96,7 +102,7 @@ def _density(grid, supersample, room, *molecule):
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
 def _density_jvp(grid, supersample, room, primals, tangents):
-  cut = orbital_screen.cut_of(grid, supersample)
+  cut = value_cut(grid, supersample)
   rows = orbital_grid.gather(room, *primals)
   dr_K3, dc_OK = orbital_grid.gather_tangents(room, primals, tangents)
 

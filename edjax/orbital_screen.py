@@ -22,9 +22,6 @@ from edjax.numerics import HIGHEST
 from edjax.orbital_grid import Rows
 from edjax.units import BOHR_A
 
-# Voxels (or sub-points) along an edge of a tile, at most: 512 values of 32
-# functions fill 64 KiB.
-_EDGE = 8
 # What a tile costs beside its points, in the same unit along one edge.
 _EDGE_COST = 1.5
 # What may be left out, in units of the rounding of the largest density; the
@@ -65,11 +62,18 @@ class Tiles(NamedTuple):
   sizes: tuple[int, ...]
 
 
-def cut_of(grid: Grid, supersample: int) -> Cut:
-  """Tiles of whole voxels that stick out little and are not too small."""
+def cut_of(grid: Grid, supersample: int, most: int) -> Cut:
+  """Tiles of whole voxels that stick out little and are not too small.
+
+  Args:
+    grid: the voxels.
+    supersample: sub-points along an edge of a voxel.
+    most: sub-points along the edge of a tile, at most, where a voxel has not
+      more.
+  """
   s = supersample
   n = grid.refine(s).size
-  edges = range(s, max(_EDGE, s) + 1, s)
+  edges = range(s, max(most, s) + 1, s)
   edge = min(edges, key=lambda e: (math.ceil(n / e) * (e + _EDGE_COST), -e))
   return Cut(grid.size, s, math.ceil(n / edge), edge)
 

@@ -24,6 +24,12 @@ from edjax.grid import Grid
 from edjax.numerics import HIGHEST
 from edjax.orbital_screen import Cut, Tiles
 
+# Points along the edge of a tile, at most. Larger tiles leave out less, smaller
+# ones have more that is not arithmetic; 512 values of 32 functions fill 64 KiB,
+# and a derivative has several times as many in use.
+_EDGE, _SMALL_EDGE = 8, 6
+# Points along the grid from where on the larger ones are small enough.
+_MANY_POINTS = 32
 # Functions that a tile may have: 0, then these, then all.
 SIZES = (8, 16, 24, 32, 48)
 
@@ -61,10 +67,22 @@ def density(
   )
 
 
+def value_cut(grid: Grid, supersample: int) -> Cut:
+  """The tiles of a density."""
+  many = grid.refine(supersample).size >= _MANY_POINTS
+  edge = _EDGE if many else _SMALL_EDGE
+  return orbital_screen.cut_of(grid, supersample, edge)
+
+
+def gradient_cut(grid: Grid, supersample: int) -> Cut:
+  """The tiles of a derivative."""
+  return orbital_screen.cut_of(grid, supersample, _SMALL_EDGE)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _density(grid, supersample, room, *molecule):
   """Density with a given room."""
-  cut = orbital_screen.cut_of(grid, supersample)
+  cut = value_cut(grid, supersample)
   rows = orbital_grid.gather(room, *molecule)
   lines = orbital_screen.tables(grid, cut, rows)
   tiles = orbital_screen.screen(cut, rows, lines, SIZES)
@@ -80,7 +98,7 @@ def _density(grid, supersample, room, *molecule):
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
 def _density_jvp(grid, supersample, room, primals, tangents):
-  cut = orbital_screen.cut_of(grid, supersample)
+  cut = gradient_cut(grid, supersample)
   rows = orbital_grid.gather(room, *primals)
   lines = orbital_screen.tables(grid, cut, rows)
   slopes = orbital_screen.tables(grid, cut, rows, derivative=True)
