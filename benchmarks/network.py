@@ -23,7 +23,7 @@ from flax import traverse_util
 from benchmarks import timing
 from configs import qm9_atoms
 from edjax import config as configuration
-from edjax import models, optim, parallel, train_step
+from edjax import host_memory, models, optim, parallel, train_step
 from edjax import task as tasks
 from edjax.conv import Conv3D
 from edjax.molecule import Molecule, stack
@@ -229,6 +229,7 @@ def recipe(torch, scratch, repeats, table):
 
 
 def main():
+  host_memory.keep()  # as launch.py does
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--peers', type=pathlib.Path, default='peers')
   parser.add_argument('--repeats', type=int, default=15)

@@ -21,7 +21,15 @@ import jax
 import numpy as np
 
 from benchmarks.timing import Peer, Table, elapsed, in_turn, machine
-from edjax import elements, fields, form_factors, numerics, splat, voxelize
+from edjax import (
+  elements,
+  fields,
+  form_factors,
+  host_memory,
+  numerics,
+  splat,
+  voxelize,
+)
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
 
@@ -322,6 +330,7 @@ def complexes(table, directory, repeats):
 
 
 def main():
+  host_memory.keep()  # as launch.py does
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--peers', type=pathlib.Path, required=True)
   parser.add_argument('--repeats', type=int, default=15)

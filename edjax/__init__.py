@@ -26,6 +26,7 @@ _MODULES = (
   'geometry',
   'grid',
   'gto_basis',
+  'host_memory',
   'input_pipeline',
   'losses',
   'main',

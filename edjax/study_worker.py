@@ -209,8 +209,9 @@ def main() -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   from absl import logging
 
-  from edjax import programs, train
+  from edjax import host_memory, programs, train
 
+  host_memory.keep()
   logging.set_verbosity(logging.WARNING)
   shared = programs.Programs()
   serve(functools.partial(train.train_and_evaluate, shared=shared))

@@ -28,7 +28,7 @@ LAYERS = [
     'study_tuning', 'study_worker', 'programs', 'many_seeds',
     'study_table', 'study_csv', 'study_document', 'study_comparisons',
     'study_extras', 'study_report', 'study_html', 'view', 'stores',
-    'stored_data',
+    'stored_data', 'host_memory',
   },
 ]  # fmt: skip
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
