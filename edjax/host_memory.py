@@ -13,10 +13,10 @@ def keep() -> bool:
 
   XLA asks for the intermediate arrays of a program in one piece and frees it
   after each call. glibc takes pieces of more than 32 MiB from the system and
-  gives them back, so that every training step on a CPU meets all of its memory
-  as fresh pages, which the system must find and clear: up to a tenth of its
-  time or more. The process stays as large as it once was. Call it before JAX
-  starts its threads; libraries and notebooks are left to themselves.
+  gives them back, so that every training step on a CPU meets its memory as
+  fresh pages, which the system must find and clear. The process stays as large
+  as it once was. Call it before JAX starts its threads; libraries and notebooks
+  are left to themselves.
 
   Returns:
     Whether this is glibc, and did as asked; else nothing is changed.
