@@ -3,10 +3,11 @@
 Tiles (`orbital_screen`) are sorted by the number of functions that count in
 them and done in chunks, each with room for as many as its first tile needs;
 chunks where nothing counts are skipped. The parameters of the functions that
-count are picked by sums over zeros and ones, which is exact and, other than
-gathering them one by one, fast on a TPU. Basis functions are made at the points
-from r^2 and not from factors along the axes: that is more arithmetic, and
-leaves nothing between parameters and orbitals that has to be written to memory.
+count are picked by sums over zeros and ones: exact, and a matrix product where
+gathering them would be one access after another. Basis functions are made at
+the points from r^2 and not from factors along the axes: that is more
+arithmetic, in one expression that can be fused. No accelerator has timed this
+yet; benchmarks/gpu.sh does, beside `orbital_grid`.
 
 Under `vmap` a batch shares the decisions (`_largest`): the chunks of all its
 molecules have the room that the neediest of them asks for, and only what all of
