@@ -64,7 +64,8 @@ h1{font-size:1.3rem}}
 @media print{.chart{break-inside:avoid}}
 """
 
-# Colours follow the reader's choice of light or dark, the legend the width.
+# Colours follow the reader's choice of light or dark, the legend the width; it
+# stands below the buttons that a pointer over a chart brings out.
 _SCRIPT = """
 (function(){
 const dark=matchMedia('(prefers-color-scheme: dark)');
@@ -88,7 +89,7 @@ font:{color:ink,family:'system-ui,sans-serif',size:narrow?11:13},
 margin:{l:narrow?52:64,r:narrow?8:16,t:8,b:48},
 hoverlabel:{bgcolor:css('--card'),font:{color:ink},bordercolor:line},
 legend:narrow?{orientation:'h',x:0,y:-.2,yanchor:'top'}:
-{x:1.02,y:1,xanchor:'left'}});
+{x:1.02,y:.92,xanchor:'left'}});
 for(const a of ['xaxis','yaxis'])Object.assign(l[a],{gridcolor:line,
 zeroline:false,linecolor:line,automargin:true,
 fixedrange:narrow});
