@@ -56,27 +56,10 @@ def density(
   coords_L3: jax.Array,
   orbitals_OL9: jax.Array,
 ) -> jax.Array:
-  """Density of occupied orbitals: means over the sub-points of each voxel.
-
-  Args:
-    grid: the voxels.
-    supersample: sub-points along each edge of a voxel.
-    numbers_L: atomic numbers; 0 is padding.
-    coords_L3: Å.
-    orbitals_OL9: see `molecule.Molecule`; width 4 or 9.
-
-  Returns:
-    rho_XYZ, e/Å^3.
-  """
+  """`orbital_tiles.density`, of many tiles at a time; arguments as there."""
   molecule = numbers_L, coords_L3, orbitals_OL9
-  tight, _ = orbital_grid.rooms(orbitals_OL9)
-  too_many = ~orbital_grid.holds(tight, numbers_L)
-  return jax.lax.cond(
-    _largest(too_many.astype(jnp.int32)) == 0,
-    functools.partial(_density, grid, supersample, tight),
-    # Rare, and not worth more programs.
-    functools.partial(orbital_grid.density_means, grid, supersample),
-    *molecule,
+  return orbital_grid.density_in_room(
+    _density, grid, supersample, molecule, _largest
   )
 
 
@@ -166,17 +149,11 @@ def _map(grid: Grid, cut: Cut, rows: Rows, chunk, again: bool = False):
 
   forms = [form(size) for size in tiles.sizes[1:]]
   xs = in_chunks(tiles.ranks_TK), in_chunks(corners_T3)
-  shapes = jax.eval_shape(forms[-1], *jax.tree.map(lambda x: x[0], xs))
-
-  def nothing(*_):
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  choose = orbital_screen.choice(forms, jax.tree.map(lambda x: x[0], xs))
 
   # The first tile of a chunk has the most functions.
   sizes_N = _largest(in_chunks(tiles.sizes_T)[:, 0])
-  values = jax.lax.map(
-    lambda args: jax.lax.switch(args[0], [nothing, *forms], *args[1:]),
-    (sizes_N, *xs),
-  )
+  values = jax.lax.map(lambda args: choose(*args), (sizes_N, *xs))
   back_T = jnp.argsort(order_T[:count])
 
   def on_grid(values_NCV):

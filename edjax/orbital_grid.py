@@ -90,6 +90,30 @@ def density_means(grid: Grid, supersample: int, *molecule) -> jax.Array:
   return grids.pool(rho_XYZ, supersample)
 
 
+def density_in_room(
+  tight_density, grid: Grid, supersample: int, molecule, of_batch=lambda n: n
+) -> jax.Array:
+  """A density with the tight room, or `density_means` where it is too small.
+
+  Args:
+    tight_density: f(grid, supersample, room, *molecule).
+    grid: the voxels.
+    supersample: sub-points along each edge of a voxel.
+    molecule: numbers_L, coords_L3, orbitals_OL9.
+    of_batch: what all of a batch under `vmap` make of 1 (too small) or 0.
+  """
+  numbers_L, _, orbitals_OL9 = molecule
+  tight, _ = rooms(orbitals_OL9)
+  too_small = of_batch((~holds(tight, numbers_L)).astype(jnp.int32))
+  return jax.lax.cond(
+    too_small == 0,
+    functools.partial(tight_density, grid, supersample, tight),
+    # Rare, and not worth more programs.
+    functools.partial(density_means, grid, supersample),
+    *molecule,
+  )
+
+
 def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
   """The shell of one l on each atom; coefficients 0 where there is none.
 

@@ -9,6 +9,7 @@ largest factors along x, y and z there.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -141,6 +142,22 @@ def screen(cut: Cut, rows: Rows, lines, sizes: tuple[int, ...]) -> Tiles:
     ranks_TK,
     sizes,
   )
+
+
+def choice(forms: list, first) -> Callable:
+  """f(size, ...): what the form of a size computes, or zeros for size 0.
+
+  Args:
+    forms: functions of the same arguments, of each size but 0; what they return
+      has the same shapes.
+    first: arguments, for these shapes.
+  """
+  shapes = jax.eval_shape(forms[-1], *first)
+
+  def nothing(*_):
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+  return lambda size, *args: jax.lax.switch(size, [nothing, *forms], *args)
 
 
 def assemble(cut: Cut, values_TXYZ) -> jax.Array:

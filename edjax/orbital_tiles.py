@@ -57,14 +57,7 @@ def density(
     rho_XYZ, e/Å^3.
   """
   molecule = numbers_L, coords_L3, orbitals_OL9
-  tight, _ = orbital_grid.rooms(orbitals_OL9)
-  return jax.lax.cond(
-    orbital_grid.holds(tight, numbers_L),
-    functools.partial(_density, grid, supersample, tight),
-    # Rare, and not worth more programs.
-    functools.partial(orbital_grid.density_means, grid, supersample),
-    *molecule,
-  )
+  return orbital_grid.density_in_room(_density, grid, supersample, molecule)
 
 
 def value_cut(grid: Grid, supersample: int) -> Cut:
@@ -145,20 +138,13 @@ def _map(cut: Cut, tiles: Tiles, tile, again: bool = False):
   Returns:
     What f returns, with a leading axis T; 0 where nothing counts.
   """
-  shapes = jax.eval_shape(
-    functools.partial(tile, tiles.sizes[-1]),
-    tiles.places_T3[0],
-    tiles.ranks_TK[0],
-  )
-
-  def nothing(*_):
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
+  first = tiles.places_T3[0], tiles.ranks_TK[0]
   forms = [functools.partial(tile, size) for size in tiles.sizes[1:]]
+  choose = orbital_screen.choice(forms, first)
 
   def one(args):
     place_3, size, ranks_K = args
-    return jax.lax.switch(size, [nothing, *forms], place_3, ranks_K)
+    return choose(size, place_3, ranks_K)
 
   if again:
     one = jax.checkpoint(one, prevent_cse=False)
