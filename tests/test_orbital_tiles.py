@@ -144,6 +144,8 @@ def test_the_smaller_product_is_not_negative():
   narrow = orbital_tiles.squares(jnp.float32(u_J)[:, None], ao_JG)
   expected = (v_O @ v_O) * narrow
   np.testing.assert_allclose(wide, expected, atol=1e-5 * expected.max())
+  squares_G = (v_O @ v_O) * (u_J @ np.asarray(ao_JG, float)) ** 2
+  np.testing.assert_allclose(wide, squares_G, atol=1e-5 * squares_G.max())
 
 
 def _batch(count: int):
