@@ -442,6 +442,7 @@ def test_a_file_that_ends_in_its_last_line(tmp_path):
     (b'', 'is empty'),
     (gzip.compress('\n'.join(FIVE).encode())[:-9], 'is cut off or damaged'),
   ],
+  ids=['empty', 'cut off'],  # the bytes hold the time
 )
 def test_empty_and_cut_files(tmp_path, data, words):
   path = tmp_path / '1abc_protein.pdb.gz'
