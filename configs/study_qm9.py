@@ -1,11 +1,18 @@
 """The study on QM9: which input, with how many molecules.
 
-  python launch.py --config configs/study_qm9.py[:smoke|:full] --mode study
+  python launch.py --config configs/study_qm9.py[:smoke|:inputs|:long|:full] \
+    --mode study
 
 Rules of the comparison: docs/protocol.md.
 """
 
 from configs import qm9_base, study_base
+
+# The five of the default variant come first.
+TEN = (
+  'atoms', 'density', 'gradient', 'promolecule', 'shape', 'deformation',
+  'valence', 'shape_one_radius', 'density_gradient', 'atoms_density',
+)  # fmt: skip
 
 
 def get_config(variant: str = ''):
@@ -14,15 +21,21 @@ def get_config(variant: str = ''):
   Args:
     variant: '' (QM9, 24^3 at 0.5 Å: what 2 cores carry in a night or two),
       'smoke' (the embedded molecules, minutes on 2 cores; shows that it works
-      and says nothing about molecules), 'full' (QM9, 48^3 at 0.25 Å, every
-      representation, size and block, for accelerators).
+      and says nothing about molecules), 'inputs' (as '', every representation
+      and most further blocks at 2,000 labels; 3 hours on 2 cores), 'long' (as
+      '', three representations at 8,000 labels and six times the steps; 2
+      hours on 2 cores), 'full' (QM9, 48^3 at 0.25 Å, every representation,
+      size and block, for accelerators).
 
   Raises:
     ValueError: another variant.
   """
-  bases = {'': 'qm9_cpu', 'smoke': 'smoke', 'full': 'full'}
+  bases = dict.fromkeys(('', 'inputs', 'long'), 'qm9_cpu')
+  bases |= {'smoke': 'smoke', 'full': 'full'}
   if variant not in bases:
-    raise ValueError(f"no variant {variant!r}; there are '', 'smoke', 'full'")
+    raise ValueError(
+      f"no variant {variant!r}; there are '', 'smoke', 'inputs', 'long', 'full'"
+    )
   config = qm9_base.get_config(bases[variant])
   study = study_base.add_study(config)
   study.title = 'QM9: which input, with how many molecules'
@@ -40,7 +53,7 @@ def get_config(variant: str = ''):
     study.trial_steps = config.train.steps
     study.primary = ('gap', 'mu', 'r2', 'atomization')
     study.hypotheses = ('H4', 'H5a')
-  elif not variant:
+  elif variant != 'full':
     # On a CPU twice the steps of half a batch cost the same.
     config.train.batch_size = 16
     config.train.steps = 800
@@ -57,12 +70,30 @@ def get_config(variant: str = ''):
     study.trial_size = 2000
     study.trial_steps = 300
     study.hypotheses = ('H4', 'H5a')
+    if variant == 'inputs':
+      study.title = 'QM9: ten inputs and their controls at 2,000 labels'
+      study.representations = TEN
+      study.sizes = (2000,)
+      study.blocks = ('main', 'stopping', 'delta', 'size_split', 'controls')
+      study.block_representations = ('atoms', 'density')
+      study.patience = 3
+      config.train.eval_every = 100
+      study.hypotheses = ('H5a', 'H5b')
+    elif variant == 'long':
+      study.title = 'QM9: three inputs with six times the steps'
+      study.representations = ('atoms', 'density', 'promolecule')
+      study.sizes = (8000,)
+      study.middle_size = 8000
+      study.trial_size = 8000
+      # The higher of the two rates was the best for each input in '': one
+      # beyond it.
+      study.trial_learning_rates = (1e-3, 3e-3, 9e-3)
+      study.hypotheses = ('H4',)
+      config.train.steps = 4800
+      config.train.eval_every = 4800
   else:
     config.train.steps = 50_000
-    study.representations = (
-      'atoms', 'density', 'gradient', 'promolecule', 'shape', 'deformation',
-      'valence', 'shape_one_radius', 'density_gradient', 'atoms_density',
-    )  # fmt: skip
+    study.representations = TEN
     study.sizes = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
     study.small_size = 1000
     study.small_seeds = 10
