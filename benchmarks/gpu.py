@@ -328,6 +328,9 @@ def main():
   parser.add_argument('--work', type=pathlib.Path, required=True)
   parser.add_argument('--results', type=pathlib.Path, default=timing.RESULTS)
   parser.add_argument('--tiny', action='store_true')
+  parser.add_argument(
+    '--label', default='', help='what else than usual is measured, in a word'
+  )
   options = parser.parse_args()
   timing.RESULTS = options.results
   parts[options.part](options)

@@ -70,6 +70,9 @@ part 40 rates "$python" benchmarks.gpu rates
 part 90 data "$python" benchmarks.gpu data "$carried/dsgdb9nsd.xyz.tar.bz2"
 part 150 full "$python" benchmarks.gpu train qm9_density:full
 part 50 full-torch "$torch_python" benchmarks.peers.gpu_torch qm9_density:full
+# XLA puts channels first in 3-D convolutions; benchmarks.compiled shows it.
+XLA_FLAGS="--xla_gpu_force_conv_nhwc=true ${XLA_FLAGS:-}" part 50 full-last \
+  "$python" benchmarks.gpu throughput qm9_density:full --label 'channels last'
 part 45 convs "$python" benchmarks.gpu convs qm9_density:full
 part 110 real "$python" benchmarks.gpu real qm9_density:full
 part 45 launch "$python" benchmarks.gpu launch qm9_density:full

@@ -132,7 +132,8 @@ def throughput(options):
     (part, table, run, call, state, seconds of a step).
   """
   main.cache_compiled()
-  part = gpu.Part(options, f'Training, {options.argument}')
+  name = ', '.join(filter(None, (options.argument, options.label)))
+  part = gpu.Part(options, f'Training, {name}')
   table = part.table()
   run = Run(part)
   table.row('until the data are placed', part.seconds(), 's', '', '', '')
@@ -150,7 +151,7 @@ def throughput(options):
     'throughput', run.batch / seconds, 'molecules/s', run.batch / arithmetic,
     run.batch / moved, f'batch {run.batch}, {run.per_call} steps a call',
   )  # fmt: skip
-  part.keep(f'train-{part.argument}', {'seconds': seconds})
+  part.keep(f'train-{name}', {'seconds': seconds})
   return part, table, run, call, state, seconds
 
 

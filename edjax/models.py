@@ -70,17 +70,70 @@ def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
   """
   vox_BXYZC = jnp.asarray(vox_BXYZC)
   dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
-  vox_BXYZC = vox_BXYZC.astype(dtype)
-  # One axis after the other: only the first passes read all voxels.
-  first_B3C, second_BC = [], 0
-  means = vox_BXYZC
-  for axis in (3, 2, 1):
-    n = means.shape[axis]
-    r = (2 * jnp.arange(n, dtype=dtype) + 1 - n) / n
-    r = r.reshape([-1 if i == axis else 1 for i in range(means.ndim)])
+  (along_z,) = _one_by_one((vox_BXYZC.astype(dtype),))
+  return _moments(*along_z)
+
+
+def _radii(ndim: int, axis: int, n: int, dtype) -> jax.Array:
+  """Positions along an axis in half edges of the box, to be broadcast."""
+  r = (2 * jnp.arange(n, dtype=dtype) + 1 - n) / n
+  return r.reshape([-1 if i == axis else 1 for i in range(ndim)])
+
+
+def _weighted(field: jax.Array, axis: int) -> tuple[jax.Array, ...]:
+  """A field times 1, r and r^2 along an axis."""
+  r = _radii(field.ndim, axis, field.shape[axis], field.dtype)
+  return field, field * r, field * r**2
+
+
+def _one_by_one(fields):
+  """Means along z of each field times 1, z and z^2: [B, X, Y, C] each."""
+  return tuple(
+    tuple(part.mean(3) for part in _weighted(field, 3)) for field in fields
+  )
+
+
+def _at_once(fields):
+  """`_one_by_one` as one reduction, in which a TPU reads the fields once."""
+  parts = [part for field in fields for part in _weighted(field, 3)]
+  zeros = [jnp.zeros((), part.dtype) for part in parts]
+  sums = jax.lax.reduce(
+    parts,
+    zeros,
+    lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
+    (3,),
+  )
+  n = fields[0].shape[3]
+  means = [x / n for x in sums]
+  return tuple(tuple(means[i : i + 3]) for i in range(0, len(means), 3))
+
+
+@jax.custom_jvp
+def _along_z(fields):
+  """`_one_by_one`, in the form that suits the platform.
+
+  XLA reads the voxels once for every reduction on a TPU (benchmarks/compiled.py
+  with --plain). On GPUs, where it joins some, a reduction of many operands has
+  all of them written out first.
+  """
+  return jax.lax.platform_dependent(fields, tpu=_at_once, default=_one_by_one)
+
+
+@_along_z.defjvp
+def _along_z_jvp(primals, tangents):
+  return _along_z(*primals), _one_by_one(*tangents)  # linear
+
+
+def _moments(means_BXYC, times_z_BXYC, times_z2_BXYC) -> jax.Array:
+  """`spatial_moments` of what is summed along z already."""
+  first_B3C = [times_z_BXYC.mean((1, 2))]
+  second_BC = times_z2_BXYC.mean((1, 2))
+  means = means_BXYC
+  for axis in (2, 1):
+    _, once, twice = _weighted(means, axis)
     others = tuple(range(1, axis))
-    first_B3C.append((means * r).mean(axis).mean(others))
-    second_BC += (means * r**2).mean(axis).mean(others)
+    first_B3C.append(once.mean(axis).mean(others))
+    second_BC += twice.mean(axis).mean(others)
     means = means.mean(axis)
   norm_BC = numerics.safe_norm(jnp.stack(first_B3C), axis=0)
   return jnp.concatenate(
@@ -113,16 +166,12 @@ def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
   size_BXYZC = jnp.abs(jnp.where(vox_BXYZC == 0, 1, vox_BXYZC))
   signed_root_BXYZC = sign_BXYZC * jnp.sqrt(size_BXYZC)
   # Powers of fractions take ten times as long as products and roots.
-  return jnp.concatenate(
-    [
-      spatial_moments(
-        size_BXYZC ** (halves // 2)
-        * (signed_root_BXYZC if halves % 2 else sign_BXYZC)
-      )
-      for halves in _HALF_POWERS
-    ],
-    axis=-1,
+  powers = tuple(
+    size_BXYZC ** (halves // 2)
+    * (signed_root_BXYZC if halves % 2 else sign_BXYZC)
+    for halves in _HALF_POWERS
   )
+  return jnp.concatenate([_moments(*m) for m in _along_z(powers)], axis=-1)
 
 
 class Whiten(nn.Module):
