@@ -22,10 +22,10 @@ def get_config(variant: str = ''):
     variant: '' (QM9, 24^3 at 0.5 Å: what 2 cores carry in a night or two),
       'smoke' (the embedded molecules, minutes on 2 cores; shows that it works
       and says nothing about molecules), 'inputs' (as '', every representation
-      at 2,000 labels; an hour on 2 cores), 'long' (as
-      '', three representations at 8,000 labels and six times the steps; 2
-      hours on 2 cores), 'full' (QM9, 48^3 at 0.25 Å, every representation,
-      size and block, for accelerators).
+      at 2,000 labels; an hour on 2 cores), 'long' (as '', three
+      representations at 8,000 labels and six times the steps; 2 hours on 2
+      cores), 'full' (QM9, 48^3 at 0.25 Å, every representation, size and
+      block, for accelerators).
 
   Raises:
     ValueError: another variant.
