@@ -75,6 +75,7 @@ def get_config(variant: str = ''):
       study.representations = TEN
       study.sizes = (2000,)
       # The lower of the two rates was the best for none in ''.
+      config.optim.learning_rate = 3e-3
       study.trial_learning_rates = (3e-3,)
       study.hypotheses = ('H5a', 'H5b')
     elif variant == 'long':
