@@ -226,7 +226,8 @@ def traffic(text: str) -> collections.Counter:
       counts as nothing but what goes in and comes out.
 
   Returns:
-    'convolutions', 'matrix products', 'others' -> bytes.
+    'convolutions', 'matrix products', 'reductions' (kernels whose name says
+    so), 'others' -> bytes.
   """
   entry = text[text.index('\nENTRY') :]
   sizes, found = {}, collections.Counter()
@@ -240,6 +241,8 @@ def traffic(text: str) -> collections.Counter:
       kind = 'convolutions'
     elif '__cublas' in rest or operation == 'dot':
       kind = 'matrix products'
+    elif 'reduce' in name:
+      kind = 'reductions'
     found[kind] += sizes[name] + sum(sizes.get(o, 0) for o in operands)
   return found
 
@@ -290,7 +293,7 @@ def main() -> None:
       'configuration', 'devices', 'examples each', 'compiling, s',
       f'GB of {chip.memory / 1e9:.0f}', 'arithmetic floor, ms',
       'floor of bytes, ms', 'bytes of the program, ms',
-      'of them in convolutions', 'its convolutions',
+      'of them in convolutions', 'in reductions', 'its convolutions',
     ),
   )  # fmt: skip
   for name in options.configs:
@@ -318,11 +321,13 @@ def row_of(step: Step, chip: Chip, ways: dict) -> list:
   )
   text = compiled.as_text()
   if chip.platform == 'tpu':  # its convolutions are inside of fused kernels
-    moved, share = compiled.cost_analysis()['bytes accessed'], ''
+    moved, shares = compiled.cost_analysis()['bytes accessed'], ('', '')
   else:
     by_kind = traffic(text)
     moved = sum(by_kind.values())
-    share = f'{by_kind["convolutions"] / moved:.0%}'
+    shares = [
+      f'{by_kind[kind] / moved:.0%}' for kind in ('convolutions', 'reductions')
+    ]
   half = step.config.model.dtype == 'bfloat16'
   every = step.layers()
   return [
@@ -333,7 +338,7 @@ def row_of(step: Step, chip: Chip, ways: dict) -> list:
     1e3 * gpu.training_flops(every) / chip.rate,
     1e3 * gpu.training_bytes(every, 2 if half else 4) / chip.bandwidth,
     1e3 * moved / chip.bandwidth,
-    share,
+    *shares,
     layouts(text),
   ]
 

@@ -21,7 +21,8 @@ PROGRAM = (
   '  %w = bf16[4,4]{1,0} parameter(1)\n' + CONV + '  %g.1 = '
   'bf16[2,4,8]{2,1,0} get-tuple-element(%c.1), index=0\n'
   '  %d.1 = f32[3]{0} custom-call(%g.1), custom_call_target="__cublas$gemm"\n'
-  '  ROOT %f.1 = f32[3]{0} fusion(%d.1, %g.1), kind=kLoop, calls=%inner\n'
+  '  %r.1_reduce = f32[3]{0} fusion(%d.1, %g.1), kind=kInput, calls=%inner\n'
+  '  ROOT %f.1 = f32[3]{0} fusion(%d.1), kind=kLoop, calls=%inner\n'
   '}\n'
 )
 
@@ -32,7 +33,8 @@ def test_traffic_counts_what_kernels_read_and_write():
   assert found == {
     'convolutions': x + w + (x + 16),
     'matrix products': x + out,
-    'others': out + x + out,
+    'reductions': out + x + out,
+    'others': out + out,
   }
   # What is inside of a computation that is called does not count again.
   longer = PROGRAM.replace('f32[9]{0} negate', 'f32[900]{0} negate')
