@@ -74,15 +74,11 @@ def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
   return _moments(*along_z)
 
 
-def _radii(ndim: int, axis: int, n: int, dtype) -> jax.Array:
-  """Positions along an axis in half edges of the box, to be broadcast."""
-  r = (2 * jnp.arange(n, dtype=dtype) + 1 - n) / n
-  return r.reshape([-1 if i == axis else 1 for i in range(ndim)])
-
-
 def _weighted(field: jax.Array, axis: int) -> tuple[jax.Array, ...]:
-  """A field times 1, r and r^2 along an axis."""
-  r = _radii(field.ndim, axis, field.shape[axis], field.dtype)
+  """A field times 1, r and r^2, r along an axis in half edges of the box."""
+  n = field.shape[axis]
+  r = (2 * jnp.arange(n, dtype=field.dtype) + 1 - n) / n
+  r = r.reshape([-1 if i == axis else 1 for i in range(field.ndim)])
   return field, field * r, field * r**2
 
 
