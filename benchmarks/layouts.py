@@ -36,7 +36,7 @@ LAYOUTS = {
 
 def devices(count: int) -> dict:
   """Options of `faults.Runs.start` for so many forced devices."""
-  flags = f'--xla_force_host_platform_device_count={count}'
+  flags = f'--xla_force_host_platform_device_count={count} {faults.XLA_FLAGS}'
   return {'env': os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}}
 
 
@@ -137,7 +137,8 @@ def main() -> None:
         if names[0] != names[1]:
           raise RuntimeError(f'{begun}, {ended}: other steps were logged')
         values = [np.array([m['value'] for m in x]) for x in (found, expected)]
-        row.append(f'{np.max(np.abs(values[0] / values[1] - 1)):.1e}')
+        size = np.maximum(np.abs(values[1]), np.finfo(float).tiny)
+        row.append(f'{np.max(np.abs(values[0] - values[1]) / size):.1e}')
         shutil.rmtree(runs.path('r'))
       table.row(begun, saved, *row)
       shutil.rmtree(runs.path('begun'))

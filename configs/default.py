@@ -133,34 +133,37 @@ def get_config() -> ConfigDict:
   augment.translate = 0.0
 
   config.model = model = ConfigDict()
-  # 'resnet3d' or 'cnn3d' (ATOM3D's recipe; of the fields below it takes dtype
-  # alone).
+  # 'resnet3d', 'cnn3d' (ATOM3D's recipe; of the fields below it takes dtype
+  # alone) or 'moments' (no convolutions: the head on the input's moments).
   model.name = 'resnet3d'
   # Channels of each stage (each halves the grid), and residual blocks in it.
-  model.widths = (32, 64, 128)
-  model.blocks = (0, 1, 1)
+  model.widths = (16, 32, 64)
+  model.blocks = (1, 1, 1)
+  # Features of a voxel that each stage sums over the grid, for the head.
+  model.local = 64
+  # 'isotropic' (weights depend on distance alone) or 'free'.
+  model.kernels = 'isotropic'
   # Edge of the blocks of voxels that become channels at the start; 1: none.
   model.stem = 2
-  # 'group', 'rms' or 'none'; groups of 'group'.
-  model.norm = 'rms'
-  model.groups = 8
-  # Any of 'mean', 'max', 'sum', 'moments', concatenated.
-  model.pool = ('mean', 'max')
-  # Whether the head also sees sums and moments of powers of the input.
-  model.input_moments = True
+  # Whether the convolutions see powers of the input beside it.
+  model.input_powers = True
+  # Whether the head also sees sums and moments of powers of the whole input.
+  model.input_moments = False
   # Width and dropout of the head's hidden layer.
-  model.head_width = 256
+  model.head_width = 128
   model.dropout = 0.1
   # Of the network's arithmetic: 'float32' or 'bfloat16'; parameters and sums
   # are float32.
   model.dtype = 'float32'
 
   config.optim = optim = ConfigDict()
+  # 'muon' (AdamW for what are no matrices) or 'adamw'.
+  optim.name = 'muon'
   # 'mse', 'mae' or 'huber', of standardised targets.
   optim.loss = 'huber'
   # Peak of the schedule; the share of steps that warms up to it; the share of
   # it that is left at the end (cosine in between).
-  optim.learning_rate = 2e-3
+  optim.learning_rate = 3e-3
   optim.warmup_fraction = 0.05
   optim.final_fraction = 0.01
   # Of AdamW, on kernels alone.
@@ -178,15 +181,15 @@ def get_config() -> ConfigDict:
 
   config.train = train = ConfigDict()
   # Examples a step, over all devices.
-  train.batch_size = 32
+  train.batch_size = 16
   # Optimisation steps in all; the schedule of the learning rate ends there.
-  train.steps = 1200
+  train.steps = 1600
   # Steps in one call of the compiled program; 0: 1 on CPU (where XLA's loops
   # are slow), up to 20 on accelerators.
   train.steps_per_call = 0
   # Steps between evaluations on validation, and between checkpoints (there is
   # one at each improvement as well); whole multiples of steps_per_call.
-  train.eval_every = 200
+  train.eval_every = 400
   train.checkpoint_every = 200
   # Which averaged weights are evaluated: 'best' of the evaluations on
   # validation, or 'last', whatever validation says.

@@ -74,7 +74,7 @@ def get_study() -> ConfigDict:
   # transform (of all its channels), chosen by the last weights' standardised
   # validation MAE, then frozen in tuned.json. One learning rate and '' as the
   # only transform (that of the configuration): no trials.
-  study.trial_learning_rates = (2e-3,)
+  study.trial_learning_rates = (3e-3,)
   study.trial_transforms = ('',)
   study.trial_size = 400
   study.trial_steps = 200

@@ -59,7 +59,7 @@ def get_config(variant: str = ''):
     study.middle_size = 1000
     study.spacings = (0.25, 0.5)
     study.boxes = (24.0,)
-    study.trial_learning_rates = (3e-4, 1e-3)
+    study.trial_learning_rates = (3e-4, 1e-3, 3e-3)
     study.trial_transforms = ('none', 'arcsinh')
     study.trial_size = 1000
     study.trial_steps = 2000
@@ -70,7 +70,7 @@ def get_config(variant: str = ''):
     study.small_size = 60
     study.small_seeds = 10
     study.middle_size = 120
-    study.trial_learning_rates = (5e-4, 2e-3)
+    study.trial_learning_rates = (5e-4, 2e-3, 8e-3)
     study.trial_size = 120
     study.trial_steps = 100
     if variant == 'ligands':

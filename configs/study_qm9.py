@@ -65,7 +65,7 @@ def get_config(variant: str = ''):
     study.small_seeds = 10
     study.blocks = ('main',)
     study.middle_size = 2000
-    study.trial_learning_rates = (1e-3, 3e-3)
+    study.trial_learning_rates = (1e-3, 3e-3, 1e-2)
     study.trial_transforms = ('none', 'arcsinh')
     study.trial_size = 2000
     study.trial_steps = 300
@@ -74,8 +74,6 @@ def get_config(variant: str = ''):
       study.title = 'QM9: ten inputs at 2,000 labels'
       study.representations = TEN
       study.sizes = (2000,)
-      # The lower of the two rates was the best for none in ''.
-      config.optim.learning_rate = 3e-3
       study.trial_learning_rates = (3e-3,)
       study.hypotheses = ('H5a', 'H5b')
     elif variant == 'long':
@@ -84,9 +82,6 @@ def get_config(variant: str = ''):
       study.sizes = (8000,)
       study.middle_size = 8000
       study.trial_size = 8000
-      # The higher of the two rates was the best for each input in '': one
-      # beyond it.
-      study.trial_learning_rates = (1e-3, 3e-3, 9e-3)
       study.hypotheses = ('H4',)
       config.train.steps = 4800
       config.train.eval_every = 4800
@@ -106,7 +101,7 @@ def get_config(variant: str = ''):
     study.spacings = (0.25, 0.5)
     study.smooths = (0.0, 0.3, 0.5)
     study.boxes = (12.0, 16.0)
-    study.trial_learning_rates = (5e-4, 1e-3, 2e-3)
+    study.trial_learning_rates = (1e-3, 3e-3, 1e-2)
     study.trial_transforms = ('none', 'arcsinh')
     study.trial_size = 10_000
     study.trial_steps = 5000

@@ -28,12 +28,15 @@ _MODULES = (
   'gto_basis',
   'host_memory',
   'input_pipeline',
+  'isotropic',
+  'kernel_ridge',
   'losses',
   'main',
   'many_seeds',
   'maps',
   'metrics',
   'models',
+  'moments_alone',
   'molecule',
   'numerics',
   'optim',
@@ -73,6 +76,7 @@ _MODULES = (
   'units',
   'verdicts',
   'view',
+  'vitals',
   'voxelize',
 )
 

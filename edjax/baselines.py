@@ -1,9 +1,14 @@
-"""Linear baselines that stand beside every result."""
+"""Linear baselines that stand beside every result.
+
+`edjax.task` adds `MOMENTS`, from `edjax.moments_alone`.
+"""
 
 import numpy as np
 
 from edjax import elements, metrics, pack
 
+# The one that sees the input of the run.
+MOMENTS = 'moments'
 # What tables call them.
 WORDS = {
   'mean': 'mean',
@@ -12,6 +17,7 @@ WORDS = {
   'ridge_gfn2': 'ridge, composition + GFN2',
   'ridge_size': 'ridge, log ligand size',
   'ridge_ligand': 'ridge, ligand descriptors',
+  MOMENTS: 'moments of the input',
 }
 # Columns of complexes that describe the ligand alone begin with this.
 _LIGAND = 'ligand_'

@@ -22,9 +22,9 @@ import orbax.checkpoint as ocp
 
 from edjax import processes
 
-# Of what a checkpoint holds: 1 is {'format', 'sha256', 'facts'} as JSON beside
-# the arrays of the state.
-FORMAT = 1
+# Of what a checkpoint holds: {'format', 'sha256', 'facts'} as JSON beside the
+# arrays of the state; since 2 its parameters lie under trunk, head and whiten.
+FORMAT = 2
 
 # Two of each: the previous one survives until the next save has ended.
 _KEEP = 2

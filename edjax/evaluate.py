@@ -44,23 +44,38 @@ def make_predict(config, task, shared=None):
 
 def _predict(rotate: bool, model, voxelizer):
   def predict(params, molecules, rotation_number, constants):
-    key = jax.random.key(constants.seed)
-    key = jax.random.fold_in(key, _EVALUATE)
-    key = jax.random.fold_in(key, rotation_number)
-
-    voxelize = programs.scaled(voxelizer, constants)
-
-    def voxels(mol):
-      if rotate:
-        turn = jax.random.fold_in(key, mol.example_id)
-        mol = geometry.rotate(mol, geometry.random_rotation(turn))
-      return voxelize(mol)
-
-    chunk = tasks.voxel_chunk(voxelizer, molecules)
-    vox_BXYZC = batched(voxels, chunk)(molecules)
+    vox_BXYZC = voxels(rotate, voxelizer, molecules, rotation_number, constants)
     return model.apply({'params': params}, vox_BXYZC, train=False)
 
   return parallel.pmap(predict)
+
+
+def voxels(rotate: bool, voxelizer, molecules, rotation_number, constants):
+  """Voxels that a network is evaluated on, within a program.
+
+  Args:
+    rotate: `config.augment.rotate`.
+    voxelizer: from `programs.bare`.
+    molecules: a batch.
+    rotation_number: which of the random rotations of every molecule.
+    constants: `programs.Constants`.
+
+  Returns:
+    vox_BXYZC.
+  """
+  key = jax.random.key(constants.seed)
+  key = jax.random.fold_in(key, _EVALUATE)
+  key = jax.random.fold_in(key, rotation_number)
+  voxelize = programs.scaled(voxelizer, constants)
+
+  def turned(mol):
+    if rotate:
+      turn = jax.random.fold_in(key, mol.example_id)
+      mol = geometry.rotate(mol, geometry.random_rotation(turn))
+    return voxelize(mol)
+
+  chunk = tasks.voxel_chunk(voxelizer, molecules)
+  return batched(turned, chunk)(molecules)
 
 
 class Evaluator:

@@ -21,6 +21,7 @@ from edjax import (
   study,
   study_report,
   train_step,
+  vitals,
 )
 from edjax import config as configuration
 from edjax import task as tasks
@@ -84,6 +85,7 @@ def _evaluate(config, run) -> dict:
   step, params = selected
   predict = evaluate.make_predict(config, task)
   results = evaluate.final_evaluation(config, task, params, run, predict)
+  results |= vitals.Observer(config, task).carried(params)
   results['cost'] = before.get('cost', {}) | results['cost']
   results = before | results | {'selected_step': step}
   if before:

@@ -268,6 +268,36 @@ class Ridge:
     return np.asarray(x_NF, np.float64) @ self.weights_FT + self.intercept_T
 
 
+def fit_data(x_NF, y_NT, x_val, y_val) -> tuple[np.ndarray, ...]:
+  """The four arrays that a regression is fitted to, in float64.
+
+  Args:
+    x_NF, y_NT: training features and targets.
+    x_val, y_val: of validation.
+
+  Raises:
+    ValueError: for shapes that do not fit, no examples, or values that are not
+      finite.
+  """
+  x_NF, y_NT, x_val, y_val = (
+    np.asarray(a, np.float64) for a in (x_NF, y_NT, x_val, y_val)
+  )
+  for name, x, y in (('training', x_NF, y_NT), ('validation', x_val, y_val)):
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
+      raise ValueError(
+        f'{name} data must be (examples, features) and (examples, targets), '
+        f'got {x.shape} and {y.shape}.'
+      )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+      raise ValueError(f'{name} data hold NaN or infinite values.')
+  if x_NF.shape[1] != x_val.shape[1] or y_NT.shape[1] != y_val.shape[1]:
+    raise ValueError(
+      'Training and validation differ in features or targets: '
+      f'{x_NF.shape}, {x_val.shape}, {y_NT.shape}, {y_val.shape}.'
+    )
+  return x_NF, y_NT, x_val, y_val
+
+
 def ridge_fit(
   x_NF: np.ndarray,
   y_NT: np.ndarray,
@@ -297,25 +327,10 @@ def ridge_fit(
     ValueError: for shapes that do not fit, too few examples, values that are
       not finite, or strengths that are not above 0.
   """
-  x_NF, y_NT, x_val, y_val = (
-    np.asarray(a, np.float64) for a in (x_NF, y_NT, x_val, y_val)
-  )
   alpha_S = np.asarray(alphas, np.float64)
   if not len(alpha_S) or not (alpha_S > 0).all():
     raise ValueError(f'alphas must be above 0, got {alphas}.')
-  for name, x, y in (('training', x_NF, y_NT), ('validation', x_val, y_val)):
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
-      raise ValueError(
-        f'{name} data must be (examples, features) and (examples, targets), '
-        f'got {x.shape} and {y.shape}.'
-      )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-      raise ValueError(f'{name} data hold NaN or infinite values.')
-  if x_NF.shape[1] != x_val.shape[1] or y_NT.shape[1] != y_val.shape[1]:
-    raise ValueError(
-      'Training and validation differ in features or targets: '
-      f'{x_NF.shape}, {x_val.shape}, {y_NT.shape}, {y_val.shape}.'
-    )
+  x_NF, y_NT, x_val, y_val = fit_data(x_NF, y_NT, x_val, y_val)
   mean_F, y_mean_T = x_NF.mean(0), y_NT.mean(0)
   std_F = x_NF.std(0)
   # ptp is exact where the standard deviation of a constant is rounding.

@@ -4,10 +4,9 @@ Every network is called as `model.apply({'params': p}, vox_BXYZC, train=...,
 rngs={'dropout': key})` and returns pred_BT in float32. There are no running
 statistics: parameters are all that a network consists of.
 
-An amount of matter has to reach the head. Normalisation removes it, so sums
-and moments are taken where nothing has been normalised: `pool` 'sum' and
-'moments' read the residual stream before the last normalisation, and
-`input_moments` gives the head the input's own sums and moments.
+An amount of matter has to reach the head, so only what a residual block adds is
+normalised: features are sums over voxels of what is not. `input_moments` gives
+the head the input's own sums and moments as well.
 """
 
 import functools
@@ -20,10 +19,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax import numerics
-from edjax.conv import Conv3D, kernel_init
+from edjax.conv import Conv3D
+from edjax.isotropic import IsotropicConv3D
 
-NORMS = ('group', 'rms', 'none')
-POOLS = ('mean', 'max', 'sum', 'moments')
+KERNELS = ('isotropic', 'free')
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 # Voxels along an edge of which four valid convolutions and two max-pools of
@@ -39,7 +38,9 @@ _SECOND_FACTOR = 20.0
 # Voxels of vacuum have features near zero. Without a floor of this size,
 # dividing by their root mean square makes their noise as large as the signal.
 _RMS_EPSILON = 1e-2
-# Twice the powers of the input whose moments the head sees: 0.5, 1, 1.5, 2, 3.
+# Stands for the deviation of a feature that does not vary.
+_SMALLEST_STD = 1e-6
+# Twice the powers of the input that a network sees: 0.5, 1, 1.5, 2, 3.
 _HALF_POWERS = (1, 2, 3, 4, 6)
 # Smallest eigenvalue of a correlation matrix that counts in full, over the
 # largest one.
@@ -142,8 +143,8 @@ def _moments(means_BXYC, times_z_BXYC, times_z2_BXYC) -> jax.Array:
   )
 
 
-def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
-  """`spatial_moments` of powers of the input, sign(x) |x|^p.
+def powers(vox_BXYZC: jax.Array) -> tuple[jax.Array, ...]:
+  """Powers 0.5, 1, 1.5, 2 and 3 of the input, sign(x) |x|^p.
 
   A density's integral only counts electrons; integrals of its powers tell
   elements and bonds apart, as density functionals do (the local exchange
@@ -153,7 +154,7 @@ def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
     vox_BXYZC: values on a grid.
 
   Returns:
-    Shape (batch, 3 * channels * powers), at least float32.
+    One array of the same shape for each power, at least float32.
   """
   dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
   vox_BXYZC = vox_BXYZC.astype(dtype)
@@ -162,12 +163,47 @@ def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
   size_BXYZC = jnp.abs(jnp.where(vox_BXYZC == 0, 1, vox_BXYZC))
   signed_root_BXYZC = sign_BXYZC * jnp.sqrt(size_BXYZC)
   # Powers of fractions take ten times as long as products and roots.
-  powers = tuple(
+  return tuple(
     size_BXYZC ** (halves // 2)
     * (signed_root_BXYZC if halves % 2 else sign_BXYZC)
     for halves in _HALF_POWERS
   )
-  return jnp.concatenate([_moments(*m) for m in _along_z(powers)], axis=-1)
+
+
+def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
+  """`spatial_moments` of `powers` of the input.
+
+  Args:
+    vox_BXYZC: values on a grid.
+
+  Returns:
+    Shape (batch, 3 * channels * powers), at least float32.
+  """
+  moments = [_moments(*m) for m in _along_z(powers(vox_BXYZC))]
+  return jnp.concatenate(moments, axis=-1)
+
+
+def _standardised(module: nn.Module, x_BF: jax.Array, inverse) -> jax.Array:
+  """Shift, scale and hold features by constants of the batch that `init` gets.
+
+  Args:
+    module: that keeps them, as 'shift' and 'scale' without a gradient.
+    x_BF: features; a batch of one gives shift 0 and scale 1.
+    inverse: (mean_F, std_F) -> the scale of a larger batch.
+  """
+
+  def shift(key):
+    del key
+    return x_BF.mean(0) if len(x_BF) > 1 else jnp.zeros_like(x_BF[0])
+
+  def scale(key):
+    if len(x_BF) == 1:
+      return jnp.ones_like(x_BF[0])
+    return inverse(shift(key), x_BF.std(0))
+
+  shift_F = jax.lax.stop_gradient(module.param('shift', shift))
+  scale_F = jax.lax.stop_gradient(module.param('scale', scale))
+  return jnp.clip((x_BF - shift_F[None]) * scale_F[None], -_LIMIT, _LIMIT)
 
 
 class Whiten(nn.Module):
@@ -188,24 +224,11 @@ class Whiten(nn.Module):
   def __call__(self, x_BF: jax.Array) -> jax.Array:
     """Returns the same shape."""
 
-    def shift(key):
-      del key
-      return x_BF.mean(0) if len(x_BF) > 1 else jnp.zeros_like(x_BF[0])
-
-    def scale(key):
-      if len(x_BF) == 1:
-        return jnp.ones_like(x_BF[0])
-      shift_F, std_F = shift(key), x_BF.std(0)
-      varies_F = std_F > 1e-3 * jnp.abs(shift_F) + 1e-6
+    def inverse(mean_F, std_F):
+      varies_F = std_F > 1e-3 * jnp.abs(mean_F) + 1e-6
       return jnp.where(varies_F, 1 / jnp.where(varies_F, std_F, 1), 0)
 
-    def constant(name, make):
-      return jax.lax.stop_gradient(self.param(name, make))
-
-    z_BF = (x_BF - constant('shift', shift)[None]) * constant('scale', scale)[
-      None
-    ]
-    z_BF = jnp.clip(z_BF, -_LIMIT, _LIMIT)
+    z_BF = _standardised(self, x_BF, inverse)
 
     def matrix(key):
       del key
@@ -224,44 +247,103 @@ class Whiten(nn.Module):
       )
       return vectors_FF * size_F[None, :]
 
-    matrix_FF = constant('matrix', matrix)
+    matrix_FF = jax.lax.stop_gradient(self.param('matrix', matrix))
     return jnp.dot(z_BF, matrix_FF, precision=numerics.HIGHEST)
 
 
-class Norm(nn.Module):
-  """Normalisation by name.
+def note_activity(module: nn.Module, x_BXYZC: jax.Array, name: str) -> None:
+  """Keeps how much each channel varies, where `apply` asks for 'activity'.
+
+  With `mutable=['activity']` the standard deviation of each channel over
+  voxels and examples is there, and nothing is computed otherwise.
+
+  Args:
+    module: the one that calls.
+    x_BXYZC: what a nonlinearity gave.
+    name: of the layer, within the module.
+  """
+  if module.is_mutable_collection('activity') and not module.is_initializing():
+    std_C = x_BXYZC.astype(jnp.float32).std((0, 1, 2, 3))
+    module.sow('activity', name, std_C, reduce_fn=lambda _, new: new)
+
+
+class Standardise(nn.Module):
+  """Features of mean 0 and deviation 1 in the batch that `init` is called with.
+
+  Data-dependent initialisation (Salimans and Kingma 2016, arXiv 1602.07868).
+  From a batch of one nothing can be learned: mean 0, deviation 1. The constants
+  lie among the parameters but have no gradient.
+  """
+
+  @nn.compact
+  def __call__(self, x_BF: jax.Array) -> jax.Array:
+    """Returns the same shape."""
+
+    return _standardised(self, x_BF, lambda _, std: 1 / (std + _SMALLEST_STD))
+
+
+class Powers(nn.Module):
+  """`powers` of every channel, of unit size in the batch that `init` is given.
+
+  What tells elements apart in a density are its peaks, and a convolution over
+  blocks of voxels would average them away: it has to see them raised. Size is
+  the root mean square over voxels and examples. The constants lie among the
+  parameters but have no gradient.
+  """
+
+  @nn.compact
+  def __call__(self, vox_BXYZC: jax.Array) -> jax.Array:
+    """Returns shape (batch, x, y, z, powers * channels)."""
+    raised_BXYZC = jnp.concatenate(powers(vox_BXYZC), axis=-1)
+
+    def scale(key):
+      del key
+      square_C = jnp.square(raised_BXYZC).mean((0, 1, 2, 3))
+      return 1 / (jnp.sqrt(square_C) + _SMALLEST_STD)
+
+    scale_C = jax.lax.stop_gradient(self.param('scale', scale))
+    return raised_BXYZC * scale_C.reshape((1,) * 4 + (-1,))
+
+
+class Convolution(nn.Module):
+  """A convolution of 3^3 voxels by kind of kernel.
 
   Attributes:
-    kind: 'group' (over voxels and the channels of a group), 'rms' (over the
-      channels of one voxel) or 'none'.
-    groups: of 'group'; must divide the channels.
-    dtype: of the output. Statistics are float32.
+    kind: 'isotropic' or 'free'.
+    features: channels out.
+    block: edge of the blocks of voxels of which the output has one each.
+    dtype: of the computation and the output.
   """
 
   kind: str
-  groups: int
+  features: int
+  block: int
   dtype: Any
 
   @nn.compact
   def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
-    """Returns the same shape."""
-    if self.kind == 'group':
-      return nn.GroupNorm(self.groups, dtype=self.dtype)(x_BXYZC)
-    if self.kind == 'rms':
-      return nn.RMSNorm(epsilon=_RMS_EPSILON, dtype=self.dtype)(x_BXYZC)
-    return x_BXYZC
+    """Returns shape (batch, x / block, y / block, z / block, features)."""
+    if self.kind == 'isotropic':
+      conv = IsotropicConv3D(self.features, self.block, self.dtype, name='conv')
+      return conv(x_BXYZC)
+    conv = Conv3D(self.features, 3, dtype=self.dtype, name='conv')
+    return conv(space_to_depth(x_BXYZC, self.block))
 
 
 class ResidualBlock(nn.Module):
-  """x + conv(relu(norm(conv(relu(norm(x)))))), full pre-activation.
+  """x + conv(silu(norm(conv(silu(norm(x)))))), full pre-activation.
 
-  He et al. 2016, arXiv 1603.05027. The last convolution starts at zero, so
-  every block starts as the identity (Zhang et al. 2019, arXiv 1901.09321) and
-  depth is safe without normalisation too.
+  He et al. 2016, arXiv 1603.05027. SiLU, because a rectifier that a large step
+  has turned off has no gradient any more and stays off. The norm is the root
+  mean square over the channels of a voxel; x itself is never normalised, so
+  that the amount of matter stays in it.
+
+  Attributes:
+    kind: of the kernels, see `Convolution`.
+    dtype: of the computation.
   """
 
-  norm: str
-  groups: int
+  kind: str
   dtype: Any
 
   @nn.compact
@@ -269,14 +351,22 @@ class ResidualBlock(nn.Module):
     """Returns the same shape."""
     width = x_BXYZC.shape[-1]
     h = x_BXYZC
-    for init in (kernel_init, nn.initializers.zeros):
-      h = nn.relu(Norm(self.norm, self.groups, self.dtype)(h))
-      h = Conv3D(width, 3, dtype=self.dtype, kernel_init=init)(h)
+    for i in range(2):
+      norm = nn.RMSNorm(_RMS_EPSILON, dtype=self.dtype, name=f'norm_{i}')
+      h = nn.silu(norm(h))
+      note_activity(self, h, f'silu_{i}')
+      h = Convolution(self.kind, width, 1, self.dtype, name=f'conv_{i}')(h)
     return x_BXYZC + h
 
 
 class Head(nn.Module):
-  """Two-layer perceptron on all features plus a linear map of the moments."""
+  """Two-layer perceptron on all features plus a linear map of them.
+
+  Attributes:
+    num_targets: T.
+    width: hidden units.
+    dropout: rate in the hidden layer.
+  """
 
   num_targets: int
   width: int
@@ -287,121 +377,155 @@ class Head(nn.Module):
     self, features_BF: jax.Array, moments_BF: jax.Array | None, train: bool
   ) -> jax.Array:
     """Returns pred_BT. It starts at 0, the mean of standardised targets."""
-    out = nn.Dense(self.num_targets, kernel_init=nn.initializers.zeros)
-    if moments_BF is None:
-      linear_BT = 0
-    else:
-      linear_BT = nn.Dense(
-        self.num_targets,
-        use_bias=False,
-        kernel_init=nn.initializers.zeros,
-        name='linear',
-      )(moments_BF)
+    if moments_BF is not None:
       features_BF = jnp.concatenate([features_BF, moments_BF], axis=-1)
-    h_BF = nn.relu(nn.Dense(self.width)(features_BF))
+    from_zero = functools.partial(
+      nn.Dense, self.num_targets, kernel_init=nn.initializers.zeros
+    )
+    linear_BT = from_zero(use_bias=False, name='linear')(features_BF)
+    h_BF = nn.silu(nn.Dense(self.width, name='hidden')(features_BF))
     h_BF = nn.Dropout(self.dropout, deterministic=not train)(h_BF)
-    return out(h_BF) + linear_BT
+    return from_zero(name='out')(h_BF) + linear_BT
 
 
-class ResNet3D(nn.Module):
-  """Residual network on space-to-depth voxels.
+class Network(nn.Module):
+  """Voxels -> features of the trunk -> predictions of the head.
+
+  The two halves are methods of their own, so that one can be replaced: what
+  the convolutions contribute is seen by giving the head other features.
 
   Attributes:
-    num_targets: T.
-    widths: channels of each stage; a stage halves the grid of the one before.
-    blocks: residual blocks of each stage.
-    norm: 'group', 'rms' or 'none'.
-    groups: of 'group'.
-    pool: any of 'mean' and 'max' (after the last normalisation and relu),
-      'sum' and 'moments' (before them, see `spatial_moments`), concatenated.
-    stem: edge of the blocks of voxels that become channels first; 1: none.
-    head_width: hidden units.
-    dropout: rate in the head.
-    dtype: of all but parameters, pooling and head, which are float32.
+    trunk: (vox_BXYZC, train) -> features_BF; None: no features at all.
+    head: (features_BF, moments_BF or None, train) -> pred_BT.
     input_moments: whether the head also sees the input's `power_moments`,
       whitened by the batch that `init` gets.
   """
 
-  num_targets: int
+  trunk: nn.Module | None
+  head: nn.Module
+  input_moments: bool
+
+  def setup(self):
+    if self.input_moments:
+      self.whiten = Whiten()
+
+  def features(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
+    """What the trunk says of each grid, features_BF in float32.
+
+    Raises:
+      ValueError: for a grid that the trunk cannot read.
+    """
+    if vox_BXYZC.ndim != 5:
+      raise ValueError(
+        'A network takes vox_BXYZC (batch, x, y, z, channels), got shape '
+        f'{vox_BXYZC.shape}.'
+      )
+    if self.trunk is None:
+      return jnp.zeros((len(vox_BXYZC), 0))
+    return self.trunk(vox_BXYZC, train)
+
+  def moments(self, vox_BXYZC: jax.Array) -> jax.Array | None:
+    """The input's moments as the head sees them; None where it sees none."""
+    if not self.input_moments:
+      return None
+    return self.whiten(power_moments(vox_BXYZC))
+
+  def read_out(
+    self, features_BF: jax.Array, vox_BXYZC: jax.Array, train: bool
+  ) -> jax.Array:
+    """pred_BT from features of the trunk, and from the input's moments."""
+    return self.head(features_BF, self.moments(vox_BXYZC), train)
+
+  def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
+    """Returns pred_BT. Raises what `features` raises."""
+    return self.read_out(self.features(vox_BXYZC, train), vox_BXYZC, train)
+
+
+class ResNetTrunk(nn.Module):
+  """Residual network whose every stage is read out voxel by voxel.
+
+  After each stage a small layer is applied at every voxel and summed over the
+  grid, so that what belongs to a molecule as a sum over its parts (energies,
+  polarisabilities) is one of local terms, as in networks on atoms (SchNet:
+  Schuett et al. 2017, arXiv 1706.08566). Stages see 1, 2, 4, ... times as far.
+
+  Attributes:
+    widths: channels of each stage; a stage halves the grid of the one before.
+    blocks: residual blocks of each stage.
+    local: features of a voxel that are summed, in each stage.
+    kernels: 'isotropic' (weights depend on distance, see `IsotropicConv3D`; a
+      stage averages over 2^3 voxels) or 'free' (a stage begins with a
+      convolution of 2^3 voxels).
+    stem: edge of the blocks of voxels that become channels first; 1: none.
+    input_powers: whether it sees `Powers` of the input, or the input alone.
+    dtype: of all but parameters and sums, which are float32.
+  """
+
   widths: tuple[int, ...]
   blocks: tuple[int, ...]
-  norm: str
-  groups: int
-  pool: tuple[str, ...]
+  local: int
+  kernels: str
   stem: int
-  head_width: int
-  dropout: float
+  input_powers: bool
   dtype: Any
-  input_moments: bool
 
   @nn.compact
   def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
-    """Returns pred_BT.
+    """Returns features_BF, standardised by the batch that `init` gets.
 
     Raises:
       ValueError: where the grid cannot be halved as often as it must be.
     """
-    _check_rank(vox_BXYZC)
+    del train
     shrink = self.stem * 2 ** (len(self.widths) - 1)
     if any(n % shrink for n in vox_BXYZC.shape[1:4]):
       raise ValueError(
         f'grid_size must be a multiple of {shrink} for stem={self.stem} and '
         f'{len(self.widths)} stages; the grid is {vox_BXYZC.shape[1:4]}.'
       )
-    x = space_to_depth(vox_BXYZC.astype(self.dtype), self.stem)
-    for i, (width, count) in enumerate(
-      zip(self.widths, self.blocks, strict=True)
-    ):
+    x = Powers(name='powers')(vox_BXYZC) if self.input_powers else vox_BXYZC
+    x = x.astype(self.dtype)
+    sums_BF = []
+    stages = zip(self.widths, self.blocks, strict=True)
+    for i, (width, count) in enumerate(stages):
+      # Enter the stage: its grid, its channels.
       if i == 0:
-        x = Conv3D(width, 3, dtype=self.dtype, name='stem')(x)
+        x = Convolution(
+          self.kernels, width, self.stem, self.dtype, name='stem'
+        )(x)
+      elif self.kernels == 'isotropic':
+        x = nn.Dense(width, dtype=self.dtype, name=f'down_{i}')(mean_pool(x))
       else:
         x = Conv3D(width, 2, strides=2, dtype=self.dtype, name=f'down_{i}')(x)
       for j in range(count):
-        x = ResidualBlock(
-          self.norm, self.groups, self.dtype, name=f'block_{i}_{j}'
-        )(x)
-    stream = x.astype(jnp.float32)
-    active = nn.relu(
-      Norm(self.norm, self.groups, jnp.float32, name='last_norm')(stream)
-    )
-    pooled = {
-      'mean': lambda: active.mean((1, 2, 3)),
-      'max': lambda: active.max((1, 2, 3)),
-      'sum': lambda: _SUM_FACTOR * stream.mean((1, 2, 3)),
-      'moments': lambda: spatial_moments(stream)[:, x.shape[-1] :],
-    }
-    features_BF = jnp.concatenate([pooled[p]() for p in self.pool], axis=-1)
-    moments_BF = None
-    if self.input_moments:
-      moments_BF = Whiten(name='input_moments')(power_moments(vox_BXYZC))
-    return Head(self.num_targets, self.head_width, self.dropout, name='head')(
-      features_BF, moments_BF, train
-    )
+        x = ResidualBlock(self.kernels, self.dtype, name=f'block_{i}_{j}')(x)
+      # Read it out.
+      h = nn.silu(nn.Dense(self.local, dtype=self.dtype, name=f'local_{i}')(x))
+      note_activity(self, h, f'silu_{i}')
+      sums_BF.append(h.astype(jnp.float32).mean((1, 2, 3)))
+    return Standardise(name='standardise')(jnp.concatenate(sums_BF, axis=-1))
 
 
-class CNN3D(nn.Module):
-  """ATOM3D's 3DCNN: 32-64-128-256, kernel 3 valid, two max-pools, dense 512.
+class CNN3DTrunk(nn.Module):
+  """Convolutions of ATOM3D's 3DCNN: 32-64-128-256, kernel 3, two max-pools.
 
   Townshend et al. 2021, arXiv 2012.04035, examples/{lba,smp}/cnn3d. Rectified
   and max-pooled values are the same in either order; pooling first is cheaper
   and leaves no ties to the gradient of the maximum.
 
   Attributes:
-    num_targets: T.
-    dtype: of all but parameters and the output layer, which are float32.
+    dtype: of all but parameters, which are float32.
   """
 
-  num_targets: int
   dtype: Any
 
   @nn.compact
   def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
-    """Returns pred_BT.
+    """Returns features_BF, the voxels that are left.
 
     Raises:
       ValueError: where nothing is left of the grid after the last pooling.
     """
-    _check_rank(vox_BXYZC)
     if min(vox_BXYZC.shape[1:4]) < CNN3D_MIN_SIZE:
       raise ValueError(
         f'cnn3d needs grid_size >= {CNN3D_MIN_SIZE} (four valid convolutions '
@@ -413,9 +537,30 @@ class CNN3D(nn.Module):
       if i % 2:
         x = max_pool(x)
       x = nn.Dropout(0.1, deterministic=not train)(nn.relu(x))
-    x = nn.relu(nn.Dense(512, dtype=self.dtype)(x.reshape(len(x), -1)))
-    x = nn.Dropout(0.25, deterministic=not train)(x)
-    return nn.Dense(self.num_targets)(x.astype(jnp.float32))
+      note_activity(self, x, f'relu_{i}')
+    return x.reshape(len(x), -1)
+
+
+class CNN3DHead(nn.Module):
+  """The dense layers of ATOM3D's 3DCNN, 512 hidden units.
+
+  Attributes:
+    num_targets: T.
+    dtype: of all but parameters and the output layer, which are float32.
+  """
+
+  num_targets: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, features_BF: jax.Array, moments_BF: None, train: bool
+  ) -> jax.Array:
+    """Returns pred_BT."""
+    del moments_BF
+    x_BF = nn.relu(nn.Dense(512, dtype=self.dtype, name='hidden')(features_BF))
+    x_BF = nn.Dropout(0.25, deterministic=not train)(x_BF)
+    return nn.Dense(self.num_targets, name='out')(x_BF.astype(jnp.float32))
 
 
 def space_to_depth(vox_BXYZC: jax.Array, block: int) -> jax.Array:
@@ -435,6 +580,21 @@ def space_to_depth(vox_BXYZC: jax.Array, block: int) -> jax.Array:
     batch, nx // block, block, ny // block, block, nz // block, block, channels
   ).transpose(0, 1, 3, 5, 2, 4, 6, 7)
   return x.reshape(*x.shape[:4], -1)
+
+
+def mean_pool(x_BXYZC: jax.Array) -> jax.Array:
+  """Twice the mean over blocks of 2^3 voxels.
+
+  Of values that hardly vary in a block this doubles the size, of independent
+  ones it leaves two thirds; without the factor deep stages would be silent.
+
+  Args:
+    x_BXYZC: edges are even.
+
+  Returns:
+    Shape (batch, x / 2, y / 2, z / 2, channels).
+  """
+  return sum(_corners(x_BXYZC)) / 4
 
 
 @jax.custom_vjp
@@ -488,55 +648,50 @@ def _max_pool_backward(residuals, grad):
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def _check_rank(vox_BXYZC):
-  if vox_BXYZC.ndim != 5:
-    raise ValueError(
-      'A network takes vox_BXYZC (batch, x, y, z, channels), got shape '
-      f'{vox_BXYZC.shape}.'
-    )
-
-
 def _make_cnn3d(config: Mapping, num_targets: int) -> nn.Module:
-  return CNN3D(num_targets, DTYPES[config['dtype']])
+  dtype = DTYPES[config['dtype']]
+  return Network(CNN3DTrunk(dtype), CNN3DHead(num_targets, dtype), False)
+
+
+def _make_head(config: Mapping, num_targets: int) -> nn.Module:
+  return Head(num_targets, config['head_width'], config['dropout'])
+
+
+def _make_moments(config: Mapping, num_targets: int) -> nn.Module:
+  return Network(None, _make_head(config, num_targets), True)
 
 
 def _make_resnet3d(config: Mapping, num_targets: int) -> nn.Module:
   widths, blocks = tuple(config['widths']), tuple(config['blocks'])
-  pool, norm, groups = tuple(config['pool']), config['norm'], config['groups']
+  kernels = config['kernels']
   if not widths or len(widths) != len(blocks):
     raise ValueError(
       f'model.widths={widths} and model.blocks={blocks} must have one entry '
       'per stage.'
     )
-  if norm not in NORMS:
-    raise ValueError(f'model.norm must be one of {NORMS}, got {norm!r}.')
-  if norm == 'group' and any(width % groups for width in widths):
+  if kernels not in KERNELS:
     raise ValueError(
-      f'model.groups={groups} must divide every one of model.widths={widths}.'
+      f'model.kernels must be one of {KERNELS}, got {kernels!r}.'
     )
-  if not pool or len(set(pool)) != len(pool) or set(pool) - set(POOLS):
-    raise ValueError(
-      f'model.pool must be some of {POOLS}, each once, got {pool}.'
-    )
-  if config['stem'] < 1:
-    raise ValueError(f'model.stem must be 1 or more, got {config["stem"]}.')
-  return ResNet3D(
-    num_targets=num_targets,
+  for name in ('stem', 'local'):
+    if config[name] < 1:
+      raise ValueError(f'model.{name} must be 1 or more, got {config[name]}.')
+  trunk = ResNetTrunk(
     widths=widths,
     blocks=blocks,
-    norm=norm,
-    groups=groups,
-    pool=pool,
+    local=config['local'],
+    kernels=kernels,
     stem=config['stem'],
-    head_width=config['head_width'],
-    dropout=config['dropout'],
+    input_powers=config['input_powers'],
     dtype=DTYPES[config['dtype']],
-    input_moments=config['input_moments'],
   )
+  head = _make_head(config, num_targets)
+  return Network(trunk, head, config['input_moments'])
 
 
 MODELS: dict[str, Callable[[Mapping, int], nn.Module]] = {
   'cnn3d': _make_cnn3d,
+  'moments': _make_moments,
   'resnet3d': _make_resnet3d,
 }
 
@@ -545,16 +700,17 @@ def build_model(config_model: Mapping, num_targets: int) -> nn.Module:
   """The network that a configuration describes.
 
   Args:
-    config_model: `config.model`: name, widths, blocks, norm, groups, pool,
-      stem, head_width, dropout, dtype, input_moments. `cnn3d` reads name and
-      dtype alone: its recipe is fixed.
+    config_model: `config.model`: name, widths, blocks, local, kernels, stem,
+      head_width, dropout, dtype, input_powers, input_moments. `cnn3d` reads
+      name and dtype alone: its recipe is fixed; `moments` reads head_width and
+      dropout.
     num_targets: number of values predicted per example.
 
   Returns:
     A Flax module, called with (vox_BXYZC, train) and giving pred_BT.
 
   Raises:
-    ValueError: for an unknown name (of network, dtype, normalisation, pooling)
+    ValueError: for an unknown name (of network, dtype, kernels)
       or values that do not fit together; the message names the field.
   """
   name, dtype = config_model['name'], config_model['dtype']

@@ -1,12 +1,25 @@
-"""AdamW with warm-up, cosine decay and clipping; an average of the weights."""
+"""Muon or AdamW, warm-up, cosine decay, clipping; an average of the weights."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
+
+OPTIMIZERS = ('muon', 'adamw')
+
+# As published: the momentum, and the root mean square of an update over the
+# learning rate, which is what AdamW's comes to.
+_MUON_BETA = 0.95
+_MUON_RMS = 0.2
+# One row for each of five iterations: optax makes a loop of rows, and would
+# write out five copies of the same three numbers, which take longer to compile.
+_MUON_COEFFICIENTS = ((3.4445, -4.775, 2.0315),) * 5
+# Layers that give predictions, whose outputs are no hidden directions.
+_LAST_LAYERS = ('out', 'linear')
 
 
 def make_schedule(config_optim: Mapping, total_steps: int) -> optax.Schedule:
@@ -62,7 +75,15 @@ def decay_mask(params: Any) -> Any:
 def make_optimizer(
   config_optim: Mapping, total_steps: int
 ) -> optax.GradientTransformation:
-  """Clipping by global norm, then AdamW on the schedule.
+  """Clipping by global norm, then Muon or AdamW on the schedule.
+
+  Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) makes the
+  update of a kernel, seen as a matrix from inputs to outputs, orthogonal: all
+  directions of its input move alike. Sums over a molecule are nearly
+  proportional to its size, so that the directions which tell molecules of one
+  size apart are small, and AdamW hardly moves along them. Biases, scales and
+  the last layers are left to AdamW. Updates have the size of AdamW's (Liu et
+  al. 2025, arXiv 2502.16982), so that one learning rate serves both.
 
   With skip_nonfinite a step whose gradient is not finite changes nothing, so
   many times in a row (`optax.apply_if_finite`).
@@ -71,42 +92,104 @@ def make_optimizer(
   scaled by the learning rate, and applies to kernels only.
 
   Args:
-    config_optim: `config.optim`: learning_rate, warmup_fraction,
-      final_fraction, weight_decay (>= 0), clip_norm (> 0), b1 and b2
-      (in [0, 1)), skip_nonfinite (>= 0).
+    config_optim: `config.optim`: name ('muon' or 'adamw'), learning_rate,
+      warmup_fraction, final_fraction, weight_decay (>= 0), clip_norm (> 0), b1
+      and b2 of AdamW (in [0, 1)), skip_nonfinite (>= 0).
     total_steps: number of optimisation steps.
 
   Returns:
-    An optax transformation; its update needs the parameters.
+    An optax transformation; its update needs the parameters. Its state holds
+    the norms of the last update, see `last_update_norms`.
 
   Raises:
     ValueError: for a field out of range.
   """
+  name = config_optim['name']
+  if name not in OPTIMIZERS:
+    raise ValueError(f'optim.name must be one of {OPTIMIZERS}, got {name!r}.')
   _check_above_0(config_optim, 'clip_norm')
   if not 0 <= config_optim['weight_decay'] < math.inf:
     raise ValueError(
       f'optim.weight_decay must be 0 or more, got '
       f'{config_optim["weight_decay"]}.'
     )
-  for name in ('b1', 'b2'):  # at 1 the corrected moments are 0 / 0
-    if not 0 <= config_optim[name] < 1:
+  for field in ('b1', 'b2'):  # at 1 the corrected moments are 0 / 0
+    if not 0 <= config_optim[field] < 1:
       raise ValueError(
-        f'optim.{name} must lie in [0, 1), got {config_optim[name]}.'
+        f'optim.{field} must lie in [0, 1), got {config_optim[field]}.'
       )
+  schedule = make_schedule(config_optim, total_steps)
+  b1, b2 = config_optim['b1'], config_optim['b2']
+  # Of rate 1 and without decay: optax's Muon would have its AdamW decay biases
+  # and constants as well.
+  if name == 'muon':
+    rule = optax.contrib.muon(
+      1.0,
+      ns_coeffs=_MUON_COEFFICIENTS,
+      beta=_MUON_BETA,
+      adam_b1=b1,
+      adam_b2=b2,
+      consistent_rms=_MUON_RMS,
+      muon_weight_dimension_numbers=_matrices,
+    )
+  else:
+    rule = optax.adam(1.0, b1=b1, b2=b2)
   optimizer = optax.chain(
     optax.clip_by_global_norm(config_optim['clip_norm']),
-    optax.adamw(
-      make_schedule(config_optim, total_steps),
-      b1=config_optim['b1'],
-      b2=config_optim['b2'],
-      weight_decay=config_optim['weight_decay'],
-      mask=decay_mask,
-    ),
+    rule,
+    # Updates point downhill by now.
+    optax.add_decayed_weights(-config_optim['weight_decay'], decay_mask),
+    optax.scale_by_schedule(schedule),
+    _keep_norms(),
   )
   allowed = config_optim['skip_nonfinite']
   if allowed:
     optimizer = optax.apply_if_finite(optimizer, allowed)
   return optimizer
+
+
+def _matrices(params: Any) -> Any:
+  """How Muon sees each parameter as a matrix; None for those of AdamW."""
+
+  def axes(path, leaf):
+    last_layer = len(path) > 1 and path[-2].key in _LAST_LAYERS
+    if path[-1].key != 'kernel' or leaf.ndim < 2 or last_layer:
+      return None
+    *inputs, output = range(leaf.ndim)
+    return optax.contrib.MuonDimensionNumbers(tuple(inputs), (output,))
+
+  return jax.tree_util.tree_map_with_path(axes, params)
+
+
+class UpdateNorms(NamedTuple):
+  """Norm of the last update of each parameter, as part of a state."""
+
+  norms: Any
+
+
+def _keep_norms() -> optax.GradientTransformation:
+  """Changes no update and keeps the norms of the last ones."""
+
+  def init(params):
+    return UpdateNorms(jax.tree.map(lambda p: jnp.zeros((), p.dtype), params))
+
+  def update(updates, state, params=None):
+    del state, params
+    return updates, UpdateNorms(jax.tree.map(jnp.linalg.norm, updates))
+
+  return optax.GradientTransformation(init, update)
+
+
+def last_update_norms(opt_state: Any) -> Any:
+  """Norms of what the last step that counted added to the parameters.
+
+  Args:
+    opt_state: of `make_optimizer`.
+
+  Returns:
+    A scalar for each parameter, 0 before the first step.
+  """
+  return optax.tree_utils.tree_get(opt_state, 'norms')
 
 
 def _check_above_0(config_optim: Mapping, name: str) -> None:

@@ -7,6 +7,7 @@ Without that each of them would be compiled again.
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,12 +32,17 @@ class Constants(NamedTuple):
 
 def constants_of(config, task) -> Constants:
   """Those of a run, on the host."""
-  scales = task.voxelizer.scales or (1.0,) * task.voxelizer.num_channels
   return Constants(
     np.uint32(config.train.seed),
-    np.array(scales, np.float32),
+    scales_of(task.voxelizer),
     np.float32(config.optim.learning_rate),
   )
+
+
+def scales_of(voxelizer) -> np.ndarray:
+  """scale_C of a voxelizer; ones where it has none."""
+  scales = voxelizer.scales or (1.0,) * voxelizer.num_channels
+  return np.array(scales, np.float32)
 
 
 def bare(voxelizer):
@@ -62,11 +68,22 @@ def shared_part(config) -> FrozenConfigDict:
   return FrozenConfigDict(
     {
       'augment': config.augment.to_dict(),
-      # AdamW's updates are proportional to the rate, which is given.
+      # Updates are proportional to the rate, which is given.
       'optim': config.optim.to_dict() | {'learning_rate': 1.0},
       'train': {'steps': config.train.steps, 'seed': 0},
     }
   )
+
+
+def one_at_a_time(f: Callable) -> Callable:
+  """Makes threads wait for each other, so that the first alone compiles f."""
+  lock = threading.Lock()
+
+  def call(*args):
+    with lock:
+      return f(*args)
+
+  return call
 
 
 class Programs:
@@ -82,7 +99,14 @@ class Programs:
   at_once = 1
 
   def __init__(self, most: int = 64):
-    self.get = functools.lru_cache(most)(lambda make, *key: make(*key))
+    made = functools.lru_cache(most)(lambda make, *key: make(*key))
+    lock = threading.RLock()
+
+    def get(make, *key):
+      with lock:  # seeds that train side by side make it once
+        return made(make, *key)
+
+    self.get = get
     """get(make, *key) is make(*key), of which the last few are kept."""
 
   def of_run(self, make, config, task, *options):

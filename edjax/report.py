@@ -5,11 +5,12 @@ import pathlib
 
 import numpy as np
 
-from edjax import baselines, rundir
+from edjax import baselines, rundir, vitals
 
 # Of these the MAE; of 'mean' the RMSE, which it is best in.
 _BASELINES = (
   'median', 'ridge_composition', 'ridge_gfn2', 'ridge_size', 'ridge_ligand',
+  baselines.MOMENTS,
 )  # fmt: skip
 
 
@@ -22,23 +23,26 @@ def table(results: dict) -> str:
   Returns:
     Lines of text: per target (and test set, where there are several) MAE and
     RMSE with their bootstrap 95 % intervals, correlations, the spread over
-    rotations, and the MAE of the baselines on the same test examples.
+    rotations, and the MAE of the baselines on the same test examples; then
+    what the trunk carries, and a warning where that is next to nothing.
   """
   examples = results['examples']
   first = next(iter(results['targets'].values()))
   shown = [b for b in _BASELINES if b in first['baselines']]
+  beside = [results['reference']]
+  beside += [b for b in (baselines.MOMENTS,) if b in shown]
   head = [
     'target', 'unit', 'MAE (95 %)', 'RMSE (95 %)', 'Pearson', 'Spearman',
     'rot. std', *(baselines.WORDS[b] for b in shown), 'mean (RMSE)',
-    f'MAE - {baselines.WORDS[results["reference"]]}',
+    *(f'MAE - {baselines.WORDS[b]}' for b in beside),
   ]  # fmt: skip
   body = []
   for name, entry in results['targets'].items():
-    body.append(_row(name, entry['unit'], entry, shown, results['reference']))
+    body.append(_row(name, entry['unit'], entry, shown, beside))
     for label, part in entry.get('test_sets', {}).items():
       body.append(
         _row(f'  {label} ({part["examples"]})', entry['unit'], part, shown,
-             results['reference'])
+             beside)
       )  # fmt: skip
   widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
   rule = '  '.join('-' * w for w in widths)
@@ -58,10 +62,12 @@ def table(results: dict) -> str:
       rule,
       *map(line, body),
       'rot. std: spread of the predictions over rotations. Baselines on the '
-      'same molecules: MAE of the training\nmedian and of ridge regressions; '
-      'RMSE of the training mean. Last: the difference to a baseline, paired by'
-      '\nmolecule; negative is better than it.',
+      'same molecules: MAE of the training\nmedian, of ridge regressions and, '
+      'for moments of the input, of a kernel ridge; RMSE of the training mean.'
+      '\nLast: differences to a baseline, paired by molecule; negative is '
+      'better than it.',
       *_skipped(results),
+      *_carried(results),
     ]
   )
 
@@ -76,7 +82,55 @@ def _skipped(results) -> list[str]:
   ]
 
 
-def _row(name, unit, entry, shown, reference) -> list[str]:
+def _carried(results) -> list[str]:
+  """Say what the convolutions do; nothing of results that do not tell."""
+  shares = results.get('trunk_share')
+  if shares is None:
+    return []
+  if not shares:
+    return [
+      'The network has no convolutions: its predictions are those of the '
+      'head, of the moments of the input.'
+    ]
+  if all(share == 1 for share in shares.values()):
+    lines = ['The predictions are those of the trunk (the convolutions) alone.']
+  else:
+    each = ', '.join(f'{name} {_percent(s)}' for name, s in shares.items())
+    lines = [
+      'Of the variance of the predictions the trunk (the convolutions) '
+      f'carries: {each}.'
+    ]
+  counts = results.get('dead_channels')
+  if counts:
+    dead, channels = vitals.in_all(counts)
+    lines[0] += f' Dead channels: {dead} of {channels}.'
+  constant = results.get('constant_predictions', ())
+  idle = [
+    name
+    for name, share in shares.items()
+    if name not in constant and share is not None and share < vitals.IDLE
+  ]
+  if constant:
+    lines.append(f'{", ".join(constant)}: the network predicts a constant.')
+  if idle:
+    lines.append(
+      f'{", ".join(idle)}: the trunk carries under '
+      f'{vitals.IDLE:.0%}. There the predictions are those of the head alone, '
+      "of the input's moments: the convolutions do nothing."
+    )
+  if constant or idle:
+    lines.append('Lower config.optim.learning_rate; see docs/training.md.')
+  return lines
+
+
+def _percent(share: float | None) -> str:
+  # None: not finite, from a file.
+  if share is None or math.isnan(share):
+    return '-'
+  return f'{100 * share:.1f} %'
+
+
+def _row(name, unit, entry, shown, beside) -> list[str]:
   found = entry['baselines']
   return [
     name,
@@ -88,7 +142,7 @@ def _row(name, unit, entry, shown, reference) -> list[str]:
     _figure(entry.get('rotation_std')),
     *(_figure(found[b]['mae']['value']) for b in shown),
     _figure(found['mean']['rmse']['value']),
-    _interval(found[reference]['mae_difference']),
+    *(_interval(found[b]['mae_difference']) for b in beside),
   ]
 
 

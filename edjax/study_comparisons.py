@@ -36,8 +36,10 @@ def point_of(arm: str, size) -> tuple:
 
 
 def words(study: Study, name: str) -> str:
-  """Of an input or of a baseline."""
-  return baselines.WORDS.get(name) or study.label(name)
+  """Of an input or of a baseline, see `Study.baselines`."""
+  name, _, arm = name.partition(':')
+  found = baselines.WORDS.get(name) or study.label(name)
+  return f'{found}, {study.label(arm)}' if arm else found
 
 
 def error_word(study: Study) -> str:

@@ -4,6 +4,7 @@ import csv
 import math
 import os
 
+from edjax import vitals
 from edjax.study_table import DONE, MAIN, Mean, Run, Study
 
 _METRICS = ('mae', 'rmse', 'pearson', 'spearman')
@@ -84,6 +85,11 @@ def _measured(run: Run) -> dict:
     'cpu_count': facts.get('cpu_count'),
     **{f'{k}_seconds': v for k, v in cost(run).items()},
   }
+  counts = results.get('dead_channels')
+  if counts:
+    row['dead_channels'], row['channels'] = vitals.in_all(counts)
+  for target, share in results.get('trunk_share', {}).items():
+    row[f'{target}_trunk_share'] = share
   for target, entry in results['targets'].items():
     row[f'{target}_unit'] = entry['unit']
     for metric in _METRICS:

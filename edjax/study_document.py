@@ -63,7 +63,15 @@ _DASHES = {
 
 
 def style(key: str, number: int = 0) -> Style:
-  """Of an input by name; of anything else by number."""
+  """Of an input by name; of anything else by number.
+
+  NAME:INPUT, a baseline that sees an input, looks as that does, but dotted.
+  """
+  _, _, arm = key.partition(':')
+  if arm in STYLES:
+    of_input = STYLES[arm]
+    symbol = f'{of_input.symbol}-open'
+    return dataclasses.replace(of_input, symbol=symbol, dash='dot')
   return STYLES.get(key, _BASELINES[number % len(_BASELINES)])
 
 

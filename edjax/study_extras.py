@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from edjax import study_csv, study_table
+from edjax import study_csv, study_table, vitals
 from edjax.study_comparisons import (
   error_word,
   mean_word,
@@ -197,6 +197,70 @@ def rotations(study: Study) -> Section:
       ),
     ),
   )
+
+
+def carried(study: Study) -> Section:
+  """What the trunk contributes to the predictions of each input."""
+  done = study.done(MAIN)
+  points = {(run.arm, run.size): [] for run in done}
+  for run in done:
+    points[run.arm, run.size].append(_shares(run))
+
+  def cell(found, target):
+    values = [shares[target] for shares in found if target in shares]
+    if not values:
+      return '-'
+    text = f'{np.median(values):.2f}'
+    return text if len(values) == 1 else f'{text} ({min(values):.2f} at least)'
+
+  rows = [
+    (
+      words(study, arm), size_word(size),
+      *(cell(points[arm, size], target) for target in study.targets),
+    )
+    for arm in study.arms() for size in study.sizes() if (arm, size) in points
+  ]  # fmt: skip
+  if not rows:
+    return Section('', ())
+  table = Table(
+    'Share of the variance of the predictions that is gone without the '
+    'features of the trunk: median over runs, and the smallest',
+    ('input', 'n', *study.targets),
+    tuple(rows),
+  )
+  text = (
+    'The rest is what the head makes of the moments of the input. -: networks '
+    'without convolutions, and runs whose results do not say.'
+  )
+  return Section('What the convolutions carry', (table, text))
+
+
+def idle(study: Study) -> list[str]:
+  """A warning in words, where convolutions carry next to nothing."""
+  known = [(run, _shares(run)) for run in study.done()]
+  known = [(run, shares) for run, shares in known if shares]
+  found = [
+    (run, [t for t, share in shares.items() if share < vitals.IDLE])
+    for run, shares in known
+  ]
+  found = [(run, targets) for run, targets in found if targets]
+  if not found:
+    return []
+  inputs = dict.fromkeys(words(study, run.arm) for run, _ in found)
+  targets = dict.fromkeys(t for _, targets in found for t in targets)
+  return [
+    f'Warning: in {len(found)} of {len(known)} runs the convolutions carry '
+    f'under {vitals.IDLE:.0%} of the predictions of a target (inputs: '
+    f'{", ".join(inputs)}; targets: {", ".join(targets)}). Verdicts on these '
+    'compare moments of the inputs, not what convolutions make of them. Lower '
+    'config.optim.learning_rate; see docs/training.md.'
+  ]
+
+
+def _shares(run) -> dict[str, float]:
+  """What the trunk carries of each target, where the results say it."""
+  shares = run.results.get('trunk_share', {})
+  return {t: share for t, share in shares.items() if share is not None}
 
 
 def costs(study: Study) -> Section:

@@ -70,7 +70,8 @@ def write(directory, place='') -> str:
     for f in s.parts
     if isinstance(f, Finding)
   ]
-  return '\n'.join([_progress(study), *findings, f'report: {where}'])
+  lines = [_progress(study), *study_extras.idle(study), *findings]
+  return '\n'.join([*lines, f'report: {where}'])
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
@@ -92,12 +93,12 @@ def build(study: Study) -> Document:
     compared.overview(study), compared.curves(study),
     compared.differences(study), compared.crossovers(study),
     *(study_extras.block(study, name) for name in study_extras.BLOCKS),
-    study_extras.parity(study), study_extras.rotations(study),
-    study_extras.costs(study), _tuned(study), _machines(study),
-    _unfinished(study), _methods(study),
+    study_extras.carried(study), study_extras.parity(study),
+    study_extras.rotations(study), study_extras.costs(study), _tuned(study),
+    _machines(study), _unfinished(study), _methods(study),
   ]  # fmt: skip
   kept = tuple(s for s in sections if s.parts)
-  lead = [_progress(study)]
+  lead = [_progress(study), *study_extras.idle(study)]
   if not study.done():
     lead.append('No run is finished yet; there is nothing to compare.')
   return Document(study.plan['title'], tuple(lead), kept)
@@ -139,7 +140,26 @@ def _tuned(study: Study) -> Section:
     ('input (and fold)', 'fields'),
     tuple(rows),
   )
-  return Section('Tuning', (table,) if rows else ())
+  return Section('Tuning', (table, *_at_the_edge(tuned)) if rows else ())
+
+
+def _at_the_edge(tuned: dict) -> list[str]:
+  """Name the inputs whose learning rate has no tried neighbour on one side."""
+  rates = sorted(set(tuned['learning_rates']))
+  if len(rates) < 2:
+    return []
+  edge = [
+    key
+    for key, fields in tuned['chosen'].items()
+    if fields.get('optim.learning_rate') in (rates[0], rates[-1])
+  ]
+  if not edge:
+    return []
+  offered = ', '.join(f'{rate:g}' for rate in rates)
+  return [
+    f'The learning rate chosen for {", ".join(edge)} is the lowest or the '
+    f'highest of those offered ({offered}); a better one may lie beyond.'
+  ]
 
 
 def _machines(study: Study) -> Section:

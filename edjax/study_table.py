@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from edjax import paired, study_plan, verdicts
+from edjax import baselines, paired, study_plan, verdicts
 
 MAIN = 'main'
 
@@ -448,22 +448,30 @@ class Study:
     return paired.crossover(list(found), np.array(difference_KS))
 
   def baselines(self, block: str = MAIN) -> list[str]:
-    """Names, in the order of the results."""
+    """Names, in the order of the results.
+
+    One that sees the input of a run counts once an input, as NAME:ARM.
+    """
     found = {}
     for run in self.done(block):
       for entry in run.results['targets'].values():
-        found |= dict.fromkeys(entry.get('baselines', {}))
+        for name in entry.get('baselines', {}):
+          seen = name == baselines.MOMENTS
+          found[f'{name}:{run.arm}' if seen else name] = None
     return list(found)
 
   def baseline(self, name: str, size, target: str, block: str = MAIN) -> Mean:
     """Of a baseline over subset seeds, the folds pooled.
 
-    Baselines see the labels that runs see, whatever the input: one value a
-    seed.
+    Baselines see the labels that runs see, most of them whatever the input: one
+    value a seed.
     """
     values = {}
+    name, _, arm = name.partition(':')
     for replicate, runs in self._replicates.items():
       if replicate[0] != block or replicate[3] != size:
+        continue
+      if arm and replicate[2] != arm:
         continue
       if replicate[4] not in values:
         value = _pooled_baseline(runs, target, name, self.metric)

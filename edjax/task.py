@@ -21,6 +21,7 @@ from edjax import (
   gto_basis,
   input_pipeline,
   models,
+  moments_alone,
   programs,
   voxelize,
 )
@@ -83,6 +84,8 @@ class Task:
 _SCRATCH = 2**30
 # By how much the share of molecules with B factors may differ between parts.
 _B_SHARE = 0.02
+# Molecules whose voxels are computed at once before the first step.
+_BATCH = 64
 # Enough for means, scales and correlations, and done in seconds; of large grids
 # as many as fit into 2 GiB, since the network is initialised with all of them.
 _SAMPLE = 512
@@ -218,12 +221,6 @@ def _raw_field(voxelizer, shapes, tree):
   return jax.jit(field).lower(sample).compile()
 
 
-def _timed(f, *args) -> tuple[np.ndarray, float]:
-  started = time.perf_counter()
-  value = np.asarray(f(*args))
-  return value, time.perf_counter() - started
-
-
 def make_task(config, shared=None) -> Task:
   """Loads the data of a resolved configuration and sets up its network.
 
@@ -269,22 +266,39 @@ def make_task(config, shared=None) -> Task:
   }
   _check_elements(config.representation, pack, rows, molecules)
   raw = make_voxelizer(config.representation)
-  # Once, for the scales and for the first shift and scale of layers: each
-  # compilation of a field takes seconds.
-  size = _sample_size(raw)
-  sample = input_pipeline.take(
-    molecules['train'], np.arange(min(size, len(rows['train'])))
-  )
+  # One program for the scales, for the first shift and scale of layers and for
+  # the moments: each compilation of a field takes seconds.
+  in_sample = min(_sample_size(raw), len(rows['train']))
+  size = min(_BATCH, in_sample)
+  batch = input_pipeline.take(molecules['train'], np.arange(size))
   shapes, tree = jax.tree.flatten(
-    jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), sample)
+    jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
   )
   shared = shared or programs.Programs()
   field = shared.get(_raw_field, raw, tuple(shapes), tree)
-  raw_BXYZC, seconds = _timed(field, sample)
-  if seconds < 1:  # what a first call takes longer, 0.1 s, would show
-    raw_BXYZC, seconds = _timed(field, sample)
+  field(batch)  # what a first call takes longer, 0.1 s, would show
+  started = time.perf_counter()
+  np.asarray(field(batch))
+  seconds = time.perf_counter() - started
+  raw_BXYZC = moments_alone.each_batch(
+    field, molecules['train'], np.arange(in_sample), size
+  )
   scales = voxelize.channel_scales(raw, raw_BXYZC)
   voxelizer = make_voxelizer(config.representation, scales)
+  # What stands beside every result: the input without a network.
+  moments = shared.get(
+    moments_alone.compiled,
+    programs.bare(voxelizer),
+    (size, *raw_BXYZC.shape[1:]),
+  )
+  scale_C = programs.scales_of(voxelizer)
+  fitted[baselines.MOMENTS] = moments_alone.predictions(
+    lambda batch: moments(field(batch), scale_C),
+    molecules,
+    rows,
+    labels,
+    size,
+  )
   return Task(
     config=config,
     pack=pack,
@@ -301,7 +315,7 @@ def make_task(config, shared=None) -> Task:
     model=models.build_model(config.model, len(config.data.targets)),
     sample_BXYZC=np.asarray(voxelizer.finish(jnp.asarray(raw_BXYZC))),
     outside=_outside(config, pack, rows, molecules),
-    voxelize_seconds=seconds / len(raw_BXYZC),
+    voxelize_seconds=seconds / size,
     unseen=_unseen(voxelizer, molecules),
   )
 

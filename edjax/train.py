@@ -21,6 +21,7 @@ from edjax import (
   rundir,
   stores,
   train_step,
+  vitals,
 )
 from edjax import config as configuration
 from edjax import task as tasks
@@ -129,6 +130,7 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
     )
   step, params = selected
   results = evaluate.final_evaluation(config, task, params, run, predict)
+  results |= vitals.Observer(config, task, shared).look(params, state)
   results |= {
     'selected_step': step,
     'trained_steps': int(state.step),
@@ -198,6 +200,7 @@ def train(
   on_device, feed = make_feed(config, task)
   call = shared.of_run(train_step.compile_call, config, task, on_device)
   constants = parallel.replicate(programs.constants_of(config, task))
+  observer = vitals.Observer(config, task, shared)
   per_call = config.train.steps_per_call
   pending = None  # (first step, losses) of the call before
   losses = finite.Losses(
@@ -242,6 +245,7 @@ def train(
         run.log(done, 'train', 'loss', losses.mean, '')
       losses.clear()
       value = validate.log(host_state.ema_params, done, run)
+      observer.log(host_state, done, run)
       bar.write(f'step {done}: validation error {value:.4f} (standardised)')
       meta = meta | {'stale': meta['stale'] + 1}
       if value < meta['best']:

@@ -25,6 +25,12 @@ class TrainState:
   opt_state: optax.OptState
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(model, key, sample_BXYZC):
+  """Parameters; compiled once for a model, whatever the seed."""
+  return model.init(key, sample_BXYZC, train=False)
+
+
 def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
   """Fresh parameters on the host.
 
@@ -36,8 +42,7 @@ def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
       standardise their input take their first shift and scale.
   """
   key = jax.random.fold_in(jax.random.key(seed), _INITIALISE)
-  # Not compiled: that would take longer than running it once.
-  params = model.init(key, sample_BXYZC, train=False)['params']
+  params = _draw(model, key, sample_BXYZC)['params']
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,

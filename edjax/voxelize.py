@@ -28,6 +28,16 @@ _CACHE = 4 * 2**20
 _WIDTHS = {'atoms': fields.ATOM_WIDTH, 'shape': fields.SHAPE_WIDTH}
 
 
+# Tracing a gradient of orbitals takes seconds: programs of a run share it.
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _raw(voxelizer, mol: Molecule) -> jax.Array:
+  """See `Voxelizer.raw`."""
+  values = voxelizer._fields(mol)
+  parts = [values[channel] for channel in voxelizer.channels]
+  parts = [p if p.ndim == 4 else p[..., None] for p in parts]
+  return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
+
+
 @dataclasses.dataclass(frozen=True)
 class Voxelizer:
   """f(mol) -> vox_XYZC; hashable, so that equal ones share compiled code.
@@ -131,10 +141,7 @@ class Voxelizer:
 
   def raw(self, mol: Molecule) -> jax.Array:
     """The channels in their own units, [X, Y, Z, C], float32."""
-    values = self._fields(mol)
-    parts = [values[channel] for channel in self.channels]
-    parts = [p if p.ndim == 4 else p[..., None] for p in parts]
-    return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
+    return _raw(self, mol)
 
   def finish(self, raw_XYZC: jax.Array) -> jax.Array:
     """Divides raw channels by the scales, then transforms them.

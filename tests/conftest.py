@@ -1,14 +1,30 @@
 """Every test runs on 4 CPU devices, and rank promotion is an error."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
-# Before jax is imported.
-_DEVICES = '--xla_force_host_platform_device_count=4'
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_DEVICES}'
+# Before jax is imported. Compilation is most of the time of small programs, and
+# its last level takes half of it; what tests launch is compiled as for users.
+_FLAGS = (
+  '--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0'
+)
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Two OpenMP threads a process make tblite wait for itself on busy cores.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+# The session's tests and what they start share compiled programs: half of the
+# suite's time would be compilation. The first process makes the directory, its
+# workers inherit it.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  _compiled = tempfile.mkdtemp(prefix='edjax_compiled_')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _compiled
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
+  # The loader names features of the processor that do not differ.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
 
 import jax
 import pytest
@@ -16,6 +32,26 @@ import pytest
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+
+# Files of minutes. With `--dist loadfile` they are begun first: at the end one
+# process would wait for the other.
+_LONG = (
+  'test_end_to_end', 'test_faults', 'test_notebooks', 'test_processes',
+  'test_convolutions_learn', 'test_models', 'test_voxelize',
+  'test_pdbbind_builder', 'test_train',
+)  # fmt: skip
+
+
+def pytest_configure(config):
+  """Keeps xdist from sorting files by their number of tests."""
+  if hasattr(config.option, 'loadscopereorder'):
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+  """Long files first, longest first; the rest as it was."""
+  ranks = {name: i for i, name in enumerate(_LONG)}
+  items.sort(key=lambda item: ranks.get(item.path.stem, len(_LONG)))
 
 
 @pytest.fixture

@@ -132,6 +132,11 @@ class Writer:
           for b, k in (('mean', 1.6), ('median', 1.5), ('ridge_composition', 1))
         },
       }
+      # The baseline that sees the input: each input has its own.
+      of_input = 2 * ridge + len(e['arm'])
+      results['targets'][name]['baselines']['moments'] = {
+        'mae': {'value': of_input}, 'rmse': {'value': of_input},
+      }  # fmt: skip
     run = rundir.RunDirectory(self.path / 'runs' / e['name'])
     run.path.mkdir(parents=True)
     text = json.dumps(FACTS)

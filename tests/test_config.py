@@ -87,7 +87,7 @@ def test_rules_and_default_have_the_same_fields():
 # Described together with the field above them.
 SHARE_A_COMMENT = {
   'data.test_fraction', 'data.fold', 'data.noise', 'representation.spacing',
-  'model.blocks', 'model.groups', 'model.dropout', 'optim.warmup_fraction',
+  'model.blocks', 'model.dropout', 'optim.warmup_fraction',
   'optim.final_fraction', 'optim.b2', 'train.checkpoint_every',
 }  # fmt: skip
 
@@ -140,8 +140,10 @@ def test_every_field_is_read():
     ('representation.widths.shape', 0.05, 'widths.shape must be >= 0.1'),
     ('representation.supersample', 0, 'supersample must be >= 1'),
     ('representation.smooth', 0.2, 'a blur of 0.2 Å is too narrow for voxels'),
-    ('model.norm', 'batch', 'config.model.norm must be one of'),
+    ('model.kernels', 'tied', 'config.model.kernels must be one of'),
     ('model.blocks', (1, 1), 'config.model: .* one entry per stage'),
+    ('model.local', 0, 'config.model.local must be >= 1'),
+    ('optim.name', 'sgd', "optim.name must be one of .*'muon', 'adamw'"),
     ('optim.learning_rate', -1.0, 'learning_rate must be > 0'),
     ('optim.learning_rate', float('nan'), 'learning_rate must be > 0'),
     ('optim.b1', 1.0, 'config.optim.b1 must be >= 0 and < 1'),
@@ -199,7 +201,6 @@ def test_contradictions():
 @pytest.mark.parametrize(
   ('changes', 'complaint'),
   [
-    ({'model.norm': 'group', 'model.groups': 7}, 'model.groups=7 must divide'),
     ({'model.name': 'cnn3d', 'representation.grid_size': 8}, 'below 16'),
     (
       {

@@ -1,4 +1,4 @@
-"""Conv3D gives the numbers of nn.Conv, under every transformation."""
+"""Conv3D gives the numbers of nn.Conv, in every form and on every path."""
 
 import functools
 

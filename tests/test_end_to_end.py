@@ -36,15 +36,15 @@ def command(data_dir, workdir, *more, variant='smoke', name='density'):
   ]
 
 
-def environment():
+def environment(flags=''):
   # One device, as a user has; conftest forces 4 in this process.
-  return os.environ | {'XLA_FLAGS': '', 'JAX_PLATFORMS': 'cpu'}
+  return os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
 
 
-def launch(*args, status=0, **kwargs):
+def launch(*args, status=0, flags='', **kwargs):
   done = subprocess.run(
     command(*args, **kwargs),
-    env=environment(),
+    env=environment(flags),
     cwd=REPOSITORY,
     capture_output=True,
     text=True,
@@ -93,7 +93,7 @@ def test_smoke_run_leaves_everything(run):
     mae = entry['mae']
     assert mae['low'] <= mae['value'] <= mae['high']
     assert set(entry['baselines']) == {
-      'mean', 'median', 'ridge_composition', 'ridge_gfn2',
+      'mean', 'median', 'ridge_composition', 'ridge_gfn2', 'moments',
     }  # fmt: skip
     assert entry['rotation_spread'] > 0
   cost = results['cost']
@@ -121,6 +121,20 @@ def test_smoke_run_leaves_everything(run):
   assert facts['config']['train.steps'] == 40
   steps = [m['step'] for m in metrics_of(workdir)]
   assert sorted(set(steps)) == [20, 40]
+  # What parts of the network carry, in numbers and in words.
+  targets = results['targets'].keys()
+  assert results['trunk_share'].keys() == targets
+  assert all(0 <= share < 10 for share in results['trunk_share'].values())
+  logged = {(m['split'], m['name']) for m in metrics_of(workdir)}
+  names = [f'trunk_share_{t}' for t in targets]
+  names += [f'dead_{layer}' for layer in results['dead_channels']]
+  assert 'dead_block_1_0/silu_1' in names
+  assert {('validation', name) for name in [*names, 'dead_channels']} < logged
+  ratios = results['update_over_weight']
+  assert {'trunk/stem/conv', 'head/linear'} < ratios.keys()
+  assert {('train', f'update_over_weight_{layer}') for layer in ratios} < logged
+  assert all(0 < ratio < 1 for ratio in ratios.values())
+  assert 'those of the trunk (the convolutions) alone' in done.stdout
   assert 'Traceback' not in done.stderr
 
 
@@ -192,6 +206,7 @@ def test_other_inputs_and_options_run(data_dir, tmp_path):
     '--config.train.steps=20',
     '--config.train.steps_per_call=2',
     name='gradient',
+    flags='--xla_backend_optimization_level=0',
   )
   results = json.loads((tmp_path / 'o' / 'results.json').read_text())
   assert results['channels'] == [
@@ -229,9 +244,9 @@ def test_mistakes_end_in_a_message(run, data_dir, tmp_path):
   done = launch(
     data_dir, workdir, '--config.optim.learning_rate=1e-4', status=2
   )
-  assert 'config.optim.learning_rate=0.002, not 0.0001' in done.stderr
-  done = launch(data_dir, tmp_path, '--config.model.norm=batch', status=2)
-  assert 'config.model.norm must be one of' in done.stderr
+  assert 'config.optim.learning_rate=0.003, not 0.0001' in done.stderr
+  done = launch(data_dir, tmp_path, '--config.model.kernels=tied', status=2)
+  assert 'config.model.kernels must be one of' in done.stderr
   done = launch(data_dir, tmp_path, '--config.optim.learning_rat=1', status=1)
   assert 'learning_rat' in done.stderr
   for flag in ('--config.train.steps=many', '--mode=fly'):

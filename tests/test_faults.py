@@ -17,6 +17,8 @@ import pytest
 from benchmarks import faults as script
 from benchmarks import layouts
 
+ERRORS = ('loss', 'mae_')
+
 
 @pytest.fixture(scope='module')
 def faults(tmp_path_factory):
@@ -41,7 +43,7 @@ def preempt(runs, name, after=10, **options):
     assert process.poll() is None
     time.sleep(0.01)
   process.send_signal(signal.SIGTERM)
-  _, errors = process.communicate(timeout=100)
+  _, errors = process.communicate(timeout=400)
   assert process.returncode == 75, errors
   step = max(steps())
   assert f'SIGTERM: step {step} of 400 is saved' in errors
@@ -52,7 +54,7 @@ def preempt(runs, name, after=10, **options):
 def refused(runs, name, before):
   """The message of a launch that cannot write."""
   process = runs.start(name, before=before)
-  _, errors = process.communicate(timeout=200)
+  _, errors = process.communicate(timeout=400)
   assert process.returncode == 2, errors
   found = re.findall(r'^error: .*', errors, re.MULTILINE)
   assert len(found) == 1, errors
@@ -119,8 +121,13 @@ def test_begun_on_two_devices_continued_on_others(faults):
   assert [(m['step'], m['name']) for m in found] == [
     (m['step'], m['name']) for m in expected
   ]
-  # Sums over devices differ in rounding, which 400 steps of AdamW enlarge.
+  # Sums over devices differ in rounding, which 400 steps enlarge; in what four
+  # channels carry much more than in errors.
   values = [
-    np.array([m['value'] for m in lines]) for lines in (found, expected)
+    np.array([m['value'] for m in lines if m['name'].startswith(ERRORS)])
+    for lines in (found, expected)
   ]
-  np.testing.assert_allclose(*values, rtol=0.05)
+  assert (
+    len(values[0]) == 20 * 4
+  )  # of evaluations: loss, two errors, their mean
+  np.testing.assert_allclose(*values, rtol=0.02)

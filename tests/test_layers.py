@@ -19,7 +19,11 @@ LAYERS = [
     'free_atoms', 'maps', 'fields', 'voxelize',
     'coverage', 'blur',
   },
-  {'conv', 'models', 'losses', 'metrics', 'optim', 'paired', 'verdicts'},
+  {
+    'conv', 'isotropic', 'kernel_ridge', 'models', 'losses', 'metrics', 'optim',
+    'paired',
+    'verdicts',
+  },
   {
     'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
     'train_step', 'preemption', 'processes',
@@ -28,7 +32,7 @@ LAYERS = [
     'study_tuning', 'study_worker', 'programs', 'many_seeds',
     'study_table', 'study_csv', 'study_document', 'study_comparisons',
     'study_extras', 'study_report', 'study_html', 'view', 'stores',
-    'stored_data', 'host_memory',
+    'stored_data', 'host_memory', 'vitals', 'moments_alone',
   },
 ]  # fmt: skip
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

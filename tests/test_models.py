@@ -8,20 +8,22 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from flax import traverse_util
 
-from edjax import models
+from configs import default
+from edjax import models, optim
 
 CONFIG = {
   'name': 'resnet3d',
   'widths': (8, 16),
   'blocks': (0, 1),
-  'norm': 'group',
-  'groups': 4,
-  'pool': ('mean', 'max', 'sum', 'moments'),
+  'local': 12,
+  'kernels': 'isotropic',
   'stem': 2,
   'head_width': 16,
   'dropout': 0.1,
   'dtype': 'float32',
+  'input_powers': True,
   'input_moments': True,
 }
 
@@ -52,6 +54,15 @@ def randomise(variables, seed=1):
   )
 
 
+def randomise_last_layers(variables):
+  """Only those that give predictions, which start at zero."""
+  head = variables['params']['head']
+  return {
+    'params': variables['params']
+    | {'head': head | {k: randomise(head[k]) for k in ('out', 'linear')}}
+  }
+
+
 @pytest.mark.parametrize('name', models.MODELS)
 @pytest.mark.parametrize('dtype', models.DTYPES)
 @pytest.mark.parametrize('channels', [1, 3])
@@ -76,7 +87,8 @@ def test_shapes_and_dtypes(name, dtype, channels):
 
 
 def test_names():
-  message = r"model\.name must be one of \['cnn3d', 'resnet3d'\], got 'resnet'"
+  names = r"\['cnn3d', 'moments', 'resnet3d'\]"
+  message = rf"model\.name must be one of {names}, got 'resnet'"
   with pytest.raises(ValueError, match=message):
     build(name='resnet')
 
@@ -85,13 +97,11 @@ def test_names():
   ('changes', 'message'),
   [
     ({'dtype': 'float16'}, r'model\.dtype'),
-    ({'norm': 'batch'}, r'model\.norm'),
-    ({'groups': 3}, r'model\.groups=3 must divide'),
-    ({'pool': ()}, r'model\.pool'),
-    ({'pool': ('mean', 'min')}, r'model\.pool'),
-    ({'pool': ('mean', 'mean')}, r'model\.pool'),
+    ({'kernels': 'tied'}, r'model\.kernels must be one of'),
     ({'blocks': (1,)}, r'model\.blocks'),
+    ({'widths': (), 'blocks': ()}, r'model\.widths'),
     ({'stem': 0}, r'model\.stem'),
+    ({'local': 0}, r'model\.local must be 1 or more'),
     ({'num_targets': 0}, 'num_targets'),
   ],
 )
@@ -120,15 +130,20 @@ def test_cnn3d_is_the_published_recipe():
     jax.eval_shape(lambda: jax.random.key(0)),
     jax.ShapeDtypeStruct((1, 24, 24, 24, 5), jnp.float32),
   )['params']
-  kernels = {name: p['kernel'].shape for name, p in params.items()}
+  assert params.keys() == {'trunk', 'head'}
+  kernels = {
+    name: p['kernel'].shape
+    for part in params.values()
+    for name, p in part.items()
+  }
   # 24 - 4 = 20 -> 10 - 4 = 6 -> 3 voxels along an edge.
   assert kernels == {
     'Conv3D_0': (3, 3, 3, 5, 32),
     'Conv3D_1': (3, 3, 3, 32, 64),
     'Conv3D_2': (3, 3, 3, 64, 128),
     'Conv3D_3': (3, 3, 3, 128, 256),
-    'Dense_0': (27 * 256, 512),
-    'Dense_1': (512, 3),
+    'hidden': (27 * 256, 512),
+    'out': (512, 3),
   }
 
 
@@ -136,23 +151,22 @@ def test_cnn3d_equals_its_layers_in_stock_flax():
   vox = normal(0, (2, 16, 16, 16, 1))
   model = build(name='cnn3d')
   variables = start(model, vox)
-  params = variables['params']
 
   @jax.jit
   def both(variables, x):
     actual = model.apply(variables, x, train=False)
-    params = variables['params']
+    trunk, head = (variables['params'][part] for part in ('trunk', 'head'))
     for i, width in enumerate((32, 64, 128, 256)):
       layer = nn.Conv(width, (3, 3, 3), padding='VALID')
-      x = nn.relu(layer.apply({'params': params[f'Conv3D_{i}']}, x))
+      x = nn.relu(layer.apply({'params': trunk[f'Conv3D_{i}']}, x))
       if i in (1, 3):
         x = nn.max_pool(x, (2, 2, 2), (2, 2, 2))
     x = x.reshape(2, -1)
-    x = nn.relu(nn.Dense(512).apply({'params': params['Dense_0']}, x))
-    return actual, nn.Dense(3).apply({'params': params['Dense_1']}, x)
+    x = nn.relu(nn.Dense(512).apply({'params': head['hidden']}, x))
+    return actual, nn.Dense(3).apply({'params': head['out']}, x)
 
   actual, expected = both(variables, vox)
-  assert params['Dense_1']['kernel'].shape == (512, 3)
+  assert actual.shape == (2, 3)
   scale = np.abs(expected).max()
   np.testing.assert_allclose(actual, expected, atol=1e-5 * scale)
 
@@ -184,31 +198,47 @@ def test_starts_at_the_mean_predictor():
   np.testing.assert_array_equal(prediction, 0)
 
 
-@pytest.mark.parametrize('norm', models.NORMS)
-def test_deep_networks_start_sound(norm):
-  # Blocks start as the identity, so 8 of them change nothing at all.
-  vox = 10 * normal(0, (2, 8, 8, 8, 1))
-  block = models.ResidualBlock(norm, 4, jnp.float32)
-  x = normal(1, (1, 4, 4, 4, 8))
-  np.testing.assert_array_equal(
-    block.init_with_output(jax.random.key(0), x)[0], x
-  )
-  model = build(norm=norm, blocks=(4, 4), pool=('mean', 'max'))
-  variables = start(model, vox)
+@pytest.mark.parametrize('kernels', models.KERNELS)
+def test_deep_networks_start_sound(kernels):
+  """Five blocks: features of size 1, and a gradient in every parameter."""
+  vox = np.abs(normal(0, (4, 8, 8, 8, 1)))
+  model = build(kernels=kernels, blocks=(4, 1), dropout=0.0)
+  variables = randomise_last_layers(start(model, vox))
+  features_BF = model.apply(variables, vox, False, method='features')
+  np.testing.assert_allclose(features_BF.std(0), 1, rtol=0.1)
 
   def loss(variables):
     return ((model.apply(variables, vox, train=False) - 1) ** 2).sum()
 
-  gradient = jax.jit(jax.grad(loss))(variables)
-  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+  gradient = jax.jit(jax.grad(loss))(variables)['params']
+  for path, leaf in traverse_util.flatten_dict(gradient, sep='/').items():
+    constants = 'whiten', 'standardise', 'powers'
+    constant = any(name in path for name in constants)
+    assert np.isfinite(leaf).all(), path
+    assert np.any(leaf) != constant, path
+
+
+def test_blocks_neither_explode_nor_vanish():
+  """Nothing is normalised: 16 residual blocks keep the size of their input."""
+  x = normal(1, (2, 8, 8, 8, 16))
+
+  class Deep(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      for _ in range(16):
+        x = models.ResidualBlock('isotropic', jnp.float32)(x)
+      return x
+
+  y, _ = Deep().init_with_output(jax.random.key(0), x)
+  assert 1 < np.std(y) / np.std(x) < 10
 
 
 @pytest.mark.parametrize(
   'changes',
   [
-    {'pool': ('max',), 'norm': 'rms'},
-    {'pool': ('sum', 'moments'), 'norm': 'none', 'input_moments': False},
-    {'pool': ('mean',), 'stem': 1, 'widths': (16,), 'blocks': (1,)},
+    {'kernels': 'free', 'input_moments': False},
+    {'input_moments': False},
+    {'stem': 1, 'widths': (16,), 'blocks': (1,)},
   ],
 )
 def test_memorises_a_batch(changes):
@@ -216,7 +246,8 @@ def test_memorises_a_batch(changes):
   target = normal(1, (4, 3))
   model = build(dropout=0.0, **changes)
   params = start(model, vox)
-  optimizer = optax.adam(1e-2)
+  config = default.get_config().optim.to_dict() | {'learning_rate': 1e-2}
+  optimizer = optim.make_optimizer(config, 60)
 
   def loss(params):
     return ((model.apply(params, vox, train=False) - target) ** 2).mean()
@@ -224,7 +255,7 @@ def test_memorises_a_batch(changes):
   @jax.jit
   def step(params, state):
     value, gradient = jax.value_and_grad(loss)(params)
-    updates, state = optimizer.update(gradient, state)
+    updates, state = optimizer.update(gradient, state, params)
     return optax.apply_updates(params, updates), state, value
 
   state = optimizer.init(params)
@@ -295,6 +326,25 @@ def test_power_moments_are_moments_of_powers():
   powers = [np.sign(vox) * np.abs(vox) ** p for p in (0.5, 1, 1.5, 2, 3)]
   expected = [models.spatial_moments(jnp.asarray(v)) for v in powers]
   np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-5)
+
+
+def test_powers_that_the_convolutions_see_have_unit_size():
+  vox = normal(0, (4, 4, 6, 8, 3)) * np.float32([1, 10, 0])
+  module = models.Powers()
+  variables = module.init(jax.random.key(0), vox[:2])
+  found = np.asarray(module.apply(variables, vox)).reshape(*vox.shape[:4], 5, 3)
+  for i, p in enumerate((0.5, 1, 1.5, 2, 3)):
+    raised = np.sign(vox) * np.abs(vox) ** p
+    size_C = np.sqrt(np.square(raised[:2]).mean((0, 1, 2, 3)))  # as for init
+    expected = raised[..., :2] / size_C[:2].reshape(1, 1, 1, 1, -1)
+    np.testing.assert_allclose(found[..., i, :2], expected, rtol=2e-5)
+  assert not found[..., 2].any()  # an empty channel stays empty
+
+  def total(vox):
+    return module.apply(variables, vox).sum()
+
+  gradient = jax.grad(total)(jnp.asarray(vox).at[0, 0].set(0))
+  assert np.isfinite(gradient).all()
 
 
 def as_on_a_tpu():
@@ -418,13 +468,40 @@ def test_whitening_keeps_its_size_on_examples_not_seen(examples):
     assert (x[examples:] @ last).std() > 3 * (centred @ last).std()
 
 
+def test_standardised_features_start_from_their_batch():
+  x = normal(0, (50, 4)) * [1, 100, 1e-3, 0] + [0, 1e3, -5, 0.7]
+  x = x.astype(np.float32)
+  module = models.Standardise()
+  y, variables = module.init_with_output(jax.random.key(0), x)
+  np.testing.assert_allclose(y.mean(0)[:3], 0, atol=1e-3)
+  # The last one does not vary: a constant, near 0 but for rounding.
+  np.testing.assert_allclose(y.std(0), [1, 1, 1, 0], atol=2e-3)
+  assert np.abs(y[:, 3]).max() < 1
+  gradient = jax.grad(lambda v, x: (module.apply(v, x) ** 3).sum(), (0, 1))
+  of_parameters, of_input = gradient(variables, x)
+  assert not any(np.any(g) for g in jax.tree.leaves(of_parameters))
+  assert np.abs(of_input).max() > 1
+  # The batch of `init` alone counts, and nothing beyond 16 deviations.
+  far = module.apply(variables, x + 1e4)
+  np.testing.assert_array_equal(far, 16)
+  np.testing.assert_array_equal(module.apply(variables, x[:1]), y[:1])
+
+
+def test_one_example_standardises_nothing():
+  x = normal(0, (1, 4))
+  y, variables = models.Standardise().init_with_output(jax.random.key(0), x)
+  np.testing.assert_array_equal(y, x)
+  np.testing.assert_array_equal(variables['params']['scale'], 1)
+
+
 def test_input_moments_let_the_head_read_the_amount_of_matter():
   """A linear head holds the sum of a channel exactly."""
   vox = np.abs(normal(0, (6, 8, 8, 8, 2)))
   model = build(num_targets=1)
   params = start(model, vox[:1])['params']  # one example: not whitened
-  linear = np.zeros((30, 1), np.float32)
-  linear[7] = 1  # the sum of the first power of the second channel
+  # After 2 * 12 features: the sum of the first power of the second channel.
+  linear = np.zeros((24 + 30, 1), np.float32)
+  linear[24 + 7] = 1
   params['head']['linear']['kernel'] = jnp.asarray(linear)
   prediction = model.apply({'params': params}, vox, train=False)
   np.testing.assert_allclose(
@@ -432,28 +509,45 @@ def test_input_moments_let_the_head_read_the_amount_of_matter():
   )
 
 
-def prediction_change(scale, **changes):
-  """By how much predictions move when all values are multiplied."""
-  vox = np.abs(normal(0, (3, 8, 8, 8, 1))) + 1
-  model = build(dropout=0.0, **changes)
+@pytest.mark.parametrize('kernels', models.KERNELS)
+def test_an_amount_of_matter_reaches_the_head(kernels):
+  """Twice the matter in the box changes what the trunk says, all of it."""
+  vox = np.stack([blob(c, 8, 0.3)[0] for c in normal(0, (6, 3)) / 5])
+  model = build(kernels=kernels, input_moments=False)
   variables = start(model, vox)
-  # The output layer starts at zero; only it is changed.
-  out = variables['params']['head']['Dense_0']
-  out['kernel'] = jnp.asarray(normal(5, out['kernel'].shape))
-  f = jax.jit(functools.partial(model.apply, train=False))
-  before, after = f(variables, vox), f(variables, scale * vox)
-  return np.abs(after - before).max() / np.abs(before).max()
+  features = functools.partial(model.apply, variables, method='features')
+  before, after = features(vox, False), features(2 * vox, False)
+  # In standard deviations over blobs at other places.
+  assert np.median(np.abs(after - before)) > 1
 
 
-def test_normalisation_hides_the_amount_of_matter_from_mean_and_max():
-  blind = {'norm': 'group', 'input_moments': False, 'pool': ('mean', 'max')}
-  assert prediction_change(2.0, **blind) < 1e-3
-  for cure in (
-    {'pool': ('mean', 'sum')},
-    {'input_moments': True},
-    {'norm': 'none'},
-  ):
-    assert prediction_change(2.0, **(blind | cure)) > 0.1, cure
+def turned(vox_BXYZC):
+  """The grids after a quarter turn about each axis, and mirrored."""
+  return [
+    *(
+      np.rot90(vox_BXYZC, axes=axes).copy() for axes in ((2, 3), (3, 1), (1, 2))
+    ),
+    vox_BXYZC[:, ::-1].copy(),
+  ]
+
+
+def change_by_turning(**changes):
+  """Largest change of a prediction, over the spread of predictions."""
+  vox = np.abs(normal(0, (4, 8, 8, 8, 2)))
+  model = build(dropout=0.0, **changes)
+  variables = randomise(start(model, vox))
+  f = jax.jit(functools.partial(model.apply, variables, train=False))
+  still = f(vox)
+  return max(
+    np.abs(f(moved) - still).max() / still.std() for moved in turned(vox)
+  )
+
+
+@pytest.mark.parametrize('stem', [1, 2])
+def test_isotropic_networks_do_not_see_a_quarter_turn(stem):
+  assert change_by_turning(kernels='isotropic', stem=stem) < 1e-3
+  # Negative control.
+  assert change_by_turning(kernels='free', stem=stem) > 0.05
 
 
 def test_amount_of_matter_is_learned():
@@ -465,7 +559,7 @@ def test_amount_of_matter_is_learned():
   )
   vox = vox.astype(np.float32)
   target = ((amount - 1) / 0.1).astype(np.float32)[:, None]
-  model = build(num_targets=1, dropout=0.0, pool=('mean', 'max'))
+  model = build(num_targets=1, dropout=0.0)
   params = start(model, vox[:80])
   optimizer = optax.adam(1e-2)
 
@@ -510,6 +604,14 @@ def test_space_to_depth_keeps_blocks_together():
     blocks[1, 1, 2, 0], vox[1, 2:4, 4:6, 0:2].ravel()
   )
   assert models.space_to_depth(vox, 1) is vox
+
+
+def test_mean_pool_is_twice_a_mean():
+  x = normal(0, (2, 4, 6, 2, 3))
+  blocks = x.reshape(2, 2, 2, 3, 2, 1, 2, 3)
+  np.testing.assert_allclose(
+    models.mean_pool(jnp.asarray(x)), 2 * blocks.mean((2, 4, 6)), atol=1e-6
+  )
 
 
 @pytest.mark.parametrize('size', [4, 5])

@@ -1,12 +1,16 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import traverse_util
 
-from edjax import optim
+from edjax import models, optim
 
 CONFIG = {
+  'name': 'adamw',
   'learning_rate': 0.02,
   'warmup_fraction': 0.1,
   'final_fraction': 0.05,
@@ -71,21 +75,27 @@ def test_refuses():
     for value in (*values, np.nan):
       with pytest.raises(ValueError, match=rf'optim\.{name} '):
         optim.make_optimizer(CONFIG | {name: value}, 10)
+  with pytest.raises(ValueError, match=r"optim\.name .* got 'sgd'"):
+    optim.make_optimizer(CONFIG | {'name': 'sgd'}, 10)
   optim.make_optimizer(CONFIG | {'b1': 0.0, 'b2': 0.0, 'weight_decay': 0.0}, 10)
 
 
-def test_weight_decay_reaches_kernels_only():
+@pytest.mark.parametrize('name', optim.OPTIMIZERS)
+def test_weight_decay_reaches_kernels_only(name):
+  two = jnp.full((2, 3), 2.0)
   params = {
-    'conv': {'kernel': jnp.full(3, 2.0), 'bias': jnp.full(3, 2.0)},
-    'norm': {'scale': jnp.full(3, 2.0), 'shift': jnp.full(3, 2.0)},
+    'conv': {'kernel': two, 'bias': two[0]},
+    'out': {'kernel': two, 'bias': two[0]},
+    'standardise': {'scale': two[0], 'shift': two[0]},
   }
-  optimizer = optim.make_optimizer(CONFIG | {'warmup_fraction': 0.0}, 10)
+  config = CONFIG | {'warmup_fraction': 0.0, 'name': name}
+  optimizer = optim.make_optimizer(config, 10)
   zero = jax.tree.map(jnp.zeros_like, params)
   updates, _ = optimizer.update(zero, optimizer.init(params), params)
   expected = -0.02 * 0.1 * 2.0  # rate * decay * weight
-  np.testing.assert_allclose(updates['conv']['kernel'], expected, rtol=1e-6)
-  for leaf in (updates['conv']['bias'], *updates['norm'].values()):
-    np.testing.assert_array_equal(leaf, 0)
+  for path, leaf in jax.tree.leaves_with_path(updates):
+    wanted = expected if path[-1].key == 'kernel' else 0
+    np.testing.assert_allclose(leaf, wanted, rtol=1e-6)
 
 
 def test_first_step_in_closed_form():
@@ -149,3 +159,162 @@ def test_ema_without_decay_copies():
   new = {'kernel': jnp.array([1.25])}
   average = optim.ema_update({'kernel': jnp.array([-3.0])}, new, 0.0, 5)
   np.testing.assert_allclose(average['kernel'], new['kernel'], rtol=1e-6)
+
+
+NETWORK = {
+  'name': 'resnet3d', 'widths': (4, 6), 'blocks': (1, 0), 'local': 3,
+  'kernels': 'isotropic', 'stem': 2, 'head_width': 5, 'dropout': 0.0,
+  'dtype': 'float32', 'input_powers': True, 'input_moments': False,
+}  # fmt: skip
+
+
+def shapes_of(**changes):
+  """Path -> shape of each parameter of a network."""
+  model = models.build_model(NETWORK | changes, 2)
+  params = jax.eval_shape(
+    functools.partial(model.init, train=False),
+    jax.eval_shape(lambda: jax.random.key(0)),
+    jax.ShapeDtypeStruct((2, 16, 16, 16, 1), jnp.float32),
+  )['params']
+  return traverse_util.flatten_dict(params, sep='/')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'wanted'),
+  [
+    (
+      {'kernels': 'isotropic'},
+      {
+        'trunk/stem/conv/kernel': (10, 5, 4),
+        'trunk/block_0_0/conv_0/conv/kernel': (4, 4, 4),
+        'trunk/block_0_0/conv_1/conv/kernel': (4, 4, 4),
+        'trunk/down_1/kernel': (4, 6),
+      },
+    ),
+    (
+      {'kernels': 'free'},
+      {
+        'trunk/stem/conv/kernel': (3, 3, 3, 40, 4),
+        'trunk/block_0_0/conv_0/conv/kernel': (3, 3, 3, 4, 4),
+        'trunk/block_0_0/conv_1/conv/kernel': (3, 3, 3, 4, 4),
+        'trunk/down_1/kernel': (2, 2, 2, 4, 6),
+      },
+    ),
+  ],
+)
+def test_what_is_a_matrix(changes, wanted):
+  """Kernels, from all that goes in to what comes out; not the last layers."""
+  wanted |= {
+    'trunk/local_0/kernel': (4, 3), 'trunk/local_1/kernel': (6, 3),
+    'head/hidden/kernel': (6, 5),
+  }  # fmt: skip
+  shapes = shapes_of(**changes)
+  found = traverse_util.flatten_dict(
+    optim._matrices(traverse_util.unflatten_dict(shapes, sep='/')), sep='/'
+  )
+  matrices = {k: axes for k, axes in found.items() if axes is not None}
+  assert {k: shapes[k].shape for k in matrices} == wanted
+  for path, axes in matrices.items():
+    last = len(shapes[path].shape) - 1
+    assert axes == (tuple(range(last)), (last,))
+  others = set(found) - set(matrices)
+  assert {'head/out/kernel', 'head/linear/kernel', 'head/hidden/bias'} <= others
+  assert {'trunk/standardise/shift', 'trunk/stem/conv/bias'} <= others
+
+
+@pytest.mark.parametrize('shape', [(10, 3, 24), (3, 3, 3, 8, 16), (40, 12)])
+def test_muon_moves_all_directions_alike(shape):
+  """Singular values of an update, of a gradient of nearly one direction."""
+  rng = np.random.default_rng(0)
+  matrix = rng.normal(size=(np.prod(shape[:-1]), shape[-1]))
+  left, _, right = np.linalg.svd(matrix, full_matrices=False)
+  sizes = np.geomspace(1, 1e-2, left.shape[1])
+  gradient = ((left * sizes) @ right).reshape(shape).astype(np.float32)
+  params = {'conv': {'kernel': np.zeros(shape, np.float32)}}
+  spread, scale = {}, {}
+  for name in optim.OPTIMIZERS:
+    config = CONFIG | {'name': name, 'warmup_fraction': 0.0}
+    optimizer = optim.make_optimizer(config, 10)
+    # Two steps: the second one is of averages.
+    state = optimizer.init(params)
+    for _ in range(2):
+      updates, state = optimizer.update(
+        {'conv': {'kernel': gradient}}, state, params
+      )
+    update = np.asarray(updates['conv']['kernel']).reshape(matrix.shape)
+    found = np.linalg.svd(update, compute_uv=False)
+    spread[name] = found.max() / found.min()
+    scale[name] = np.sqrt((update**2).mean())
+  # Newton and Schulz's iteration leaves them between 0.7 and 1.2.
+  assert spread['muon'] < 2
+  assert spread['adamw'] > 4  # the control
+  # 0.2 of AdamW's, whose numbers have the size of the rate.
+  assert 0.1 < scale['muon'] / scale['adamw'] < 0.3
+
+
+def test_muon_goes_down():
+  """Against the gradient, and as far whatever its size."""
+  gradient = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+  config = CONFIG | {'name': 'muon', 'weight_decay': 0.0}
+  optimizer = optim.make_optimizer(config, 10)
+  params = {'conv': {'kernel': jnp.zeros((6, 4))}}
+
+  def update(scale):
+    tree = {'conv': {'kernel': scale * gradient}}
+    found, _ = optimizer.update(tree, optimizer.init(params), params)
+    return np.asarray(found['conv']['kernel'])
+
+  assert (update(1.0) * gradient).sum() < 0
+  np.testing.assert_allclose(update(1e-3), update(1.0), rtol=1e-3, atol=1e-6)
+
+
+def first_params():
+  rng = np.random.default_rng(0)
+  return {
+    'trunk': {'stem': {'kernel': rng.normal(size=(3, 4)), 'bias': np.ones(4)}},
+    'out': {'kernel': np.zeros((4, 2)), 'bias': rng.normal(size=2)},
+  }
+
+
+@pytest.mark.parametrize('name', optim.OPTIMIZERS)
+@pytest.mark.parametrize(('allowed', 'rate'), [(0, None), (3, 0.02)])
+def test_norms_are_those_of_what_a_step_added(x64, name, allowed, rate):
+  """At each step of a run, and where a step is skipped; in doubles.
+
+  With a rate the optimiser is that of several runs, whose rate is 1, and its
+  updates are multiplied afterwards: norms are to be multiplied, too.
+  """
+  config = CONFIG | {'name': name, 'skip_nonfinite': allowed}
+  shared = config if rate is None else config | {'learning_rate': 1.0}
+  optimizer = optim.make_optimizer(shared, 6)
+  params = first_params()
+  state = optimizer.init(params)
+  found = jax.device_get(optim.last_update_norms(state))
+  assert not any(jax.tree.leaves(found))
+  rng = np.random.default_rng(1)
+  scale, update = rate or 1.0, jax.jit(optimizer.update)
+  for step in range(6):
+    gradient = jax.tree.map(lambda p: rng.normal(size=p.shape), params)
+    skipped = allowed and step == 3
+    if skipped:
+      gradient['out']['bias'][0] = np.nan
+    before, earlier = params, found
+    updates, state = update(gradient, state, params)
+    updates = jax.tree.map(lambda u: u * scale, updates)
+    params = jax.device_get(optax.apply_updates(params, updates))
+    found = jax.device_get(optim.last_update_norms(state))
+    if skipped:  # the norms of the step before
+      jax.tree.map(np.testing.assert_array_equal, params, before)
+      jax.tree.map(np.testing.assert_array_equal, found, earlier)
+      continue
+    added = jax.tree.map(lambda a, b: np.linalg.norm(a - b), params, before)
+    jax.tree.map(
+      lambda norm, wanted: np.testing.assert_allclose(
+        scale * norm, wanted, rtol=1e-9
+      ),
+      found,
+      added,
+    )
+    # Negative control: the step before did something else.
+    other = jax.tree.leaves(earlier)[-1]
+    assert np.abs(other - jax.tree.leaves(found)[-1]) > 1e-4

@@ -328,6 +328,7 @@ def test_a_run_from_files_to_results(manual, data_dir, tmp_path):
   entry = results['targets']['pk']
   assert set(entry['baselines']) == {
     'mean', 'median', 'ridge_composition', 'ridge_size', 'ridge_ligand',
+    'moments',
   }  # fmt: skip
   assert entry['unit'] == 'pK'
   truth, prediction = (

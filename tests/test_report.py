@@ -58,6 +58,51 @@ def test_skipped_steps_are_told():
   )
 
 
+def test_what_the_trunk_carries_is_told():
+  results, *_ = made_up_results()
+  plain = report.table(results)
+  alive = {
+    'trunk_share': {'gap': 0.412, 'homo': 1.2},
+    'constant_predictions': [],
+    'dead_channels': {'stem': [1, 8], 'last': [2, 16]},
+  }
+  said = report.table(results | alive)
+  assert said == (
+    f'{plain}\nOf the variance of the predictions the trunk (the convolutions) '
+    'carries: gap 41.2 %, homo 120.0 %. Dead channels: 3 of 24.'
+  )
+  shares = {'gap': 0.0499, 'homo': 0.05, 'lumo': 0.0, 'mu': None}
+  idle = alive | {'trunk_share': shares, 'constant_predictions': ['lumo']}
+  lines = report.table(results | idle).splitlines()[-4:]
+  assert 'gap 5.0 %, homo 5.0 %, lumo 0.0 %, mu -.' in lines[0]
+  assert lines[1] == 'lumo: the network predicts a constant.'
+  assert lines[2] == (
+    'gap: the trunk carries under 5%. There the predictions are those of the '
+    "head alone, of the input's moments: the convolutions do nothing."
+  )
+  assert lines[3].startswith('Lower config.optim.learning_rate; see docs/')
+  # Of the shares alone, as other programs may write them.
+  said = report.table(results | {'trunk_share': {'gap': 0.3}})
+  assert said.endswith(' carries: gap 30.0 %.')
+  # A head that sees nothing else: its share is 1 by construction.
+  alone = {'trunk_share': {'gap': 1.0, 'mu': 1.0}}
+  said = report.table(results | alone)
+  assert said.endswith('are those of the trunk (the convolutions) alone.')
+
+
+def test_moments_of_the_input_stand_beside():
+  results, *_ = made_up_results()
+  assert 'moments' not in report.table(results).splitlines()[1]
+  found = results['targets']['gap']['baselines']
+  found['moments'] = found['ridge_composition'] | {
+    'mae_difference': {'value': 0.25, 'low': 0.125, 'high': 0.375}
+  }
+  lines = report.table(results).splitlines()
+  assert lines[1].endswith('MAE - moments of the input')
+  assert lines[3].endswith(' 0.250 (0.125 to 0.375)')
+  assert ' -0.500 (-0.750 to -0.250) ' in lines[3]
+
+
 def test_test_sets_stand_under_their_target():
   results, *_ = made_up_results()
   gap = results['targets']['gap']

@@ -21,6 +21,7 @@ from edjax import (
   rundir,
   train,
   train_step,
+  vitals,
 )
 from edjax import config as configuration
 from edjax import task as tasks
@@ -126,6 +127,9 @@ def scripted(monkeypatch):
       run.log(step, 'validation', 'mae_standardised', errors[step], '')
       return errors[step]
 
+    # Weights that grow by 1 a step predict nothing worth compiling for.
+    empty = {'trunk_share': {}, 'dead_channels': {}}
+    monkeypatch.setattr(vitals.Observer, 'carried', lambda *_: empty)
     monkeypatch.setattr(train_step, 'make_train_call', make_train_call)
     monkeypatch.setattr(evaluate.Evaluator, 'log', log)
     monkeypatch.setattr(

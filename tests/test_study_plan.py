@@ -167,7 +167,7 @@ def test_trials_of_folds_do_not_see_the_tests_of_others():
   study, base = study_config.split(study_pdbbind.get_config())
   trials = study_tuning.trials(study, base, ('atoms',))
   assert collections.Counter(t.fold for t in trials) == dict.fromkeys(
-    range(3), 2
+    range(3), 3
   )
 
 
@@ -277,7 +277,7 @@ def test_where_the_data_lie_may_change(tmp_path):
     ({'subset_seeds': 2, 'block_seeds': 9, 'trial_seed': 3}, r'trial_seed=3'),
     ({'init_seeds': 2, 'trial_seed': 1001}, r'trial_seed=1001'),
     ({'blocks': ('main', 'noise'), 'middle_size': 61}, r'middle_size=61'),
-    ({'trial_learning_rates': (5e-3,)}, r'optim\.learning_rate=0\.002, but'),
+    ({'trial_learning_rates': (5e-3,)}, r'optim\.learning_rate=0\.003, but'),
   ],
 )  # fmt: skip
 def test_wrong_fields_are_named(changes, named):

@@ -142,6 +142,59 @@ def test_study_csv_has_what_results_have(written):
     assert float(row['run_seconds']) == results['seconds']
 
 
+def with_shares(run_path, shares):
+  """Changes what results say of the trunk."""
+  path = run_path / 'results.json'
+  results = json.loads(path.read_text())
+  counts = {'stem': [1, 8], 'last': [2, 16]}
+  results |= {'trunk_share': shares, 'dead_channels': counts}
+  path.write_text(json.dumps(results))
+
+
+def test_what_convolutions_carry(tmp_path):
+  """In a table, in study.csv, and in words where it is next to nothing."""
+  content = made.plan(entries(ARMS[:2], (100, 300), 3))
+  writer = made.Writer(tmp_path, content, made.falling(LEVELS))
+  writer.finish()
+  build = lambda: study_report.build(study_table.Study(tmp_path))  # noqa: E731
+  # Runs from before this was recorded.
+  before = study_document.markdown(build())
+  assert '| atoms | 100 | - | - |' in before
+  assert 'Warning' not in before
+  for seed, gap in enumerate((0.5, 0.25, 0.75)):
+    path = tmp_path / 'runs' / f'atoms-n100-s{seed}'
+    with_shares(path, {'gap': gap, 'mu': 0.9})
+  with_shares(tmp_path / 'runs' / 'atoms-n300-s0', {'gap': 0.5, 'mu': None})
+  text = study_document.markdown(build())
+  begin = text.index('## What the convolutions carry')
+  part = text[begin : text.index('## Parity')]
+  assert '| input | n | gap | mu |' in part
+  assert '| atoms | 100 | 0.50 (0.25 at least) | 0.90 (0.90 at least) |' in part
+  assert '| atoms | 300 | 0.50 | - |' in part
+  assert '| density | 100 | - | - |' in part
+  assert 'Warning' not in text
+
+  with_shares(tmp_path / 'runs' / 'density-n300-s1', {'gap': 0.04, 'mu': 0.05})
+  said = study_report.write(tmp_path)
+  warning = (
+    'Warning: in 1 of 5 runs the convolutions carry under 5% of the '
+    'predictions of a target (inputs: density; targets: gap). Verdicts on '
+    'these compare moments of the inputs, not what convolutions make of them. '
+    'Lower config.optim.learning_rate; see docs/training.md.'
+  )
+  assert warning in said
+  text = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  assert text.index(warning) < text.index('## Verdicts')
+  page = (tmp_path / 'report.html').read_text(encoding='utf-8')
+  assert warning in page
+  rows = {row['name']: row for row in table(tmp_path / 'study.csv')}
+  row = rows['density-n300-s1']
+  assert (row['gap_trunk_share'], row['mu_trunk_share']) == ('0.04', '0.05')
+  assert (row['dead_channels'], row['channels']) == ('3', '24')
+  assert rows['density-n300-s0']['gap_trunk_share'] == ''
+  assert rows['atoms-n300-s0']['mu_trunk_share'] == ''
+
+
 def test_costs_that_are_not_known():
   examples = {'train': 80, 'validation': 20, 'test': 9}
   run = study_table.Run(
@@ -162,6 +215,21 @@ def test_costs_that_are_not_known():
   assert study_csv.cost(run)['total'] == 57
 
 
+def test_a_learning_rate_at_the_edge_of_those_offered_is_named():
+  tuned = {
+    'learning_rates': [1e-2, 1e-3, 3e-3],
+    'chosen': {
+      'atoms': {'optim.learning_rate': 3e-3},
+      'density': {'optim.learning_rate': 1e-2},
+      'shape': {'optim.learning_rate': 1e-3},
+    },
+  }
+  (text,) = study_report._at_the_edge(tuned)
+  assert text.startswith('The learning rate chosen for density, shape is')
+  assert '0.001, 0.003, 0.01' in text
+  assert not study_report._at_the_edge(tuned | {'learning_rates': [3e-3]})
+
+
 def test_scores_are_those_of_the_runs(written):
   finished, _ = written
   study = study_table.Study(finished)
@@ -175,6 +243,15 @@ def test_scores_are_those_of_the_runs(written):
   base = study.baseline('ridge_composition', 300, 'gap')
   assert base.seeds == 4
   assert 3 / 300**0.1 * 0.97 < base.value < 3 / 300**0.1 * 1.03
+  # The one that sees the input has a row for each of them.
+  names = [name for name in study.baselines() if 'moments' in name]
+  assert names == [f'moments:{arm}' for arm in study.arms()]
+  for arm in study.arms():
+    own = study.baseline(f'moments:{arm}', 300, 'gap')
+    assert own.seeds == 4
+    assert own.value == pytest.approx(2 * base.value + len(arm))
+  text = (finished / 'report.md').read_text(encoding='utf-8')
+  assert '| moments of the input, density |' in text
 
 
 def test_html_stands_alone(written):

@@ -442,12 +442,12 @@ def test_worker_processes_are_replaced(smoke, tmp_path):
   slot = study_worker.ProcessSlot((core,))
   parts, base = study_config.split(smoke())
   entry = study_plan.entries(parts, base)[0]
-  wrong = study_plan.with_fields(base, {'model.norm': 'batch'})
+  wrong = study_plan.with_fields(base, {'model.kernels': 'tied'})
   outcome = slot.run(wrong, tmp_path / 'wrong')
   assert outcome.status == study_worker.FAILED
   assert 'wrong configuration' in outcome.message
   error = (tmp_path / 'wrong' / 'error.txt').read_text()
-  assert 'config.model.norm must be one of' in error
+  assert 'config.model.kernels must be one of' in error
   pid = slot._process.pid
   assert os.sched_getaffinity(pid) == {core}
   with rundir.RunDirectory(tmp_path / 'theirs').lock():

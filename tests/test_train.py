@@ -38,7 +38,6 @@ def small():
   # One stage: its convolutions compile in seconds.
   config.model.widths = (8,)
   config.model.blocks = (1,)
-  config.model.groups = 4
   config.model.dropout = 0.0
   config.train.batch_size = 8
   config.train.steps = 3

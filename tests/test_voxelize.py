@@ -262,6 +262,31 @@ def test_equal_voxelizers_share_compiled_code():
   assert len(traces) == 2
 
 
+def test_programs_share_one_trace(monkeypatch):
+  """Of equal voxelizers, alone and in a batch; not of different ones."""
+  traced = []
+  real = fields.shape_grid
+
+  def counted(*args, **kwargs):
+    traced.append(1)
+    return real(*args, **kwargs)
+
+  monkeypatch.setattr(fields, 'shape_grid', counted)
+  grid = Grid(size=6, spacing=0.9)  # of no other test, as traces are kept
+  one, same, sharper = (
+    make_voxelizer(('shape',), grid, supersample=n) for n in (1, 1, 2)
+  )
+  mol = _mol()
+  batch = jax.tree.map(lambda x: np.stack([x, x]), mol)
+  jax.jit(one)(mol)
+  jax.jit(lambda m: same(m).sum())(mol)
+  jax.jit(jax.vmap(same))(batch)
+  jax.jit(numerics.batched(one.raw))(batch)
+  assert len(traced) == 1
+  jax.jit(sharper)(mol)
+  assert len(traced) == 2
+
+
 def test_deterministic_and_the_same_in_a_batch():
   f = make_voxelizer(EVERY, Grid(6, 0.8), density='promolecule')
   mols = [_mol(example_id=k, max_atoms=5) for k in range(3)]

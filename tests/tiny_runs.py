@@ -13,5 +13,6 @@ def tiny(data_dir):
   config.representation.spacing = 1.5
   config.model.widths = (4,)
   config.model.blocks = (0,)
+  config.model.local = 4
   config.model.head_width = 8
   return config

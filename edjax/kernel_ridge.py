@@ -1,0 +1,135 @@
+"""Kernel ridge regression: what a few features say, without training."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edjax import metrics
+
+# Widths of the kernel that are tried, in median distances of examples (towards
+# wide ones it becomes a polynomial), and strengths of the penalty.
+WIDTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
+STRENGTHS = tuple(10.0**k for k in range(-9, 1))
+# Examples that the kernel is centred on; more cost time and gain little.
+CENTRES = 1024
+# Smallest eigenvalue that counts in full, over the largest: of correlations of
+# the features, and of the kernel between centres.
+_FLOOR = 1e-5
+_KERNEL_FLOOR = 1e-8
+# Examples whose kernel is in memory at a time.
+_BLOCK = 4096
+
+
+def fit(
+  x_NF: np.ndarray,
+  y_NT: np.ndarray,
+  *,
+  x_val: np.ndarray,
+  y_val: np.ndarray,
+  centres: int = CENTRES,
+  widths: Sequence[float] = WIDTHS,
+  strengths: Sequence[float] = STRENGTHS,
+  seed: int = 0,
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Ridge regression with a Gaussian kernel on whitened features.
+
+  Minimises |y - K a|^2 / N + strength a^T C a, with K the kernel between
+  examples and centres (training examples drawn at random) and C the one between
+  centres: all examples count, at the cost of as many unknowns as centres
+  (Nystroem approximation, Williams and Seeger 2001; Rudi et al. 2015, arXiv
+  1507.04717). Width and strength are chosen for each target by its validation
+  MAE.
+
+  Args:
+    x_NF: training features. They are whitened by their own mean and
+      correlations; small directions stay small.
+    y_NT: training targets.
+    x_val, y_val: of validation.
+    centres: their largest number.
+    widths: of the kernel, in median distances between centres.
+    strengths: of the penalty, for targets of unit variance.
+    seed: of the choice of centres.
+
+  Returns:
+    predict: features -> targets, (examples, F) -> (examples, T).
+
+  Raises:
+    ValueError: see `metrics.fit_data`.
+  """
+  x_NF, y_NT, x_val, y_val = metrics.fit_data(x_NF, y_NT, x_val, y_val)
+  whiten = _whitener(x_NF)
+  mean_T, scale_T = y_NT.mean(0), _nonzero(y_NT.std(0))
+  chosen = np.random.default_rng(seed).permutation(len(x_NF))[:centres]
+  centres_MF = whiten(x_NF[chosen])
+  to_centres = _squared_distances(centres_MF, centres_MF)
+  median = _nonzero(np.sqrt(np.median(to_centres)))
+
+  def features(x_BF, root_MK, width):
+    square_BM = _squared_distances(whiten(x_BF), centres_MF)
+    return np.exp(-square_BM / (2 * (width * median) ** 2)) @ root_MK
+
+  best = [(np.inf, None)] * y_NT.shape[1]
+  for width in widths:
+    # Features whose products are the kernel.
+    kernel_MM = np.exp(-to_centres / (2 * (width * median) ** 2))
+    values_M, vectors_MM = np.linalg.eigh(kernel_MM)
+    keep_M = values_M > _KERNEL_FLOOR * values_M[-1]
+    root_MK = vectors_MM[:, keep_M] / np.sqrt(values_M[keep_M])
+    # Sums over training examples, some thousands at a time.
+    count = root_MK.shape[1]
+    sum_K, square_KK = np.zeros(count), np.zeros((count, count))
+    against_KT = np.zeros((count, len(mean_T)))
+    for begin in range(0, len(x_NF), _BLOCK):
+      block = slice(begin, begin + _BLOCK)
+      block_BK = features(x_NF[block], root_MK, width)
+      sum_K += block_BK.sum(0)
+      square_KK += block_BK.T @ block_BK
+      against_KT += block_BK.T @ ((y_NT[block] - mean_T) / scale_T)
+    centre_K = sum_K / len(x_NF)
+    covariance_KK = square_KK / len(x_NF) - np.outer(centre_K, centre_K)
+    # One eigendecomposition serves all strengths. (Targets have mean 0.)
+    values_K, turn_KK = np.linalg.eigh(covariance_KK)
+    against_KT = turn_KK.T @ against_KT / len(x_NF)
+    val_BK = features(x_val, root_MK, width)
+    for strength in strengths:
+      damped_K = np.maximum(values_K, 0) + strength
+      weights_KT = turn_KK @ (against_KT / damped_K[:, None])
+      guess_BT = (val_BK - centre_K) @ weights_KT * scale_T + mean_T
+      for t, error in enumerate(np.abs(guess_BT - y_val).mean(0)):
+        if error < best[t][0]:
+          weights_K = weights_KT[:, t] * scale_T[t]
+          constant = mean_T[t] - centre_K @ weights_K
+          best[t] = error, (width, root_MK, weights_K, constant)
+
+  def predict(x_BF: np.ndarray) -> np.ndarray:
+    x_BF = np.asarray(x_BF, np.float64)
+    columns = [
+      features(x_BF, root_MK, width) @ weights_K + constant
+      for _, (width, root_MK, weights_K, constant) in best
+    ]
+    return np.column_stack(columns)
+
+  return predict
+
+
+def _whitener(x_NF: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+  """Features -> uncorrelated ones of variance 1, or less along small ones."""
+  mean_F, std_F = x_NF.mean(0), x_NF.std(0)
+  # Rounding of a constant is not a feature.
+  varies_F = std_F > 1e-6 * np.abs(mean_F)
+  inverse_F = np.where(varies_F, 1 / _nonzero(std_F), 0)
+  z_NF = (x_NF - mean_F) * inverse_F
+  values_F, vectors_FF = np.linalg.eigh(z_NF.T @ z_NF / len(z_NF))
+  floor = _FLOOR * max(values_F[-1], 1.0)
+  matrix_FF = vectors_FF / np.sqrt(np.maximum(values_F, 0) + floor)
+  return lambda x: (x - mean_F) * inverse_F @ matrix_FF
+
+
+def _squared_distances(a_NF: np.ndarray, b_MF: np.ndarray) -> np.ndarray:
+  """[N, M]."""
+  square = (a_NF**2).sum(1)[:, None] + (b_MF**2).sum(1) - 2 * a_NF @ b_MF.T
+  return np.maximum(square, 0)
+
+
+def _nonzero(x):
+  return np.where(x > 0, x, 1.0)

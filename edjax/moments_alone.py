@@ -1,0 +1,106 @@
+"""What the moments of the input say without a network.
+
+A baseline beside every result: what a network is ahead of it by is what its
+convolutions are worth.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax import input_pipeline, kernel_ridge, models, processes
+
+# Training and validation molecules that it is fitted to, at most: more take
+# minutes before the first step and change little.
+MOST = 16_384
+
+
+def compiled(voxelizer, shape):
+  """The program for the moments of a batch.
+
+  Args:
+    voxelizer: from `programs.bare`.
+    shape: of raw_BXYZC.
+
+  Returns:
+    moments(raw_BXYZC, scale_C) -> [B, F], `models.power_moments` of the voxels.
+  """
+
+  def moments(raw_BXYZC, scale_C):
+    scaled_BXYZC = raw_BXYZC / scale_C.reshape(1, 1, 1, 1, -1)
+    return models.power_moments(voxelizer.finish(scaled_BXYZC))
+
+  scale_C = jax.ShapeDtypeStruct(shape[-1:], jnp.float32)
+  raw_BXYZC = jax.ShapeDtypeStruct(shape, jnp.float32)
+  return jax.jit(moments).lower(raw_BXYZC, scale_C).compile()
+
+
+def each_batch(f, molecules, positions_N, size: int, progress=None):
+  """A function of batches, for as many molecules as there are.
+
+  Args:
+    f: molecules of one size -> array of as many rows.
+    molecules: of a part, see `input_pipeline.take`.
+    positions_N: which of them.
+    size: of a batch. The last is filled up with the last example and cut again.
+    progress: called after each batch, or None.
+
+  Returns:
+    [N, ...].
+  """
+  n, found = len(positions_N), []
+  for begin in range(0, n, size):
+    indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
+    batch = input_pipeline.take(molecules, positions_N[indices_B])
+    found.append(np.asarray(f(batch))[: n - begin])
+    if progress:
+      progress()
+  return np.concatenate(found)
+
+
+def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
+  """A kernel ridge regression on the moments, fitted on the training part.
+
+  Args:
+    moments: batch of molecules -> [B, F].
+    molecules: of each part.
+    rows: of each part.
+    labels: of all rows.
+    size: of a batch.
+
+  Returns:
+    [N, T] predictions in native units; NaN for rows that it has
+    not looked at; the test part is complete.
+  """
+  from tqdm import tqdm
+
+  draw = np.random.default_rng(0)
+  positions = {
+    part: np.arange(len(r))
+    if part == 'test'
+    else np.sort(draw.permutation(len(r))[:MOST])
+    for part, r in rows.items()
+  }
+  features = {}
+  with tqdm(
+    total=sum(-(-len(p) // size) for p in positions.values()),
+    desc='moments of the input',
+    unit='batch',
+    disable=not processes.is_first(),
+  ) as bar:
+    for part, of_part in molecules.items():
+      features[part] = each_batch(
+        moments, of_part, positions[part], size, bar.update
+      )
+  looked_at = {part: r[positions[part]] for part, r in rows.items()}
+  predict = kernel_ridge.fit(
+    features['train'],
+    labels.values_NT[looked_at['train']],
+    x_val=features['validation'],
+    y_val=labels.values_NT[looked_at['validation']],
+  )
+  prediction_NT = np.full(labels.columns_NT.shape, np.nan)
+  for part, of_part in looked_at.items():
+    guess_BT = predict(features[part])
+    prediction_NT[of_part] = labels.to_native(guess_BT, of_part)
+  return prediction_NT

@@ -1,0 +1,243 @@
+"""Measure what each part of a network does: trunk, channels, kernels.
+
+A network whose convolutions are dead can still predict well, from the moments
+of its input. Errors do not show that; these numbers do.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from edjax import evaluate, input_pipeline, models, optim, programs
+
+# Validation molecules that are looked at: the first ones, at most.
+_MOLECULES = 256
+# A channel that varies by less than this share of its layer is dead.
+_DEAD = 1e-3
+# Standard deviation below which standardised predictions are constant: what
+# float32 leaves of sums that cancel.
+_CONSTANT = 1e-6
+# Share of a target's variance under which reports call the trunk idle.
+IDLE = 0.05
+# Stands for the norm of a kernel of zeros.
+_TINY = 1e-12
+
+
+def trunk_share(full_NT, frozen_NT) -> np.ndarray:
+  """Return the share of the predictions' variance that the trunk carries.
+
+  It is Var(full - frozen) / Var(full) over examples: 0, exactly, where the
+  trunk changes nothing but a constant, 1 where the head reads the trunk alone.
+  It can exceed 1, where what trunk and moments say cancels. Where full is
+  constant it is 0: such a network carries nothing.
+
+  Args:
+    full_NT: standardised predictions.
+    frozen_NT: the same where the head is given the mean features of these
+      examples in place of those of each.
+
+  Returns:
+    [T], float64.
+  """
+  full_NT = np.asarray(full_NT, np.float64)
+  change_T = (full_NT - np.asarray(frozen_NT, np.float64)).var(0)
+  constant_T = constant(full_NT)
+  return np.where(
+    constant_T, 0.0, change_T / np.where(constant_T, 1.0, full_NT.var(0))
+  )
+
+
+def constant(full_NT) -> np.ndarray:
+  """Say of each target whether its predictions do not vary, [T]."""
+  return np.asarray(full_NT, np.float64).std(0) < _CONSTANT
+
+
+def dead_channels(std_of_layer: Mapping) -> dict[str, list[int]]:
+  """Count the channels of each layer that do not vary.
+
+  A channel is dead when its standard deviation is under 1e-3 of the root mean
+  square of those of its layer; a layer without any variation is dead as a
+  whole. A rectifier that never fires has exactly 0.
+
+  Args:
+    std_of_layer: name -> [C], over voxels and molecules.
+
+  Returns:
+    name -> [dead channels, all channels].
+  """
+  found = {}
+  for name, std_C in std_of_layer.items():
+    std_C = np.asarray(std_C, np.float64)
+    floor = _DEAD * np.sqrt(np.square(std_C).mean())
+    dead_C = std_C < floor if floor else std_C == 0
+    found[name] = [int(dead_C.sum()), len(std_C)]
+  return found
+
+
+def in_all(counts: Mapping) -> tuple[int, int]:
+  """Add up what `dead_channels` returns: (dead channels, all channels)."""
+  dead, channels = np.array([(0, 0), *counts.values()]).sum(0).tolist()
+  return dead, channels
+
+
+def update_over_weight(config, state) -> dict[str, float]:
+  """Divide the norm of the last update of each kernel by the kernel's norm.
+
+  Kernels that start at zero have large ratios in the first steps, which mean
+  nothing.
+
+  Args:
+    config: resolved.
+    state: `train_step.TrainState` on the host.
+
+  Returns:
+    Path of the layer, such as 'trunk/stem/conv' -> ratio.
+  """
+  norms = traverse_util.flatten_dict(optim.last_update_norms(state.opt_state))
+  # Programs are compiled for a rate of 1, which is multiplied by afterwards.
+  rate = config.optim.learning_rate
+  return {
+    '/'.join(path[:-1]): rate * float(norms[path]) / max(_norm(kernel), _TINY)
+    for path, kernel in traverse_util.flatten_dict(state.params).items()
+    if path[-1] == 'kernel'
+  }
+
+
+def _norm(x) -> float:
+  return float(np.linalg.norm(np.ravel(x).astype(np.float64)))
+
+
+class Observer:
+  """Looks at the networks of a run, each time with the same molecules.
+
+  Every process of a run computes this by itself, on its first device.
+
+  Args:
+    config: resolved.
+    task: the task.
+    shared: `programs.Programs` of several runs in one process.
+  """
+
+  def __init__(self, config, task, shared=None):
+    shared = shared or programs.Programs()
+    self._config, self._task = config, task
+    self._constants = programs.constants_of(config, task)
+    model = task.model
+    self._has_trunk = isinstance(model, models.Network) and bool(model.trunk)
+    voxelizer = programs.bare(task.voxelizer)
+    self._look = shared.get(_parts, config.augment.rotate, model, voxelizer)
+    self._read = shared.get(_head, model)
+
+  def look(self, params, state) -> dict:
+    """Return all of it, ready for JSON.
+
+    Args:
+      params: that predict, on the host.
+      state: `train_step.TrainState` on the host, whose last step is looked at.
+
+    Returns:
+      What `carried` returns, and 'update_over_weight'.
+    """
+    ratios = update_over_weight(self._config, state)
+    return self.carried(params) | {'update_over_weight': ratios}
+
+  def carried(self, params) -> dict:
+    """Return what trunk and channels carry, ready for JSON.
+
+    Args:
+      params: that predict, on the host.
+
+    Returns:
+      'trunk_share': target -> number, 'constant_predictions': targets whose
+      predictions are constant, and 'dead_channels': layer -> [dead, all]. All
+      are empty for a network without a trunk.
+    """
+    names = self._config.data.targets
+    if not self._has_trunk:
+      return {'trunk_share': {}, 'constant_predictions': [],
+              'dead_channels': {}}  # fmt: skip
+    params = jax.device_put(params, jax.local_devices()[0])
+    features_NF, moments_NF, std_of_layer = self._parts_of(params)
+    # In doubles, so that the mean of equal features is that feature, and by
+    # the same program, so that equal features give equal predictions.
+    mean_F = features_NF.mean(0, dtype=np.float64).astype(features_NF.dtype)
+    frozen_NF = np.broadcast_to(mean_F, features_NF.shape)
+    full_NT = self._read(params, features_NF, moments_NF)
+    frozen_NT = self._read(params, frozen_NF, moments_NF)
+    shares = trunk_share(full_NT, frozen_NT).tolist()
+    flat = constant(full_NT)
+    return {
+      'trunk_share': dict(zip(names, shares, strict=True)),
+      'constant_predictions': [names[j] for j in np.flatnonzero(flat)],
+      'dead_channels': dead_channels(std_of_layer),
+    }
+
+  def _parts_of(self, params):
+    """Run the trunk on all molecules: features, moments, deviations."""
+    molecules = self._task.molecules['validation']
+    n = min(_MOLECULES, len(self._task.rows['validation']))
+    # What a device has of a batch of an evaluation, which fits into it.
+    share = self._config.eval.batch_size // jax.device_count()
+    size = min(n, max(share, 1))
+    found = []
+    for begin in range(0, n, size):
+      # The last batch is filled up with the first molecules, so that channels
+      # are judged by as many different ones.
+      batch = input_pipeline.take(molecules, np.arange(begin, begin + size) % n)
+      found.append(jax.device_get(self._look(params, batch, self._constants)))
+    features, moments, activities = zip(*found, strict=True)
+    moments_NF = None if moments[0] is None else np.concatenate(moments)[:n]
+    std_of_layer = {
+      name: np.sqrt(np.mean([np.square(a[name]) for a in activities], 0))
+      for name in activities[0]
+    }
+    return np.concatenate(features)[:n], moments_NF, std_of_layer
+
+  def log(self, state, step: int, run) -> None:
+    """Log all of it, of the averaged weights of a state on the host."""
+    found = self.look(state.ema_params, state)
+    dead = found['dead_channels']
+    values = {
+      ('validation', f'trunk_share_{target}'): share
+      for target, share in found['trunk_share'].items()
+    }
+    if dead:
+      few, all_ = in_all(dead)
+      values['validation', 'dead_channels'] = few / all_
+    for layer, (few, all_) in dead.items():
+      values['validation', f'dead_{layer}'] = few / all_
+    for layer, ratio in found['update_over_weight'].items():
+      values['train', f'update_over_weight_{layer}'] = ratio
+    for (part, name), value in values.items():
+      run.log(step, part, name, value, '')
+
+
+def _parts(rotate: bool, model, voxelizer):
+  """Compile (params, molecules, constants) -> what a batch is to the head."""
+
+  def parts(params, molecules, constants):
+    vox_BXYZC = evaluate.voxels(rotate, voxelizer, molecules, 0, constants)
+    variables = {'params': params}
+    features_BF, noted = model.apply(
+      variables, vox_BXYZC, False, method='features', mutable=['activity']
+    )
+    moments_BF = model.apply(variables, vox_BXYZC, method='moments')
+    activity = noted.get('activity', {}).get('trunk', {})
+    flat = traverse_util.flatten_dict(activity, sep='/')
+    return features_BF, moments_BF, flat
+
+  return programs.one_at_a_time(jax.jit(parts))
+
+
+def _head(model):
+  """Compile (params, features_BF, moments_BF) -> pred_BT."""
+
+  def read(network, features_BF, moments_BF):
+    return network.head(features_BF, moments_BF, False)
+
+  def head(params, features_BF, moments_BF):
+    return model.apply({'params': params}, features_BF, moments_BF, method=read)
+
+  return programs.one_at_a_time(jax.jit(head))
