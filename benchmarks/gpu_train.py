@@ -256,7 +256,7 @@ def _export(part, run) -> None:
   size = run.config.representation
   molecules = run.task.molecules['train']
   rng = np.random.default_rng(0)
-  # Blocks and the output start at zero: with noise, all weights count.
+  # The last layers start at zero: with noise, all weights count.
   params = jax.tree.map(
     lambda x: (x + rng.normal(0, 0.02, x.shape)).astype(np.float32),
     run.fresh.params,
@@ -287,6 +287,8 @@ def _export(part, run) -> None:
       'spacing': size.spacing,
       'widths': model.widths,
       'blocks': model.blocks,
+      'local': model.local,
+      'kernels': model.kernels,
       'stem': model.stem,
       'head_width': model.head_width,
       'dropout': model.dropout,

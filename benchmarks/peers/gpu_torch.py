@@ -10,6 +10,7 @@ channels last, as they are and compiled. Needs PyTorch and numpy alone.
 
 import argparse
 import json
+import math
 import pathlib
 import time
 
@@ -19,11 +20,12 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks import timing
+from benchmarks.peers.isotropic_torch import shells_of, tied_kernel
 
 # Element -> channel and radius, Å (van der Waals, Bondi 1964).
 _RADII = {1: 1.2, 6: 1.7, 7: 1.55, 8: 1.52, 9: 1.47}
 _POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
-# Deviations at which `edjax.models.Whiten` holds a feature.
+# Deviations at which `edjax.models` holds a feature.
 _LIMIT = 16.0
 _EPSILON = 1e-2
 _SECONDS = 3.0
@@ -96,73 +98,134 @@ class RMSNorm(nn.Module):
     return last.permute(0, 4, 1, 2, 3)
 
 
+class Isotropic(nn.Module):
+  """`edjax.isotropic.IsotropicConv3D`: orbits have the parameters."""
+
+  def __init__(self, channels: int, width: int, block: int = 1):
+    super().__init__()
+    self.block = block
+    shells = shells_of(block)
+    std = 1 / math.sqrt(shells * channels)
+    self.kernel = nn.Parameter(std * torch.randn(shells, channels, width))
+    self.bias = nn.Parameter(torch.zeros(width))
+
+  def forward(self, x):
+    kernel = tied_kernel(self.kernel, self.block)
+    kernel = kernel.contiguous(memory_format=torch.channels_last_3d)
+    return functional.conv3d(x, kernel, self.bias, padding=1)
+
+
+class Pointwise(nn.Linear):
+  """A dense layer at each voxel of [B, C, X, Y, Z]."""
+
+  def forward(self, x):
+    return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
 class Block(nn.Module):
-  """x + conv(relu(norm(conv(relu(norm(x))))))."""
+  """x + conv(silu(norm(conv(silu(norm(x))))))."""
 
   def __init__(self, width: int):
     super().__init__()
     self.norms = nn.ModuleList([RMSNorm(width), RMSNorm(width)])
-    self.convs = nn.ModuleList(
-      [nn.Conv3d(width, width, 3, padding=1) for _ in range(2)]
-    )
+    self.convs = nn.ModuleList([Isotropic(width, width) for _ in range(2)])
 
   def forward(self, x):
     h = x
     for norm, conv in zip(self.norms, self.convs, strict=True):
-      h = conv(functional.relu(norm(h)))
+      h = conv(functional.silu(norm(h)))
     return x + h
 
 
+class Stage(nn.Module):
+  """Enters a grid, changes it, and sums it up: (voxels, features)."""
+
+  def __init__(self, enter: nn.Module, width: int, blocks: int, local: int):
+    super().__init__()
+    self.enter = enter
+    self.blocks = nn.Sequential(*[Block(width) for _ in range(blocks)])
+    self.local = Pointwise(width, local)
+
+  def forward(self, x):
+    x = self.blocks(self.enter(x))
+    local = functional.silu(self.local(x))
+    return x, local.float().mean((2, 3, 4))
+
+
+class Standardise(nn.Module):
+  """Shift, scale and limits that are not learned."""
+
+  def __init__(self, width: int):
+    super().__init__()
+    self.register_buffer('shift', torch.zeros(width))
+    self.register_buffer('scale', torch.ones(width))
+
+  def forward(self, x):
+    return ((x - self.shift) * self.scale).clamp(-_LIMIT, _LIMIT)
+
+
+def _powers(vox) -> list[torch.Tensor]:
+  """`edjax.models.powers`."""
+  size = torch.where(vox == 0, torch.ones_like(vox), vox.abs())
+  return [vox.sign() * size**power for power in _POWERS]
+
+
 class ResNet3D(nn.Module):
-  """edjax.models.ResNet3D with rms, mean and max, and moments of the input."""
+  """edjax's 'resnet3d' with isotropic kernels, and powers of the input."""
 
   def __init__(self, facts: dict, channels: int, targets: int):
     super().__init__()
-    widths, self.stem = facts['widths'], facts['stem']
-    stages = []
-    before = channels * self.stem**3
-    for i, (width, count) in enumerate(
-      zip(widths, facts['blocks'], strict=True)
-    ):
-      edge = {} if i else {'padding': 1}
-      stages.append(
-        nn.Conv3d(before, width, 2 if i else 3, stride=2 if i else 1, **edge)
+    if facts['kernels'] != 'isotropic':
+      raise ValueError(f'kernels {facts["kernels"]!r}: there are none here')
+    raised = channels * len(_POWERS)
+    self.register_buffer('scale', torch.ones(raised))
+    self.stem, local = facts['stem'], facts['local']
+    self.stages = nn.ModuleList()
+    before = raised
+    counts = zip(facts['widths'], facts['blocks'], strict=True)
+    for i, (width, count) in enumerate(counts):
+      enter = (
+        Pointwise(before, width) if i else Isotropic(before, width, self.stem)
       )
-      stages += [Block(width) for _ in range(count)]
+      self.stages.append(Stage(enter, width, count, local))
       before = width
-    self.stages = nn.Sequential(*stages)
-    self.last_norm = RMSNorm(before)
-    moments = 3 * channels * len(_POWERS)
-    self.register_buffer('shift', torch.zeros(moments))
-    self.register_buffer('scale', torch.ones(moments))
+    moments = 3 * raised
+    features = local * len(self.stages)
+    self.standardise, self.whiten = Standardise(features), Standardise(moments)
     self.register_buffer('matrix', torch.eye(moments))
-    self.linear = nn.Linear(moments, targets, bias=False)
-    self.hidden = nn.Linear(2 * before + moments, facts['head_width'])
+    features += moments
+    self.linear = nn.Linear(features, targets, bias=False)
+    self.hidden = nn.Linear(features, facts['head_width'])
     self.dropout = nn.Dropout(facts['dropout'])
     self.out = nn.Linear(facts['head_width'], targets)
 
   def forward(self, vox):
     """Takes [B, C, X, Y, Z]."""
-    b, c, n, _, _ = vox.shape
-    s, m = self.stem, n // self.stem
-    x = vox.reshape(b, c, m, s, m, s, m, s).permute(0, 2, 4, 6, 3, 5, 7, 1)
-    x = x.reshape(b, m, m, m, -1).permute(0, 4, 1, 2, 3)
-    x = self.stages(x)
     with torch.autocast(vox.device.type, enabled=False):
-      active = functional.relu(self.last_norm(x.float()))
-      moments = (self._moments(vox.float()) - self.shift) * self.scale
-      moments = moments.clamp(-_LIMIT, _LIMIT) @ self.matrix
-      features = [active.mean((2, 3, 4)), active.amax((2, 3, 4)), moments]
-      h = functional.relu(self.hidden(torch.cat(features, 1)))
-      return self.out(self.dropout(h)) + self.linear(moments)
+      powers = _powers(vox.float())
+      x = torch.cat(powers, 1) * self.scale.reshape(-1, 1, 1, 1)
+      x = x.to(vox.dtype)
+    b, c, n, _, _ = x.shape
+    s, m = self.stem, n // self.stem
+    x = x.reshape(b, c, m, s, m, s, m, s).permute(0, 2, 4, 6, 3, 5, 7, 1)
+    x = x.reshape(b, m, m, m, -1).permute(0, 4, 1, 2, 3)
+    sums = []
+    for i, stage in enumerate(self.stages):
+      # Twice the mean, as `edjax.models.mean_pool`.
+      x, total = stage(2 * functional.avg_pool3d(x, 2) if i else x)
+      sums.append(total)
+    with torch.autocast(vox.device.type, enabled=False):
+      moments = self.whiten(self._moments(powers)) @ self.matrix
+      features = self.standardise(torch.cat(sums, 1))
+      features = torch.cat([features, moments], 1)
+      h = functional.silu(self.hidden(features))
+      return self.out(self.dropout(h)) + self.linear(features)
 
-  def _moments(self, vox):
-    n = vox.shape[-1]
-    place = (2 * torch.arange(n, device=vox.device) + 1 - n) / n
+  def _moments(self, powers):
+    n = powers[0].shape[-1]
+    place = (2 * torch.arange(n, device=powers[0].device) + 1 - n) / n
     parts = []
-    for power in _POWERS:
-      size = torch.where(vox == 0, torch.ones_like(vox), vox.abs())
-      f = vox.sign() * size**power
+    for f in powers:
       first, second = 0, 0
       for axis in (2, 3, 4):
         profile = f.mean([a for a in (2, 3, 4) if a != axis])
@@ -173,41 +236,33 @@ class ResNet3D(nn.Module):
 
 
 def load(net: ResNet3D, params: dict) -> None:
-  """Copies weights of Flax: kernels are [x, y, z, in, out] or [in, out]."""
+  """Copies weights of Flax: dense kernels are [in, out]."""
 
-  def kernel(name):
-    value = torch.from_numpy(params[f'{name}/kernel'])
-    if value.ndim == 5:
-      return value.permute(4, 3, 0, 1, 2)
-    return value.T
-
-  def dense(module, name):
-    module.weight.copy_(kernel(name))
-    if module.bias is not None:
-      module.bias.copy_(torch.from_numpy(params[f'{name}/bias']))
-
-  def scale(module, name):
-    module.scale.copy_(torch.from_numpy(params[f'{name}/RMSNorm_0/scale']))
+  def copy(module, name):
+    for key, value in params.items():
+      path, _, field = key.rpartition('/')
+      if path != name:
+        continue
+      if isinstance(module, nn.Linear) and field == 'kernel':
+        field, value = 'weight', value.T
+      getattr(module, field).copy_(torch.from_numpy(value))
 
   with torch.no_grad():
-    stage, block = -1, 0
-    for module in net.stages:
-      if isinstance(module, nn.Conv3d):
-        stage, block = stage + 1, 0
-        dense(module, f'down_{stage}' if stage else 'stem')
-        continue
-      name = f'block_{stage}_{block}'
-      for i in range(2):
-        dense(module.convs[i], f'{name}/Conv3D_{i}')
-        scale(module.norms[i], f'{name}/Norm_{i}')
-      block += 1
-    scale(net.last_norm, 'last_norm')
-    net.shift.copy_(torch.from_numpy(params['input_moments/shift']))
-    net.scale.copy_(torch.from_numpy(params['input_moments/scale']))
-    net.matrix.copy_(torch.from_numpy(params['input_moments/matrix']))
-    dense(net.linear, 'head/linear')
-    dense(net.hidden, 'head/Dense_1')
-    dense(net.out, 'head/Dense_0')
+    for i, stage in enumerate(net.stages):
+      copy(stage.enter, f'trunk/down_{i}' if i else 'trunk/stem/conv')
+      for j, block in enumerate(stage.blocks):
+        for k in range(2):
+          copy(block.norms[k], f'trunk/block_{i}_{j}/norm_{k}')
+          copy(block.convs[k], f'trunk/block_{i}_{j}/conv_{k}/conv')
+      copy(stage.local, f'trunk/local_{i}')
+    net.scale.copy_(torch.from_numpy(params['trunk/powers/scale']))
+    copy(net.standardise, 'trunk/standardise')
+    net.matrix.copy_(torch.from_numpy(params['whiten/matrix']))
+    for field in ('shift', 'scale'):
+      value = torch.from_numpy(params[f'whiten/{field}'])
+      getattr(net.whiten, field).copy_(value)
+    for name in ('linear', 'hidden', 'out'):
+      copy(getattr(net, name), f'head/{name}')
 
 
 def deviation(facts, arrays, device) -> float:

@@ -9,12 +9,13 @@ import os
 
 import numpy as np
 import torch
+from isotropic_torch import tied_kernel
 from torch.nn import functional
 
 PACKAGES = ['torch']
 _LAST = torch.channels_last_3d
 _POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
-# Deviations at which `edjax.models.Whiten` holds a feature.
+# Deviations at which `edjax.models` holds a feature.
 _LIMIT = 16.0
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -63,7 +64,7 @@ def convolution(path, padding, wanted):
 class _Parameters:
   """Flax parameters, 'a/b/kernel' -> array, as tensors in PyTorch's layout."""
 
-  def __init__(self, path, constants=('input_moments',)):
+  def __init__(self, path, constants=('whiten', 'standardise')):
     self.tensors, self.input = {}, {}
     with np.load(path) as file:
       for name, value in file.items():
@@ -75,7 +76,7 @@ class _Parameters:
             tensor = torch.from_numpy(value.T.copy())
           else:
             tensor = torch.from_numpy(value)
-          learned = name.split('/')[0] not in constants
+          learned = not set(name.split('/')) & set(constants)
           self.tensors[name] = tensor.requires_grad_(learned)
         else:
           self.input[name] = torch.from_numpy(value)
@@ -101,22 +102,36 @@ class _Parameters:
       x, self[f'{name}/kernel'], self[f'{name}/bias'], **kwargs
     )
 
+  def isotropic(self, name, x, block=1):
+    """`edjax.isotropic.IsotropicConv3D`; gradients are those of the shells."""
+    kernel = tied_kernel(self[f'{name}/kernel'], block)
+    return functional.conv3d(
+      x,
+      kernel.contiguous(memory_format=_LAST),
+      self[f'{name}/bias'],
+      padding='same',
+    )
+
+  def pointwise(self, name, x):
+    """A dense layer at each voxel."""
+    return self.dense(name, x.movedim(1, -1)).movedim(-1, 1)
+
   def dense(self, name, x):
     bias = self.tensors.get(f'{name}/bias')
     return functional.linear(x, self[f'{name}/kernel'], bias)
 
 
 def _cnn3d(p, x, train):
-  """ATOM3D's 3DCNN, as `edjax.models.CNN3D`."""
+  """ATOM3D's 3DCNN, as edjax's 'cnn3d'."""
   for i in range(4):
-    x = functional.relu(p.conv(f'Conv3D_{i}', x), inplace=True)
+    x = functional.relu(p.conv(f'trunk/Conv3D_{i}', x), inplace=True)
     if i % 2:
       x = functional.max_pool3d(x, 2)
     x = functional.dropout(x, 0.1, train)
   # Flax flattens with channels last.
   x = x.movedim(1, -1).reshape(len(x), -1)
-  x = functional.relu(p.dense('Dense_0', x))
-  return p.dense('Dense_1', functional.dropout(x, 0.25, train))
+  x = functional.relu(p.dense('head/hidden', x))
+  return p.dense('head/out', functional.dropout(x, 0.25, train))
 
 
 def _blocks(p, x, train):
@@ -141,36 +156,46 @@ def _moments(x):
   return torch.cat([4 * total, 10 * first.sqrt(), 20 * second], 1)
 
 
+def _resnet3d(p, vox, train):
+  """edjax's 'resnet3d' as configs/default.py has it."""
+  powers = [vox.sign() * vox.abs() ** q for q in _POWERS]
+  x = torch.cat(powers, 1)
+  batch, channels, n = x.shape[:3]
+  x = x * p['trunk/powers/scale'].reshape(-1, 1, 1, 1)
+  x = x.reshape(batch, channels, n // 2, 2, n // 2, 2, n // 2, 2)
+  x = x.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(batch, -1, *(n // 2,) * 3)
+  x = p.isotropic('trunk/stem/conv', x.contiguous(memory_format=_LAST), 2)
+  sums = []
+  for i in range(3):
+    if i:
+      # Twice the mean, as `edjax.models.mean_pool`.
+      x = p.pointwise(f'trunk/down_{i}', 2 * functional.avg_pool3d(x, 2))
+    h = x
+    for j in range(2):
+      h = functional.silu(_rms(p, f'trunk/block_{i}_0/norm_{j}', h))
+      h = p.isotropic(f'trunk/block_{i}_0/conv_{j}/conv', h)
+    x = x + h
+    local = functional.silu(p.pointwise(f'trunk/local_{i}', x))
+    sums.append(local.mean((2, 3, 4)))
+  features = _standardised(p, 'trunk/standardise', torch.cat(sums, 1))
+  moments = torch.cat([_moments(x) for x in powers], 1)
+  moments = _standardised(p, 'whiten', moments)
+  moments = functional.linear(moments, p['whiten/matrix'])
+  features = torch.cat([features, moments], 1)
+  h = functional.silu(p.dense('head/hidden', features))
+  h = functional.dropout(h, 0.1, train)
+  return p.dense('head/out', h) + p.dense('head/linear', features)
+
+
 def _rms(p, name, x):
   """Flax's RMSNorm over channels: epsilon 1e-2."""
   size = (x.square().mean(1, keepdim=True) + 1e-2).rsqrt()
   return x * (size * p[f'{name}/scale'].view(1, -1, 1, 1, 1))
 
 
-def _resnet3d(p, vox, train):
-  """`edjax.models.ResNet3D` as configs/default.py has it."""
-  batch, channels, n = vox.shape[:3]
-  x = vox.reshape(batch, channels, n // 2, 2, n // 2, 2, n // 2, 2)
-  x = x.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(batch, -1, *(n // 2,) * 3)
-  x = p.conv('stem', x.contiguous(memory_format=_LAST), padding='same')
-  for i in (1, 2):
-    x = p.conv(f'down_{i}', x, stride=2)
-    h = x
-    for j in range(2):
-      h = functional.relu(_rms(p, f'block_{i}_0/Norm_{j}/RMSNorm_0', h))
-      h = p.conv(f'block_{i}_0/Conv3D_{j}', h, padding='same')
-    x = x + h
-  active = functional.relu(_rms(p, 'last_norm/RMSNorm_0', x))
-  size = vox.abs()
-  moments = torch.cat([_moments(vox.sign() * size**q) for q in _POWERS], 1)
-  moments = (moments - p['input_moments/shift']) * p['input_moments/scale']
-  moments = functional.linear(
-    moments.clamp(-_LIMIT, _LIMIT), p['input_moments/matrix']
-  )
-  h = torch.cat([active.mean((2, 3, 4)), active.amax((2, 3, 4)), moments], 1)
-  h = functional.relu(p.dense('head/Dense_1', h))
-  h = functional.dropout(h, 0.1, train)
-  return p.dense('head/Dense_0', h) + p.dense('head/linear', moments)
+def _standardised(p, name, x):
+  x = (x - p[f'{name}/shift']) * p[f'{name}/scale']
+  return x.clamp(-_LIMIT, _LIMIT)
 
 
 _NETWORKS = {'cnn3d': _cnn3d, 'blocks': _blocks, 'resnet3d': _resnet3d}

@@ -1,0 +1,41 @@
+"""Kernels with a weight an orbit, as `edjax.isotropic` has them."""
+
+import functools
+
+import numpy as np
+import torch
+
+
+@functools.lru_cache
+def _orbits(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+  """The orbit of each offset of a cubic kernel, and the offsets of an orbit."""
+  distance = np.abs(2 * np.arange(size) - (size - 1))
+  offsets = np.stack(np.meshgrid(*(distance,) * 3, indexing='ij'), -1)
+  _, orbit, count = np.unique(
+    np.sort(offsets.reshape(-1, 3)),
+    axis=0,
+    return_inverse=True,
+    return_counts=True,
+  )
+  return torch.from_numpy(orbit.reshape(-1)), torch.from_numpy(count)
+
+
+def shells_of(block: int = 1) -> int:
+  """How many weights a kernel has for each pair of channels."""
+  return len(_orbits(3 * block)[1])
+
+
+def tied_kernel(shells_NCF: torch.Tensor, block: int = 1) -> torch.Tensor:
+  """The kernel of 3^3 offsets, [F, C, X, Y, Z], from one weight an orbit.
+
+  Args:
+    shells_NCF: [orbits, channels of a voxel, channels out].
+    block: edge of the blocks of voxels that are channels of the input.
+  """
+  channels, features = shells_NCF.shape[1:]
+  orbit, count = (t.to(shells_NCF.device) for t in _orbits(3 * block))
+  kernel = (shells_NCF / count.view(-1, 1, 1))[orbit]
+  kernel = kernel.view(*(3, block) * 3, channels, features)
+  # To channels out, (place in a block, channel), block.
+  kernel = kernel.permute(7, 1, 3, 5, 6, 0, 2, 4)
+  return kernel.reshape(features, -1, 3, 3, 3)
