@@ -18,8 +18,9 @@ import sys
 import numpy as np
 
 from benchmarks import runs
-from edjax import baselines, input_pipeline, metrics, task
+from edjax import baselines, input_pipeline, metrics
 from edjax import config as configuration
+from edjax.config.representation import dataset_variant
 
 # Arm: (configuration, fields that change).
 ARMS = {
@@ -143,7 +144,7 @@ def report(args) -> str:
   config.data.data_dir, config.data.manual_dir = args.data_dir, args.manual_dir
   config.data.folds = FOLDS
   configuration.resolve(config)
-  source = input_pipeline.load_pack(config.data, task.dataset_variant(config))
+  source = input_pipeline.load_pack(config.data, dataset_variant(config))
   truth, cluster_N = source.columns['pk'], source.columns['cluster']
   guesses = {arm: pooled(args, arm, source.ids) for arm in args.arms}
   guesses |= pooled_baselines(args, source, config)

@@ -41,6 +41,7 @@ from benchmarks import gpu, timing
 from edjax import config as configurations
 from edjax import models, optim, parallel, train_step
 from edjax import task as tasks
+from edjax.config.representation import make_voxelizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +186,7 @@ class Step:
     # For shapes of molecules, which do not depend on the number of voxels.
     task = tasks.make_task(configuration(name, options, _EDGE))
     channels = task.sample_BXYZC.shape[-1]
-    voxelizer = tasks.make_voxelizer(
-      self.config.representation, (1.0,) * channels
-    )
+    voxelizer = make_voxelizer(self.config.representation, (1.0,) * channels)
     targets = task.labels.values_NT[task.rows['train']].astype(np.float32)
     self.model = models.build_model(self.config.model, targets.shape[1])
     optimizer = optim.make_optimizer(self.config.optim, self.config.train.steps)

@@ -29,6 +29,7 @@ from edjax import config as configurations
 from edjax import task as tasks
 from edjax import train as training
 from edjax.numerics import batched
+from edjax.voxelize import voxel_chunk
 
 # Of the steps of the real training run.
 _REAL_SECONDS = 40.0
@@ -215,7 +216,7 @@ def _voxelising(run) -> float:
       moved = jax.vmap(
         lambda mol: train_step.augment(key, mol, run.config.augment.rotate, 0.0)
       )(chosen)
-      chunk = tasks.voxel_chunk(run.task.voxelizer, moved)
+      chunk = voxel_chunk(run.task.voxelizer, moved)
       return total + batched(run.task.voxelizer, chunk)(moved).sum(), None
 
     return jax.lax.scan(body, jnp.zeros(()), indices_SB)[0]

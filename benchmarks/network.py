@@ -24,7 +24,7 @@ from benchmarks import timing
 from configs import qm9_atoms
 from edjax import config as configuration
 from edjax import host_memory, models, optim, parallel, train_step
-from edjax import task as tasks
+from edjax.config.representation import make_voxelizer
 from edjax.conv import Conv3D
 from edjax.molecule import Molecule, stack
 
@@ -169,7 +169,7 @@ def training(data, labels):
   config.representation.grid_size = SIZE
   config.representation.spacing = SPACING
   config = configuration.resolve(config)
-  voxelizer = tasks.make_voxelizer(config.representation)
+  voxelizer = make_voxelizer(config.representation)
   model = models.build_model(config.model, TARGETS)
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   sample = jax.jit(jax.vmap(voxelizer))(jax.tree.map(lambda x: x[:2], data))

@@ -2,7 +2,7 @@
 
 The other files change a few of these. Values are literals; nothing is None or
 a list (the command line could not override it): absent is '' or 0, sequences
-are tuples, fractions are floats. `edjax.config.resolve` checks all of it and
+are tuples, fractions are floats. `edjax/config/` checks all of it and
 fills in what is 0 for "choose for me".
 """
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from edjax import config as configuration
+from edjax.config import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def fields_of(name: str) -> dict[str, object]:
     ConfigError: there is none of that name.
   """
   if name not in ARMS:
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'no representation {name!r}; there are {", ".join(ARMS)}'
     )
   arm = ARMS[name]

@@ -14,8 +14,9 @@ from edjax import (
   processes,
   programs,
 )
-from edjax import task as tasks
+from edjax.config.representation import needs_orbitals
 from edjax.numerics import batched
+from edjax.voxelize import voxel_chunk
 
 # Rotations of evaluations use other random numbers than training
 # (edjax.train folds in 0, 1 and 2).
@@ -74,7 +75,7 @@ def voxels(rotate: bool, voxelizer, molecules, rotation_number, constants):
       mol = geometry.rotate(mol, geometry.random_rotation(turn))
     return voxelize(mol)
 
-  chunk = tasks.voxel_chunk(voxelizer, molecules)
+  chunk = voxel_chunk(voxelizer, molecules)
   return batched(turned, chunk)(molecules)
 
 
@@ -206,7 +207,7 @@ def cost(config, task) -> dict[str, float]:
   """
   found = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
   uses_xtb = (
-    tasks.needs_orbitals(config.representation)
+    needs_orbitals(config.representation)
     or config.data.delta == 'gfn2'
     or config.data.geometry == 'gfn2'
   )

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from edjax import addresses, elements, pack, stored_data
-from edjax import config as configuration
+from edjax.config import ConfigError, schema
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
 # Molecules of a stream that are looked at at once.
@@ -46,7 +46,7 @@ def load_pack(data, variant: str = '', beam: str = '') -> pack.Pack:
   try:
     return _load_pack(data, variant, beam)
   except (ValueError, xtb.XtbError) as error:
-    raise configuration.ConfigError(f'dataset {data.name}: {error}') from error
+    raise ConfigError(f'dataset {data.name}: {error}') from error
 
 
 def _load_pack(data, variant: str, beam: str) -> pack.Pack:
@@ -175,7 +175,7 @@ def make_split(source: pack.Pack, data) -> Rows:
   try:
     split = _split(source, data)
   except ValueError as error:
-    raise configuration.ConfigError(f'config.data.split: {error}') from error
+    raise ConfigError(f'config.data.split: {error}') from error
   limit = data.max_eval or None
   pool, fewest = split.train, 1
   if data.validation_share:
@@ -183,7 +183,7 @@ def make_split(source: pack.Pack, data) -> Rows:
   size = data.train_size
   count = round(size * len(pool)) if size <= 1 else int(size)
   if not fewest <= count <= len(pool):
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'config.data.train_size={size} asks for {count} of {len(pool)} '
       + ('molecules' if data.validation_share else 'training molecules')
       + f'; at least {fewest}'
@@ -246,7 +246,7 @@ class _Split(NamedTuple):
 
 
 def _split(source: pack.Pack, data) -> _Split:
-  if data.split in configuration.PDBBIND_SPLITS:
+  if data.split in schema.PDBBIND_SPLITS:
     return _affinity_split(source, data)
   from data_builders import splits
 
@@ -660,7 +660,7 @@ def make_labels(
   usable_T = np.isfinite(scale_T) & (spread_T > 0)
   bad = [name for name, ok in zip(names, usable_T, strict=True) if not ok]
   if bad:
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'config.data.targets: cannot standardise {", ".join(bad)}: constant or '
       f'not finite over the {len(train_rows)} training molecules'
     )

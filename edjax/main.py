@@ -26,6 +26,7 @@ from edjax import (
 from edjax import config as configuration
 from edjax import task as tasks
 from edjax import train as training
+from edjax.config.representation import dataset_variant
 
 
 def default_workdir(config_file: str) -> str:
@@ -48,7 +49,7 @@ def build(config, workdir, beam: str = '') -> None:
     study.build(config, beam)
     return
   config = configuration.resolve(config)
-  variant = tasks.dataset_variant(config)
+  variant = dataset_variant(config)
   source = input_pipeline.load_pack(config.data, variant, beam)
   print(f'{config.data.name}: {len(source)} molecules')
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from edjax import config as configuration
+from edjax.config import ConfigError
 
 
 def start(coordinator: str, count: int = 0, index: int = -1) -> None:
@@ -34,7 +34,7 @@ def start(coordinator: str, count: int = 0, index: int = -1) -> None:
     jax.distributed.initialize()
     return
   if not (count >= 1 and 0 <= index < count):
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'--coordinator={coordinator} needs --processes, and --process from 0 to '
       f'one less; got {count} and {index}'
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from edjax import config as configuration
 from edjax import stores
+from edjax.config import ConfigError
 
 _PACKAGES = (
   'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'scipy',
@@ -27,7 +28,7 @@ FREE = {
 }  # fmt: skip
 
 
-class LockedError(configuration.ConfigError):
+class LockedError(ConfigError):
   """Another process is at work in a run directory."""
 
 
@@ -168,7 +169,7 @@ class RunDirectory:
     before = {k: v for k, v in stored['config'].items() if k not in FREE}
     for field in sorted(now.keys() | before.keys()):
       if now.get(field) != before.get(field):
-        raise configuration.ConfigError(
+        raise ConfigError(
           f'{self.place} holds a run with config.{field}='
           f'{before.get(field)!r}, not {now.get(field)!r}; give another '
           '--workdir, or delete it'
@@ -197,7 +198,7 @@ class RunDirectory:
     if stored is not None:
       for name, value in data.items():
         if stored['data'][name] != value:
-          raise configuration.ConfigError(
+          raise ConfigError(
             f'the data of {self.place} have changed since the run began '
             f'({name}); give another --workdir'
           )

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from edjax import addresses
-from edjax import config as configuration
+from edjax.config import ConfigError
 
 # In which order files are copied, by parts of their names: what says that a run
 # is complete goes last, and a state after the metrics that belong to it and
@@ -53,7 +53,7 @@ class Mirror:
       try:
         self._store, root = fsspec.core.url_to_fs(self.address)
       except (ImportError, ValueError) as error:
-        raise configuration.ConfigError(f'{address}: {error}') from error
+        raise ConfigError(f'{address}: {error}') from error
     self._flat = self.address.split('://')[0] in _FLAT
     self._root = root.rstrip('/')
     # Size and time of files as they were when both sides were equal.
@@ -65,7 +65,7 @@ class Mirror:
     """Packages of stores have errors of their own for refused requests."""
     try:
       yield
-    except configuration.ConfigError:
+    except ConfigError:
       raise
     except Exception as error:
       raise OSError(
@@ -240,7 +240,7 @@ def of(place: str | os.PathLike | Mirror | Here) -> Mirror | Here:
   if isinstance(place, (Mirror, Here)):
     return place
   if addresses.is_remote(place):
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'{place}: open it with edjax.stores.opened, and give what that gives'
     )
   return Here(place)

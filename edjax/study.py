@@ -28,9 +28,9 @@ from edjax import (
   study_tuning,
   study_worker,
 )
-from edjax import task as tasks
 from edjax import train as training
 from edjax.config import ConfigError
+from edjax.config.representation import dataset_variant
 
 # The file that tells that a run has ended.
 RESULTS = 'results.json'
@@ -167,14 +167,14 @@ def _check(study, base, entries, trials, beam: str = '') -> None:
   packs = {}
   for item in kinds.values():
     config = _resolve(study_plan.with_fields(base, item.fields), item.name)
-    data = dict(config.data) | {'variant': tasks.dataset_variant(config)}
+    data = dict(config.data) | {'variant': dataset_variant(config)}
     key = tuple(str(data.get(k)) for k in _DATASET)
     if key not in packs:
       variant = data['variant']
       packs[key] = input_pipeline.load_pack(config.data, variant, beam)
   for item in largest.values():
     config = _resolve(study_plan.with_fields(base, item.fields), item.name)
-    data = dict(config.data) | {'variant': tasks.dataset_variant(config)}
+    data = dict(config.data) | {'variant': dataset_variant(config)}
     key = tuple(str(data.get(k)) for k in _DATASET)
     try:
       input_pipeline.make_split(packs[key], config.data)

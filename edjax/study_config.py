@@ -1,14 +1,11 @@
 """Checks config.study, and takes it apart from the base configuration."""
 
-import difflib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
 from edjax import arms
-from edjax import config as configuration
-from edjax.config import ConfigError
+from edjax.config import ConfigError, rules, schema
 
 BLOCKS = (
   'main', 'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry',
@@ -18,110 +15,36 @@ BLOCKS = (
 INIT_STRIDE = 1000
 
 
-def _whole(low: int, high: int = 2**31 - 1) -> Callable[[Any], str]:
-  def rule(value):
-    ok = isinstance(value, int) and not isinstance(value, bool)
-    if ok and low <= value <= high:
-      return ''
-    return f'must be a whole number from {low} to {high}, not {value!r}'
-
-  return rule
-
-
-def _numbers(low: float, *, open_low=False, empty=False):
-  bounds = f'{">" if open_low else ">="} {low:g}'
-
-  def rule(value):
-    ok = isinstance(value, tuple) and (value or empty)
-    ok = ok and all(
-      isinstance(v, (int, float))
-      and not isinstance(v, bool)
-      and low <= v < float('inf')
-      and not (open_low and v == low)
-      for v in value
-    )
-    if ok and len(set(value)) == len(value):
-      return ''
-    what = 'numbers' if empty else 'one or more numbers'
-    return f'must be a tuple of {what} {bounds}, none twice, not {value!r}'
-
-  return rule
-
-
-def _sizes(value):
-  ok = isinstance(value, tuple) and value
-  ok = ok and all(isinstance(v, int) and v >= 2 for v in value)
-  if ok and sorted(set(value)) == list(value):
-    return ''
-  return f'must be a tuple of growing whole numbers >= 2, not {value!r}'
-
-
-def _some(known, *, empty=False):
-  def rule(value):
-    if not isinstance(value, tuple) or not (value or empty):
-      return f'must be a tuple of some of {list(known)}, not {value!r}'
-    unknown = [v for v in value if v not in known]
-    if unknown:
-      return f'has {unknown}; known are {list(known)}'
-    return '' if len(set(value)) == len(value) else f'repeats one: {value!r}'
-
-  return rule
-
-
-def _names(value):
-  ok = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
-  return '' if ok else f'must be a tuple of names, not {value!r}'
-
-
-def _margins(value):
-  """Several targets may share a margin's number."""
-  ok = isinstance(value, tuple) and all(
-    isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0
-    for v in value
-  )
-  return '' if ok else f'must be a tuple of numbers > 0, not {value!r}'
-
-
-def _one(*known):
-  return lambda value: (
-    '' if value in known else f'must be one of {list(known)}, not {value!r}'
-  )
-
-
-def _text(value):
-  return '' if isinstance(value, str) else f'must be a string, not {value!r}'
-
-
-RULES: Mapping[str, Callable[[Any], str]] = {
-  'title': _text,
-  'representations': _some(arms.ARMS),
-  'sizes': _sizes,
-  'subset_seeds': _whole(1, INIT_STRIDE - 1),
-  'small_size': _whole(0),
-  'small_seeds': _whole(0, INIT_STRIDE - 1),
-  'init_seeds': _whole(1, INIT_STRIDE),
-  'folds': _whole(0),
-  'blocks': _some(BLOCKS),
-  'middle_size': _whole(2),
-  'block_seeds': _whole(1, INIT_STRIDE - 1),
-  'block_representations': _some(arms.ARMS, empty=True),
-  'patience': _whole(1),
-  'deltas': _some(('composition', 'gfn2')),
-  'spacings': _numbers(0, open_low=True),
-  'smooths': _numbers(0),
-  'boxes': _numbers(0, open_low=True),
-  'noises': _numbers(0, open_low=True),
-  'trial_learning_rates': _numbers(0, open_low=True),
-  'trial_transforms': _some(('', *configuration.TRANSFORMS)),
-  'trial_size': _whole(2),
-  'trial_steps': _whole(1),
-  'trial_seed': _whole(0),
-  'primary': _names,
-  'metric': _one('mae', 'rmse'),
-  'margins': _margins,
-  'hypotheses': _names,
-  'processes': _whole(0),
-  'vmap_seeds': _one('auto', 'on', 'off'),
+RULES: Mapping[str, rules.Rule] = {
+  'title': rules.text,
+  'representations': rules.some_of(arms.ARMS),
+  'sizes': rules.growing(2),
+  'subset_seeds': rules.number(int, 1, INIT_STRIDE - 1),
+  'small_size': rules.number(int, 0),
+  'small_seeds': rules.number(int, 0, INIT_STRIDE - 1),
+  'init_seeds': rules.number(int, 1, INIT_STRIDE),
+  'folds': rules.number(int, 0),
+  'blocks': rules.some_of(BLOCKS),
+  'middle_size': rules.number(int, 2),
+  'block_seeds': rules.number(int, 1, INIT_STRIDE - 1),
+  'block_representations': rules.some_of(arms.ARMS, empty=True),
+  'patience': rules.number(int, 1),
+  'deltas': rules.some_of(('composition', 'gfn2')),
+  'spacings': rules.numbers(0, open_low=True),
+  'smooths': rules.numbers(0),
+  'boxes': rules.numbers(0, open_low=True),
+  'noises': rules.numbers(0, open_low=True),
+  'trial_learning_rates': rules.numbers(0, open_low=True),
+  'trial_transforms': rules.some_of(('', *schema.TRANSFORMS)),
+  'trial_size': rules.number(int, 2),
+  'trial_steps': rules.number(int, 1),
+  'trial_seed': rules.number(int, 0),
+  'primary': rules.names(empty=True),
+  'metric': rules.one_of('mae', 'rmse'),
+  'margins': rules.numbers(0, open_low=True, distinct=False),
+  'hypotheses': rules.names(empty=True),
+  'processes': rules.number(int, 0),
+  'vmap_seeds': rules.one_of('auto', 'on', 'off'),
 }
 
 
@@ -147,15 +70,7 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
   study = base.study
   with base.unlocked():
     del base['study']
-  complaints = []
-  for name in sorted(set(study) - set(RULES)):
-    near = difflib.get_close_matches(name, RULES, 1)
-    hint = f' (did you mean config.study.{near[0]}?)' if near else ''
-    complaints.append(f'config.study.{name}: no such field{hint}')
-  for name, rule in RULES.items():
-    complaint = rule(study[name]) if name in study else 'is missing'
-    if complaint:
-      complaints.append(f'config.study.{name} {complaint}')
+  complaints = rules.complaints(study, RULES, 'config.study.')
   if not complaints:
     complaints = _contradictions(study, base)
   if complaints:

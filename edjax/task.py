@@ -25,11 +25,20 @@ from edjax import (
   programs,
   voxelize,
 )
-from edjax import config as configuration
+from edjax.config import ConfigError
+from edjax.config.representation import (
+  dataset_variant,
+  density_source,
+  make_voxelizer,
+  needs_map,
+  needs_orbitals,
+  selected_radius,
+)
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, Molecule
 from edjax.numerics import batched
 from edjax.pack import Pack
+from edjax.voxelize import voxel_chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +88,6 @@ class Task:
   unseen: dict[str, int]
 
 
-# Bytes that voxelising may take beside its result on an accelerator: less than
-# the activations of the networks that such a device is for.
-_SCRATCH = 2**30
 # By how much the share of molecules with B factors may differ between parts.
 _B_SHARE = 0.02
 # Molecules whose voxels are computed at once before the first step.
@@ -92,57 +98,6 @@ _SAMPLE = 512
 _SAMPLE_BYTES = 2**31
 
 
-def dataset_variant(config) -> str:
-  """Which form of the dataset a configuration reads; '' where there is one."""
-  if config.data.name not in ('pdbbind', 'pdbbind_ligands'):
-    noise = f'noise_{float(config.data.noise)!r}'
-    names = {'published': '', 'gfn2': 'gfn2', 'noise': noise}
-    return names[config.data.geometry]
-  if needs_orbitals(config.representation):
-    return 'orbitals'
-  if needs_map(config.representation):
-    return 'maps'
-  return 'hydrogens' if config.data.hydrogens else 'heavy'
-
-
-def needs_orbitals(representation) -> bool:
-  """Whether a representation is computed from stored orbitals."""
-  return _density(representation) in ('xtb', 'deformation')
-
-
-def needs_map(representation) -> bool:
-  """Whether a representation is sampled from a density map."""
-  return _density(representation) == 'map'
-
-
-def _density(representation) -> str:
-  """The source of density that channels make use of; '' where none does."""
-  from_density = {'density', 'gradient'} & set(representation.channels)
-  return representation.density if from_density else ''
-
-
-# How far Gaussians of atoms outside of a box reach into it, Å: the promolecule
-# blurred for voxels of 0.75 Å has fallen to 1e-3 of its peak there.
-_REACH = 3.0
-# Standard deviations at which a Gaussian has fallen to that.
-_FALLEN = 3.7
-
-
-def seen_radius(config) -> float:
-  """Å from the origin up to which a grid sees atoms in some orientation.
-
-  Without `representation.smooth`, by which corners of the box see a little
-  more: 3e-3 of the peak of an atom there, for 0.5 Å.
-
-  Args:
-    config: resolved or about to be.
-  """
-  representation = config.representation
-  grid = Grid(representation.grid_size, representation.spacing)
-  diagonal = (grid.extent / 2 + config.augment.translate) * np.sqrt(3)
-  return float(diagonal + _REACH)
-
-
 def selection_of(config) -> input_pipeline.Selection:
   """The atoms that a grid can see in some orientation.
 
@@ -150,62 +105,12 @@ def selection_of(config) -> input_pipeline.Selection:
     config: resolved or about to be.
   """
   representation = config.representation
-  # With its blur a Gaussian is wider, and so is what it reaches.
-  reach = np.hypot(_REACH, _FALLEN * representation.smooth)
   return input_pipeline.Selection(
     parts=config.data.parts,
-    radius=float(seen_radius(config) - _REACH + reach),
+    radius=selected_radius(config),
     orbitals=needs_orbitals(representation),
     maps=needs_map(representation),
   )
-
-
-def make_voxelizer(representation, scales=()):
-  """The voxelizer of `config.representation`.
-
-  Args:
-    representation: `config.representation`.
-    scales: what each channel is divided by; () for none.
-  """
-  grid = Grid(representation.grid_size, representation.spacing)
-  return voxelize.make_voxelizer(
-    representation.channels,
-    grid,
-    density=representation.density,
-    supersample=representation.supersample,
-    blur=representation.blur,
-    widths=dict(representation.widths),
-    elements=representation.elements,
-    binary=representation.binary,
-    groups=representation.groups,
-    use_b_factors=representation.use_b_factors,
-    shape_radius=representation.shape_radius,
-    smooth=representation.smooth,
-    transforms={
-      c: representation.transforms[c] for c in representation.channels
-    },
-    scales=scales,
-  )
-
-
-def voxel_chunk(voxelizer, molecules: Molecule) -> int:
-  """How many molecules to voxelise at a time, for `numerics.batched`.
-
-  Args:
-    voxelizer: a `Voxelizer`, or any function of a molecule.
-    molecules: a batch; only shapes count.
-
-  Returns:
-    On a CPU 0 (one at a time, chosen when the program is lowered) or all,
-    whichever is faster; elsewhere as many as fit into 1 GiB of scratch, and
-    all for a function that does not say what it takes.
-  """
-  if jax.default_backend() == 'cpu':
-    at_once = getattr(voxelizer, 'batches_on_cpu', False)
-    return len(molecules.example_id) if at_once else 0
-  if not hasattr(voxelizer, 'scratch_bytes'):
-    return 0
-  return max(1, _SCRATCH // max(1, voxelizer.scratch_bytes(molecules)))
 
 
 def _sample_size(voxelizer) -> int:
@@ -344,7 +249,7 @@ def _check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
     if max(share.values()) - min(share.values()) <= _B_SHARE:
       continue
     text = ', '.join(f'{s:.0%} of {part}' for part, s in share.items())
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'config.representation.use_b_factors: the files of {group} have B '
       f'factors for {text}, so that the network could tell where a file comes '
       'from; set it to False, or choose a split in which the shares are the '
@@ -363,14 +268,14 @@ def _check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
   used = np.concatenate(list(rows.values()))
   lacking = used[pack.orbital_counts[used] == 0]
   if len(lacking) == len(used):
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'config.representation.density={config.representation.density!r}: '
       'GFN2-xTB has orbitals for none of the ligands; the manifest of the '
       'dataset says why (column xtb)'
     )
   if len(lacking) and not config.representation.groups:
     names = ', '.join(sorted(pack.ids[row] for row in lacking)[:5])
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'config.representation.density={config.representation.density!r}: '
       f'{len(lacking)} ligands have no orbitals ({names}, ...; column xtb of '
       "the manifest says why). With 'xtb' and config.representation.groups="
@@ -386,7 +291,7 @@ def _check_elements(representation, pack: Pack, rows, molecules) -> None:
     ConfigError: a molecule has an element beyond; names it.
   """
   wants = {'valence'} & set(representation.channels)
-  wants |= {'free_atoms', 'deformation'} & {_density(representation)}
+  wants |= {'free_atoms', 'deformation'} & {density_source(representation)}
   if not wants:
     return
   beyond = {}
@@ -398,7 +303,7 @@ def _check_elements(representation, pack: Pack, rows, molecules) -> None:
       beyond[pack.ids[rows[part][i]]] = int(heaviest[i])
   if beyond:
     name, number = min(beyond.items())
-    raise configuration.ConfigError(
+    raise ConfigError(
       f'config.representation: {", ".join(sorted(wants))} knows elements up to '
       f'Rn; {len(beyond)} molecules have others ({name}: '
       f'{elements.SYMBOLS[number]}). Leave them out with '

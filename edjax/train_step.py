@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from edjax import geometry, losses, optim, parallel, programs
-from edjax import task as tasks
 from edjax.numerics import batched
+from edjax.voxelize import voxel_chunk
 
 # What a key is folded with first, so that no two uses share random numbers.
 _INITIALISE, _AUGMENT, _DROPOUT = range(3)
@@ -115,7 +115,7 @@ def make_train_step(config, model, optimizer, voxelizer):
         translate=config.augment.translate,
       )
     )(molecules)
-    chunk = tasks.voxel_chunk(voxelizer, moved)
+    chunk = voxel_chunk(voxelizer, moved)
     vox_BXYZC = batched(programs.scaled(voxelizer, constants), chunk)(moved)
     dropout = jax.random.fold_in(root, _DROPOUT)
     dropout = jax.random.fold_in(dropout, state.step)

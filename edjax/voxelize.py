@@ -23,6 +23,9 @@ TRANSFORMS = {
 # Densities of either sign, which log1p cannot take (experimental maps go
 # below 0 as well).
 _SIGNED_DENSITIES = ('deformation', 'map')
+# Bytes that voxelising may take beside its result on an accelerator: less than
+# the activations of the networks that such a device is for.
+_SCRATCH = 2**30
 # Bytes of a grid of which a CPU's cache still holds several.
 _CACHE = 4 * 2**20
 _WIDTHS = {'atoms': fields.ATOM_WIDTH, 'shape': fields.SHAPE_WIDTH}
@@ -390,6 +393,26 @@ def make_voxelizer(
     if not all(np.isfinite(s) and s > 0 for s in scales):
       raise ValueError(f'scales must be > 0, not {scales}')
   return voxelizer
+
+
+def voxel_chunk(voxelizer, molecules: Molecule) -> int:
+  """How many molecules to voxelise at a time, for `numerics.batched`.
+
+  Args:
+    voxelizer: a `Voxelizer`, or any function of a molecule.
+    molecules: a batch; only shapes count.
+
+  Returns:
+    On a CPU 0 (one at a time, chosen when the program is lowered) or all,
+    whichever is faster; elsewhere as many as fit into 1 GiB of scratch, and
+    all for a function that does not say what it takes.
+  """
+  if jax.default_backend() == 'cpu':
+    at_once = getattr(voxelizer, 'batches_on_cpu', False)
+    return len(molecules.example_id) if at_once else 0
+  if not hasattr(voxelizer, 'scratch_bytes'):
+    return 0
+  return max(1, _SCRATCH // max(1, voxelizer.scratch_bytes(molecules)))
 
 
 def fit_scales(

@@ -9,8 +9,9 @@ import pytest
 
 from configs import default, pdbbind_base, qm9_base
 from edjax import config as configuration
-from edjax import models, task
-from edjax.config import ConfigError
+from edjax import models
+from edjax.config import ConfigError, schema
+from edjax.config.representation import dataset_variant, make_voxelizer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 TASKS = {
@@ -44,7 +45,7 @@ def test_there_are_four_files(task):
 @pytest.mark.parametrize(('path', 'variant'), EVERY)
 def test_every_config_resolves_and_traces(path, variant):
   config = configuration.resolve(load(path, variant))
-  voxelizer = task.make_voxelizer(config.representation)
+  voxelizer = make_voxelizer(config.representation)
   assert voxelizer.channels == (path.stem.rsplit('_', 1)[1],)
   model = models.build_model(config.model, len(config.data.targets))
   grid = config.representation.grid_size
@@ -81,7 +82,7 @@ def test_unknown_variant():
 
 def test_rules_and_default_have_the_same_fields():
   fields = configuration.flatten(default.get_config())
-  assert set(fields) == set(configuration.RULES)
+  assert set(fields) == set(schema.RULES)
 
 
 # Described together with the field above them.
@@ -106,8 +107,8 @@ def test_every_field_is_documented():
 def test_every_field_is_read():
   sources = '\n'.join(
     p.read_text()
-    for p in (REPOSITORY / 'edjax').glob('*.py')
-    if p.name != 'config.py'
+    for p in (REPOSITORY / 'edjax').rglob('*.py')
+    if p.name not in ('consistency.py', 'resolve.py', 'schema.py')
   )
   for field in configuration.flatten(default.get_config()):
     group, name = field.split('.')[:2]
@@ -286,21 +287,21 @@ def test_impossible_complexes_are_named(changes, complaint):
 
 def test_orbitals_of_ligands_beside_or_without_pockets():
   config = load(REPOSITORY / 'configs' / 'pdbbind_density.py')
-  assert task.dataset_variant(config) == 'heavy'
+  assert dataset_variant(config) == 'heavy'
   config.representation.density = 'xtb'
-  assert task.dataset_variant(configuration.resolve(config)) == 'orbitals'
+  assert dataset_variant(configuration.resolve(config)) == 'orbitals'
   config.data.parts = ('ligand',)
   config.representation.groups = False
   config.augment.translate = 2.0  # no pocket that could be cut off
   configuration.resolve(config)
   config.representation.density = 'promolecule'
   config.data.hydrogens = True
-  assert task.dataset_variant(configuration.resolve(config)) == 'hydrogens'
+  assert dataset_variant(configuration.resolve(config)) == 'hydrogens'
 
 
 @pytest.mark.parametrize(('path', 'variant'), EVERY)
 def test_variants_resolve_on_accelerators(path, variant, monkeypatch):
-  monkeypatch.setattr(configuration.jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   train = configuration.resolve(load(path, variant)).train
   assert 1 < train.steps_per_call <= 20
   for end in (train.eval_every, train.checkpoint_every, train.steps):

@@ -11,7 +11,8 @@ from configs import qm9_density
 from data_builders import geometries, records, xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import config as configuration
-from edjax import input_pipeline, task, units
+from edjax import input_pipeline, units
+from edjax.config.representation import dataset_variant
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
@@ -187,7 +188,7 @@ def test_a_configuration_opens_its_variant(some, tmp_path):
     config.data.geometry, config.data.noise = geometry, noise
     resolved = configuration.resolve(config)
     packs[geometry] = input_pipeline.load_pack(
-      resolved.data, task.dataset_variant(resolved)
+      resolved.data, dataset_variant(resolved)
     )
   before, after = packs.values()
   assert before.ids == after.ids

@@ -12,6 +12,7 @@ import jax
 import made_up_complexes as made_up
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import data_builders
 from configs import pdbbind_density
@@ -29,6 +30,7 @@ from edjax import (
   train,
 )  # fmt: skip
 from edjax import grid as grids
+from edjax.config.representation import dataset_variant
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 
@@ -307,7 +309,7 @@ def test_validation_inside_of_the_labels_stays_off_the_test_clusters(
 ):
   changes = {'data.validation_share': 0.3, 'data.train_size': 6.0}
   config = configuration.resolve(smoke_config(manual, data_dir, **changes))
-  source = input_pipeline.load_pack(config.data, task.dataset_variant(config))
+  source = input_pipeline.load_pack(config.data, dataset_variant(config))
   clusters_N = source.columns['cluster']
   seen = []
   for fold in range(config.data.folds):
@@ -418,7 +420,7 @@ def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
   # A small draw may leave nothing of one of them.
   found = set()
   for seed in range(20):
-    data = configuration.ConfigDict(config.data)
+    data = ConfigDict(config.data)
     data.max_eval, data.seed = 1, seed
     few = input_pipeline.make_split(source, data)
     assert all(len(positions) == 1 for positions in few.test_sets.values())

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import default, pdbbind_density
 from edjax import config as configuration
@@ -31,11 +32,11 @@ def test_another_configuration_is_refused_by_field(tmp_path, config, task):
   assert run.results(config) is None
   run.start(config, task)
   run.start(config, task)  # the same again is fine
-  other = configuration.ConfigDict(config).copy_and_resolve_references()
+  other = ConfigDict(config).copy_and_resolve_references()
   other.optim.clip_norm = 2.0
   with pytest.raises(configuration.ConfigError, match=r'optim.clip_norm=1.0'):
     run.results(configuration.resolve(other))
-  moved = configuration.ConfigDict(config).copy_and_resolve_references()
+  moved = ConfigDict(config).copy_and_resolve_references()
   moved.data.data_dir = '/elsewhere'  # says where, not what
   assert run.results(configuration.resolve(moved)) is None
   task.split_sha256 = 'other'

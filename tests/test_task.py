@@ -8,6 +8,7 @@ import pytest
 from configs import pdbbind_base, pdbbind_density
 from edjax import config as configuration
 from edjax import task, voxelize
+from edjax.config.representation import make_voxelizer, seen_radius
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
 
@@ -46,7 +47,7 @@ def test_large_grids_are_sampled_less(variant, channels, examples):
   """The sample lies on the device as a whole, twice."""
   representation = pdbbind_base.get_config(variant).representation
   representation.channels = channels
-  voxelizer = task.make_voxelizer(representation)
+  voxelizer = make_voxelizer(representation)
   assert task._sample_size(voxelizer) == examples
   grid = representation.grid_size**3
   assert 4 * grid * voxelizer.num_channels * examples <= 2**31
@@ -78,9 +79,9 @@ def test_elements_without_valence_electrons_are_named():
 def test_a_blur_reaches_for_atoms_farther_away():
   config = pdbbind_density.get_config()
   plain = task.selection_of(config).radius
-  assert plain == task.seen_radius(config)
+  assert plain == seen_radius(config)
   config.representation.smooth = 0.5
-  assert task.seen_radius(config) == plain
+  assert seen_radius(config) == plain
   reach = task.selection_of(config).radius - plain + 3.0
   # A Gaussian that had fallen to 1e-3 at 3 Å has fallen to it there.
   width = np.hypot(3.0 / np.sqrt(2 * np.log(1e3)), 0.5)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 from configs import default
 from edjax import config as configuration
@@ -22,7 +23,7 @@ from edjax import (
   train,
   train_step,
 )
-from edjax import task as tasks
+from edjax.config.representation import make_voxelizer
 from edjax.molecule import Molecule, stack
 
 
@@ -55,7 +56,7 @@ def small():
     )
   )  # fmt: skip
   labels = rng.normal(size=(16, 2)).astype(np.float32)
-  voxelizer = tasks.make_voxelizer(config.representation)
+  voxelizer = make_voxelizer(config.representation)
   model = models.build_model(config.model, 2)
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   sample = jax.jit(jax.vmap(voxelizer))(molecules)
@@ -234,7 +235,7 @@ def make_feed_task(molecules, labels):
 def test_steps_of_a_call_are_fed_by_indices_alone(small):
   """Data lie on every device once; a call brings 4 bytes an example."""
   config, molecules, labels, _, _ = small
-  config = configuration.ConfigDict(config).copy_and_resolve_references()
+  config = ConfigDict(config).copy_and_resolve_references()
   config.train.steps_per_call = 5
   task = make_feed_task(molecules, labels)
   on_device, feed = train.make_feed(config, task)
@@ -286,11 +287,11 @@ def test_one_compilation_in_three_steps(small):
 def test_memorises_a_batch(small):
   """Two hundred steps on eight molecules at rest: the loss falls far."""
   config, molecules, labels, _, _ = small
-  changed = configuration.ConfigDict(config).copy_and_resolve_references()
+  changed = ConfigDict(config).copy_and_resolve_references()
   changed.augment.rotate = False
   changed.optim.loss = 'mse'
   changed.optim.learning_rate = 3e-3
-  voxelizer = tasks.make_voxelizer(config.representation)
+  voxelizer = make_voxelizer(config.representation)
   model = models.build_model(changed.model, 2)
   optimizer = optim.make_optimizer(changed.optim, 150)
   step = train_step.make_train_step(changed, model, optimizer, voxelizer)

@@ -1,0 +1,212 @@
+"""Whether the fields of a configuration fit together."""
+
+import pathlib
+
+import jax
+
+from edjax import models
+from edjax.config import schema
+from edjax.config.representation import (
+  dataset_variant,
+  make_voxelizer,
+  seen_radius,
+)
+
+# What a call has to end at.
+ENDS = ('eval_every', 'checkpoint_every', 'steps')
+
+
+def contradictions(config) -> list[str]:
+  """What does not fit together in a configuration, a sentence each."""
+  from data_builders import targets  # layer 3 imports builders lazily
+
+  found = []
+  known = targets.TARGETS[config.data.name]
+  unknown = [t for t in config.data.targets if t not in known]
+  if unknown:
+    found.append(
+      f'config.data.targets has {unknown}; {config.data.name} has '
+      f'{sorted(known)}'
+    )
+  if len(set(config.data.targets)) < len(config.data.targets):
+    found.append('config.data.targets names a target twice')
+  split, split_file = config.data.split, config.data.split_file
+  for names, datasets in (
+    (schema.QM9_SPLITS, ('qm9',)),
+    (schema.PDBBIND_SPLITS, schema.COMPLEXES),
+  ):
+    if split in names and config.data.name not in datasets:
+      found.append(
+        f'config.data.split={split!r} is for {" and ".join(datasets)} alone'
+      )
+  if (split in schema.FILE_SPLITS) != bool(split_file):
+    found.append(
+      'config.data.split_file goes with config.data.split in '
+      f'{schema.FILE_SPLITS}, and only these'
+    )
+  elif split_file:
+    exists = pathlib.Path(split_file).is_file()
+    if not exists and not pathlib.Path(split_file).is_dir():
+      found.append(f'config.data.split_file={split_file!r} is not there')
+  if config.data.fold >= config.data.folds:
+    found.append(
+      f'config.data.fold={config.data.fold} is not one of 0 to '
+      f'{config.data.folds - 1} (config.data.folds)'
+    )
+  if (config.data.geometry == 'noise') != (config.data.noise > 0):
+    found.append(
+      f'config.data.noise={config.data.noise} goes with config.data.geometry='
+      f"'noise', not with {config.data.geometry!r}"
+      if config.data.noise
+      else "config.data.geometry='noise' needs config.data.noise above 0"
+    )
+  found += _complexes(config)
+  if config.data.validation_fraction + config.data.test_fraction >= 1:
+    found.append(
+      'config.data.validation_fraction and test_fraction leave no training set'
+    )
+  size = config.data.train_size
+  if size > 1 and size != int(size):
+    found.append(f'config.data.train_size={size}: above 1 it is a whole number')
+  if config.train.patience and config.train.weights != 'best':
+    found.append(
+      'config.train.patience stops at the best weights: it needs config.train.'
+      "weights='best'"
+    )
+  per_call = config.train.steps_per_call
+  for field in ENDS:
+    if per_call and config.train[field] % per_call:
+      found.append(
+        f'config.train.{field}={config.train[field]} is no multiple of '
+        f'config.train.steps_per_call={per_call}'
+      )
+  found += _unbuildable(config)
+  devices = jax.device_count()  # of all processes
+  for part in ('train', 'eval'):
+    if config[part].batch_size % devices:
+      found.append(
+        f'config.{part}.batch_size={config[part].batch_size} cannot be split '
+        f'over {devices} devices'
+      )
+  if not config.augment.rotate and config.eval.rotations != 1:
+    found.append(
+      'config.eval.rotations is above 1, but config.augment.rotate is off'
+    )
+  return found
+
+
+def _complexes(config) -> list[str]:
+  """What only complexes have, and what they cannot have."""
+  data, representation = config.data, config.representation
+  from_density = {'density', 'gradient'} & set(representation.channels)
+  of_orbitals = from_density and representation.density in (
+    'xtb', 'deformation',
+  )  # fmt: skip
+  found = []
+  if data.name not in schema.COMPLEXES:
+    for field, value, none in (
+      ('data.parts', data.parts, ('ligand', 'pocket')),
+      ('data.hydrogens', data.hydrogens, False),
+      ('data.download', data.download, False),
+      ('representation.groups', representation.groups, False),
+      ('representation.use_b_factors', representation.use_b_factors, False),
+    ):
+      if value != none:
+        found.append(
+          f'config.{field} is for complexes, and {data.name} has none'
+        )
+    if representation.density == 'map':
+      found.append(f"config.representation.density='map': {data.name} has none")
+    return found
+  from data_builders.pdbbind import complexes
+
+  if data.geometry != 'published':
+    found.append(
+      f'config.data.geometry={data.geometry!r}: {data.name} has the published '
+      'one alone'
+    )
+  if data.delta == 'gfn2':
+    found.append(
+      f"config.data.delta='gfn2': {data.name} has no GFN2 energies; there is "
+      "'composition', of the ligand"
+    )
+  if data.split == 'size':
+    # Its test set is what has the most atoms: here a single complex.
+    found.append(f"config.data.split='size' is not for {data.name}")
+  if data.download and data.name == 'pdbbind_ligands':
+    found.append('config.data.download: there is nothing to fetch for ligands')
+  variant = dataset_variant(config)
+  if data.hydrogens and variant != 'hydrogens':
+    found.append(
+      'config.data.hydrogens: the dataset for config.representation.density='
+      f'{representation.density!r} has no hydrogens of the files'
+    )
+  radius = seen_radius(config)
+  if 'pocket' in data.parts and radius > complexes.RADIUS:
+    found.append(
+      'config.representation: with its tails and config.augment.translate, a '
+      f'box of {representation.grid_size} * {representation.spacing} Å shows '
+      f"atoms up to {radius:.1f} Å from the ligand's centre, and the dataset "
+      f'holds those within {complexes.RADIUS:g} Å; make it smaller'
+    )
+  if of_orbitals:
+    # The orbitals come with the ligand's hydrogens, which the pocket lacks.
+    atoms = {'atoms', 'shape', 'valence'} & set(representation.channels)
+    if atoms:
+      found.append(
+        f'config.representation.channels: {sorted(atoms)} would see the '
+        "hydrogens that density='xtb' brings along; use 'promolecule' beside "
+        'them'
+      )
+    if 'ligand' not in data.parts:
+      found.append(
+        "config.data.parts without 'ligand' has no orbitals for "
+        f'config.representation.density={representation.density!r}'
+      )
+    if 'pocket' in data.parts and not representation.groups:
+      found.append(
+        'config.representation.groups must be True for density='
+        f'{representation.density!r} of complexes: a valence density and the '
+        "pocket's promolecule are not added"
+      )
+  if from_density and representation.density == 'free_atoms':
+    found.append(
+      "config.representation.density='free_atoms' stands beside 'xtb' of whole "
+      f"molecules; {data.name} has 'promolecule'"
+    )
+  if from_density and representation.density == 'map':
+    if data.name == 'pdbbind_ligands':
+      found.append("config.representation.density='map': ligands have none")
+    if set(data.parts) != {'ligand', 'pocket'}:
+      found.append(
+        'config.data.parts: a map is of ligand and pocket together, which '
+        "config.representation.density='map' cannot take apart"
+      )
+  return found
+
+
+def _unbuildable(config) -> list[str]:
+  """What the voxelizer or the network refuses."""
+  found = []
+  try:
+    make_voxelizer(config.representation)
+  except ValueError as error:
+    found.append(f'config.representation: {error}')
+  try:
+    models.build_model(config.model, len(config.data.targets))
+  except ValueError as error:
+    found.append(f'config.model: {error}')
+  size = config.representation.grid_size
+  if config.model.name == 'cnn3d' and size < models.CNN3D_MIN_SIZE:
+    found.append(
+      f'config.representation.grid_size={size} is below '
+      f'{models.CNN3D_MIN_SIZE}, the smallest that cnn3d can take'
+    )
+  if config.model.name == 'resnet3d':
+    shrink = config.model.stem * 2 ** (len(config.model.widths) - 1)
+    if size % shrink:
+      found.append(
+        f'config.representation.grid_size={size} is no multiple of {shrink}, '
+        'by which config.model.stem and the stages shrink it'
+      )
+  return found

@@ -1,0 +1,102 @@
+"""The fields of a configuration and what each may be.
+
+`configs/default.py` says what they mean.
+"""
+
+from collections.abc import Mapping
+
+from edjax import voxelize
+from edjax.config import rules
+
+CHANNELS, DENSITIES = voxelize.CHANNELS, voxelize.DENSITIES
+TRANSFORMS = tuple(voxelize.TRANSFORMS)
+COMPLEXES = ('pdbbind', 'pdbbind_ligands')
+QM9_SPLITS = ('cormorant', 'dimenet')
+PDBBIND_SPLITS = ('clusters', 'time', 'refined_core', 'published')
+# Those that read config.data.split_file.
+FILE_SPLITS = ('file', 'published')
+
+RULES: Mapping[str, rules.Rule] = {
+  'data.name': rules.one_of('qm9', 'qm9_mini', *COMPLEXES),
+  'data.data_dir': rules.text,
+  'data.manual_dir': rules.text,
+  'data.split': rules.one_of(
+    'random', 'size', 'file', *QM9_SPLITS, *PDBBIND_SPLITS
+  ),
+  'data.split_file': rules.text,
+  'data.validation_fraction': rules.SHARE,
+  'data.test_fraction': rules.SHARE,
+  'data.targets': rules.names(),
+  'data.train_size': rules.POSITIVE,
+  'data.memory_gib': rules.number(float, 0),
+  'data.subset_seed': rules.SEED,
+  # Above one half, two labels would leave nothing to train with.
+  'data.validation_share': rules.number(float, 0, 0.5),
+  'data.max_eval': rules.number(int, 0),
+  'data.folds': rules.number(int, 3),
+  'data.fold': rules.number(int, 0),
+  'data.split_year': rules.number(int, 1900, 2100),
+  'data.seed': rules.SEED,
+  'data.parts': rules.some_of(('ligand', 'pocket')),
+  'data.hydrogens': rules.flag,
+  'data.geometry': rules.one_of('published', 'gfn2', 'noise'),
+  'data.noise': rules.number(float, 0, 1),
+  'data.shuffle_labels': rules.flag,
+  'data.delta': rules.one_of('', 'composition', 'gfn2'),
+  'data.download': rules.flag,
+  'data.workers': rules.number(int, 0),
+  'representation.channels': rules.some_of(CHANNELS),
+  'representation.density': rules.one_of(*DENSITIES),
+  'representation.grid_size': rules.COUNT,
+  'representation.spacing': rules.POSITIVE,
+  'representation.supersample': rules.number(int, 1, 8),
+  'representation.blur': rules.number(float, 0),
+  'representation.smooth': rules.number(float, 0),
+  'representation.use_b_factors': rules.flag,
+  'representation.groups': rules.flag,
+  'representation.elements': rules.names(),
+  'representation.binary': rules.flag,
+  'representation.shape_radius': rules.number(float, 0),
+  'representation.widths.atoms': rules.POSITIVE,
+  'representation.widths.shape': rules.number(float, 0.1),
+  **{
+    f'representation.transforms.{c}': rules.one_of(*TRANSFORMS)
+    for c in CHANNELS
+  },
+  'augment.rotate': rules.flag,
+  'augment.translate': rules.number(float, 0),
+  'model.name': rules.one_of('resnet3d', 'cnn3d', 'moments'),
+  'model.widths': rules.counts(1),
+  'model.blocks': rules.counts(0),
+  'model.stem': rules.COUNT,
+  'model.local': rules.COUNT,
+  'model.kernels': rules.one_of('isotropic', 'free'),
+  'model.input_powers': rules.flag,
+  'model.input_moments': rules.flag,
+  'model.head_width': rules.COUNT,
+  'model.dropout': rules.number(float, 0, 0.99),
+  'model.dtype': rules.one_of('float32', 'bfloat16'),
+  'optim.name': rules.one_of('muon', 'adamw'),
+  'optim.loss': rules.one_of('mse', 'mae', 'huber'),
+  'optim.learning_rate': rules.POSITIVE,
+  'optim.warmup_fraction': rules.SHARE,
+  'optim.final_fraction': rules.SHARE,
+  'optim.weight_decay': rules.number(float, 0),
+  'optim.b1': rules.DECAY,
+  'optim.b2': rules.DECAY,
+  'optim.clip_norm': rules.POSITIVE,
+  'optim.skip_nonfinite': rules.number(int, 0),
+  'optim.ema_decay': rules.DECAY,
+  'train.batch_size': rules.COUNT,
+  'train.steps': rules.COUNT,
+  'train.steps_per_call': rules.number(int, 0),
+  'train.eval_every': rules.COUNT,
+  'train.checkpoint_every': rules.COUNT,
+  'train.weights': rules.one_of('best', 'last'),
+  'train.patience': rules.number(int, 0),
+  'train.device_data_gib': rules.number(float, 0),
+  'train.seed': rules.SEED,
+  'eval.rotations': rules.COUNT,
+  'eval.batch_size': rules.COUNT,
+  'eval.bootstrap': rules.number(int, 100),
+}
