@@ -30,7 +30,7 @@ def xtb_alone(numbers, coords) -> float:
   """Seconds of one calculation; runs in a worker."""
   from tblite import interface
 
-  from edjax import units
+  from edjax.chem import units
 
   begin = time.perf_counter()
   calculator = interface.Calculator(

@@ -19,9 +19,7 @@ import numpy as np
 from benchmarks import timing
 from data_builders import xtb
 from edjax import (
-  elements,
   fields,
-  gto_basis,
   numerics,
   orbital_grid,
   orbital_screen,
@@ -29,9 +27,10 @@ from edjax import (
   orbitals,
 )
 from edjax import grid as grids
+from edjax.chem import elements, gfn2_basis
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
-from edjax.units import BOHR_A
 
 SMILES = (
   'CC1CCC(=O)NC1', 'CC(O)C1CC1C=O', 'CCC1(C)OC1CO', 'N#CC1CC1(O)C=O',
@@ -71,7 +70,7 @@ def pyscf_molecule(numbers, coords, orbs):
           for a, c in zip(shell.exponents_P, shell.coefficients_P, strict=True)
         ),
       ]
-      for shell in gto_basis.shells(z)
+      for shell in gfn2_basis.shells(z)
     ]
     for z in set(numbers.tolist())
   }
@@ -86,7 +85,7 @@ def pyscf_molecule(numbers, coords, orbs):
   has_KO = [
     orbs[:, i, slot]
     for i, z in enumerate(numbers.tolist())
-    for shell in gto_basis.shells(z)
+    for shell in gfn2_basis.shells(z)
     for slot in ([0] if shell.l == 0 else [1, 2, 3])
   ]
   return mol, np.array(has_KO, np.float64)

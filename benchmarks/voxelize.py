@@ -21,15 +21,8 @@ import jax
 import numpy as np
 
 from benchmarks.timing import Peer, Table, elapsed, in_turn, machine
-from edjax import (
-  elements,
-  fields,
-  form_factors,
-  host_memory,
-  numerics,
-  splat,
-  voxelize,
-)
+from edjax import fields, host_memory, numerics, splat, voxelize
+from edjax.chem import elements, form_factors
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
 

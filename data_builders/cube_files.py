@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_builders import reading
-from edjax import elements, units
+from edjax.chem import elements, units
 from edjax.molecule import DensityMap
 
 # Text of 512 MiB (`reading.MAX_BYTES`) has no more values than this: each has a

@@ -12,7 +12,7 @@ import scipy.optimize
 
 from data_builders import kept, xtb
 from data_builders.records import Record
-from edjax import units
+from edjax.chem import units
 
 RELAXED = 'gfn2'
 _NOISE = 'noise_'

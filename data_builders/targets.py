@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from edjax.units import HARTREE_MEV
+from edjax.chem.units import HARTREE_MEV
 
 
 class Target(NamedTuple):

@@ -6,8 +6,6 @@ C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 2019, 15, 1652.
 import functools
 import hashlib
 import importlib.metadata
-import importlib.resources
-import json
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +15,7 @@ import numpy as np
 
 from data_builders import kept
 from data_builders import workers as workers_lib
-from edjax import elements, gto_basis, units
+from edjax.chem import elements, gfn2_basis, gfn2_occupations, units
 
 METHOD = 'GFN2-xTB'
 # Orbitals with fewer electrons than this are left out: at 300 K the Fermi
@@ -96,7 +94,7 @@ _NUMBERS = 'n_electrons', 'energy', 'gap', 'seconds'
 def program() -> str:
   """What a result depends on beside its molecule: versions and this code."""
   code = b''.join(
-    pathlib.Path(file).read_bytes() for file in (__file__, gto_basis.__file__)
+    pathlib.Path(file).read_bytes() for file in (__file__, gfn2_basis.__file__)
   )
   return f'{METHOD} {version()} {hashlib.sha256(code).hexdigest()}'
 
@@ -106,7 +104,7 @@ def _run(numbers_A, coords_A3, total_charge, unpaired) -> XtbResult:
   n_valence = _check_electrons(numbers_A, total_charge, unpaired)
   raw = _singlepoint(numbers_A, coords_A3, total_charge, unpaired)
   name = f'{_formula(numbers_A)} ({METHOD}, tblite {version()})'
-  overlap_KK = gto_basis.overlap(numbers_A, coords_A3)
+  overlap_KK = gfn2_basis.overlap(numbers_A, coords_A3)
   if raw['overlap'].shape != overlap_KK.shape:
     raise XtbError(
       f'{name}: tblite has {len(raw["overlap"])} basis functions, the table '
@@ -129,7 +127,7 @@ def _run(numbers_A, coords_A3, total_charge, unpaired) -> XtbResult:
       f'{n_valence}'
     )
   return XtbResult(
-    orbitals=gto_basis.to_slots(numbers_A, scaled_KO).astype(np.float32),
+    orbitals=gfn2_basis.to_slots(numbers_A, scaled_KO).astype(np.float32),
     n_electrons=n_electrons,
     energy=float(raw['energy']),
     dipole=raw['dipole'] * units.AU_DIPOLE_D,
@@ -164,9 +162,9 @@ def run_many(
 
 def _checked(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
   numbers_A = elements.check_numbers(numbers)
-  if numbers_A.max() > gto_basis.MAX_NUMBER:
+  if numbers_A.max() > gfn2_basis.MAX_NUMBER:
     raise ValueError(
-      f'{METHOD} covers atomic numbers 1 to {gto_basis.MAX_NUMBER}, not '
+      f'{METHOD} covers atomic numbers 1 to {gfn2_basis.MAX_NUMBER}, not '
       f'{numbers_A.max()}'
     )
   coords_A3 = np.array(coords, np.float64)
@@ -197,7 +195,7 @@ def _check_electrons(numbers_A, total_charge, unpaired) -> int:
     raise ValueError(f'unpaired={unpaired} is negative')
   total_charge, unpaired = int(total_charge), int(unpaired)
   name = f'{_formula(numbers_A)} with total_charge={total_charge}'
-  neutral = int(_valence_electrons()[numbers_A].sum())
+  neutral = round(gfn2_occupations.valence_electrons(numbers_A).sum())
   n_valence = neutral - total_charge
   if n_valence < 1:
     raise ValueError(
@@ -218,7 +216,7 @@ def _check_electrons(numbers_A, total_charge, unpaired) -> int:
     )
   # Electrons of one spin have an orbital each.
   n_functions = sum(
-    2 * shell.l + 1 for z in numbers_A for shell in gto_basis.shells(int(z))
+    2 * shell.l + 1 for z in numbers_A for shell in gfn2_basis.shells(int(z))
   )
   if (n_valence + unpaired) // 2 > n_functions:
     raise ValueError(
@@ -226,14 +224,6 @@ def _check_electrons(numbers_A, total_charge, unpaired) -> int:
       f'not fit into the orbitals of {METHOD} ({n_functions})'
     )
   return n_valence
-
-
-@functools.cache
-def _valence_electrons() -> np.ndarray:
-  """[87] of each neutral atom: free_atoms has them too, but imports jax."""
-  path = importlib.resources.files('edjax') / 'tables' / 'gfn2_occupations.json'
-  rows = json.loads(path.read_text(encoding='utf-8'))['elements']
-  return np.array([0, *(round(sum(row[2:5])) for row in rows)])
 
 
 def _singlepoint(numbers_A, coords_A3, total_charge, unpaired) -> dict:

@@ -5,7 +5,8 @@
 
 import numpy as np
 
-from edjax import elements, metrics, pack
+from edjax import metrics, pack
+from edjax.chem import elements
 
 # The one that sees the input of the run.
 MOMENTS = 'moments'

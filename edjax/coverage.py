@@ -19,7 +19,7 @@ import functools
 import numpy as np
 from scipy.special import erf, erfc
 
-from edjax import form_factors, free_atoms
+from edjax.chem import form_factors, gfn2_occupations
 from edjax.grid import Grid
 
 # Electrons are counted against the valence electrons, what the xTB density
@@ -177,8 +177,8 @@ def _checked(numbers_BA, coords_BA3) -> tuple[np.ndarray, np.ndarray]:
 
 def _valence(numbers: np.ndarray) -> np.ndarray:
   """Valence electrons; all electrons beyond Rn, where GFN2 ends."""
-  known = len(free_atoms.occupations())
-  few = free_atoms.valence_electrons(np.minimum(numbers, known - 1))
+  known = len(gfn2_occupations.occupations())
+  few = gfn2_occupations.valence_electrons(np.minimum(numbers, known - 1))
   return np.where(numbers < known, few, numbers)
 
 

@@ -14,18 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import (
-  form_factors,
-  free_atoms,
-  geometry,
-  gto_basis,
-  maps,
-  orbitals,
-  splat,
-  splat_local,
-)
+from edjax import free_atoms, geometry, maps, orbitals, splat, splat_local
 from edjax import grid as grids
-from edjax.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, POCKET, Molecule
 from edjax.numerics import HIGHEST, safe_norm
@@ -510,7 +502,7 @@ def valence(
 
   What a density has in one channel without any chemistry beyond the element:
   as many electrons as GFN2-xTB counts in the neutral atom
-  (`free_atoms.valence_electrons`), in Gaussians of one width.
+  (`gfn2_occupations.valence_electrons`), in Gaussians of one width.
 
   Args:
     mol: one molecule; an element that GFN2-xTB lacks (beyond Rn) gives NaN.
@@ -823,8 +815,10 @@ def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
 @functools.cache
 def _valence_table() -> np.ndarray:
   """[Z], with NaN for the elements that GFN2-xTB lacks."""
-  known = free_atoms.valence_electrons(np.arange(gto_basis.MAX_NUMBER + 1))
-  beyond = MAX_NUMBER - gto_basis.MAX_NUMBER
+  known = gfn2_occupations.valence_electrons(
+    np.arange(gfn2_basis.MAX_NUMBER + 1)
+  )
+  beyond = MAX_NUMBER - gfn2_basis.MAX_NUMBER
   return np.pad(known, (0, beyond), constant_values=np.nan)
 
 

@@ -2,55 +2,25 @@
 
 Superposed, they are what a deformation density is measured against: the same
 basis functions as the molecule's, filled with GFN2's reference occupations
-of the neutral atoms and averaged over directions (`tables/
-gfn2_occupations.json`). A shell of occupation n contributes
-n/(2l+1) * sum_m chi_m(r)^2, and with R = sum_p c_p exp(-a_p r^2) the sum is
-R^2, R^2 r^2 and R^2 r^4/3 for s, p and d: Gaussians times powers of r^2,
-which are separable.
+of the neutral atoms (`chem/gfn2_occupations.py`) and averaged over directions.
+A shell of occupation n contributes n/(2l+1) * sum_m chi_m(r)^2. With R =
+sum_p c_p exp(-a_p r^2) the sum is R^2, R^2 r^2 and R^2 r^4/3 for s, p and d:
+Gaussians times powers of r^2, which are separable.
 """
 
 import functools
-import importlib.resources
-import json
 import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import gto_basis, splat
+from edjax import splat
+from edjax.chem import gfn2_basis
+from edjax.chem.gfn2_occupations import occupations
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.numerics import HIGHEST
-from edjax.units import BOHR_A
-
-
-@functools.cache
-def occupations() -> np.ndarray:
-  """Reference occupations of the valence shells: [87, 3] by Z and l."""
-  path = importlib.resources.files('edjax') / 'tables'
-  text = (path / 'gfn2_occupations.json').read_text(encoding='utf-8')
-  rows = json.loads(text)['elements']
-  return np.array([[0.0, 0.0, 0.0], *(row[2:5] for row in rows)])
-
-
-def valence_electrons(numbers) -> np.ndarray:
-  """Valence electrons of each neutral atom in GFN2-xTB.
-
-  Args:
-    numbers: [...] atomic numbers up to 86, 0 for padding.
-
-  Returns:
-    [...], same shape.
-
-  Raises:
-    ValueError: an element beyond Rn.
-  """
-  numbers = np.asarray(numbers)
-  if numbers.size and numbers.max() > gto_basis.MAX_NUMBER:
-    raise ValueError(
-      f'GFN2-xTB has no atomic number {numbers.max()} (it covers H to Rn)'
-    )
-  return occupations().sum(axis=1)[numbers]
 
 
 @functools.cache
@@ -62,7 +32,7 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
     r^(2l) exp(-exponent r^2); P runs over pairs of primitives. The last Z,
     elements that GFN2 does not have, gives NaN.
   """
-  exponents_Z3P, coefficients_Z3P = gto_basis.tables()
+  exponents_Z3P, coefficients_Z3P = gfn2_basis.tables()
   i, j = np.triu_indices(exponents_Z3P.shape[2])
   factors = coefficients_Z3P[..., i] * coefficients_Z3P[..., j]
   factors = np.where(i == j, 1, 2) * factors
@@ -80,7 +50,7 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
 def _gather(numbers_A: jax.Array, dtype, with_d: bool):
   exponents, factors = _terms()
   n = 3 if with_d else 2
-  pick = jnp.minimum(numbers_A, gto_basis.MAX_NUMBER + 1)
+  pick = jnp.minimum(numbers_A, gfn2_basis.MAX_NUMBER + 1)
   return (
     jnp.asarray(exponents[:, :n], dtype)[pick],
     jnp.asarray(factors[:, :n], dtype)[pick],

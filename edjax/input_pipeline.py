@@ -14,7 +14,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from edjax import addresses, elements, pack, stored_data
+from edjax import addresses, pack, stored_data
+from edjax.chem import elements
 from edjax.config import ConfigError, schema
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 

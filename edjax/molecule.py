@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import elements
+from edjax.chem import elements
 
 # Slots of the atomic orbitals of one atom: s; p x, y, z; d xy, yz, z2, xz,
 # x2-y2. Arrays of width 4 hold molecules without d shells.

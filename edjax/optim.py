@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
+from flax import traverse_util
 
 OPTIMIZERS = ('muon', 'adamw')
 
@@ -20,6 +22,8 @@ _MUON_RMS = 0.2
 _MUON_COEFFICIENTS = ((3.4445, -4.775, 2.0315),) * 5
 # Layers that give predictions, whose outputs are no hidden directions.
 _LAST_LAYERS = ('out', 'linear')
+# Stands for the norm of a kernel of zeros.
+_TINY = 1e-12
 
 
 def make_schedule(config_optim: Mapping, total_steps: int) -> optax.Schedule:
@@ -220,3 +224,30 @@ def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:
     return old + (1 - decay).astype(old.dtype) * (new - old)
 
   return jax.tree.map(average, ema_params, params)
+
+
+def update_over_weight(config, state) -> dict[str, float]:
+  """Divide the norm of the last update of each kernel by the kernel's norm.
+
+  Kernels that start at zero have large ratios in the first steps, which mean
+  nothing.
+
+  Args:
+    config: resolved.
+    state: `train_step.TrainState` on the host.
+
+  Returns:
+    Path of the layer, such as 'trunk/stem/conv' -> ratio.
+  """
+  norms = traverse_util.flatten_dict(last_update_norms(state.opt_state))
+  # Programs are compiled for a rate of 1, which is multiplied by afterwards.
+  rate = config.optim.learning_rate
+  return {
+    '/'.join(path[:-1]): rate * float(norms[path]) / max(_norm(kernel), _TINY)
+    for path, kernel in traverse_util.flatten_dict(state.params).items()
+    if path[-1] == 'kernel'
+  }
+
+
+def _norm(x) -> float:
+  return float(np.linalg.norm(np.ravel(x).astype(np.float64)))

@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import orbital_grid, orbital_screen
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.numerics import HIGHEST
 from edjax.orbital_grid import Rows
 from edjax.orbital_screen import Cut
-from edjax.units import BOHR_A
 
 # Points along the edge of a tile, at most, and tiles at a time.
 _EDGE = 8

@@ -26,11 +26,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import elements, gto_basis
 from edjax import grid as grids
+from edjax.chem import elements, gfn2_basis
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.numerics import HIGHEST
-from edjax.units import BOHR_A
 
 # Points evaluated at a time: an accelerator wants much work in few steps.
 _POINTS = 32768
@@ -140,9 +140,9 @@ def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
     this l needs. NaN beyond Rn: orbitals on an element outside the basis must
     not give a number.
   """
-  every = gto_basis.tables()
+  every = gfn2_basis.tables()
   used = every.coefficients_Z3P[:, l].any(axis=0)
-  missing = ((0, elements.MAX_NUMBER - gto_basis.MAX_NUMBER), (0, 0))
+  missing = ((0, elements.MAX_NUMBER - gfn2_basis.MAX_NUMBER), (0, 0))
   return tuple(
     np.pad(table[:, l, used], missing, constant_values=np.nan)
     for table in every
@@ -240,14 +240,14 @@ def gather(room: Room, numbers_L, coords_L3, orbitals_OL9) -> Rows:
       _resized(t, room.primitives)
       for t in primitives(numbers_L[kept_S], l, coords_L3.dtype)
     )
-    first = gto_basis.FIRST_SLOT[l]
+    first = gfn2_basis.FIRST_SLOT[l]
     c_OmS = jnp.einsum(
       'osf,fm->oms',
       orbitals_OL9[:, kept_S, first : first + 2 * l + 1],
-      jnp.asarray(gto_basis.FUNCTIONS[l], orbitals_OL9.dtype),
+      jnp.asarray(gfn2_basis.FUNCTIONS[l], orbitals_OL9.dtype),
       precision=HIGHEST,
     )
-    powers_m3 = np.array(gto_basis.MONOMIALS[l])
+    powers_m3 = np.array(gfn2_basis.MONOMIALS[l])
     m = len(powers_m3)
     parts.append(
       Rows(

@@ -18,10 +18,10 @@ import numpy as np
 
 from edjax import grid as grids
 from edjax import orbital_grid
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.numerics import HIGHEST
 from edjax.orbital_grid import Rows
-from edjax.units import BOHR_A
 
 # What a tile costs beside its points, in the same unit along one edge.
 _EDGE_COST = 1.5

@@ -11,21 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import (
-  elements,
-  form_factors,
-  free_atoms,
-  gto_basis,
-  orbital_chunks,
-  orbital_grid,
-  orbital_tiles,
-  splat,
-)
+from edjax import orbital_chunks, orbital_grid, orbital_tiles, splat
+from edjax.chem import elements, form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem.gfn2_basis import from_slots, overlap, shells, to_slots
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.gto_basis import from_slots, overlap, shells, to_slots
 from edjax.molecule import Molecule
 from edjax.numerics import HIGHEST
-from edjax.units import BOHR_A
 
 __all__ = [
   'carriers',
@@ -104,7 +96,7 @@ def core_electrons(numbers) -> np.ndarray:
   Raises:
     ValueError: an element beyond Rn.
   """
-  return np.asarray(numbers) - free_atoms.valence_electrons(numbers)
+  return np.asarray(numbers) - gfn2_occupations.valence_electrons(numbers)
 
 
 def core_density(mol: Molecule, points_G3: jax.Array, blur: float) -> jax.Array:
@@ -196,8 +188,8 @@ def _core_terms(mol: Molecule, blur: float):
   """Coordinates, weights and widths of the core's Gaussians, for `splat`."""
   blur = form_factors.check_blur(blur)
   dtype = mol.coords_A3.dtype
-  known = np.arange(gto_basis.MAX_NUMBER + 1)
-  beyond = elements.MAX_NUMBER - gto_basis.MAX_NUMBER
+  known = np.arange(gfn2_basis.MAX_NUMBER + 1)
+  beyond = elements.MAX_NUMBER - gfn2_basis.MAX_NUMBER
   core_Z = np.append(core_electrons(known), np.full(beyond, np.nan))
   weights_A1 = jnp.asarray(core_Z, dtype)[mol.numbers_A][:, None]
   sigma_A = jnp.full(len(weights_A1), np.sqrt(blur / (8 * np.pi**2)), dtype)

@@ -16,15 +16,14 @@ import numpy as np
 from edjax import (
   baselines,
   coverage,
-  elements,
   fields,
-  gto_basis,
   input_pipeline,
   models,
   moments_alone,
   programs,
   voxelize,
 )
+from edjax.chem import elements, gfn2_basis
 from edjax.config import ConfigError
 from edjax.config.representation import (
   dataset_variant,
@@ -299,7 +298,7 @@ def _check_elements(representation, pack: Pack, rows, molecules) -> None:
     heaviest = np.concatenate(
       [b.numbers_A.max(1) for b in input_pipeline.blocks(molecules[part])]
     )
-    for i in np.flatnonzero(heaviest > gto_basis.MAX_NUMBER):
+    for i in np.flatnonzero(heaviest > gfn2_basis.MAX_NUMBER):
       beyond[pack.ids[rows[part][i]]] = int(heaviest[i])
   if beyond:
     name, number = min(beyond.items())

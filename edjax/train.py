@@ -14,6 +14,7 @@ from edjax import (
   evaluate,
   finite,
   input_pipeline,
+  optim,
   parallel,
   preemption,
   processes,
@@ -130,8 +131,9 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
     )
   step, params = selected
   results = evaluate.final_evaluation(config, task, params, run, predict)
-  results |= vitals.Observer(config, task, shared).look(params, state)
+  results |= vitals.Observer(config, task, shared).carried(params)
   results |= {
+    'update_over_weight': optim.update_over_weight(config, state),
     'selected_step': step,
     'trained_steps': int(state.step),
     'skipped_steps': finite.skipped(state),
@@ -245,7 +247,12 @@ def train(
         run.log(done, 'train', 'loss', losses.mean, '')
       losses.clear()
       value = validate.log(host_state.ema_params, done, run)
-      observer.log(host_state, done, run)
+      vitals.log(
+        observer.carried(host_state.ema_params),
+        optim.update_over_weight(config, host_state),
+        done,
+        run,
+      )
       bar.write(f'step {done}: validation error {value:.4f} (standardised)')
       meta = meta | {'stale': meta['stale'] + 1}
       if value < meta['best']:

@@ -12,8 +12,8 @@ import itertools
 
 import numpy as np
 
-from edjax import elements
 from edjax import grid as grids
+from edjax.chem import elements
 from edjax.grid import Grid
 
 # Jmol's (jmol.sourceforge.net/jscolors, table of elements), the light ones

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from edjax import evaluate, input_pipeline, models, optim, programs
+from edjax import evaluate, input_pipeline, models, programs
 
 # Validation molecules that are looked at: the first ones, at most.
 _MOLECULES = 256
@@ -21,8 +21,6 @@ _DEAD = 1e-3
 _CONSTANT = 1e-6
 # Share of a target's variance under which reports call the trunk idle.
 IDLE = 0.05
-# Stands for the norm of a kernel of zeros.
-_TINY = 1e-12
 
 
 def trunk_share(full_NT, frozen_NT) -> np.ndarray:
@@ -82,33 +80,6 @@ def in_all(counts: Mapping) -> tuple[int, int]:
   return dead, channels
 
 
-def update_over_weight(config, state) -> dict[str, float]:
-  """Divide the norm of the last update of each kernel by the kernel's norm.
-
-  Kernels that start at zero have large ratios in the first steps, which mean
-  nothing.
-
-  Args:
-    config: resolved.
-    state: `train_step.TrainState` on the host.
-
-  Returns:
-    Path of the layer, such as 'trunk/stem/conv' -> ratio.
-  """
-  norms = traverse_util.flatten_dict(optim.last_update_norms(state.opt_state))
-  # Programs are compiled for a rate of 1, which is multiplied by afterwards.
-  rate = config.optim.learning_rate
-  return {
-    '/'.join(path[:-1]): rate * float(norms[path]) / max(_norm(kernel), _TINY)
-    for path, kernel in traverse_util.flatten_dict(state.params).items()
-    if path[-1] == 'kernel'
-  }
-
-
-def _norm(x) -> float:
-  return float(np.linalg.norm(np.ravel(x).astype(np.float64)))
-
-
 class Observer:
   """Looks at the networks of a run, each time with the same molecules.
 
@@ -129,19 +100,6 @@ class Observer:
     voxelizer = programs.bare(task.voxelizer)
     self._look = shared.get(_parts, config.augment.rotate, model, voxelizer)
     self._read = shared.get(_head, model)
-
-  def look(self, params, state) -> dict:
-    """Return all of it, ready for JSON.
-
-    Args:
-      params: that predict, on the host.
-      state: `train_step.TrainState` on the host, whose last step is looked at.
-
-    Returns:
-      What `carried` returns, and 'update_over_weight'.
-    """
-    ratios = update_over_weight(self._config, state)
-    return self.carried(params) | {'update_over_weight': ratios}
 
   def carried(self, params) -> dict:
     """Return what trunk and channels carry, ready for JSON.
@@ -195,23 +153,30 @@ class Observer:
     }
     return np.concatenate(features)[:n], moments_NF, std_of_layer
 
-  def log(self, state, step: int, run) -> None:
-    """Log all of it, of the averaged weights of a state on the host."""
-    found = self.look(state.ema_params, state)
-    dead = found['dead_channels']
-    values = {
-      ('validation', f'trunk_share_{target}'): share
-      for target, share in found['trunk_share'].items()
-    }
-    if dead:
-      few, all_ = in_all(dead)
-      values['validation', 'dead_channels'] = few / all_
-    for layer, (few, all_) in dead.items():
-      values['validation', f'dead_{layer}'] = few / all_
-    for layer, ratio in found['update_over_weight'].items():
-      values['train', f'update_over_weight_{layer}'] = ratio
-    for (part, name), value in values.items():
-      run.log(step, part, name, value, '')
+
+def log(carried: Mapping, ratios: Mapping, step: int, run) -> None:
+  """Log what the parts of a network carry.
+
+  Args:
+    carried: from `Observer.carried`.
+    ratios: from `optim.update_over_weight`.
+    step: of the state that was looked at.
+    run: the run directory.
+  """
+  dead = carried['dead_channels']
+  values = {
+    ('validation', f'trunk_share_{target}'): share
+    for target, share in carried['trunk_share'].items()
+  }
+  if dead:
+    few, all_ = in_all(dead)
+    values['validation', 'dead_channels'] = few / all_
+  for layer, (few, all_) in dead.items():
+    values['validation', f'dead_{layer}'] = few / all_
+  for layer, ratio in ratios.items():
+    values['train', f'update_over_weight_{layer}'] = ratio
+  for (part, name), value in values.items():
+    run.log(step, part, name, value, '')
 
 
 def _parts(rotate: bool, model, voxelizer):

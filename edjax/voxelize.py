@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import blur as blurs
-from edjax import fields, form_factors, numerics, splat_local
+from edjax import fields, numerics, splat_local
+from edjax.chem import form_factors
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from data_builders import xtb
-from edjax import coverage, fields, form_factors, free_atoms, task
+from edjax import coverage, fields, task
 from edjax import grid as grids
+from edjax.chem import form_factors, gfn2_occupations
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, Molecule
 
@@ -197,7 +198,7 @@ def test_a_task_moves_training_molecules_alone():
 
 def test_elements_beyond_the_basis_count_all_their_electrons():
   assert coverage._valence(np.array([0, 6, 92])).tolist() == [0, 4, 92]
-  assert free_atoms.valence_electrons([0, 6]).tolist() == [0, 4]
+  assert gfn2_occupations.valence_electrons([0, 6]).tolist() == [0, 4]
 
 
 def test_wrong_shapes_raise():

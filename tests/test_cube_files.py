@@ -10,7 +10,8 @@ from pyscf.dft import numint
 from pyscf.tools import cubegen
 
 from data_builders import cube_files
-from edjax import units, voxelize
+from edjax import voxelize
+from edjax.chem import units
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 

@@ -17,7 +17,7 @@ import pytest
 from rdkit import Chem
 
 from data_builders.qm9_mini import calculate, draw, generate
-from edjax import units
+from edjax.chem import units
 
 # Few growths: the rules do not depend on how many.
 TRIALS = {1: 50, 2: 200, 3: 400, 4: 600, 5: 800, 6: 800}

@@ -11,7 +11,8 @@ from configs import qm9_density
 from data_builders import geometries, records, xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import config as configuration
-from edjax import input_pipeline, units
+from edjax import input_pipeline
+from edjax.chem import units
 from edjax.config.representation import dataset_variant
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py

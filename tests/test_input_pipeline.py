@@ -8,7 +8,8 @@ import pytest
 import data_builders
 from configs import qm9_density
 from data_builders import xtb
-from edjax import baselines, config, elements, input_pipeline, main, pack
+from edjax import baselines, config, input_pipeline, main, pack
+from edjax.chem import elements
 from edjax.molecule import Molecule
 
 RNG = np.random.default_rng(0)

@@ -1,6 +1,8 @@
-"""Imports only go down the layers."""
+"""Imports only go down the folders, and never in a circle."""
 
 import ast
+import functools
+import graphlib
 import pathlib
 import sys
 
@@ -10,85 +12,129 @@ import edjax
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
-LAYERS = [
-  {'units', 'elements', 'form_factors', 'gto_basis', 'addresses'},
+# Folders and files of edjax/ from the bottom to the top: each imports from its
+# own line and those above it.
+ORDER = [
+  {'chem'},
+  {'grid', 'molecule', 'addresses'},
   {
-    'numerics', 'molecule', 'geometry', 'grid', 'splat', 'orbitals',
-    'splat_local',
-    'orbital_grid', 'orbital_screen', 'orbital_tiles', 'orbital_chunks',
-    'free_atoms', 'maps', 'fields', 'voxelize',
-    'coverage', 'blur',
+    'numerics', 'splat', 'splat_local', 'orbital_grid', 'orbital_screen',
+    'orbital_tiles', 'orbital_chunks', 'maps', 'blur',
   },
+  {'geometry', 'orbitals', 'free_atoms', 'fields', 'view'},
+  {'conv', 'isotropic', 'models'},
+  {'coverage', 'voxelize'},
+  {'config'},
   {
-    'conv', 'isotropic', 'kernel_ridge', 'models', 'losses', 'metrics', 'optim',
-    'paired',
-    'verdicts',
+    'checkpoint', 'host_memory', 'parallel', 'preemption', 'processes',
+    'programs', 'rundir', 'stores',
   },
+  {'stored_data', 'pack', 'input_pipeline'},
+  {'kernel_ridge', 'metrics', 'moments_alone', 'baselines'},
+  {'task'},
+  {'evaluate', 'paired', 'report', 'vitals'},
+  {'finite', 'losses', 'optim', 'train', 'train_step'},
   {
-    'main', 'parallel', 'pack', 'input_pipeline', 'checkpoint', 'train',
-    'train_step', 'preemption', 'processes',
-    'evaluate', 'report', 'config', 'rundir', 'task', 'baselines', 'finite',
-    'arms', 'study', 'study_config', 'study_plan', 'study_queue',
-    'study_tuning', 'study_worker', 'programs', 'many_seeds',
-    'study_table', 'study_csv', 'study_document', 'study_comparisons',
-    'study_extras', 'study_report', 'study_html', 'view', 'stores',
-    'stored_data', 'host_memory', 'vitals', 'moments_alone',
+    'arms', 'many_seeds', 'study', 'study_comparisons', 'study_config',
+    'study_csv', 'study_document', 'study_extras', 'study_html', 'study_plan',
+    'study_queue', 'study_report', 'study_table', 'study_tuning',
+    'study_worker', 'verdicts',
   },
+  {'main'},
 ]  # fmt: skip
-LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
-# Packages that a layer and those above may import; the rest is lazy (inside
-# functions), so that physics and training run without it.
-ALLOWED = [
-  {'numpy', 'scipy'},
-  {'jax'},
-  {'flax', 'optax'},
-  {'absl', 'orbax', 'ml_collections', 'tqdm'},
-]
-
-
-def imports(path, top_level_only):
-  tree = ast.parse(path.read_text(encoding='utf-8'))
-  nodes = tree.body if top_level_only else ast.walk(tree)
-  for node in nodes:
-    if isinstance(node, ast.Import):
-      yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-      if node.module in ('edjax', 'data_builders'):
-        yield from (f'{node.module}.{alias.name}' for alias in node.names)
-      else:
-        yield node.module
+RANK = {name: i for i, names in enumerate(ORDER) for name in names}
+# Packages that a folder and those after it import at once; the rest is imported
+# inside of functions, so that physics and training run without it.
+ALLOWED = {
+  'chem': {'numpy', 'scipy'},
+  'grid': {'jax'},
+  'models': {'flax'},
+  'config': {'ml_collections'},
+  'checkpoint': {'absl', 'orbax', 'tqdm'},
+  'train': {'optax'},
+}
 
 
 def modules():
-  return sorted((REPOSITORY / 'edjax').glob('[a-z]*.py'))
+  return sorted((REPOSITORY / 'edjax').rglob('*.py'))
 
 
-@pytest.mark.parametrize('path', modules(), ids=lambda p: p.stem)
+def name_of(path):
+  """'edjax.config.rules' of its file; a package is its '__init__'."""
+  return '.'.join(path.relative_to(REPOSITORY).with_suffix('').parts)
+
+
+def folder_of(name):
+  return name.split('.')[1]
+
+
+@functools.cache
+def files():
+  return {name_of(path) for path in REPOSITORY.glob('[ed]*/**/*.py')}
+
+
+def imports(path, top_level_only=False):
+  """Names of what a file imports; of this repository, names of files."""
+  tree = ast.parse(path.read_text(encoding='utf-8'))
+  for node in tree.body if top_level_only else ast.walk(tree):
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield next(_files(alias.name), alias.name)
+    elif isinstance(node, ast.ImportFrom):
+      for alias in node.names:
+        full = f'{node.module}.{alias.name}'
+        yield next(_files(full, node.module), node.module)
+
+
+def _files(*names):
+  for name in names:
+    yield from (x for x in (name, f'{name}.__init__') if x in files())
+
+
+def ours(path):
+  """What a module of edjax imports of edjax."""
+  found = set(imports(path)) & files()
+  # edjax/__init__.py has the version and imports what it is asked for.
+  return {name for name in found if name.startswith('edjax.')} - {
+    'edjax.__init__'
+  }
+
+
+@pytest.mark.parametrize('path', modules(), ids=name_of)
 def test_imports_go_down(path):
-  layer = LAYER[path.stem]
-  for name in imports(path, top_level_only=False):
-    package, _, rest = name.partition('.')
-    if package == 'edjax':
-      assert LAYER[rest.split('.')[0]] <= layer, f'{path.name}: {name}'
-    if package == 'data_builders':
-      assert layer == 3, f'{path.name}: {name}'
+  if name_of(path) == 'edjax.__init__':
+    return
+  rank = RANK[folder_of(name_of(path))]
+  for name in ours(path):
+    assert RANK[folder_of(name)] <= rank, f'{path}: {name}'
 
 
-@pytest.mark.parametrize('path', modules(), ids=lambda p: p.stem)
+def test_no_imports_go_in_a_circle():
+  graph = {name_of(path): ours(path) for path in modules()}
+  list(graphlib.TopologicalSorter(graph).static_order())  # or CycleError
+  graph['edjax.chem.units'] = {'edjax.voxelize'}  # the negative control
+  with pytest.raises(graphlib.CycleError):
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize('path', modules(), ids=name_of)
 def test_eager_imports_are_few(path):
-  allowed = set().union(*ALLOWED[: LAYER[path.stem] + 1])
+  if name_of(path) == 'edjax.__init__':
+    return
+  rank = RANK[folder_of(name_of(path))]
+  allowed = {'edjax', *sys.stdlib_module_names}
+  for folder, packages in ALLOWED.items():
+    if RANK[folder] <= rank:
+      allowed |= packages
   for name in imports(path, top_level_only=True):
-    package = name.partition('.')[0]
-    known = package == 'edjax' or package in sys.stdlib_module_names
-    assert known or package in allowed, f'{path.name}: {name}'
+    assert name.partition('.')[0] in allowed, f'{path}: {name}'
 
 
 def test_builders_import_the_physics_alone():
   for path in (REPOSITORY / 'data_builders').rglob('*.py'):
-    for name in imports(path, top_level_only=False):
-      package, _, rest = name.partition('.')
-      if package == 'edjax':
-        assert LAYER[rest.split('.')[0]] <= 1, f'{path.name}: {name}'
+    for name in imports(path):
+      if name.startswith('edjax.'):
+        assert RANK[folder_of(name)] <= RANK['fields'], f'{path}: {name}'
 
 
 @pytest.mark.parametrize(
@@ -105,6 +151,6 @@ def test_some_libraries_have_one_home(word, home):
 
 
 def test_modules_are_attributes_of_the_package():
-  assert edjax.units.BOHR_A < 1
+  assert edjax.chem.units.BOHR_A < 1
   with pytest.raises(AttributeError, match='no attribute'):
     _ = edjax.unit

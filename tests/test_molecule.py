@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import elements
+from edjax.chem import elements
 from edjax.molecule import (
   AO_SLOTS,
   DensityMap,

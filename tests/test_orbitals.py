@@ -11,11 +11,12 @@ import scipy.linalg
 from tblite.interface import Calculator
 
 from data_builders import xtb
-from edjax import elements, fields, geometry, gto_basis, orbital_grid, orbitals
+from edjax import fields, geometry, orbital_grid, orbitals
 from edjax import grid as grids
+from edjax.chem import elements, gfn2_basis
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
-from edjax.units import BOHR_A
 
 FORMAMIDE = (
   [8, 1, 6, 1, 7, 1],  # heavy atoms and hydrogens mixed on purpose
@@ -130,7 +131,7 @@ def test_one_atom_overlap_is_the_identity(z):
 def test_every_shell_is_normalised():
   """By radial quadrature of what the densities use, for all 86 elements."""
   r = np.geomspace(1e-4, 60, 4000)
-  numbers = np.arange(1, gto_basis.MAX_NUMBER + 1)
+  numbers = np.arange(1, gfn2_basis.MAX_NUMBER + 1)
   count = 0
   # Means over the sphere of 1, x^2 and (xy)^2: 1, r^2/3, r^4/15.
   for l, mean in enumerate((1, 1 / 3, 1 / 15)):
@@ -546,7 +547,7 @@ def test_core_electrons():
 
 def test_valence_and_core_make_neutral_atoms():
   """tblite says how many electrons it counts when one cannot be unpaired."""
-  for z in range(1, gto_basis.MAX_NUMBER + 1):
+  for z in range(1, gfn2_basis.MAX_NUMBER + 1):
     valence = z - int(orbitals.core_electrons(z))
     # A hydrogen atom makes odd numbers even.
     odd = valence % 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_builders.pdbbind import layout, ligand, pocket, structure, types
-from edjax import elements
+from edjax.chem import elements
 
 ALANINE = (
   ('N', 'N', (0.0, 0.0, 0.0)),

@@ -22,8 +22,8 @@ from tensorflow_datasets.core import shuffle
 import data_builders
 from data_builders import download, locks, records, targets, xtb
 from data_builders.qm9 import parse
-from edjax import units
-from edjax.elements import SYMBOLS
+from edjax.chem import units
+from edjax.chem.elements import SYMBOLS
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 

@@ -245,13 +245,13 @@ def test_a_network_without_convolutions():
   vox = jax.vmap(Waves().raw)(task.molecules['validation'])
   optimizer = optim.make_optimizer(config.optim, 10)
   state = jax.device_get(train_step.init_state(model, optimizer, 0, vox))
-  found = vitals.Observer(config, task).look(state.params, state)
-  # No step yet, and kernels of zeros among them.
-  ratios = dict.fromkeys(['head/out', 'head/hidden', 'head/linear'], 0.0)
+  found = vitals.Observer(config, task).carried(state.params)
   assert found == {
     'trunk_share': {}, 'constant_predictions': [], 'dead_channels': {},
-    'update_over_weight': ratios,
   }  # fmt: skip
+  # No step yet, and kernels of zeros among them.
+  ratios = dict.fromkeys(['head/out', 'head/hidden', 'head/linear'], 0.0)
+  assert optim.update_over_weight(config, state) == ratios
   assert 'The network has no convolutions' in words(found)[-1]
 
 
@@ -274,25 +274,22 @@ def test_updates_are_those_of_the_rate_of_the_run():
     after = jax.device_get(optax.apply_updates(before, updates))
   state = types.SimpleNamespace(params=after, opt_state=opt_state)
   old, new = (tree['hidden']['kernel'] for tree in (before, after))
-  assert vitals.update_over_weight(config, state) == {
+  assert optim.update_over_weight(config, state) == {
     'hidden': pytest.approx(
       np.linalg.norm(new - old) / np.linalg.norm(new), rel=1e-5
     )
   }
 
 
-def test_what_is_logged(resnet, monkeypatch):
-  observer, params = resnet
-  found = {
+def test_what_is_logged():
+  carried = {
     'trunk_share': {'gap': 0.5},
     'constant_predictions': [],
     'dead_channels': {'silu_0': [1, 4], 'block_0_0/silu_0': [2, 8]},
-    'update_over_weight': {'trunk/stem': 1e-3},
   }
-  monkeypatch.setattr(observer, 'look', lambda params, state: found)
   lines = []
   run = types.SimpleNamespace(log=lambda *line: lines.append(line))
-  observer.log(types.SimpleNamespace(ema_params=params), 7, run)
+  vitals.log(carried, {'trunk/stem': 1e-3}, 7, run)
   assert lines == [
     (7, 'validation', 'trunk_share_gap', 0.5, ''),
     (7, 'validation', 'dead_channels', 0.25, ''),

@@ -47,7 +47,7 @@ def test_wheel_works_outside_the_checkout(tmp_path):
   with zipfile.ZipFile(wheel) as archive:
     names = archive.namelist()
     archive.extractall(site)
-  assert 'edjax/tables/elements.json' in names
+  assert 'edjax/chem/tables/elements.json' in names
   assert not any(n.startswith(('tests/', 'configs/')) for n in names)
   done = subprocess.run(
     [sys.executable, '-c', PROGRAM],

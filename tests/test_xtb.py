@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from data_builders import workers, xtb
-from edjax import free_atoms, geometry, gto_basis, units
+from edjax import geometry
+from edjax.chem import gfn2_basis, units
 from edjax.molecule import Molecule
 
 # tblite is loaded by the first calculation; two threads for 5 ms of work wait
@@ -68,7 +69,7 @@ def test_golden_molecules(golden, results):
     gap = (levels[~holds].min() - levels[holds].max()) * units.HARTREE_EV
     assert result.gap == pytest.approx(gap, abs=1e-5)
     assert result.orbitals.dtype == np.float32
-    c_KO = gto_basis.from_slots(g['charges'], result.orbitals)
+    c_KO = gfn2_basis.from_slots(g['charges'], result.orbitals)
     error = np.abs(c_KO @ c_KO.T - g['density_matrix']).max()
     # float32 rounding of coefficients around 1.
     assert error < 1e-6 * np.abs(g['density_matrix']).max()
@@ -97,7 +98,7 @@ def test_dipole_equals_pyscf_integrals(golden):
     basis = {
       f'{_symbol(z)}{a}': [
         [s.l, *_primitives(s)]
-        for s in sorted(gto_basis.shells(z), key=lambda s: s.l)
+        for s in sorted(gfn2_basis.shells(z), key=lambda s: s.l)
       ]
       for a, z in enumerate(numbers.tolist())
     }
@@ -125,7 +126,7 @@ def test_dipole_equals_pyscf_integrals(golden):
 
 
 def _symbol(z):
-  from edjax import elements
+  from edjax.chem import elements
 
   return elements.SYMBOLS[z]
 
@@ -144,7 +145,7 @@ def _filled_slots(numbers):
   pairs = [
     (a, slot)
     for a, z in enumerate(numbers.tolist())
-    for slot in range(sum(2 * s.l + 1 for s in gto_basis.shells(z)))
+    for slot in range(sum(2 * s.l + 1 for s in gfn2_basis.shells(z)))
   ]
   return tuple(np.array(pairs).T)
 
@@ -196,16 +197,6 @@ def test_full_and_empty_shells_at_the_limit():
   assert lithium.gap > 0
 
 
-def test_valence_electrons_are_those_of_the_free_atoms():
-  numbers = np.arange(87)
-  np.testing.assert_allclose(
-    xtb._valence_electrons(), free_atoms.valence_electrons(numbers), atol=1e-12
-  )
-  # d and f shells that are full belong to the core.
-  known = {1: 1, 2: 2, 6: 4, 11: 1, 17: 7, 26: 8, 30: 2, 53: 7, 78: 10}
-  assert {z: xtb._valence_electrons()[z] for z in known} == known
-
-
 @pytest.mark.parametrize(
   ('numbers', 'coords', 'kwargs', 'message'),
   [
@@ -235,13 +226,13 @@ def test_bad_input_raises(numbers, coords, kwargs, message):
 
 def test_other_orbital_order_raises(monkeypatch):
   """What a tblite release with another order would look like."""
-  right = gto_basis.overlap
+  right = gfn2_basis.overlap
   order = [0, 2, 3, 1, 4, 5]  # p as z, x, y instead of y, z, x
 
   def shuffled(numbers, coords):
     return right(numbers, coords)[np.ix_(order, order)]
 
-  monkeypatch.setattr(gto_basis, 'overlap', shuffled)
+  monkeypatch.setattr(gfn2_basis, 'overlap', shuffled)
   with pytest.raises(xtb.XtbError, match=r'H2O .*tblite 0\.8.*overlaps'):
     xtb.run(*WATER)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_builders.pdbbind import bonds, index, layout, molfile, types
-from edjax import elements
+from edjax.chem import elements
 
 # Values of `descriptors`, in order.
 DESCRIPTORS = (

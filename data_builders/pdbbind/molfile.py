@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_builders.pdbbind import types
-from edjax import elements
+from edjax.chem import elements
 
 _MOL2_START = '@<TRIPOS>MOLECULE'
 _MOL2_ATOMS = '@<TRIPOS>ATOM'

@@ -25,7 +25,8 @@ from data_builders import crystal_maps, map_files, xtb
 from data_builders.pdbbind import ligand as ligand_lib
 from data_builders.pdbbind import structure as structure_lib
 from data_builders.pdbbind import types, wwpdb
-from edjax import fields, form_factors, geometry
+from edjax import fields, geometry
+from edjax.chem import form_factors
 from edjax.grid import Grid, centres
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from data_builders.records import Record
 from data_builders.splits import N_MOLECULES, N_UNCHARACTERIZED
-from edjax import elements
-from edjax.units import HARTREE_EV
+from edjax.chem import elements
+from edjax.chem.units import HARTREE_EV
 
 _PROPERTIES = (
   'A', 'B', 'C', 'mu', 'alpha', 'homo', 'lumo', 'gap', 'r2', 'zpve', 'u0',

@@ -7,7 +7,7 @@ This file works in bohr and Hartree. tblite, rdkit and pyscf (the extra
 import numpy as np
 import scipy.optimize
 
-from edjax import units
+from edjax.chem import units
 
 # PySCF's set of this name: two d with the exponents of 6-311G(2d) (C 1.252 and
 # 0.313), where Gaussian's, and with it QM9's, are 1.6 and 0.4.

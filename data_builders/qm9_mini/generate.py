@@ -27,7 +27,7 @@ import sys
 import numpy as np
 
 from data_builders.qm9_mini import calculate, draw
-from edjax import units
+from edjax.chem import units
 
 EMBEDDED = pathlib.Path(__file__).with_name('molecules.jsonl.gz')
 FIELDS = (

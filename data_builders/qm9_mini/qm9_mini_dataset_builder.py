@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from data_builders import molecules
 from data_builders import records as records_lib
 from data_builders.targets import TARGETS
-from edjax.units import HARTREE_EV
+from edjax.chem.units import HARTREE_EV
 
 _FILE = 'molecules.jsonl.gz'
 

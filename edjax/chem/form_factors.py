@@ -16,7 +16,7 @@ import json
 
 import numpy as np
 
-from edjax import elements
+from edjax.chem import elements
 
 # The fit holds for 0 <= s < 2 1/Å (International Tables C, 6.1.1.4).
 MAX_S = 2.0
@@ -24,7 +24,7 @@ MAX_S = 2.0
 
 @functools.cache
 def _table() -> dict:
-  path = importlib.resources.files('edjax') / 'tables' / 'it92.json'
+  path = importlib.resources.files('edjax.chem') / 'tables' / 'it92.json'
   return json.loads(path.read_text(encoding='utf-8'))
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from edjax import elements, form_factors
+from edjax.chem import elements, form_factors
 
 ALL = range(1, elements.MAX_NUMBER + 1)
 

@@ -16,7 +16,7 @@ DEFAULT_RADIUS_A = 2.0
 
 @functools.cache
 def _table() -> dict:
-  path = importlib.resources.files('edjax') / 'tables' / 'elements.json'
+  path = importlib.resources.files('edjax.chem') / 'tables' / 'elements.json'
   return json.loads(path.read_text(encoding='utf-8'))
 
 

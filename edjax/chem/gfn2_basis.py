@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edjax import elements
-from edjax.units import BOHR_A
+from edjax.chem import elements
+from edjax.chem.units import BOHR_A
 
 MAX_NUMBER = 86
 MAX_L = 2
@@ -220,7 +220,7 @@ class _Block(NamedTuple):
 
 @functools.cache
 def _table() -> dict:
-  path = importlib.resources.files('edjax') / 'tables' / 'gfn2_basis.json'
+  path = importlib.resources.files('edjax.chem') / 'tables' / 'gfn2_basis.json'
   return json.loads(path.read_text(encoding='utf-8'))
 
 

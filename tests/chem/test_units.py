@@ -1,7 +1,7 @@
 import pytest
 import scipy.constants
 
-from edjax import units
+from edjax.chem import units
 
 
 def test_equal_to_scipys_codata():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from edjax import elements
+from edjax.chem import elements
 
 
 def test_table_is_complete_and_in_order():
