@@ -18,18 +18,12 @@ import numpy as np
 
 from benchmarks import timing
 from data_builders import xtb
-from edjax import (
-  fields,
-  numerics,
-  orbital_grid,
-  orbital_screen,
-  orbital_tiles,
-  orbitals,
-)
+from edjax import fields, orbitals
 from edjax import grid as grids
 from edjax.chem import elements, gfn2_basis
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
+from edjax.kernels import gto_dense, gto_screening, gto_tiled_cpu, numerics
 from edjax.molecule import Molecule, stack
 
 SMILES = (
@@ -183,21 +177,21 @@ def main():
 
 def products(batch, grid: Grid, gradient: bool) -> float:
   """Seconds of the matrix products of a batch's tiles, mapped as there."""
-  cut_of = orbital_tiles.gradient_cut if gradient else orbital_tiles.value_cut
+  cut_of = gto_tiled_cpu.gradient_cut if gradient else gto_tiled_cpu.value_cut
   cut = cut_of(grid, 2)
-  room, _ = orbital_grid.rooms(batch.orbitals_OL9[0])
+  room, _ = gto_dense.rooms(batch.orbitals_OL9[0])
   points = cut.edge**3
 
   def one(mol):
-    rows = orbital_grid.gather(room, *orbitals.carriers(mol))
-    lines = orbital_screen.tables(grid, cut, rows)
-    tiles = orbital_screen.screen(cut, rows, lines, orbital_tiles.SIZES)
+    rows = gto_dense.gather(room, *orbitals.carriers(mol))
+    lines = gto_screening.tables(grid, cut, rows)
+    tiles = gto_screening.screen(cut, rows, lines, gto_tiled_cpu.SIZES)
 
     def multiply(count, c_KO):
       c_JO, ao_JG = c_KO[:count], jnp.zeros((count, points)) + c_KO[0, 0]
       smaller = gradient or count < c_JO.shape[1]
       product = (
-        orbital_tiles.with_density_matrix if smaller else orbital_tiles.orbitals
+        gto_tiled_cpu.with_density_matrix if smaller else gto_tiled_cpu.orbitals
       )
       # Something of the product, so that it is not left out.
       return jnp.sum(product(c_JO, ao_JG)[:, 0])

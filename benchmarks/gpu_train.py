@@ -15,20 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import faults, gpu, steps
-from edjax import (
-  checkpoint,
-  input_pipeline,
-  main,
-  orbital_chunks,
-  orbital_grid,
-  pack,
-  parallel,
-  train_step,
-)
+from edjax import checkpoint, input_pipeline, main, pack, parallel, train_step
 from edjax import config as configurations
 from edjax import task as tasks
 from edjax import train as training
-from edjax.numerics import batched
+from edjax.kernels import gto_dense, gto_tiled_accelerator
+from edjax.kernels.numerics import batched
 from edjax.voxelize import voxel_chunk
 
 # Of the steps of the real training run.
@@ -176,7 +168,9 @@ def train(options) -> None:
     f'{voxels / seconds:.0%} of a step',
   )  # fmt: skip
   # What leaving out far functions is worth on this device.
-  with mock.patch.object(orbital_chunks, 'density', orbital_grid.density_means):
+  with mock.patch.object(
+    gto_tiled_accelerator, 'density', gto_dense.density_means
+  ):
     jax.clear_caches()
     whole = _voxelising(run)
   jax.clear_caches()

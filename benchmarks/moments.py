@@ -17,7 +17,7 @@ from configs import qm9_density
 from data_builders import targets
 from edjax import config as configuration
 from edjax import geometry, metrics, models, task
-from edjax.numerics import batched
+from edjax.kernels.numerics import batched
 
 GRIDS = ((24, 0.5), (24, 0.4), (32, 0.3))
 ALPHAS = 10.0 ** np.arange(-10, 1)

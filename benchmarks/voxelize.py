@@ -21,9 +21,10 @@ import jax
 import numpy as np
 
 from benchmarks.timing import Peer, Table, elapsed, in_turn, machine
-from edjax import fields, host_memory, numerics, splat, voxelize
+from edjax import fields, host_memory, voxelize
 from edjax.chem import elements, form_factors
 from edjax.grid import Grid
+from edjax.kernels import gaussians, numerics
 from edjax.molecule import Molecule, stack
 
 WIDTH = fields.ATOM_WIDTH
@@ -108,7 +109,7 @@ def mapped(field, molecules, over=numerics.batched):
 def whole(mol, grid, symbols):
   """Atom types as one matrix product."""
   terms = fields._atom_terms(mol, symbols, WIDTH, False)
-  return splat.splat_grid(*terms, grid)
+  return gaussians.splat_grid(*terms, grid)
 
 
 def without_atoms(molecules):
@@ -243,7 +244,7 @@ def promolecule(table, repeats):
   def product(mol):
     blur = form_factors.tied_blur(grid.spacing)
     terms = fields._promolecule_terms(mol, blur, False, False)
-    return splat.splat_grid(*terms, grid)
+    return gaussians.splat_grid(*terms, grid)
 
   plain, _ = mapped(product, molecules)
   peer, values = with_gemmi(molecules[0], grid)
@@ -291,7 +292,7 @@ def complexes(table, directory, repeats):
   def product(mol):
     blur = form_factors.tied_blur(grid.spacing)
     terms = fields._promolecule_terms(mol, blur, False, False)
-    return splat.splat_grid_and_gradient(*terms, grid)
+    return gaussians.splat_grid_and_gradient(*terms, grid)
 
   for name, near, plain in (
     (

@@ -176,9 +176,9 @@ def cut_cube(
 ) -> Cube:
   """The map around a point, interpolated to an orthogonal grid.
 
-  By gemmi's tricubic interpolation, of which `edjax.maps` has the formula too.
-  It reads 64 values around a point; where one of them is missing, even with
-  the weight 0, the result is. What is missing becomes 0.
+  By gemmi's tricubic interpolation, of which `edjax.kernels.interpolation` has
+  the formula too. It reads 64 values around a point; where one of them is
+  missing, even with the weight 0, the result is. What is missing becomes 0.
 
   The grid has one point more on each side than the edge asks for, so that a
   tricubic interpolation of the cube itself needs no values beyond. That second

@@ -15,7 +15,7 @@ from edjax import (
   programs,
 )
 from edjax.config.representation import needs_orbitals
-from edjax.numerics import batched
+from edjax.kernels.numerics import batched
 from edjax.voxelize import voxel_chunk
 
 # Rotations of evaluations use other random numbers than training

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import free_atoms, geometry, maps, orbitals, splat, splat_local
+from edjax import free_atoms, geometry, orbitals
 from edjax import grid as grids
 from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
 from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
 from edjax.grid import Grid
+from edjax.kernels import gaussians, gaussians_windowed, interpolation
+from edjax.kernels.numerics import HIGHEST, safe_norm
 from edjax.molecule import LIGAND, POCKET, Molecule
-from edjax.numerics import HIGHEST, safe_norm
 
 ELEMENTS = ('H', 'C', 'N', 'O', 'F')
 _METALS_CHANNEL = 0  # no atomic number
@@ -60,7 +61,7 @@ def promolecule(
     ValueError: blur is not above 0, or points are not [G, 3].
   """
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
-  return _apart(splat.splat_points(points_G3, *terms), groups)
+  return _apart(gaussians.splat_points(points_G3, *terms), groups)
 
 
 def promolecule_grid(
@@ -128,8 +129,10 @@ def promolecule_and_gradient_grid(
     terms,
     grid,
     _typical_sigma(blur),
-    near=lambda *t: splat_local.splat_grid_and_gradient(*t, grid, supersample),
-    whole=lambda *t: splat.splat_grid_and_gradient(*t, grid, supersample),
+    near=lambda *t: gaussians_windowed.splat_grid_and_gradient(
+      *t, grid, supersample
+    ),
+    whole=lambda *t: gaussians.splat_grid_and_gradient(*t, grid, supersample),
   )
   return _apart(rho_XYZC, groups), _apart(safe_norm(slopes, axis=0), groups)
 
@@ -272,7 +275,7 @@ def deformation_grid(
 def map_density(
   mol: Molecule, points_G3: jax.Array, *, order: str = 'cubic'
 ) -> jax.Array:
-  """The molecule's density map at points; see `maps.sample`.
+  """The molecule's density map at points; see `interpolation.sample`.
 
   Args:
     mol: one molecule with a map.
@@ -286,13 +289,13 @@ def map_density(
   Raises:
     ValueError: the molecule has no map, or an unknown order.
   """
-  return maps.sample(_need_map(mol), points_G3, order)
+  return interpolation.sample(_need_map(mol), points_G3, order)
 
 
 def map_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1, *, order: str = 'cubic'
 ) -> jax.Array:
-  """The molecule's density map on a grid; see `maps.sample_grid`.
+  """The molecule's density map on a grid; see `interpolation.sample_grid`.
 
   Args:
     mol: one molecule with a map.
@@ -306,7 +309,7 @@ def map_density_grid(
   Raises:
     ValueError: the molecule has no map, or an unknown order.
   """
-  return maps.sample_grid(_need_map(mol), grid, supersample, order)
+  return interpolation.sample_grid(_need_map(mol), grid, supersample, order)
 
 
 def atom_channels(
@@ -364,7 +367,7 @@ def atoms(
     ValueError: an unknown element, or a width that is not above 0.
   """
   terms = _atom_terms(mol, elements, width, groups)
-  return splat.splat_points(points_G3, *terms)
+  return gaussians.splat_points(points_G3, *terms)
 
 
 def atoms_grid(
@@ -484,7 +487,7 @@ def binary_atoms_grid(
   _check_width('radius', radius)
   dtype = mol.coords_A3.dtype
   types_AC = _types(mol, elements, groups).astype(dtype)
-  x2, y2, z2 = splat.offsets(mol.coords_A3, grid, supersample) ** 2
+  x2, y2, z2 = gaussians.offsets(mol.coords_A3, grid, supersample) ** 2
   d2 = x2[:, None, None] + y2[None, :, None] + z2[None, None, :]
   inside = (d2 <= radius**2).astype(dtype)
   counts = jnp.einsum('xyza,ac->xyzc', inside, types_AC, precision=HIGHEST)
@@ -517,7 +520,7 @@ def valence(
     ValueError: a width that is not above 0.
   """
   terms = _valence_terms(mol, width, groups)
-  return _apart(splat.splat_points(points_G3, *terms), groups)
+  return _apart(gaussians.splat_points(points_G3, *terms), groups)
 
 
 def valence_grid(
@@ -578,7 +581,7 @@ def shape(
     ValueError: a width below 0.1, or a negative radius.
   """
   terms = _shape_terms(mol, width, radius, groups)
-  return _apart(-jnp.expm1(-splat.splat_points(points_G3, *terms)), groups)
+  return _apart(-jnp.expm1(-gaussians.splat_points(points_G3, *terms)), groups)
 
 
 def shape_grid(
@@ -696,7 +699,7 @@ def gradient_magnitude(field: Callable) -> Callable:
 def _splat_grid(
   terms, grid: Grid, supersample: int, sigma: float, same: bool = False
 ) -> jax.Array:
-  """`splat.splat_grid`, on CPUs of near voxels alone where that pays.
+  """`gaussians.splat_grid`, on CPUs of near voxels alone where that pays.
 
   Args:
     terms: coords_A3, weights_AC and sigma_A.
@@ -714,14 +717,14 @@ def _splat_grid(
     terms,
     grid,
     sigma,
-    near=lambda *t: splat_local.splat_grid(*t, grid, supersample, known),
-    whole=lambda *t: splat.splat_grid(*t, grid, supersample),
+    near=lambda *t: gaussians_windowed.splat_grid(*t, grid, supersample, known),
+    whole=lambda *t: gaussians.splat_grid(*t, grid, supersample),
   )
 
 
 def _near_or_whole(terms, grid: Grid, sigma: float, near, whole):
-  """The windows of `splat_local` on CPUs where they pay, else the product."""
-  if not splat_local.pays(sigma, grid, terms[1].shape[1]):
+  """`gaussians_windowed` on CPUs where that pays, else the product."""
+  if not gaussians_windowed.pays(sigma, grid, terms[1].shape[1]):
     return whole(*terms)
   return jax.lax.platform_dependent(*terms, cpu=near, default=whole)
 
@@ -808,7 +811,7 @@ def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
   dtype = mol.coords_A3.dtype
   sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
   types_AC = _types(mol, elements, groups).astype(dtype)
-  weights_AC = types_AC * splat.peak_to_integral(sigma_A)[:, None]
+  weights_AC = types_AC * gaussians.peak_to_integral(sigma_A)[:, None]
   return mol.coords_A3, weights_AC, sigma_A
 
 
@@ -827,7 +830,7 @@ def _valence_terms(mol: Molecule, width: float, groups: bool):
   dtype = mol.coords_A3.dtype
   sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
   weights_A = jnp.asarray(_valence_table(), dtype)[mol.numbers_A]
-  weights_A = weights_A * splat.peak_to_integral(sigma_A)
+  weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
   return mol.coords_A3, weights_A[:, None] * _groups(mol, groups), sigma_A
 
 
@@ -844,7 +847,7 @@ def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
   sigma_A = jnp.asarray(radii * width, dtype)[mol.numbers_A]
   peak = np.log(2) * np.exp(0.5 / width**2)
   weights_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)
-  weights_A = weights_A * splat.peak_to_integral(sigma_A)
+  weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
   weights_AC = weights_A[:, None] * _groups(mol, groups)
   return mol.coords_A3, weights_AC, sigma_A
 

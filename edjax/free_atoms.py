@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import splat
 from edjax.chem import gfn2_basis
 from edjax.chem.gfn2_occupations import occupations
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.numerics import HIGHEST
+from edjax.kernels import gaussians
+from edjax.kernels.numerics import HIGHEST
 
 
 @functools.cache
@@ -79,8 +79,8 @@ def density(
 
   def at(point_3):
     r2_A = jnp.sum((point_3[None, :] - coords_A3) ** 2, axis=1)
-    gaussians = jnp.exp(-exponents_A3P * r2_A[:, None, None])
-    shells_AL = jnp.sum(factors_A3P * gaussians, axis=2)
+    values_A3P = jnp.exp(-exponents_A3P * r2_A[:, None, None])
+    shells_AL = jnp.sum(factors_A3P * values_A3P, axis=2)
     powers = [r2_A**l for l in range(shells_AL.shape[1])]
     return sum(jnp.sum(shells_AL[:, l] * r) for l, r in enumerate(powers))
 
@@ -150,10 +150,12 @@ def _grid_sum(coords_A3, grid: Grid, supersample: int, rows) -> jax.Array:
   """Sum over l of Gaussians times r^(2l): rows of (atom, exponent, factor)."""
   left, right = [], []
   for l, (atom_K, exponent_K, factor_K) in enumerate(rows):
-    d2 = splat.offsets(coords_A3[atom_K], grid, supersample) ** 2
+    d2 = gaussians.offsets(coords_A3[atom_K], grid, supersample) ** 2
     line = jnp.exp(-exponent_K[None, None, :] * d2)
     # x^(2n) exp(-a x^2) for n up to l, means over sub-points taken.
-    powers = [splat.pool_lines(line * d2**n, supersample) for n in range(l + 1)]
+    powers = [
+      gaussians.pool_lines(line * d2**n, supersample) for n in range(l + 1)
+    ]
     # r^(2l) = sum_n binomial(l, n) (x^2 + y^2)^(l-n) z^(2n)
     for n in range(l + 1):
       left.append(_cylinder(powers, l - n))

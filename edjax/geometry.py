@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
-from edjax.numerics import HIGHEST
 
 # The d functions xy, yz, z2, xz, x2-y2 as quadratic forms r^T Q r, scaled to
 # tr(Q Q) = 1. GFN2 normalises all five alike, so that rotating them is

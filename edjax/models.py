@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from edjax import numerics
 from edjax.conv import Conv3D
 from edjax.isotropic import IsotropicConv3D
+from edjax.kernels import numerics
 
 KERNELS = ('isotropic', 'free')
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}

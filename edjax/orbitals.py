@@ -11,13 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import orbital_chunks, orbital_grid, orbital_tiles, splat
 from edjax.chem import elements, form_factors, gfn2_basis, gfn2_occupations
 from edjax.chem.gfn2_basis import from_slots, overlap, shells, to_slots
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
+from edjax.kernels import (
+  gaussians,
+  gto_dense,
+  gto_tiled_accelerator,
+  gto_tiled_cpu,
+)
+from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
-from edjax.numerics import HIGHEST
 
 __all__ = [
   'carriers',
@@ -53,7 +58,7 @@ def density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   r2_LG = jnp.sum(r_3LG**2, axis=0)
   ao_KG = []
   for l in range(2 if orbitals_OL9.shape[2] == 4 else 3):
-    a_LP, c_LP = orbital_grid.primitives(numbers_L, l, r_3LG.dtype)
+    a_LP, c_LP = gto_dense.primitives(numbers_L, l, r_3LG.dtype)
     gauss_LPG = jnp.exp(-a_LP[:, :, None] * r2_LG[:, None, :])
     radial_LG = jnp.sum(c_LP[:, :, None] * gauss_LPG, axis=1)
     ao_KG += [angular * radial_LG for angular in _angular(l, *r_3LG)]
@@ -79,8 +84,8 @@ def density_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   """
   return jax.lax.platform_dependent(
     *carriers(mol),
-    cpu=functools.partial(orbital_tiles.density, grid, supersample),
-    default=functools.partial(orbital_chunks.density, grid, supersample),
+    cpu=functools.partial(gto_tiled_cpu.density, grid, supersample),
+    default=functools.partial(gto_tiled_accelerator.density, grid, supersample),
   )
 
 
@@ -120,7 +125,7 @@ def core_density(mol: Molecule, points_G3: jax.Array, blur: float) -> jax.Array:
   """
   _check_points(points_G3)
   terms = _core_terms(mol, blur)
-  return splat.splat_points(points_G3, *terms)[:, 0]
+  return gaussians.splat_points(points_G3, *terms)[:, 0]
 
 
 def core_density_grid(
@@ -144,7 +149,7 @@ def core_density_grid(
   """
   blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
   terms = _core_terms(mol, blur)
-  return splat.splat_grid(*terms, grid, supersample)[..., 0]
+  return gaussians.splat_grid(*terms, grid, supersample)[..., 0]
 
 
 def carriers(mol: Molecule) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -185,7 +190,7 @@ def _angular(l: int, x, y, z) -> list:
 
 
 def _core_terms(mol: Molecule, blur: float):
-  """Coordinates, weights and widths of the core's Gaussians, for `splat`."""
+  """Coordinates, weights and widths of the Gaussians of the core."""
   blur = form_factors.check_blur(blur)
   dtype = mol.coords_A3.dtype
   known = np.arange(gfn2_basis.MAX_NUMBER + 1)

@@ -34,8 +34,8 @@ from edjax.config.representation import (
   selected_radius,
 )
 from edjax.grid import Grid
+from edjax.kernels.numerics import batched
 from edjax.molecule import LIGAND, Molecule
-from edjax.numerics import batched
 from edjax.pack import Pack
 from edjax.voxelize import voxel_chunk
 

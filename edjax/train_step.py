@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from edjax import geometry, losses, optim, parallel, programs
-from edjax.numerics import batched
+from edjax.kernels.numerics import batched
 from edjax.voxelize import voxel_chunk
 
 # What a key is folded with first, so that no two uses share random numbers.

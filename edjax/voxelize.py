@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import blur as blurs
-from edjax import fields, numerics, splat_local
+from edjax import fields
 from edjax.chem import form_factors
 from edjax.grid import Grid
+from edjax.kernels import gaussian_blur as blurs
+from edjax.kernels import gaussians_windowed, numerics
 from edjax.molecule import Molecule
 
 CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'valence', 'noise')
@@ -104,8 +105,8 @@ class Voxelizer:
   def batches_on_cpu(self) -> bool:
     """Whether a CPU takes a whole batch in less time than one by one.
 
-    Atom types near voxels alone (`splat_local`) are added in one loop; other
-    fields, and grids as large as a cache, want one molecule at a time.
+    Atom types near voxels alone (`gaussians_windowed`) are added in one loop;
+    other fields, and grids as large as a cache, want one molecule at a time.
     """
     width = {**_WIDTHS, **dict(self.widths)}['atoms']
     return (
@@ -113,7 +114,7 @@ class Voxelizer:
       and not self.binary
       and not self.smooth
       and 4 * self.grid.size**3 * self.num_channels <= _CACHE
-      and splat_local.pays(width, self.grid, self.num_channels)
+      and gaussians_windowed.pays(width, self.grid, self.num_channels)
     )
 
   def scratch_bytes(self, mol: Molecule) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from data_builders import crystal_maps, map_files
-from edjax import fields, geometry, maps
+from edjax import fields, geometry
+from edjax.kernels import interpolation
 from edjax.molecule import DensityMap, Molecule
 
 # Operators written out (International Tables A), as rows and shifts.
@@ -151,7 +152,7 @@ def test_cube_against_the_closed_form(tmp_path, group):
   density_map = DensityMap(*(jnp.asarray(x, jnp.float32) for x in cube[:3]))
   rng = np.random.default_rng(0)
   inside = centre + rng.uniform(-2.5, 2.5, (200, 3))
-  got = maps.sample(density_map, jnp.asarray(inside, jnp.float32))
+  got = interpolation.sample(density_map, jnp.asarray(inside, jnp.float32))
   want = density(group, to_fractional(cell, inside)) / crystal_map.sd
   np.testing.assert_allclose(got, want, atol=0.05)
 

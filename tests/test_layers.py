@@ -17,10 +17,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ORDER = [
   {'chem'},
   {'grid', 'molecule', 'addresses'},
-  {
-    'numerics', 'splat', 'splat_local', 'orbital_grid', 'orbital_screen',
-    'orbital_tiles', 'orbital_chunks', 'maps', 'blur',
-  },
+  {'kernels'},
   {'geometry', 'orbitals', 'free_atoms', 'fields', 'view'},
   {'conv', 'isotropic', 'models'},
   {'coverage', 'voxelize'},
@@ -151,6 +148,6 @@ def test_some_libraries_have_one_home(word, home):
 
 
 def test_modules_are_attributes_of_the_package():
-  assert edjax.chem.units.BOHR_A < 1
+  assert edjax.grid.Grid(2, 0.5).extent == 1
   with pytest.raises(AttributeError, match='no attribute'):
     _ = edjax.unit

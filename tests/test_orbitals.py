@@ -11,11 +11,12 @@ import scipy.linalg
 from tblite.interface import Calculator
 
 from data_builders import xtb
-from edjax import fields, geometry, orbital_grid, orbitals
+from edjax import fields, geometry, orbitals
 from edjax import grid as grids
 from edjax.chem import elements, gfn2_basis
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
+from edjax.kernels import gto_dense
 from edjax.molecule import Molecule, stack
 
 FORMAMIDE = (
@@ -135,7 +136,7 @@ def test_every_shell_is_normalised():
   count = 0
   # Means over the sphere of 1, x^2 and (xy)^2: 1, r^2/3, r^4/15.
   for l, mean in enumerate((1, 1 / 3, 1 / 15)):
-    a, c = orbital_grid.tables(l)
+    a, c = gto_dense.tables(l)
     radial = np.sum(c[..., None] * np.exp(-a[..., None] * r**2), axis=1)
     norm = np.trapezoid(4 * np.pi * mean * radial**2 * r ** (2 * l + 2), r)
     for z in numbers:
@@ -276,7 +277,7 @@ def test_separable_equals_pointwise(name, max_atoms):
   _assert_close(tight, expected, 1e-6)
   assert float(jnp.min(tight)) >= 0
   parts = mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
-  complete = functools.partial(orbital_grid.density, grid)
+  complete = functools.partial(gto_dense.density, grid)
   _assert_close(jax.jit(complete)(*parts), expected, 1e-6)
 
 
@@ -516,7 +517,7 @@ def test_all_directions_share_the_large_product():
 
   def density(mol):
     parts = mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
-    return orbital_grid.density(Grid(4, 0.5), *parts)
+    return gto_dense.density(Grid(4, 0.5), *parts)
 
   def large(f):
     shapes = _products(jax.make_jaxpr(f)(mol).jaxpr)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import fields, free_atoms, geometry, maps, orbitals, splat, voxelize
+from edjax import fields, free_atoms, geometry, orbitals, voxelize
 from edjax.grid import Grid
+from edjax.kernels import gaussians, interpolation
 from edjax.molecule import DensityMap, Molecule
 
 GRID = Grid(4, 0.7)
@@ -125,13 +126,13 @@ def _functions() -> dict:
     False,
   )
   found['splat_points'] = (
-    lambda m: splat.splat_points(
+    lambda m: gaussians.splat_points(
       POINTS, m.coords_A3, jnp.ones((3, 2)), jnp.ones(3)
     ),
     True,
   )
   found['splat_grid cell means'] = (
-    lambda m: splat.splat_grid(
+    lambda m: gaussians.splat_grid(
       m.coords_A3, jnp.ones((3, 2)), jnp.ones(3), GRID, cell_mean=True
     ),
     True,
@@ -141,7 +142,7 @@ def _functions() -> dict:
     True,
   )
   found['maps.coverage'] = (
-    lambda m: maps.coverage(m.density_map, POINTS),
+    lambda m: interpolation.coverage(m.density_map, POINTS),
     True,
   )
   for name in orbitals.__all__:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from edjax import grid as grids
-from edjax import splat, view
+from edjax import view
 from edjax.grid import Grid
+from edjax.kernels import gaussians
 
 GRID = Grid(32, 0.25)
 CENTRE = np.array([0.9, -0.6, 0.35])  # no symmetry of the grid
@@ -18,7 +19,7 @@ WATER = [8, 1, 1], [[0, 0, 0.117], [0, 0.757, -0.471], [0, -0.757, -0.471]]
 
 def gaussian(centre=CENTRE, electrons=2.0):
   """An s-like density of known integral, on the program's own grid."""
-  values = splat.splat_grid(
+  values = gaussians.splat_grid(
     jnp.asarray([centre], jnp.float32),
     jnp.full((1, 1), electrons, jnp.float32),
     jnp.full(1, SIGMA, jnp.float32),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from data_builders import xtb
-from edjax import fields, geometry, molecule, numerics, voxelize
+from edjax import fields, geometry, molecule, voxelize
 from edjax.grid import Grid
+from edjax.kernels import numerics
 from edjax.molecule import DensityMap, Molecule
 from edjax.voxelize import make_voxelizer
 

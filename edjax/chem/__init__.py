@@ -1,0 +1,1 @@
+"""Facts of chemistry: units, elements, form factors, GFN2-xTB basis."""

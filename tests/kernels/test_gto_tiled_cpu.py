@@ -10,8 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import orbital_chunks, orbital_grid, orbital_screen, orbital_tiles
 from edjax.grid import Grid
+from edjax.kernels import (
+  gto_dense,
+  gto_screening,
+  gto_tiled_accelerator,
+  gto_tiled_cpu,
+)
 from edjax.molecule import Molecule
 
 ATOMS, ORBITALS = 30, 12  # half of the atoms may have p functions
@@ -37,7 +42,7 @@ def _largest_error(values, expected):
   return float(jnp.max(jnp.abs(values - expected)) / jnp.max(jnp.abs(expected)))
 
 
-FORMS = {'tiles': orbital_tiles, 'chunks': orbital_chunks}
+FORMS = {'tiles': gto_tiled_cpu, 'chunks': gto_tiled_accelerator}
 BOTH = pytest.mark.parametrize(
   'form', [form.density for form in FORMS.values()], ids=FORMS
 )
@@ -57,7 +62,7 @@ BOTH = pytest.mark.parametrize(
 )
 def test_tiles_equal_slabs(form, grid, supersample):
   values = jax.jit(functools.partial(form, grid, supersample))(*_chain())
-  expected = orbital_grid.density_means(grid, supersample, *_chain())
+  expected = gto_dense.density_means(grid, supersample, *_chain())
   assert values.shape == (grid.size,) * 3
   assert _largest_error(values, expected) < 1e-6
   assert float(jnp.min(values)) >= 0
@@ -65,11 +70,11 @@ def test_tiles_equal_slabs(form, grid, supersample):
 
 def _screened(grid, form):
   cut = form.value_cut(grid, 1)
-  room, _ = orbital_grid.rooms(_chain()[2])
-  assert orbital_grid.holds(room, _chain()[0])
-  rows = orbital_grid.gather(room, *_chain())
-  lines = orbital_screen.tables(grid, cut, rows)
-  return orbital_screen.screen(cut, rows, lines, form.SIZES)
+  room, _ = gto_dense.rooms(_chain()[2])
+  assert gto_dense.holds(room, _chain()[0])
+  rows = gto_dense.gather(room, *_chain())
+  lines = gto_screening.tables(grid, cut, rows)
+  return gto_screening.screen(cut, rows, lines, form.SIZES)
 
 
 @pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
@@ -87,11 +92,11 @@ def test_every_size_is_used(form):
 @BOTH
 def test_leaving_out_more_shows(form, monkeypatch):
   """A limit a thousand times as high is not hidden by the tolerance."""
-  monkeypatch.setattr(orbital_screen, '_NEGLIGIBLE', 2500.0)
+  monkeypatch.setattr(gto_screening, '_NEGLIGIBLE', 2500.0)
   # Of this test alone, as JAX keeps what it has traced; of several chunks.
   grid = Grid(40, 0.51)
   values = form(grid, 1, *_chain())
-  error = _largest_error(values, orbital_grid.density_means(grid, 1, *_chain()))
+  error = _largest_error(values, gto_dense.density_means(grid, 1, *_chain()))
   assert 1e-5 < error < 1e-2
 
 
@@ -116,7 +121,7 @@ def test_derivatives_equal_those_of_slabs(form, supersample):
 
   args = tuple(place), tuple(along)
   found = derivatives(form, *args)
-  expected = derivatives(orbital_grid.density_means, *args)
+  expected = derivatives(gto_dense.density_means, *args)
   for one, other in zip(
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
   ):
@@ -132,16 +137,16 @@ def test_the_smaller_product_is_not_negative():
   ao_JG = rng.normal(size=(8, 500))
   ao_JG -= np.outer(u_J, u_J @ ao_JG) / (u_J @ u_J)
   c_JO, ao_JG = jnp.float32(np.outer(u_J, v_O)), jnp.float32(ao_JG)
-  bare_G = jnp.sum(ao_JG * orbital_tiles.with_density_matrix(c_JO, ao_JG), 0)
+  bare_G = jnp.sum(ao_JG * gto_tiled_cpu.with_density_matrix(c_JO, ao_JG), 0)
   assert float(jnp.min(bare_G)) < 0
-  rho_G = orbital_tiles.squares(c_JO, ao_JG)
+  rho_G = gto_tiled_cpu.squares(c_JO, ao_JG)
   assert float(jnp.min(rho_G)) == 0
   size = float(jnp.sum(c_JO**2) * jnp.max(jnp.sum(ao_JG**2, 0)))
   assert float(jnp.max(rho_G)) < 1e-6 * size
   # More functions than orbitals: the other product, the same numbers.
   ao_JG = jnp.float32(rng.normal(size=(8, 500)))
-  wide = orbital_tiles.squares(c_JO, ao_JG)
-  narrow = orbital_tiles.squares(jnp.float32(u_J)[:, None], ao_JG)
+  wide = gto_tiled_cpu.squares(c_JO, ao_JG)
+  narrow = gto_tiled_cpu.squares(jnp.float32(u_J)[:, None], ao_JG)
   expected = (v_O @ v_O) * narrow
   np.testing.assert_allclose(wide, expected, atol=1e-5 * expected.max())
   squares_G = (v_O @ v_O) * (u_J @ np.asarray(ao_JG, float)) ** 2
@@ -160,7 +165,7 @@ def _batch(count: int):
 def test_a_batch_shares_decisions_and_not_results():
   """Of chunks, also under two `vmap`, and with one molecule without room."""
   grid = Grid(16, 0.7)
-  field = functools.partial(orbital_chunks.density, grid, 1)
+  field = functools.partial(gto_tiled_accelerator.density, grid, 1)
   batch = _batch(4)
   one_by_one = jnp.stack([field(*mol) for mol in zip(*batch, strict=True)])
   assert _largest_error(jax.jit(jax.vmap(field))(*batch), one_by_one) < 1e-6
@@ -169,8 +174,8 @@ def test_a_batch_shares_decisions_and_not_results():
   assert _largest_error(twice.reshape(one_by_one.shape), one_by_one) < 1e-6
   numbers_BL = batch[0].copy()
   numbers_BL[1] = 55  # Cs has more primitives than the tight room
-  room, _ = orbital_grid.rooms(batch[2][0])
-  holds_B = [orbital_grid.holds(room, numbers_L) for numbers_L in numbers_BL]
+  room, _ = gto_dense.rooms(batch[2][0])
+  holds_B = [gto_dense.holds(room, numbers_L) for numbers_L in numbers_BL]
   assert [bool(h) for h in holds_B] == [True, False, True, True]
   found = jax.jit(jax.vmap(field))(numbers_BL, *batch[1:])
   assert _largest_error(found[::2], one_by_one[::2]) < 3e-6
@@ -180,7 +185,7 @@ def test_a_batch_shares_decisions_and_not_results():
 
 def test_what_a_batch_can_skip_is_skipped():
   """Under `vmap` chunks stay choices: nothing is computed for all sizes."""
-  field = functools.partial(orbital_chunks.density, Grid(16, 0.7), 1)
+  field = functools.partial(gto_tiled_accelerator.density, Grid(16, 0.7), 1)
   program = str(jax.make_jaxpr(jax.vmap(field))(*_batch(3)))
   one = str(jax.make_jaxpr(field)(*_chain()))
   assert program.count('cond[') == one.count('cond[') == 2
@@ -197,5 +202,5 @@ def test_gradient_magnitude_of_chunks():
 
     return jax.jit(jax.jacfwd(moved))(jnp.zeros(3, coords.dtype))
 
-  found = gradients(orbital_chunks.density)
-  assert _largest_error(found, gradients(orbital_tiles.density)) < 3e-6
+  found = gradients(gto_tiled_accelerator.density)
+  assert _largest_error(found, gradients(gto_tiled_cpu.density)) < 3e-6

@@ -4,9 +4,9 @@ A Cartesian Gaussian x^i y^j z^k exp(-a r^2) is a product of three factors,
 each along one axis. A basis function is a short sum of such products over its
 primitives P, and all of them are made by small matrix products [X, P] x
 [P, YZ]; one large product [O, K] x [K, XYZ] then makes the orbitals. The grid
-is worked through in slabs. Nothing is left out: `orbital_tiles` and
-`orbital_chunks`, which leave out what is far, use this where they have no room
-for a molecule's functions.
+is worked through in slabs. Nothing is left out: `gto_tiled_cpu` and
+`gto_tiled_accelerator`, which leave out what is far, use this where they have
+no room for a molecule's functions.
 
 The derivative is written out (custom_jvp), because autodiff would repeat the
 large product for every direction: with psi = c chi,
@@ -30,7 +30,7 @@ from edjax import grid as grids
 from edjax.chem import elements, gfn2_basis
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.numerics import HIGHEST
+from edjax.kernels.numerics import HIGHEST
 
 # Points evaluated at a time: an accelerator wants much work in few steps.
 _POINTS = 32768

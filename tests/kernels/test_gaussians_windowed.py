@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import fields, splat, splat_local
+from edjax import fields
 from edjax import grid as grids
 from edjax.grid import Grid
+from edjax.kernels import gaussians, gaussians_windowed
 from edjax.molecule import Molecule, stack
 
 GRID = Grid(32, 0.75)
@@ -25,8 +26,8 @@ def atoms(n, channels=3, half=14.0, seed=0, sigma=(0.4, 1.0)):
 
 
 def both(terms, grid=GRID, supersample=1, sigma=None):
-  near = jax.jit(splat_local.splat_grid, static_argnums=(3, 4, 5))
-  whole = jax.jit(splat.splat_grid, static_argnums=(3, 4))
+  near = jax.jit(gaussians_windowed.splat_grid, static_argnums=(3, 4, 5))
+  whole = jax.jit(gaussians.splat_grid, static_argnums=(3, 4))
   return near(*terms, grid, supersample, sigma), whole(
     *terms, grid, supersample
   )
@@ -42,7 +43,9 @@ def assert_same(got, want):
 @pytest.mark.parametrize(('channels', 'supersample'), [(1, 2), (3, 1), (20, 1)])
 def test_windows_equal_the_whole(channels, supersample):
   # 20 channels have windows narrower along z, the others whole rows.
-  assert splat_local._row(12, GRID, channels) == (12 if channels > 3 else 32)
+  assert gaussians_windowed._row(12, GRID, channels) == (
+    12 if channels > 3 else 32
+  )
   assert_same(*both(atoms(60, channels), supersample=supersample))
 
 
@@ -70,7 +73,7 @@ def test_every_atom_counts_alone():
       terms = coords_A3, jnp.array([[1.0], [-0.3]]), jnp.full(2, sigma)
       got, want = both(terms, grid)
       # Against the peak of an atom, which may lie outside of the box.
-      peak = float(np.max(1 / splat.peak_to_integral(terms[2])))
+      peak = float(np.max(1 / gaussians.peak_to_integral(terms[2])))
       np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * peak)
 
 
@@ -89,8 +92,8 @@ def test_what_is_far_or_padding_is_nothing():
 def test_sums_and_their_slopes_equal_the_whole(supersample):
   terms = atoms(40, channels=2)
   options = {'static_argnums': (3, 4)}
-  near = jax.jit(splat_local.splat_grid_and_gradient, **options)
-  whole = jax.jit(splat.splat_grid_and_gradient, **options)
+  near = jax.jit(gaussians_windowed.splat_grid_and_gradient, **options)
+  whole = jax.jit(gaussians.splat_grid_and_gradient, **options)
   for got, want in zip(
     near(*terms, GRID, supersample),
     whole(*terms, GRID, supersample),
@@ -118,7 +121,7 @@ def test_derivatives_are_those_of_the_whole(slopes):
   for mode in (jax.jacrev, jax.jacfwd):
     got, want = (
       jax.jit(mode(functools.partial(loss, module), argnums=(0, 1, 2)))(*terms)
-      for module in (splat_local, splat)
+      for module in (gaussians_windowed, gaussians)
     )
     for a, b in zip(got, want, strict=True):
       np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
@@ -128,7 +131,7 @@ def test_vmap_equals_one_by_one():
   batch = jax.tree.map(lambda *x: jnp.stack(x), atoms(9), atoms(9, seed=1))
 
   def near(*terms):
-    return splat_local.splat_grid(*terms, GRID)
+    return gaussians_windowed.splat_grid(*terms, GRID)
 
   got = jax.jit(jax.vmap(near))(*batch)
   for i in range(2):
@@ -143,21 +146,23 @@ def test_vmap_of_slopes_with_weights_in_common():
   _, weights_AC, sigma_A = atoms(9)
 
   def near(coords_A3):
-    return splat_local.splat_grid_and_gradient(
+    return gaussians_windowed.splat_grid_and_gradient(
       coords_A3, weights_AC, sigma_A, GRID
     )
 
   got = jax.jit(jax.vmap(near))(coords_BA3)
   for i, coords_A3 in enumerate(coords_BA3):
-    want = splat.splat_grid_and_gradient(coords_A3, weights_AC, sigma_A, GRID)
+    want = gaussians.splat_grid_and_gradient(
+      coords_A3, weights_AC, sigma_A, GRID
+    )
     for mine, theirs in zip(got, want, strict=True):
       assert_same(mine[i], theirs)
 
 
 def test_keeps_dtypes_under_strict_promotion(strict_promotion):
-  vox, slopes = splat_local.splat_grid_and_gradient(*atoms(3), GRID)
+  vox, slopes = gaussians_windowed.splat_grid_and_gradient(*atoms(3), GRID)
   assert vox.dtype == slopes.dtype == jnp.float32
-  assert splat_local.splat_grid(*atoms(3), GRID, 2).dtype == jnp.float32
+  assert gaussians_windowed.splat_grid(*atoms(3), GRID, 2).dtype == jnp.float32
 
 
 def test_double_precision_loses_no_more_than_float32(x64):
@@ -168,13 +173,13 @@ def test_double_precision_loses_no_more_than_float32(x64):
 
 
 def test_where_windows_pay():
-  assert splat_local.pays(0.5, Grid(24, 0.5), 6)
-  assert splat_local.pays(0.5, Grid(48, 0.25), 6)
-  assert splat_local.pays(0.5, Grid(48, 0.5), 14)
+  assert gaussians_windowed.pays(0.5, Grid(24, 0.5), 6)
+  assert gaussians_windowed.pays(0.5, Grid(48, 0.25), 6)
+  assert gaussians_windowed.pays(0.5, Grid(48, 0.5), 14)
   # Rows of 24 numbers; windows that fill the box.
-  assert not splat_local.pays(0.5, Grid(24, 0.5), 1)
-  assert not splat_local.pays(1.5, Grid(24, 0.5), 6)
-  assert not splat_local.pays(0.5, Grid(4, 0.5), 20)
+  assert not gaussians_windowed.pays(0.5, Grid(24, 0.5), 1)
+  assert not gaussians_windowed.pays(1.5, Grid(24, 0.5), 6)
+  assert not gaussians_windowed.pays(0.5, Grid(4, 0.5), 20)
 
 
 def pocket(n=150):
@@ -234,7 +239,7 @@ def test_batches_of_small_molecules_are_the_same():
   got = jax.jit(jax.vmap(lambda m: fields.atoms_grid(m, grid)))
   got = got(stack(molecules))
   for vox, mol in zip(got, molecules, strict=True):
-    want = splat.splat_grid(
+    want = gaussians.splat_grid(
       *fields._atom_terms(mol, fields.ELEMENTS, 0.5, False), grid
     )
     assert_same(vox, want)

@@ -5,7 +5,7 @@ are too small to be seen in the rounding of the density, and in many of them
 all are. What a function can reach in a tile is bounded by the product of its
 largest factors along x, y and z there.
 
-`orbital_tiles` and `orbital_chunks` compute what is left.
+`gto_tiled_cpu` and `gto_tiled_accelerator` compute what is left.
 """
 
 import math
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import grid as grids
-from edjax import orbital_grid
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.numerics import HIGHEST
-from edjax.orbital_grid import Rows
+from edjax.kernels import gto_dense
+from edjax.kernels.gto_dense import Rows
+from edjax.kernels.numerics import HIGHEST
 
 # What a tile costs beside its points, in the same unit along one edge.
 _EDGE_COST = 1.5
@@ -87,7 +87,7 @@ def points(grid: Grid, cut: Cut) -> np.ndarray:
 
 
 def tables(grid: Grid, cut: Cut, rows: Rows, derivative: bool = False) -> list:
-  """`orbital_grid.lines` as [tiles, K, P, edge], for x, y and z.
+  """`gto_dense.lines` as [tiles, K, P, edge], for x, y and z.
 
   Args:
     grid: the voxels.
@@ -95,7 +95,7 @@ def tables(grid: Grid, cut: Cut, rows: Rows, derivative: bool = False) -> list:
     rows: basis functions.
     derivative: with respect to the centre (per Å) instead.
   """
-  lines = orbital_grid.lines(points(grid, cut), rows, derivative)
+  lines = gto_dense.lines(points(grid, cut), rows, derivative)
   return [
     jnp.moveaxis(line.reshape(*line.shape[:2], cut.tiles, cut.edge), 2, 0)
     for line in lines

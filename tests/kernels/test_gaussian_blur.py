@@ -9,8 +9,9 @@ import pytest
 import scipy.ndimage
 
 from data_builders import xtb
-from edjax import blur, fields, geometry, voxelize
+from edjax import fields, geometry, voxelize
 from edjax.grid import Grid
+from edjax.kernels import gaussian_blur
 from edjax.molecule import DensityMap, Molecule
 
 GRID = Grid(10, 0.5)
@@ -87,7 +88,7 @@ def test_a_blurred_gaussian_is_a_wider_one():
     return fields.atoms_grid(mol, grid, elements=('O',), width=a)
 
   mol = Molecule.from_arrays([8], [[0.13, -0.2, 0.31]], center=False)
-  got = blur.blurred(field, 0.5)(mol, grid)
+  got = gaussian_blur.blurred(field, 0.5)(mol, grid)
   width = np.hypot(a, 0.5)
   want = fields.atoms_grid(mol, grid, elements=('O',), width=width)
   want = want * (a / width) ** 3

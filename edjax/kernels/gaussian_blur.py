@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax.grid import Grid
-from edjax.numerics import HIGHEST
+from edjax.kernels.numerics import HIGHEST
 
 # Where the kernel ends, in standard deviations, as in scipy.ndimage.
 _TRUNCATE = 4.0

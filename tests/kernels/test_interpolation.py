@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from edjax import fields, geometry, maps
+from edjax import fields, geometry
 from edjax import grid as grids
 from edjax.grid import Grid
+from edjax.kernels import interpolation
 from edjax.molecule import DensityMap, Molecule
 
 # Jitted: op by op, each would be compiled on its own.
-sample = jax.jit(maps.sample, static_argnums=2)
-sample_grid = jax.jit(maps.sample_grid, static_argnums=(1, 2, 3))
+sample = jax.jit(interpolation.sample, static_argnums=2)
+sample_grid = jax.jit(interpolation.sample_grid, static_argnums=(1, 2, 3))
 
 # A frame that is neither orthogonal nor at the origin.
 STEPS = np.array([[0.4, 0, 0], [0.05, 0.45, 0], [-0.03, 0.02, 0.5]])
@@ -140,7 +141,9 @@ def test_close_to_scipys_spline_on_a_smooth_map():
   # another cubic scheme (B-spline with prefilter), good to the fourth order
   density_map = _map(_gaussian)
   points = np.random.default_rng(1).uniform(-1, 1, (100, 3))
-  index = maps.map_indices(density_map, jnp.asarray(points, jnp.float32))
+  index = interpolation.map_indices(
+    density_map, jnp.asarray(points, jnp.float32)
+  )
   spline = scipy.ndimage.map_coordinates(
     np.asarray(density_map.values_XYZ), np.asarray(index).T, order=3
   )
@@ -184,7 +187,9 @@ def test_coverage():
   points = jnp.array(
     [[0.0, 0, 0], [4, 4, 4], [4.1, 2, 2], [2, -0.1, 2], [2, 2, 2]]
   )
-  assert float(maps.coverage(density_map, points)) == pytest.approx(0.6)
+  assert float(interpolation.coverage(density_map, points)) == pytest.approx(
+    0.6
+  )
   # what counts as covered is what is sampled
   np.testing.assert_allclose(sample(density_map, points), [1, 1, 0, 0, 1])
 

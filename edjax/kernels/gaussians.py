@@ -18,7 +18,7 @@ import numpy as np
 
 from edjax import grid as grids
 from edjax.grid import Grid
-from edjax.numerics import HIGHEST
+from edjax.kernels.numerics import HIGHEST
 
 
 def peak_to_integral(sigma_A: jax.Array) -> jax.Array:

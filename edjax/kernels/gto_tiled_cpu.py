@@ -1,11 +1,11 @@
 """sum_O psi_O^2 on a grid, tile by tile: the fast path of a CPU.
 
-The functions that count in a tile (`orbital_screen`) are gathered into the
+The functions that count in a tile (`gto_screening`) are gathered into the
 tightest of a few static sizes, made from their factors, and multiplied by their
 coefficients while they lie in the cache. Where fewer functions count than there
 are orbitals, their density matrix D = c^T c takes the place of the orbitals.
 
-The derivative is written out (custom_jvp) as in `orbital_grid`, with that
+The derivative is written out (custom_jvp) as in `gto_dense`, with that
 density matrix,
 
   drho = 2 sum_K (D chi)_K sum_i dr_Ki d chi_K / d r_Ki,
@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import orbital_grid, orbital_screen
 from edjax.grid import Grid
-from edjax.numerics import HIGHEST
-from edjax.orbital_screen import Cut, Tiles
+from edjax.kernels import gto_dense, gto_screening
+from edjax.kernels.gto_screening import Cut, Tiles
+from edjax.kernels.numerics import HIGHEST
 
 # Points along the edge of a tile, at most. Larger tiles leave out less, smaller
 # ones have more that is not arithmetic; 512 values of 32 functions fill 64 KiB,
@@ -57,28 +57,28 @@ def density(
     rho_XYZ, e/Å^3.
   """
   molecule = numbers_L, coords_L3, orbitals_OL9
-  return orbital_grid.density_in_room(_density, grid, supersample, molecule)
+  return gto_dense.density_in_room(_density, grid, supersample, molecule)
 
 
 def value_cut(grid: Grid, supersample: int) -> Cut:
   """The tiles of a density."""
   many = grid.refine(supersample).size >= _MANY_POINTS
   edge = _EDGE if many else _SMALL_EDGE
-  return orbital_screen.cut_of(grid, supersample, edge)
+  return gto_screening.cut_of(grid, supersample, edge)
 
 
 def gradient_cut(grid: Grid, supersample: int) -> Cut:
   """The tiles of a derivative."""
-  return orbital_screen.cut_of(grid, supersample, _SMALL_EDGE)
+  return gto_screening.cut_of(grid, supersample, _SMALL_EDGE)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _density(grid, supersample, room, *molecule):
   """Density with a given room."""
   cut = value_cut(grid, supersample)
-  rows = orbital_grid.gather(room, *molecule)
-  lines = orbital_screen.tables(grid, cut, rows)
-  tiles = orbital_screen.screen(cut, rows, lines, SIZES)
+  rows = gto_dense.gather(room, *molecule)
+  lines = gto_screening.tables(grid, cut, rows)
+  tiles = gto_screening.screen(cut, rows, lines, SIZES)
   c_KO = rows.c_OK.T
 
   def tile(size, place_3, ranks_K):
@@ -86,18 +86,18 @@ def _density(grid, supersample, room, *molecule):
     ao_JG = _functions(_factors(lines, place_3, kept_J))
     return _means(cut, squares(_rows_of(c_KO, kept_J), ao_JG))
 
-  return orbital_screen.assemble(cut, _map(cut, tiles, tile))
+  return gto_screening.assemble(cut, _map(cut, tiles, tile))
 
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
 def _density_jvp(grid, supersample, room, primals, tangents):
   cut = gradient_cut(grid, supersample)
-  rows = orbital_grid.gather(room, *primals)
-  lines = orbital_screen.tables(grid, cut, rows)
-  slopes = orbital_screen.tables(grid, cut, rows, derivative=True)
-  tiles = orbital_screen.screen(cut, rows, lines, SIZES)
+  rows = gto_dense.gather(room, *primals)
+  lines = gto_screening.tables(grid, cut, rows)
+  slopes = gto_screening.tables(grid, cut, rows, derivative=True)
+  tiles = gto_screening.screen(cut, rows, lines, SIZES)
   c_KO = rows.c_OK.T
-  dr_K3, dc_OK = orbital_grid.gather_tangents(room, primals, tangents)
+  dr_K3, dc_OK = gto_dense.gather_tangents(room, primals, tangents)
 
   # Backwards, what a tile would leave behind for every size is made again.
   def tile(size, place_3, ranks_K):
@@ -123,7 +123,7 @@ def _density_jvp(grid, supersample, room, primals, tangents):
     return _means(cut, rho_G), _means(cut, drho_G)
 
   values = _map(cut, tiles, tile, again=True)
-  return tuple(orbital_screen.assemble(cut, v) for v in values)
+  return tuple(gto_screening.assemble(cut, v) for v in values)
 
 
 def _map(cut: Cut, tiles: Tiles, tile, again: bool = False):
@@ -140,7 +140,7 @@ def _map(cut: Cut, tiles: Tiles, tile, again: bool = False):
   """
   first = tiles.places_T3[0], tiles.ranks_TK[0]
   forms = [functools.partial(tile, size) for size in tiles.sizes[1:]]
-  choose = orbital_screen.choice(forms, first)
+  choose = gto_screening.choice(forms, first)
 
   def one(args):
     place_3, size, ranks_K = args

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 
 from edjax import grid as grids
 from edjax.grid import Grid
+from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import DensityMap
-from edjax.numerics import HIGHEST
 
 # A point on the edge may be rounded to just outside: the indices of points
 # 50 Å from the origin are good to about 1e-5 steps in float32.

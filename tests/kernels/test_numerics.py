@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import numerics
+from edjax.kernels import numerics
 
 # With debug_nans on, a NaN or inf in a discarded branch raises as well.
 pytestmark = pytest.mark.usefixtures('debug_nans')

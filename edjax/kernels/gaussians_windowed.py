@@ -1,4 +1,4 @@
-"""The sums of `splat` with each Gaussian added to the voxels near it alone.
+"""The sums of `gaussians` with each Gaussian added to the voxels near it alone.
 
 A Gaussian that is narrow against the box is nothing in most of it: with 0.5 Å
 in 24 Å, in seven voxels of eight hundred. Here each is added in turn to a
@@ -8,8 +8,9 @@ float32 would show beside the peak, and the largest window is the whole grid,
 so that no width is too large.
 
 For CPUs, where rows of a window stay in the cache; accelerators want the one
-matrix product of `splat`. Under `vmap` all atoms of a batch are added to the
-batch's grids in one loop, which clears and copies nothing for each molecule.
+matrix product of `gaussians`. Under `vmap` all atoms of a batch are added to
+the batch's grids in one loop, which clears and copies nothing for each
+molecule.
 """
 
 import functools
@@ -19,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import splat
 from edjax.grid import Grid
+from edjax.kernels import gaussians
 
 # In standard deviations: there a Gaussian is 9e-8 of its peak, the rounding of
 # float32.
@@ -70,14 +71,14 @@ def splat_grid(
   supersample: int = 1,
   sigma: float | None = None,
 ) -> jax.Array:
-  """`splat.splat_grid`, within the rounding of float32 against the peak.
+  """`gaussians.splat_grid`, within the rounding of float32 against the peak.
 
   Args:
     coords_A3: centres, Å.
     weights_AC: integral of each centre's Gaussian in each channel.
     sigma_A: standard deviations, Å, above 0.
     grid: voxels.
-    supersample: as in `splat.splat_grid`.
+    supersample: as in `gaussians.splat_grid`.
     sigma: the standard deviation where it is the same for all and known:
       there is then one size of windows.
 
@@ -94,7 +95,7 @@ def splat_grid_and_gradient(
   grid: Grid,
   supersample: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-  """`splat.splat_grid_and_gradient` in the same way; see `splat_grid`.
+  """`gaussians.splat_grid_and_gradient` in the same way; see `splat_grid`.
 
   Returns:
     vox_XYZC, and its derivatives along x, y and z, [3, X, Y, Z, C].
@@ -133,7 +134,7 @@ def _splat(grid, supersample, sigma, coords_A3, weights_AC, sigma_A):
 @_splat.defjvp
 def _splat_jvp(grid, supersample, sigma, primals, tangents):
   def whole(*args):
-    return splat.splat_grid(*args, grid, supersample)
+    return gaussians.splat_grid(*args, grid, supersample)
 
   value = _splat(grid, supersample, sigma, *primals)
   return value, jax.jvp(whole, primals, tangents)[1]
@@ -151,7 +152,7 @@ def _splat_and_gradient(grid, supersample, coords_A3, weights_AC, sigma_A):
 @_splat_and_gradient.defjvp
 def _splat_and_gradient_jvp(grid, supersample, primals, tangents):
   def whole(*args):
-    return splat.splat_grid_and_gradient(*args, grid, supersample)
+    return gaussians.splat_grid_and_gradient(*args, grid, supersample)
 
   value = _splat_and_gradient(grid, supersample, *primals)
   return value, jax.jvp(whole, primals, tangents)[1]

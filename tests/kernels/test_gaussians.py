@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edjax import grid as grids
-from edjax import splat
 from edjax.grid import Grid
+from edjax.kernels import gaussians
 
 
 def _case(seed=0, n=6, channels=3, dtype=np.float32):
@@ -21,9 +21,9 @@ def _case(seed=0, n=6, channels=3, dtype=np.float32):
 @pytest.mark.parametrize('grid', [Grid(9, 0.5), Grid(10, 0.37), Grid(1, 1.0)])
 def test_separable_equals_pointwise(grid):
   coords, weights, sigma = _case()
-  got = splat.splat_grid(coords, weights, sigma, grid)
+  got = gaussians.splat_grid(coords, weights, sigma, grid)
   assert got.shape == (grid.size,) * 3 + (3,)
-  want = splat.splat_points(grids.centres(grid), coords, weights, sigma)
+  want = gaussians.splat_points(grids.centres(grid), coords, weights, sigma)
   # float32: the exponent of a product is a sum of three roundings
   np.testing.assert_allclose(
     got.reshape(-1, 3), want, rtol=0, atol=2e-6 * float(jnp.abs(want).max())
@@ -34,9 +34,9 @@ def test_pointwise_equals_numpy_in_double():
   coords, weights, sigma = (np.asarray(x, np.float64) for x in _case())
   points = np.random.default_rng(1).normal(size=(20, 3))
   d2 = ((points[:, None] - coords) ** 2).sum(-1)
-  gaussians = np.exp(-d2 / (2 * sigma**2)) / (sigma**3 * (2 * np.pi) ** 1.5)
-  got = splat.splat_points(points, *_case())
-  np.testing.assert_allclose(got, gaussians @ weights, rtol=0, atol=3e-6)
+  values = np.exp(-d2 / (2 * sigma**2)) / (sigma**3 * (2 * np.pi) ** 1.5)
+  got = gaussians.splat_points(points, *_case())
+  np.testing.assert_allclose(got, values @ weights, rtol=0, atol=3e-6)
 
 
 def test_axes_are_x_y_z():
@@ -44,7 +44,7 @@ def test_axes_are_x_y_z():
   # else; a swap of axes would show.
   grid = Grid(9, 0.5)
   coords = jnp.array([[0.0, 1.0, -0.5]])
-  vox = splat.splat_grid(coords, jnp.ones((1, 1)), jnp.full(1, 0.3), grid)
+  vox = gaussians.splat_grid(coords, jnp.ones((1, 1)), jnp.full(1, 0.3), grid)
   assert np.unravel_index(int(jnp.argmax(vox)), vox.shape) == (4, 6, 3, 0)
 
 
@@ -55,7 +55,7 @@ def test_unit_integral(cell_mean):
   grid = Grid(40, 0.4)
   coords, weights, _ = _case()
   sigma = jnp.linspace(0.5, 0.9, len(coords))
-  vox = splat.splat_grid(coords, weights, sigma, grid, cell_mean=cell_mean)
+  vox = gaussians.splat_grid(coords, weights, sigma, grid, cell_mean=cell_mean)
   np.testing.assert_allclose(
     vox.sum((0, 1, 2)) * grid.voxel_volume, weights.sum(0), atol=1e-5
   )
@@ -63,8 +63,8 @@ def test_unit_integral(cell_mean):
 
 def test_peak_one():
   sigma = jnp.array([0.4])
-  weights = splat.peak_to_integral(sigma)[:, None]
-  vox = splat.splat_grid(jnp.zeros((1, 3)), weights, sigma, Grid(3, 0.4))
+  weights = gaussians.peak_to_integral(sigma)[:, None]
+  vox = gaussians.splat_grid(jnp.zeros((1, 3)), weights, sigma, Grid(3, 0.4))
   assert float(vox[1, 1, 1, 0]) == pytest.approx(1, rel=1e-6)
   assert float(vox[0, 1, 1, 0]) == pytest.approx(np.exp(-0.5), rel=1e-6)
 
@@ -73,22 +73,22 @@ def test_peak_one():
 def test_supersampled_lines_equal_means_over_sub_points(supersample):
   coords, weights, sigma = _case()
   grid = Grid(6, 0.7)
-  got = splat.splat_grid(coords, weights, sigma, grid, supersample)
-  fine = splat.splat_grid(coords, weights, sigma, grid.refine(supersample))
+  got = gaussians.splat_grid(coords, weights, sigma, grid, supersample)
+  fine = gaussians.splat_grid(coords, weights, sigma, grid.refine(supersample))
   want = grids.pool(fine, supersample)
   atol = 2e-6 * float(jnp.abs(want).max())
   np.testing.assert_allclose(got, want, rtol=0, atol=atol)
-  point = splat.splat_grid(coords, weights, sigma, grid)
+  point = gaussians.splat_grid(coords, weights, sigma, grid)
   assert float(jnp.abs(point - want).max()) > 100 * atol
 
 
 def test_exact_cell_mean_equals_dense_average(x64):
   coords, weights, sigma = _case(dtype=np.float64)
   grid = Grid(4, 1.0)
-  exact = splat.splat_grid(coords, weights, sigma, grid, cell_mean=True)
+  exact = gaussians.splat_grid(coords, weights, sigma, grid, cell_mean=True)
   errors = []
   for s in (20, 40):
-    dense = splat.splat_grid(coords, weights, sigma, grid, supersample=s)
+    dense = gaussians.splat_grid(coords, weights, sigma, grid, supersample=s)
     errors.append(float(jnp.abs(dense - exact).max() / jnp.abs(exact).max()))
   # the midpoint rule closes in with the square of the step
   assert errors[1] < 1e-3
@@ -106,7 +106,9 @@ def test_padding_is_inert_in_value_and_gradient(cell_mean):
   grid = Grid(7, 0.5)
 
   def loss(coords, weights, sigma):
-    vox = splat.splat_grid(coords, weights, sigma, grid, cell_mean=cell_mean)
+    vox = gaussians.splat_grid(
+      coords, weights, sigma, grid, cell_mean=cell_mean
+    )
     return jnp.sum(vox**2), vox
 
   step = jax.value_and_grad(loss, has_aux=True)
@@ -131,7 +133,7 @@ def test_coordinate_gradients_against_central_differences(x64, options):
 
   @jax.jit
   def loss(coords):
-    vox = splat.splat_grid(coords, weights, sigma, grid, **options)
+    vox = gaussians.splat_grid(coords, weights, sigma, grid, **options)
     return jnp.sum(vox * probe)
 
   slope = jax.grad(loss)(coords)
@@ -148,16 +150,16 @@ def test_vmap_over_molecules():
   cases = [_case(seed) for seed in range(3)]
   batch = jax.tree.map(lambda *xs: jnp.stack(xs), *cases)
   grid = Grid(5, 0.6)
-  got = jax.vmap(functools.partial(splat.splat_grid, grid=grid))(*batch)
+  got = jax.vmap(functools.partial(gaussians.splat_grid, grid=grid))(*batch)
   for vox, case in zip(got, cases, strict=True):
     np.testing.assert_allclose(
-      vox, splat.splat_grid(*case, grid), rtol=0, atol=1e-6
+      vox, gaussians.splat_grid(*case, grid), rtol=0, atol=1e-6
     )
 
 
 def test_keeps_dtype_under_strict_promotion(strict_promotion):
   for options in ({}, {'supersample': 2}, {'cell_mean': True}):
-    vox = splat.splat_grid(*_case(), Grid(4, 0.5), **options)
+    vox = gaussians.splat_grid(*_case(), Grid(4, 0.5), **options)
     assert vox.dtype == jnp.float32
 
 
@@ -174,8 +176,8 @@ def test_wrong_shapes_are_named(change, message):
   coords, weights, sigma = _case()
   args = {'coords_A3': coords, 'weights_AC': weights, 'sigma_A': sigma}
   with pytest.raises(ValueError, match=message):
-    splat.splat_grid(**{**args, **change}, grid=Grid(3, 0.5))
+    gaussians.splat_grid(**{**args, **change}, grid=Grid(3, 0.5))
   with pytest.raises(ValueError, match=message):
-    splat.splat_points(jnp.zeros((1, 3)), **{**args, **change})
+    gaussians.splat_points(jnp.zeros((1, 3)), **{**args, **change})
   with pytest.raises(ValueError, match='points'):
-    splat.splat_points(jnp.zeros(3), **args)
+    gaussians.splat_points(jnp.zeros(3), **args)

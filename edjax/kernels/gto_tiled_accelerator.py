@@ -1,19 +1,19 @@
 """sum_O psi_O^2 on a grid, many tiles at a time: the fast path of accelerators.
 
-Tiles (`orbital_screen`) are sorted by the number of functions that count in
+Tiles (`gto_screening`) are sorted by the number of functions that count in
 them and done in chunks, each with room for as many as its first tile needs;
 chunks where nothing counts are skipped. The parameters of the functions that
 count are picked by sums over zeros and ones: exact, and a matrix product where
 gathering them would be one access after another. Basis functions are made at
 the points from r^2 and not from factors along the axes: that is more
 arithmetic, in one expression that can be fused. No accelerator has timed this
-yet; benchmarks/gpu.sh does, beside `orbital_grid`.
+yet; benchmarks/gpu.sh does, beside `gto_dense`.
 
 Under `vmap` a batch shares the decisions (`_largest`): the chunks of all its
 molecules have the room that the neediest of them asks for, and only what all of
 them can skip is skipped.
 
-The derivative is written out (custom_jvp) as in `orbital_grid`.
+The derivative is written out (custom_jvp) as in `gto_dense`.
 """
 
 import functools
@@ -23,12 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import orbital_grid, orbital_screen
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.numerics import HIGHEST
-from edjax.orbital_grid import Rows
-from edjax.orbital_screen import Cut
+from edjax.kernels import gto_dense, gto_screening
+from edjax.kernels.gto_dense import Rows
+from edjax.kernels.gto_screening import Cut
+from edjax.kernels.numerics import HIGHEST
 
 # Points along the edge of a tile, at most, and tiles at a time.
 _EDGE = 8
@@ -56,23 +56,23 @@ def density(
   coords_L3: jax.Array,
   orbitals_OL9: jax.Array,
 ) -> jax.Array:
-  """`orbital_tiles.density`, of many tiles at a time; arguments as there."""
+  """`gto_tiled_cpu.density`, of many tiles at a time; arguments as there."""
   molecule = numbers_L, coords_L3, orbitals_OL9
-  return orbital_grid.density_in_room(
+  return gto_dense.density_in_room(
     _density, grid, supersample, molecule, _largest
   )
 
 
 def value_cut(grid: Grid, supersample: int) -> Cut:
   """The tiles of a density; its derivatives have the same."""
-  return orbital_screen.cut_of(grid, supersample, _EDGE)
+  return gto_screening.cut_of(grid, supersample, _EDGE)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _density(grid, supersample, room, *molecule):
   """Density with a given room."""
   cut = value_cut(grid, supersample)
-  rows = orbital_grid.gather(room, *molecule)
+  rows = gto_dense.gather(room, *molecule)
 
   def chunk(pick, corner_C3):
     ao_CJG = _functions(
@@ -87,8 +87,8 @@ def _density(grid, supersample, room, *molecule):
 @functools.partial(_density.defjvp, symbolic_zeros=True)
 def _density_jvp(grid, supersample, room, primals, tangents):
   cut = value_cut(grid, supersample)
-  rows = orbital_grid.gather(room, *primals)
-  dr_K3, dc_OK = orbital_grid.gather_tangents(room, primals, tangents)
+  rows = gto_dense.gather(room, *primals)
+  dr_K3, dc_OK = gto_dense.gather_tangents(room, primals, tangents)
 
   def chunk(pick, corner_C3):
     r_3CJG = _from_centres(grid, cut, pick, rows, corner_C3)
@@ -127,15 +127,15 @@ def _map(grid: Grid, cut: Cut, rows: Rows, chunk, again: bool = False):
   Returns:
     What f returns, as [X, Y, Z] per Å^3.
   """
-  lines = orbital_screen.tables(grid, cut, rows)
-  tiles = orbital_screen.screen(cut, rows, lines, SIZES)
+  lines = gto_screening.tables(grid, cut, rows)
+  tiles = gto_screening.screen(cut, rows, lines, SIZES)
   count = len(tiles.places_T3)
   at_once = min(_TILES, count)
   chunks = math.ceil(count / at_once)
   order_T = jnp.argsort(-tiles.ranks_TK[:, -1], stable=True)
   # What fills the last chunk is computed again, and cut off.
   order_T = jnp.pad(order_T, (0, chunks * at_once - count), mode='edge')
-  corners_T3 = orbital_screen.points(grid, cut)[tiles.places_T3 * cut.edge]
+  corners_T3 = gto_screening.points(grid, cut)[tiles.places_T3 * cut.edge]
   corners_T3 = jnp.asarray(corners_T3, rows.coords_K3.dtype)
 
   def in_chunks(values_T):
@@ -149,7 +149,7 @@ def _map(grid: Grid, cut: Cut, rows: Rows, chunk, again: bool = False):
 
   forms = [form(size) for size in tiles.sizes[1:]]
   xs = in_chunks(tiles.ranks_TK), in_chunks(corners_T3)
-  choose = orbital_screen.choice(forms, jax.tree.map(lambda x: x[0], xs))
+  choose = gto_screening.choice(forms, jax.tree.map(lambda x: x[0], xs))
 
   # The first tile of a chunk has the most functions.
   sizes_N = _largest(in_chunks(tiles.sizes_T)[:, 0])
@@ -158,7 +158,7 @@ def _map(grid: Grid, cut: Cut, rows: Rows, chunk, again: bool = False):
 
   def on_grid(values_NCV):
     values_TV = values_NCV.reshape(-1, values_NCV.shape[-1])[:count][back_T]
-    return orbital_screen.assemble(cut, values_TV)
+    return gto_screening.assemble(cut, values_TV)
 
   return jax.tree.map(on_grid, values)
 

@@ -1,0 +1,1 @@
+"""How sums over atoms and orbitals are computed on grids."""
