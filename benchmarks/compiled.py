@@ -42,6 +42,7 @@ from edjax import config as configurations
 from edjax import models, optim, parallel, train_step
 from edjax import task as tasks
 from edjax.config.representation import make_voxelizer
+from edjax.models import input_moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +302,9 @@ def main() -> None:
       for words, ways in _WAYS[chip.platform].items():
         table.row(name + words, *row_of(step, chip, ways))
       if options.plain:
-        with mock.patch.object(models, '_at_once', models._one_by_one):
+        with mock.patch.object(
+          input_moments, '_at_once', input_moments._one_by_one
+        ):
           step = Step(name, options, devices)
         table.row(f'{name}, moments as elsewhere', *row_of(step, chip, {}))
 

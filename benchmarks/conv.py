@@ -19,7 +19,7 @@ from jax import lax
 
 from benchmarks import timing
 from edjax import host_memory
-from edjax.conv import conv3d
+from edjax.models.conv import conv3d
 
 BATCH = 16
 # edge, channels in, channels out, padding
@@ -131,8 +131,8 @@ def main():
         f'Batch {BATCH}, kernel 3, float32, ms. PyTorch: Conv3d, '
         'channels_last_3d. Stock: lax.conv_general_dilated. Products: the '
         'same arithmetic in one matrix product in XLA; fewer products are '
-        'needed from 16 channels on (edjax/conv.py). The deviation is over '
-        'the largest value.',
+        'needed from 16 channels on (edjax/models/conv.py). The deviation is '
+        'over the largest value.',
       ],
       (
         'layer', 'what', 'edjax', 'PyTorch', 'stock', 'products',

@@ -170,7 +170,7 @@ def layers(model, vox_BXYZC) -> list[tuple]:
   import jax
   from flax import linen as nn
 
-  from edjax import conv
+  from edjax.models import conv
 
   found = []
 
@@ -247,7 +247,8 @@ def convs(options) -> None:
   import jax.numpy as jnp
 
   from benchmarks import gpu_train
-  from edjax import conv, models
+  from edjax import models
+  from edjax.models import conv
 
   part = Part(options, 'Convolutions of the full model, bfloat16')
   config = gpu_train.configuration(part.argument, part.tiny)

@@ -2,10 +2,11 @@
 
   python -m benchmarks.moments --data_dir DIR [--channel density]
 
-Ridge regression on moments of powers of a channel (`models.power_moments`),
-without any convolution: how far the embedded molecules can be learned from
-global integrals, at several resolutions. Three random poses of each training
-molecule, one of every other; strengths are chosen on validation.
+Ridge regression on moments of powers of a channel
+(edjax/models/input_moments.py), without any convolution: how far the embedded
+molecules can be learned from global integrals, at several resolutions. Three
+random poses of each training molecule, one of every other; strengths are chosen
+on validation.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import numpy as np
 from configs import qm9_density
 from data_builders import targets
 from edjax import config as configuration
-from edjax import geometry, metrics, models, task
+from edjax import geometry, metrics, task
 from edjax.kernels.numerics import batched
+from edjax.models import input_moments
 
 GRIDS = ((24, 0.5), (24, 0.4), (32, 0.3))
 ALPHAS = 10.0 ** np.arange(-10, 1)
@@ -26,7 +28,7 @@ ALPHAS = 10.0 ** np.arange(-10, 1)
 def features(work, part: str, poses: int) -> np.ndarray:
   """Moments of a part's molecules, each in some random poses."""
   molecules = work.molecules[part]
-  moments = jax.jit(models.power_moments)
+  moments = jax.jit(input_moments.power_moments)
   field = jax.jit(batched(work.voxelizer))
   rows = []
   for pose in range(poses):

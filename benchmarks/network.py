@@ -25,7 +25,8 @@ from configs import qm9_atoms
 from edjax import config as configuration
 from edjax import host_memory, models, optim, parallel, train_step
 from edjax.config.representation import make_voxelizer
-from edjax.conv import Conv3D
+from edjax.models import pooling
+from edjax.models.conv import Conv3D
 from edjax.molecule import Molecule, stack
 
 BATCH, SIZE, CHANNELS, TARGETS = 16, 24, 5, 1
@@ -46,7 +47,7 @@ class Blocks(nn.Module):
     del train
     for i, width in enumerate((32, 64, 128, 256)):
       x = Conv3D(width)(x)
-      x = nn.relu(models.max_pool(x) if i < 3 else x)
+      x = nn.relu(pooling.max_pool(x) if i < 3 else x)
     return nn.Dense(TARGETS)(x.mean((1, 2, 3)))
 
 

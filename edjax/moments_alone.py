@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import input_pipeline, kernel_ridge, models, processes
+from edjax import input_pipeline, kernel_ridge, processes
+from edjax.models.input_moments import power_moments
 
 # Training and validation molecules that it is fitted to, at most: more take
 # minutes before the first step and change little.
@@ -23,12 +24,12 @@ def compiled(voxelizer, shape):
     shape: of raw_BXYZC.
 
   Returns:
-    moments(raw_BXYZC, scale_C) -> [B, F], `models.power_moments` of the voxels.
+    moments(raw_BXYZC, scale_C) -> [B, F], see `power_moments`.
   """
 
   def moments(raw_BXYZC, scale_C):
     scaled_BXYZC = raw_BXYZC / scale_C.reshape(1, 1, 1, 1, -1)
-    return models.power_moments(voxelizer.finish(scaled_BXYZC))
+    return power_moments(voxelizer.finish(scaled_BXYZC))
 
   scale_C = jax.ShapeDtypeStruct(shape[-1:], jnp.float32)
   raw_BXYZC = jax.ShapeDtypeStruct(shape, jnp.float32)

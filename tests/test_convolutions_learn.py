@@ -16,6 +16,7 @@ import pytest
 from configs import default
 from edjax import geometry, models, optim, voxelize
 from edjax.grid import Grid
+from edjax.models import input_moments
 from edjax.molecule import Molecule, stack
 
 SQUARE = np.array([[1, 1, 0], [1, -1, 0], [-1, -1, 0], [-1, 1, 0]])
@@ -111,7 +112,7 @@ def share_right(vox_BXYZC, labels_B, steps, **changes):
 @pytest.mark.parametrize('channel', INPUTS)
 def test_convolutions_tell_what_moments_cannot(channel):
   vox_BXYZC, labels_B = voxels(channel)
-  moments_BF = np.asarray(models.power_moments(vox_BXYZC))
+  moments_BF = np.asarray(input_moments.power_moments(vox_BXYZC))
   square_BF, tetrahedron_BF = (moments_BF[labels_B == x] for x in (-1, 1))
   spread_F = np.sqrt((square_BF.var(0) + tetrahedron_BF.var(0)) / 2)
   apart_F = np.abs(square_BF.mean(0) - tetrahedron_BF.mean(0))

@@ -19,7 +19,7 @@ ORDER = [
   {'grid', 'molecule', 'addresses'},
   {'kernels'},
   {'geometry', 'orbitals', 'free_atoms', 'fields', 'view'},
-  {'conv', 'isotropic', 'models'},
+  {'models'},
   {'coverage', 'voxelize'},
   {'config'},
   {

@@ -5,8 +5,9 @@ import numpy as np
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import input_pipeline, kernel_ridge, models, moments_alone
+from edjax import input_pipeline, kernel_ridge, moments_alone
 from edjax import task as tasks
+from edjax.models import input_moments
 
 PARTS = ('train', 'validation', 'test')
 
@@ -61,7 +62,9 @@ def test_a_kernel_ridge_on_moments_of_the_voxels(tmp_path):
   assert np.isnan(np.delete(found_NT, used, 0)).all()
 
   features = {
-    part: np.asarray(models.power_moments(jax.vmap(work.voxelizer)(molecules)))
+    part: np.asarray(
+      input_moments.power_moments(jax.vmap(work.voxelizer)(molecules))
+    )
     for part, molecules in work.molecules.items()
   }
   offset_NT = work.baselines['ridge_composition']

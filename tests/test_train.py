@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from configs import default
 from edjax import config as configuration
 from edjax import (
-  conv,
   fields,
   grid,
   input_pipeline,
@@ -24,6 +23,7 @@ from edjax import (
   train_step,
 )
 from edjax.config.representation import make_voxelizer
+from edjax.models import conv
 from edjax.molecule import Molecule, stack
 
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from test_report import made_up_results
 
 from edjax import models, optim, report, train_step, vitals
+from edjax.models import layers
 from edjax.molecule import Molecule, stack
 
 N = 13
@@ -56,8 +57,8 @@ class FirstChannel(nn.Module):
     del train
     x, zero = vox_BXYZC[..., :1], 0 * vox_BXYZC
     seen = jnp.concatenate([x, zero, zero + 3, 1e-5 * x], -1)
-    models.note_activity(self, seen, 'relu_0')
-    models.note_activity(self, zero, 'gone')
+    layers.note_activity(self, seen, 'relu_0')
+    layers.note_activity(self, zero, 'gone')
     return x.mean((1, 2, 3))
 
 

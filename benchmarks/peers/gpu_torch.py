@@ -99,7 +99,7 @@ class RMSNorm(nn.Module):
 
 
 class Isotropic(nn.Module):
-  """`edjax.isotropic.IsotropicConv3D`: orbits have the parameters."""
+  """`edjax.models.isotropic.IsotropicConv3D`: orbits have the parameters."""
 
   def __init__(self, channels: int, width: int, block: int = 1):
     super().__init__()

@@ -1,4 +1,4 @@
-"""Kernels with a weight an orbit, as `edjax.isotropic` has them."""
+"""Kernels with a weight an orbit, as `edjax.models.isotropic` has them."""
 
 import functools
 

@@ -103,7 +103,7 @@ class _Parameters:
     )
 
   def isotropic(self, name, x, block=1):
-    """`edjax.isotropic.IsotropicConv3D`; gradients are those of the shells."""
+    """`edjax.models.isotropic`; gradients are those of the shells."""
     kernel = tied_kernel(self[f'{name}/kernel'], block)
     return functional.conv3d(
       x,

@@ -11,6 +11,7 @@ from edjax.config.representation import (
   make_voxelizer,
   seen_radius,
 )
+from edjax.models import cnn3d
 
 # What a call has to end at.
 ENDS = ('eval_every', 'checkpoint_every', 'steps')
@@ -197,10 +198,10 @@ def _unbuildable(config) -> list[str]:
   except ValueError as error:
     found.append(f'config.model: {error}')
   size = config.representation.grid_size
-  if config.model.name == 'cnn3d' and size < models.CNN3D_MIN_SIZE:
+  if config.model.name == 'cnn3d' and size < cnn3d.CNN3D_MIN_SIZE:
     found.append(
       f'config.representation.grid_size={size} is below '
-      f'{models.CNN3D_MIN_SIZE}, the smallest that cnn3d can take'
+      f'{cnn3d.CNN3D_MIN_SIZE}, the smallest that cnn3d can take'
     )
   if config.model.name == 'resnet3d':
     shrink = config.model.stem * 2 ** (len(config.model.widths) - 1)

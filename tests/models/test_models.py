@@ -12,6 +12,7 @@ from flax import traverse_util
 
 from configs import default
 from edjax import models, optim
+from edjax.models import input_moments, layers, pooling, registry, standardise
 
 CONFIG = {
   'name': 'resnet3d',
@@ -63,8 +64,8 @@ def randomise_last_layers(variables):
   }
 
 
-@pytest.mark.parametrize('name', models.MODELS)
-@pytest.mark.parametrize('dtype', models.DTYPES)
+@pytest.mark.parametrize('name', registry.MODELS)
+@pytest.mark.parametrize('dtype', layers.DTYPES)
 @pytest.mark.parametrize('channels', [1, 3])
 def test_shapes_and_dtypes(name, dtype, channels):
   model = build(name=name, dtype=dtype)
@@ -172,7 +173,7 @@ def test_cnn3d_equals_its_layers_in_stock_flax():
 
 
 def test_dropout_acts_in_training_alone():
-  for name in models.MODELS:
+  for name in registry.MODELS:
     model = build(name=name, dropout=0.5)
     vox = normal(0, (2, 16, 16, 16, 1))
     variables = randomise(start(model, vox))
@@ -198,7 +199,7 @@ def test_starts_at_the_mean_predictor():
   np.testing.assert_array_equal(prediction, 0)
 
 
-@pytest.mark.parametrize('kernels', models.KERNELS)
+@pytest.mark.parametrize('kernels', layers.KERNELS)
 def test_deep_networks_start_sound(kernels):
   """Five blocks: features of size 1, and a gradient in every parameter."""
   vox = np.abs(normal(0, (4, 8, 8, 8, 1)))
@@ -226,7 +227,7 @@ def test_blocks_neither_explode_nor_vanish():
     @nn.compact
     def __call__(self, x):
       for _ in range(16):
-        x = models.ResidualBlock('isotropic', jnp.float32)(x)
+        x = layers.ResidualBlock('isotropic', jnp.float32)(x)
       return x
 
   y, _ = Deep().init_with_output(jax.random.key(0), x)
@@ -282,14 +283,16 @@ def test_moments_against_sums_over_voxels(x64):
   first = np.linalg.norm(np.einsum('bxyzc,xyzi->bci', vox, r) / n, axis=-1)
   second = np.einsum('bxyzc,xyz->bc', vox, (r**2).sum(-1)) / n
   expected = np.concatenate([4 * total, 10 * first, 20 * second], -1)
-  np.testing.assert_allclose(models.spatial_moments(vox), expected, rtol=1e-12)
+  np.testing.assert_allclose(
+    input_moments.spatial_moments(vox), expected, rtol=1e-12
+  )
 
 
 def test_moments_of_a_blob():
   size, width = 24, 0.15
   centre = np.array([0.2, -0.1, 0.25])
   total, first, second = np.asarray(
-    models.spatial_moments(jnp.asarray(blob(centre, size, width)))[0]
+    input_moments.spatial_moments(jnp.asarray(blob(centre, size, width)))[0]
   )
   # The box is 2 wide: a mean over it is an integral over 8.
   mass = (2 * np.pi) ** 1.5 * width**3 / 8
@@ -302,7 +305,7 @@ def test_moments_of_a_blob():
 
 def test_moments_do_not_turn_but_move():
   vox = blob([0.3, -0.2, 0.1]) + blob([-0.4, 0.1, 0.0])
-  moments = functools.partial(models.spatial_moments)
+  moments = functools.partial(input_moments.spatial_moments)
   still = moments(jnp.asarray(vox))
   for axes in ((1, 2), (2, 3), (1, 3)):
     turned = np.rot90(vox, axes=axes).copy()
@@ -314,7 +317,7 @@ def test_moments_do_not_turn_but_move():
 
 def test_moments_have_a_gradient_where_they_vanish():
   for vox in (jnp.zeros((1, 4, 4, 4, 1)), jnp.ones((1, 4, 4, 4, 1))):
-    for moments in (models.spatial_moments, models.power_moments):
+    for moments in (input_moments.spatial_moments, input_moments.power_moments):
       gradient = jax.grad(lambda v, f=moments: f(v).sum())(vox)
       assert np.isfinite(gradient).all()
 
@@ -322,15 +325,15 @@ def test_moments_have_a_gradient_where_they_vanish():
 def test_power_moments_are_moments_of_powers():
   vox = normal(0, (2, 4, 4, 4, 3))
   vox[0, :2] = 0
-  found = models.power_moments(vox)
+  found = input_moments.power_moments(vox)
   powers = [np.sign(vox) * np.abs(vox) ** p for p in (0.5, 1, 1.5, 2, 3)]
-  expected = [models.spatial_moments(jnp.asarray(v)) for v in powers]
+  expected = [input_moments.spatial_moments(jnp.asarray(v)) for v in powers]
   np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-5)
 
 
 def test_powers_that_the_convolutions_see_have_unit_size():
   vox = normal(0, (4, 4, 6, 8, 3)) * np.float32([1, 10, 0])
-  module = models.Powers()
+  module = standardise.Powers()
   variables = module.init(jax.random.key(0), vox[:2])
   found = np.asarray(module.apply(variables, vox)).reshape(*vox.shape[:4], 5, 3)
   for i, p in enumerate((0.5, 1, 1.5, 2, 3)):
@@ -362,16 +365,19 @@ def test_moments_on_a_tpu_are_those_elsewhere(x64):
   weights = np.random.default_rng(1).normal(size=(2, 45))
 
   def value(v):
-    return (weights * models.power_moments(v)).sum()
+    return (weights * input_moments.power_moments(v)).sum()
 
-  moments, gradient = models.power_moments(vox), jax.grad(value)(vox)
+  moments, gradient = input_moments.power_moments(vox), jax.grad(value)(vox)
   with as_on_a_tpu():
-    assert models.power_moments(vox).dtype == jnp.float64
-    np.testing.assert_allclose(models.power_moments(vox), moments, rtol=1e-12)
+    assert input_moments.power_moments(vox).dtype == jnp.float64
+    np.testing.assert_allclose(
+      input_moments.power_moments(vox), moments, rtol=1e-12
+    )
     np.testing.assert_allclose(jax.grad(value)(vox), gradient, rtol=1e-9)
     # Not because both are blind.
     assert (
-      np.abs(models.power_moments(np.roll(vox, 1, 3)) - moments).max() > 1e-3
+      np.abs(input_moments.power_moments(np.roll(vox, 1, 3)) - moments).max()
+      > 1e-3
     )
 
 
@@ -381,7 +387,7 @@ def test_a_tpu_reads_the_voxels_once():
 
   def passes(platform):
     lowered = (
-      jax.jit(models.power_moments)
+      jax.jit(input_moments.power_moments)
       .trace(vox)
       .lower(lowering_platforms=(platform,))
     )
@@ -397,7 +403,7 @@ def test_whitening_starts_from_its_batch():
   mixed = normal(0, (400, 3)) @ np.array([[1, 0.9, 0], [0, 0.5, 0], [0, 0, 1]])
   x = np.column_stack([mixed * [1, 100, 1e-3] + [0, 1e3, 0], np.full(400, 0.7)])
   x = x.astype(np.float32)
-  module = models.Whiten()
+  module = standardise.Whiten()
   y, variables = module.init_with_output(jax.random.key(0), x)
   covariance = np.cov(np.asarray(y).T, bias=True)
   # Three features vary; the constant one is left out.
@@ -423,7 +429,7 @@ def test_small_directions_stay_small():
   """Two features that are one but for 1e-4 of noise."""
   a = normal(0, (400, 1))
   x = np.concatenate([a, a + 1e-4 * normal(1, (400, 1))], 1).astype(np.float32)
-  y, _ = models.Whiten().init_with_output(jax.random.key(0), x)
+  y, _ = standardise.Whiten().init_with_output(jax.random.key(0), x)
   sizes = np.sort(np.asarray(y).std(0))
   assert sizes[0] < 0.05
   assert abs(sizes[1] - 1) < 1e-3
@@ -434,7 +440,7 @@ def test_whitening_holds_what_training_hardly_touches():
   x = normal(0, (200, 3)).astype(np.float32)
   x[:, 2] = 0
   x[7, 2] = 1e-4
-  module = models.Whiten()
+  module = standardise.Whiten()
   seen, variables = module.init_with_output(jax.random.key(0), x)
   new = x[:20].copy()
   new[:, 2] = 1  # the atom is inside
@@ -453,7 +459,7 @@ def test_whitening_keeps_its_size_on_examples_not_seen(examples):
   """Ninety correlated features, as moments of six channels are."""
   mixing = normal(0, (90, 90)) * np.geomspace(1, 1e-3, 90)[:, None]
   x = (normal(1, (examples + 1000, 90)) @ mixing).astype(np.float32)
-  module = models.Whiten()
+  module = standardise.Whiten()
   seen, variables = module.init_with_output(jax.random.key(0), x[:examples])
   new = module.apply(variables, x[examples:])
   kept = np.asarray(seen).std(0) > 0
@@ -471,7 +477,7 @@ def test_whitening_keeps_its_size_on_examples_not_seen(examples):
 def test_standardised_features_start_from_their_batch():
   x = normal(0, (50, 4)) * [1, 100, 1e-3, 0] + [0, 1e3, -5, 0.7]
   x = x.astype(np.float32)
-  module = models.Standardise()
+  module = standardise.Standardise()
   y, variables = module.init_with_output(jax.random.key(0), x)
   np.testing.assert_allclose(y.mean(0)[:3], 0, atol=1e-3)
   # The last one does not vary: a constant, near 0 but for rounding.
@@ -489,7 +495,9 @@ def test_standardised_features_start_from_their_batch():
 
 def test_one_example_standardises_nothing():
   x = normal(0, (1, 4))
-  y, variables = models.Standardise().init_with_output(jax.random.key(0), x)
+  y, variables = standardise.Standardise().init_with_output(
+    jax.random.key(0), x
+  )
   np.testing.assert_array_equal(y, x)
   np.testing.assert_array_equal(variables['params']['scale'], 1)
 
@@ -509,7 +517,7 @@ def test_input_moments_let_the_head_read_the_amount_of_matter():
   )
 
 
-@pytest.mark.parametrize('kernels', models.KERNELS)
+@pytest.mark.parametrize('kernels', layers.KERNELS)
 def test_an_amount_of_matter_reaches_the_head(kernels):
   """Twice the matter in the box changes what the trunk says, all of it."""
   vox = np.stack([blob(c, 8, 0.3)[0] for c in normal(0, (6, 3)) / 5])
@@ -598,19 +606,19 @@ def test_bfloat16_is_close_to_float32():
 
 def test_space_to_depth_keeps_blocks_together():
   vox = np.arange(2 * 4 * 6 * 2 * 3.0).reshape(2, 4, 6, 2, 3)
-  blocks = np.asarray(models.space_to_depth(jnp.asarray(vox), 2))
+  blocks = np.asarray(pooling.space_to_depth(jnp.asarray(vox), 2))
   assert blocks.shape == (2, 2, 3, 1, 24)
   np.testing.assert_array_equal(
     blocks[1, 1, 2, 0], vox[1, 2:4, 4:6, 0:2].ravel()
   )
-  assert models.space_to_depth(vox, 1) is vox
+  assert pooling.space_to_depth(vox, 1) is vox
 
 
 def test_mean_pool_is_twice_a_mean():
   x = normal(0, (2, 4, 6, 2, 3))
   blocks = x.reshape(2, 2, 2, 3, 2, 1, 2, 3)
   np.testing.assert_allclose(
-    models.mean_pool(jnp.asarray(x)), 2 * blocks.mean((2, 4, 6)), atol=1e-6
+    pooling.mean_pool(jnp.asarray(x)), 2 * blocks.mean((2, 4, 6)), atol=1e-6
   )
 
 
@@ -624,7 +632,7 @@ def test_max_pool_equals_flax(size):
   stock = functools.partial(
     nn.max_pool, window_shape=(2, 2, 2), strides=(2, 2, 2)
   )
-  actual = jax.value_and_grad(functools.partial(f, pool=models.max_pool))(x)
+  actual = jax.value_and_grad(functools.partial(f, pool=pooling.max_pool))(x)
   expected = jax.value_and_grad(functools.partial(f, pool=stock))(x)
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, rtol=1e-6), actual, expected
@@ -642,7 +650,7 @@ def test_max_pool_shares_the_gradient_among_equal_voxels():
   weight = normal(1, (2, 2, 3, 2, 3))
   actual, expected = (
     jax.grad(lambda x, f=f: (weight * f(x)).sum())(x)
-    for f in (models.max_pool, reduction)
+    for f in (pooling.max_pool, reduction)
   )
   np.testing.assert_allclose(actual, expected, rtol=1e-6)
   shared = (np.asarray(actual) != 0).sum() / weight.size

@@ -191,7 +191,7 @@ class IsotropicConv3D(nn.Module):
     channels, count = x_BXYZC.shape[-1], len(orbit_sizes(3 * self.block))
     normal = nn.initializers.normal(1 / math.sqrt(count * channels))
 
-    def init(key):  # as a matrix, which compiles faster (`conv.kernel_init`)
+    def init(key):  # as a matrix, which compiles faster (`conv3d.kernel_init`)
       matrix = normal(key, (count * channels, self.features), jnp.float32)
       return matrix.reshape(count, channels, -1)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from edjax import isotropic
-from edjax.conv import Conv3D
-from edjax.isotropic import IsotropicConv3D
+from edjax.models import isotropic
+from edjax.models.conv import Conv3D
+from edjax.models.isotropic import IsotropicConv3D
 
 
 def normal(seed, shape):

@@ -9,8 +9,8 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from edjax import conv
-from edjax.conv import Conv3D, conv3d
+from edjax.models import conv
+from edjax.models.conv import Conv3D, conv3d
 
 # channels in, channels out, kernel, strides, padding, grid
 CASES = {

@@ -1,0 +1,142 @@
+"""Powers of the input, and sums and moments of them over the grid."""
+
+import jax
+import jax.numpy as jnp
+
+from edjax.kernels import numerics
+
+# A molecule fills about a quarter of its box: with these factors the sum and
+# the moments of features of size 1 inside the molecule have size 1. Radii are
+# in half edges of the box, and r^2 averages 0.2 over a molecule.
+_SUM_FACTOR = 4.0
+_FIRST_FACTOR = 10.0
+_SECOND_FACTOR = 20.0
+# Twice the powers of the input that a network sees: 0.5, 1, 1.5, 2, 3.
+_HALF_POWERS = (1, 2, 3, 4, 6)
+
+
+def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
+  """Sum, dipole and second moment of every channel, each of size about 1.
+
+  With r in half edges of the box from its centre and < > the mean over
+  voxels: 4 <f>, 10 |<f r>|, 20 <f r^2>. All are unchanged by a rotation of
+  what is in the box, and linear in the amount of matter.
+
+  Args:
+    vox_BXYZC: values on a grid; computed in at least float32.
+
+  Returns:
+    Shape (batch, 3 * channels): sums, first moments, second moments.
+  """
+  vox_BXYZC = jnp.asarray(vox_BXYZC)
+  dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
+  (along_z,) = _one_by_one((vox_BXYZC.astype(dtype),))
+  return _moments(*along_z)
+
+
+def _weighted(field: jax.Array, axis: int) -> tuple[jax.Array, ...]:
+  """A field times 1, r and r^2, r along an axis in half edges of the box."""
+  n = field.shape[axis]
+  r = (2 * jnp.arange(n, dtype=field.dtype) + 1 - n) / n
+  r = r.reshape([-1 if i == axis else 1 for i in range(field.ndim)])
+  return field, field * r, field * r**2
+
+
+def _one_by_one(fields):
+  """Means along z of each field times 1, z and z^2: [B, X, Y, C] each."""
+  return tuple(
+    tuple(part.mean(3) for part in _weighted(field, 3)) for field in fields
+  )
+
+
+def _at_once(fields):
+  """`_one_by_one` as one reduction, in which a TPU reads the fields once."""
+  parts = [part for field in fields for part in _weighted(field, 3)]
+  zeros = [jnp.zeros((), part.dtype) for part in parts]
+  sums = jax.lax.reduce(
+    parts,
+    zeros,
+    lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
+    (3,),
+  )
+  n = fields[0].shape[3]
+  means = [x / n for x in sums]
+  return tuple(tuple(means[i : i + 3]) for i in range(0, len(means), 3))
+
+
+@jax.custom_jvp
+def _along_z(fields):
+  """`_one_by_one`, in the form that suits the platform.
+
+  XLA reads the voxels once for every reduction on a TPU (benchmarks/compiled.py
+  with --plain). On GPUs, where it joins some, a reduction of many operands has
+  all of them written out first.
+  """
+  return jax.lax.platform_dependent(fields, tpu=_at_once, default=_one_by_one)
+
+
+@_along_z.defjvp
+def _along_z_jvp(primals, tangents):
+  return _along_z(*primals), _one_by_one(*tangents)  # linear
+
+
+def _moments(means_BXYC, times_z_BXYC, times_z2_BXYC) -> jax.Array:
+  """`spatial_moments` of what is summed along z already."""
+  first_B3C = [times_z_BXYC.mean((1, 2))]
+  second_BC = times_z2_BXYC.mean((1, 2))
+  means = means_BXYC
+  for axis in (2, 1):
+    _, once, twice = _weighted(means, axis)
+    others = tuple(range(1, axis))
+    first_B3C.append(once.mean(axis).mean(others))
+    second_BC += twice.mean(axis).mean(others)
+    means = means.mean(axis)
+  norm_BC = numerics.safe_norm(jnp.stack(first_B3C), axis=0)
+  return jnp.concatenate(
+    [
+      _SUM_FACTOR * means,
+      _FIRST_FACTOR * norm_BC,
+      _SECOND_FACTOR * second_BC,
+    ],
+    axis=-1,
+  )
+
+
+def powers(vox_BXYZC: jax.Array) -> tuple[jax.Array, ...]:
+  """Powers 0.5, 1, 1.5, 2 and 3 of the input, sign(x) |x|^p.
+
+  A density's integral only counts electrons; integrals of its powers tell
+  elements and bonds apart, as density functionals do (the local exchange
+  energy is an integral of rho^(4/3)).
+
+  Args:
+    vox_BXYZC: values on a grid.
+
+  Returns:
+    One array of the same shape for each power, at least float32.
+  """
+  dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
+  vox_BXYZC = vox_BXYZC.astype(dtype)
+  sign_BXYZC = jnp.sign(vox_BXYZC)
+  # 0 is left to the sign: the slope of a root at 0 is infinite.
+  size_BXYZC = jnp.abs(jnp.where(vox_BXYZC == 0, 1, vox_BXYZC))
+  signed_root_BXYZC = sign_BXYZC * jnp.sqrt(size_BXYZC)
+  # Powers of fractions take ten times as long as products and roots.
+  return tuple(
+    size_BXYZC ** (halves // 2)
+    * (signed_root_BXYZC if halves % 2 else sign_BXYZC)
+    for halves in _HALF_POWERS
+  )
+
+
+def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
+  """`spatial_moments` of `powers` of the input.
+
+  Args:
+    vox_BXYZC: values on a grid.
+
+  Returns:
+    Shape (batch, 3 * channels * powers), at least float32.
+  """
+  moments = [_moments(*m) for m in _along_z(powers(vox_BXYZC))]
+  return jnp.concatenate(moments, axis=-1)

@@ -1,0 +1,120 @@
+"""edjax's residual network, read out voxel by voxel in every stage.
+
+An amount of matter has to reach the head, so only what a residual block adds is
+normalised: features are sums over voxels of what is not. `input_moments` gives
+the head the input's own sums and moments as well.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from edjax.models.conv import Conv3D
+from edjax.models.layers import (
+  DTYPES,
+  KERNELS,
+  Convolution,
+  ResidualBlock,
+  make_head,
+  note_activity,
+)
+from edjax.models.network import Network
+from edjax.models.pooling import mean_pool
+from edjax.models.standardise import Powers, Standardise
+
+
+class ResNetTrunk(nn.Module):
+  """Residual network whose every stage is read out voxel by voxel.
+
+  After each stage a small layer is applied at every voxel and summed over the
+  grid, so that what belongs to a molecule as a sum over its parts (energies,
+  polarisabilities) is one of local terms, as in networks on atoms (SchNet:
+  Schuett et al. 2017, arXiv 1706.08566). Stages see 1, 2, 4, ... times as far.
+
+  Attributes:
+    widths: channels of each stage; a stage halves the grid of the one before.
+    blocks: residual blocks of each stage.
+    local: features of a voxel that are summed, in each stage.
+    kernels: 'isotropic' (weights depend on distance, see `IsotropicConv3D`; a
+      stage averages over 2^3 voxels) or 'free' (a stage begins with a
+      convolution of 2^3 voxels).
+    stem: edge of the blocks of voxels that become channels first; 1: none.
+    input_powers: whether it sees `Powers` of the input, or the input alone.
+    dtype: of all but parameters and sums, which are float32.
+  """
+
+  widths: tuple[int, ...]
+  blocks: tuple[int, ...]
+  local: int
+  kernels: str
+  stem: int
+  input_powers: bool
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
+    """Returns features_BF, standardised by the batch that `init` gets.
+
+    Raises:
+      ValueError: where the grid cannot be halved as often as it must be.
+    """
+    del train
+    shrink = self.stem * 2 ** (len(self.widths) - 1)
+    if any(n % shrink for n in vox_BXYZC.shape[1:4]):
+      raise ValueError(
+        f'grid_size must be a multiple of {shrink} for stem={self.stem} and '
+        f'{len(self.widths)} stages; the grid is {vox_BXYZC.shape[1:4]}.'
+      )
+    x = Powers(name='powers')(vox_BXYZC) if self.input_powers else vox_BXYZC
+    x = x.astype(self.dtype)
+    sums_BF = []
+    stages = zip(self.widths, self.blocks, strict=True)
+    for i, (width, count) in enumerate(stages):
+      # Enter the stage: its grid, its channels.
+      if i == 0:
+        x = Convolution(
+          self.kernels, width, self.stem, self.dtype, name='stem'
+        )(x)
+      elif self.kernels == 'isotropic':
+        x = nn.Dense(width, dtype=self.dtype, name=f'down_{i}')(mean_pool(x))
+      else:
+        x = Conv3D(width, 2, strides=2, dtype=self.dtype, name=f'down_{i}')(x)
+      for j in range(count):
+        x = ResidualBlock(self.kernels, self.dtype, name=f'block_{i}_{j}')(x)
+      # Read it out.
+      h = nn.silu(nn.Dense(self.local, dtype=self.dtype, name=f'local_{i}')(x))
+      note_activity(self, h, f'silu_{i}')
+      sums_BF.append(h.astype(jnp.float32).mean((1, 2, 3)))
+    return Standardise(name='standardise')(jnp.concatenate(sums_BF, axis=-1))
+
+
+def make_resnet3d(config: Mapping, num_targets: int) -> nn.Module:
+  """The network of `config.model`; raises ValueError as `build_model` does."""
+  widths, blocks = tuple(config['widths']), tuple(config['blocks'])
+  kernels = config['kernels']
+  if not widths or len(widths) != len(blocks):
+    raise ValueError(
+      f'model.widths={widths} and model.blocks={blocks} must have one entry '
+      'per stage.'
+    )
+  if kernels not in KERNELS:
+    raise ValueError(
+      f'model.kernels must be one of {KERNELS}, got {kernels!r}.'
+    )
+  for name in ('stem', 'local'):
+    if config[name] < 1:
+      raise ValueError(f'model.{name} must be 1 or more, got {config[name]}.')
+  trunk = ResNetTrunk(
+    widths=widths,
+    blocks=blocks,
+    local=config['local'],
+    kernels=kernels,
+    stem=config['stem'],
+    input_powers=config['input_powers'],
+    dtype=DTYPES[config['dtype']],
+  )
+  head = make_head(config, num_targets)
+  return Network(trunk, head, config['input_moments'])
