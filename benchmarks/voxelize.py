@@ -21,6 +21,8 @@ import jax
 import numpy as np
 
 from benchmarks.timing import Peer, Table, elapsed, in_turn, machine
+from edjax.fields import atom_types
+from edjax.fields import promolecules
 from edjax import fields, host_memory, voxelize
 from edjax.chem import elements, form_factors
 from edjax.grid import Grid
@@ -108,7 +110,7 @@ def mapped(field, molecules, over=numerics.batched):
 
 def whole(mol, grid, symbols):
   """Atom types as one matrix product."""
-  terms = fields._atom_terms(mol, symbols, WIDTH, False)
+  terms = atom_types._atom_terms(mol, symbols, WIDTH, False)
   return gaussians.splat_grid(*terms, grid)
 
 
@@ -243,7 +245,7 @@ def promolecule(table, repeats):
 
   def product(mol):
     blur = form_factors.tied_blur(grid.spacing)
-    terms = fields._promolecule_terms(mol, blur, False, False)
+    terms = promolecules._promolecule_terms(mol, blur, False, False)
     return gaussians.splat_grid(*terms, grid)
 
   plain, _ = mapped(product, molecules)
@@ -291,7 +293,7 @@ def complexes(table, directory, repeats):
 
   def product(mol):
     blur = form_factors.tied_blur(grid.spacing)
-    terms = fields._promolecule_terms(mol, blur, False, False)
+    terms = promolecules._promolecule_terms(mol, blur, False, False)
     return gaussians.splat_grid_and_gradient(*terms, grid)
 
   for name, near, plain in (

@@ -10,10 +10,11 @@ For each of the paper's inputs three networks with one budget of steps: the head
 on the input's moments (model.name='moments'), the convolutions without them,
 and both; on request (--networks) the convolutions without powers of the input,
 with AdamW in place of Muon, or with free kernels in place of isotropic ones;
-and ATOM3D's cnn3d. The table has their test errors, the difference to the
-moments alone paired by example, and what the trunk carries. It is printed from
-the runs that are finished; those are not run again, so that it can be stopped
-and begun again. Nothing is selected on test data.
+and ATOM3D's cnn3d. One table has their test errors and what the trunk carries,
+the other their differences to the moments and to the convolutions alone, paired
+by example. They are printed from the runs that are finished; those are not run
+again, so that it can be stopped and begun again. Nothing is selected on test
+data.
 """
 
 import argparse
@@ -76,35 +77,43 @@ def jobs(args) -> dict[tuple[str, str, int], tuple]:
   }
 
 
-def table(found: dict[tuple[str, str, int], pathlib.Path]) -> str:
-  """Markdown of the finished runs."""
+def tables(found: dict[tuple[str, str, int], pathlib.Path]) -> str:
+  """Markdown of the finished runs, and of the differences between them."""
   results = {key: runs.results(path) for key, path in found.items()}
   first = next(iter(results.values()))
   names = list(first['targets'])
   units = {name: first['targets'][name]['unit'] for name in names}
-  head = ['input', 'network', 'seed', 'parameters', 's/step']
-  head += [f'{name} ({unit})' for name, unit in units.items()]
-  head += [f'{name}, minus moments' for name in names]
-  head += ['trunk carries', 'dead channels']
-  lines = ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
+  of_targets = [f'{name} ({unit})' for name, unit in units.items()]
+  head = ['input', 'network', 'seed', 'parameters', 's/step', *of_targets]
+  rows = [[*head, 'trunk carries', 'dead channels']]
   for key, result in results.items():
-    channel, network, seed = key
-    cells = [
-      channel, network, str(seed), f'{result["parameters"]:,}',
-      f'{result["cost"]["train_seconds_per_step"]:.3f}',
-    ]  # fmt: skip
-    cells += [f'{result["targets"][n]["mae"]["value"]:.4g}' for n in names]
-    reference = found.get((channel, 'moments', seed))
-    cells += [
-      difference(found[key], reference, name, result['dataset'])
-      if reference and network != 'moments'
-      else ''
-      for name in names
-    ]
+    cost = result['cost']['train_seconds_per_step']
     shares = result['trunk_share'].values()
-    cells.append(', '.join(f'{share:.2f}' for share in shares))
-    cells.append('{} of {}'.format(*vitals.in_all(result['dead_channels'])))
-    lines.append('| ' + ' | '.join(cells) + ' |')
+    rows.append(
+      [*map(str, key), f'{result["parameters"]:,}', f'{cost:.3f}']
+      + [f'{result["targets"][n]["mae"]["value"]:.4g}' for n in names]
+      + [', '.join(f'{share:.2f}' for share in shares)]
+      + ['{} of {}'.format(*vitals.in_all(result['dead_channels']))]
+    )
+  pairs = [['input', 'network', 'minus', 'seed', *of_targets]]
+  for channel, network, seed in results:
+    for other in ('moments', 'convolutions'):
+      key, reference = (channel, network, seed), (channel, other, seed)
+      if network in ('moments', other) or reference not in found:
+        continue
+      pairs.append(
+        [channel, network, other, str(seed)]
+        + [
+          difference(found[key], found[reference], n, first['dataset'])
+          for n in names
+        ]
+      )
+  return f'{_markdown(rows)}\n\n{_markdown(pairs)}'
+
+
+def _markdown(rows: list[list[str]]) -> str:
+  lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+  lines[1:1] = ['|---' * len(rows[0]) + '|']
   return '\n'.join(lines)
 
 
@@ -153,7 +162,7 @@ def main() -> None:
     for key, job in wanted.items()
     if (job[0] / 'results.json').exists()
   }
-  print(table(found))
+  print(tables(found))
   print(
     f'\nOne run a core. Machine: {runs.machine(next(iter(found.values())))}'
   )

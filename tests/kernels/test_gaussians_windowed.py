@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from edjax.fields import atom_types
 from edjax import fields
 from edjax import grid as grids
 from edjax.grid import Grid
@@ -240,6 +241,6 @@ def test_batches_of_small_molecules_are_the_same():
   got = got(stack(molecules))
   for vox, mol in zip(got, molecules, strict=True):
     want = gaussians.splat_grid(
-      *fields._atom_terms(mol, fields.ELEMENTS, 0.5, False), grid
+      *atom_types._atom_terms(mol, fields.ELEMENTS, 0.5, False), grid
     )
     assert_same(vox, want)

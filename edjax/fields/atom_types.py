@@ -1,0 +1,239 @@
+"""A channel for each element: Gaussians, or balls, at its atoms."""
+
+import functools
+from collections.abc import Callable
+import jax
+import jax.numpy as jnp
+import numpy as np
+from edjax import free_atoms, geometry, orbitals
+from edjax import grid as grids
+from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+from edjax.grid import Grid
+from edjax.kernels import gaussians, gaussians_windowed, interpolation
+from edjax.kernels.numerics import HIGHEST, safe_norm
+from edjax.molecule import LIGAND, POCKET, Molecule
+from edjax.fields.common import _check_width, _splat_grid
+
+
+ELEMENTS = ('H', 'C', 'N', 'O', 'F')
+_METALS_CHANNEL = 0  # no atomic number
+# Standard deviation of atom Gaussians, Å.
+ATOM_WIDTH = 0.5
+
+
+def atom_channels(
+  elements: tuple[str, ...] = ELEMENTS, groups: bool = False
+) -> tuple[str, ...]:
+  """Names of the channels of `atoms`.
+
+  Args:
+    elements: symbols of the listed elements; 'metals' stands for every metal
+      that is not listed itself.
+    groups: ligand and pocket apart.
+
+  Returns:
+    One name per channel: the elements in order, then 'other'; with groups,
+    those of the ligand, then those of the pocket.
+
+  Raises:
+    ValueError: an unknown or repeated symbol.
+  """
+  numbers = [_METALS_CHANNEL if symbol == 'metals' else atomic_number(symbol)
+             for symbol in elements]  # fmt: skip
+  if len(set(numbers)) != len(numbers):
+    raise ValueError(f'an element is listed twice: {elements}')
+  names = (*elements, 'other')
+  if not groups:
+    return tuple(f'atoms_{name}' for name in names)
+  return tuple(f'{g}_{name}' for g in ('ligand', 'pocket') for name in names)
+
+
+def atoms(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """Atom types: one channel per element, atoms as Gaussians of peak 1.
+
+  The peak, not the integral, is 1: a network's input then keeps its scale
+  when the width changes. Atoms of elements that are not listed go to 'other',
+  so that none is dropped.
+
+  Args:
+    mol: one molecule.
+    points_G3: Å.
+    elements: symbols of the listed elements.
+    width: standard deviation, Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    values_GC; C as in `atom_channels`.
+
+  Raises:
+    ValueError: an unknown element, or a width that is not above 0.
+  """
+  terms = _atom_terms(mol, elements, width, groups)
+  return gaussians.splat_points(points_G3, *terms)
+
+
+def atoms_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """`atoms` on a grid.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    elements: symbols of the listed elements.
+    width: standard deviation, Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    vox_XYZC.
+
+  Raises:
+    ValueError: an unknown element, or a width that is not above 0.
+  """
+  terms = _atom_terms(mol, elements, width, groups)
+  return _splat_grid(terms, grid, supersample, width, same=True)
+
+
+def atom_counts(
+  mol: Molecule,
+  radius: float,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  groups: bool = False,
+) -> jax.Array:
+  """How many atoms each channel of `atoms` has near the origin.
+
+  Args:
+    mol: one molecule.
+    radius: Å; atoms farther from the origin do not count.
+    elements: symbols of the listed elements.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    [C]; C as in `atom_channels`.
+
+  Raises:
+    ValueError: an unknown element.
+  """
+  near_A = jnp.sum(mol.coords_A3**2, axis=1) <= radius**2
+  types_AC = _types(mol, elements, groups)
+  return jnp.sum(types_AC & near_A[:, None], axis=0)
+
+
+def binary_atoms(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  radius: float = 1.0,
+  groups: bool = False,
+) -> jax.Array:
+  """Atom types as older recipes have them: 1 within a radius of an atom.
+
+  Args:
+    mol: one molecule.
+    points_G3: Å.
+    elements: symbols of the listed elements.
+    radius: Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    values_GC, 0 or 1; its derivative is 0 everywhere.
+
+  Raises:
+    ValueError: an unknown element, or a radius that is not above 0.
+  """
+  _check_width('radius', radius)
+  types_AC = _types(mol, elements, groups)
+  points_G3 = jnp.asarray(points_G3, mol.coords_A3.dtype)
+
+  def at(point_3):
+    d2_A = jnp.sum((point_3[None, :] - mol.coords_A3) ** 2, axis=1)
+    return jnp.any((d2_A <= radius**2)[:, None] & types_AC, axis=0)
+
+  return jax.vmap(at)(points_G3).astype(mol.coords_A3.dtype)
+
+
+def binary_atoms_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  elements: tuple[str, ...] = ELEMENTS,
+  radius: float = 1.0,
+  groups: bool = False,
+) -> jax.Array:
+  """`binary_atoms` on a grid; with sub-points the fraction that is inside.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    elements: symbols of the listed elements.
+    radius: Å.
+    groups: ligand and pocket in channels of their own.
+
+  Returns:
+    vox_XYZC, 0 to 1.
+
+  Raises:
+    ValueError: an unknown element, or a radius that is not above 0.
+  """
+  _check_width('radius', radius)
+  dtype = mol.coords_A3.dtype
+  types_AC = _types(mol, elements, groups).astype(dtype)
+  x2, y2, z2 = gaussians.offsets(mol.coords_A3, grid, supersample) ** 2
+  d2 = x2[:, None, None] + y2[None, :, None] + z2[None, None, :]
+  inside = (d2 <= radius**2).astype(dtype)
+  counts = jnp.einsum('xyza,ac->xyzc', inside, types_AC, precision=HIGHEST)
+  return grids.pool((counts > 0.5).astype(dtype), supersample)
+
+
+def _types(mol: Molecule, elements, groups: bool) -> jax.Array:
+  """Which channel each atom belongs to: bool [A, C], false on padding."""
+  atom_channels(elements, groups)  # checks
+  listed_AC = _channel_table(elements)[mol.numbers_A]
+  other_A = mol.mask_A & ~jnp.any(listed_AC, axis=1)
+  types_AC = jnp.concatenate([listed_AC, other_A[:, None]], axis=1)
+  if not groups:
+    return types_AC
+  return jnp.concatenate(
+    [types_AC & (mol.groups_A == g)[:, None] for g in (LIGAND, POCKET)],
+    axis=1,
+  )
+
+
+def _channel_table(elements) -> jax.Array:
+  """Which atomic number belongs to which listed channel: bool [Z, C]."""
+  table_ZC = np.zeros((MAX_NUMBER + 1, len(elements)), bool)
+  single = [atomic_number(e) for e in elements if e != 'metals']
+  for channel, element in enumerate(elements):
+    if element == 'metals':
+      table_ZC[np.setdiff1d(METALS, single), channel] = True
+    else:
+      table_ZC[atomic_number(element), channel] = True
+  return jnp.asarray(table_ZC)
+
+
+def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
+  _check_width('width', width)
+  dtype = mol.coords_A3.dtype
+  sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
+  types_AC = _types(mol, elements, groups).astype(dtype)
+  weights_AC = types_AC * gaussians.peak_to_integral(sigma_A)[:, None]
+  return mol.coords_A3, weights_AC, sigma_A

@@ -1,0 +1,64 @@
+"""The density map that comes with a molecule."""
+
+import functools
+from collections.abc import Callable
+import jax
+import jax.numpy as jnp
+import numpy as np
+from edjax import free_atoms, geometry, orbitals
+from edjax import grid as grids
+from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+from edjax.grid import Grid
+from edjax.kernels import gaussians, gaussians_windowed, interpolation
+from edjax.kernels.numerics import HIGHEST, safe_norm
+from edjax.molecule import LIGAND, POCKET, Molecule
+
+
+def map_density(
+  mol: Molecule, points_G3: jax.Array, *, order: str = 'cubic'
+) -> jax.Array:
+  """The molecule's density map at points; see `interpolation.sample`.
+
+  Args:
+    mol: one molecule with a map.
+    points_G3: Å.
+    order: of the interpolation, 'cubic' or 'linear'; gradients ask for
+      'cubic'.
+
+  Returns:
+    values_G, the map's unit; 0 outside of the map.
+
+  Raises:
+    ValueError: the molecule has no map, or an unknown order.
+  """
+  return interpolation.sample(_need_map(mol), points_G3, order)
+
+
+def map_density_grid(
+  mol: Molecule, grid: Grid, supersample: int = 1, *, order: str = 'cubic'
+) -> jax.Array:
+  """The molecule's density map on a grid; see `interpolation.sample_grid`.
+
+  Args:
+    mol: one molecule with a map.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    order: of the interpolation, 'cubic' or 'linear'.
+
+  Returns:
+    values_XYZ, the map's unit; 0 outside of the map.
+
+  Raises:
+    ValueError: the molecule has no map, or an unknown order.
+  """
+  return interpolation.sample_grid(_need_map(mol), grid, supersample, order)
+
+
+def _need_map(mol: Molecule):
+  if mol.density_map is None:
+    raise ValueError(
+      'this field needs a density map, and the molecule has none: give '
+      'density_map to Molecule.from_arrays'
+    )
+  return mol.density_map

@@ -1,0 +1,108 @@
+"""The shape of a molecule, without its elements."""
+
+import functools
+from collections.abc import Callable
+import jax
+import jax.numpy as jnp
+import numpy as np
+from edjax import free_atoms, geometry, orbitals
+from edjax import grid as grids
+from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+from edjax.grid import Grid
+from edjax.kernels import gaussians, gaussians_windowed, interpolation
+from edjax.kernels.numerics import HIGHEST, safe_norm
+from edjax.molecule import LIGAND, POCKET, Molecule
+from edjax.fields.common import _apart, _groups, _splat_grid
+
+
+# Standard deviation of the Gaussians of `shape`, in radii.
+SHAPE_WIDTH = 0.5
+# Below it the peak of `shape`, exp(1/(2 width^2)), nears the end of float32
+# (at 0.075); the surface is then 0.02 radii thick, less than any voxel.
+_MIN_SHAPE_WIDTH = 0.1
+
+
+def shape(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  width: float = SHAPE_WIDTH,
+  radius: float = 0.0,
+  groups: bool = False,
+) -> jax.Array:
+  """Occupancy, 1 - exp(-sum of Gaussians): 0 outside, towards 1 inside.
+
+  An atom's Gaussian has the standard deviation `width` times its van der
+  Waals radius, and the peak ln(2) exp(1/(2 width^2)): an isolated atom then
+  has the value 1/2 at its van der Waals radius, whatever the width, which
+  sets the softness of the surface alone.
+
+  Args:
+    mol: one molecule.
+    points_G3: Å.
+    width: standard deviation in radii, at least 0.1.
+    radius: of every atom, Å, in the place of its van der Waals radius; 0 for
+      those.
+    groups: ligand and pocket apart.
+
+  Returns:
+    values_G, 0 to 1; deep inside it is rounded to 1. With groups values_GC,
+    first the ligand's, then the pocket's.
+
+  Raises:
+    ValueError: a width below 0.1, or a negative radius.
+  """
+  terms = _shape_terms(mol, width, radius, groups)
+  return _apart(-jnp.expm1(-gaussians.splat_points(points_G3, *terms)), groups)
+
+
+def shape_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  width: float = SHAPE_WIDTH,
+  radius: float = 0.0,
+  groups: bool = False,
+) -> jax.Array:
+  """`shape` on a grid.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    width: standard deviation in radii, at least 0.1.
+    radius: of every atom, Å; 0 for van der Waals radii.
+    groups: ligand and pocket apart.
+
+  Returns:
+    values_XYZ, 0 to 1; with groups vox_XYZC, first the ligand's, then the
+    pocket's.
+
+  Raises:
+    ValueError: a width below 0.1, or a negative radius.
+  """
+  terms = _shape_terms(mol, width, radius, groups)
+  # Else of carbon.
+  sigma = (radius or VDW_RADII[6]) * width
+  sums = _splat_grid(terms, grid.refine(supersample), 1, sigma)
+  return _apart(grids.pool(-jnp.expm1(-sums), supersample), groups)
+
+
+def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
+  if not (np.isfinite(width) and width >= _MIN_SHAPE_WIDTH):
+    raise ValueError(
+      f'width of shape must be >= {_MIN_SHAPE_WIDTH}, not {width}'
+    )
+  if not (np.isfinite(radius) and radius >= 0):
+    raise ValueError(f'radius of shape must be 0 or above it, not {radius}')
+  dtype = mol.coords_A3.dtype
+  radii = np.where(VDW_RADII > 0, VDW_RADII, 1.0)  # padding: harmless
+  radii = np.full_like(radii, radius) if radius else radii
+  sigma_A = jnp.asarray(radii * width, dtype)[mol.numbers_A]
+  peak = np.log(2) * np.exp(0.5 / width**2)
+  weights_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)
+  weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
+  weights_AC = weights_A[:, None] * _groups(mol, groups)
+  return mol.coords_A3, weights_AC, sigma_A

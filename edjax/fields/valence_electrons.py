@@ -1,0 +1,92 @@
+"""Atoms weighted by their valence electrons."""
+
+import functools
+from collections.abc import Callable
+import jax
+import jax.numpy as jnp
+import numpy as np
+from edjax import free_atoms, geometry, orbitals
+from edjax import grid as grids
+from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+from edjax.grid import Grid
+from edjax.kernels import gaussians, gaussians_windowed, interpolation
+from edjax.kernels.numerics import HIGHEST, safe_norm
+from edjax.molecule import LIGAND, POCKET, Molecule
+from edjax.fields.atom_types import ATOM_WIDTH
+from edjax.fields.common import _apart, _check_width, _groups, _splat_grid
+
+
+def valence(
+  mol: Molecule,
+  points_G3: jax.Array,
+  *,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """Atoms without types: Gaussians whose peaks are the valence electrons.
+
+  What a density has in one channel without any chemistry beyond the element:
+  as many electrons as GFN2-xTB counts in the neutral atom
+  (`gfn2_occupations.valence_electrons`), in Gaussians of one width.
+
+  Args:
+    mol: one molecule; an element that GFN2-xTB lacks (beyond Rn) gives NaN.
+    points_G3: Å.
+    width: standard deviation, Å, the same for every atom.
+    groups: ligand and pocket apart.
+
+  Returns:
+    values_G; with groups values_GC, first the ligand's, then the pocket's.
+
+  Raises:
+    ValueError: a width that is not above 0.
+  """
+  terms = _valence_terms(mol, width, groups)
+  return _apart(gaussians.splat_points(points_G3, *terms), groups)
+
+
+def valence_grid(
+  mol: Molecule,
+  grid: Grid,
+  supersample: int = 1,
+  *,
+  width: float = ATOM_WIDTH,
+  groups: bool = False,
+) -> jax.Array:
+  """`valence` on a grid.
+
+  Args:
+    mol: one molecule; an element that GFN2-xTB lacks (beyond Rn) gives NaN.
+    grid: voxels.
+    supersample: sub-points along each edge of a voxel.
+    width: standard deviation, Å, the same for every atom.
+    groups: ligand and pocket apart.
+
+  Returns:
+    values_XYZ; with groups vox_XYZC, first the ligand's, then the pocket's.
+
+  Raises:
+    ValueError: a width that is not above 0.
+  """
+  terms = _valence_terms(mol, width, groups)
+  return _apart(_splat_grid(terms, grid, supersample, width, same=True), groups)
+
+
+@functools.cache
+def _valence_table() -> np.ndarray:
+  """[Z], with NaN for the elements that GFN2-xTB lacks."""
+  known = gfn2_occupations.valence_electrons(
+    np.arange(gfn2_basis.MAX_NUMBER + 1)
+  )
+  beyond = MAX_NUMBER - gfn2_basis.MAX_NUMBER
+  return np.pad(known, (0, beyond), constant_values=np.nan)
+
+
+def _valence_terms(mol: Molecule, width: float, groups: bool):
+  _check_width('width', width)
+  dtype = mol.coords_A3.dtype
+  sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
+  weights_A = jnp.asarray(_valence_table(), dtype)[mol.numbers_A]
+  weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
+  return mol.coords_A3, weights_A[:, None] * _groups(mol, groups), sigma_A

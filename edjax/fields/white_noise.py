@@ -1,0 +1,51 @@
+"""Noise for a molecule: a control without any information."""
+
+import functools
+from collections.abc import Callable
+import jax
+import jax.numpy as jnp
+import numpy as np
+from edjax import free_atoms, geometry, orbitals
+from edjax import grid as grids
+from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+from edjax.grid import Grid
+from edjax.kernels import gaussians, gaussians_windowed, interpolation
+from edjax.kernels.numerics import HIGHEST, safe_norm
+from edjax.molecule import LIGAND, POCKET, Molecule
+
+
+def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """A control without information: unit normals keyed by the example id.
+
+  The values belong to the points' indices, not to positions: they do not
+  turn with the molecule.
+
+  Args:
+    mol: one molecule.
+    points_G3: only their number counts.
+
+  Returns:
+    values_G.
+  """
+  return _noise(mol, points_G3.shape[:1])
+
+
+def noise_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
+  """`noise` on a grid; always of unit variance.
+
+  Args:
+    mol: one molecule.
+    grid: voxels.
+    supersample: without effect; means of noise would only be weaker noise.
+
+  Returns:
+    values_XYZ.
+  """
+  del supersample
+  return _noise(mol, (grid.size,) * 3)
+
+
+def _noise(mol: Molecule, dims: tuple[int, ...]) -> jax.Array:
+  key = jax.random.fold_in(jax.random.key(0), mol.example_id)
+  return jax.random.normal(key, dims, mol.coords_A3.dtype)
