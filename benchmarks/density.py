@@ -18,10 +18,11 @@ import numpy as np
 
 from benchmarks import timing
 from data_builders import xtb
-from edjax import fields, orbitals
+from edjax import fields
 from edjax import grid as grids
 from edjax.chem import elements, gfn2_basis
 from edjax.chem.units import BOHR_A
+from edjax.fields import orbitals
 from edjax.grid import Grid
 from edjax.kernels import gto_dense, gto_screening, gto_tiled_cpu, numerics
 from edjax.molecule import Molecule, stack

@@ -21,10 +21,9 @@ import jax
 import numpy as np
 
 from benchmarks.timing import Peer, Table, elapsed, in_turn, machine
-from edjax.fields import atom_types
-from edjax.fields import promolecules
 from edjax import fields, host_memory, voxelize
 from edjax.chem import elements, form_factors
+from edjax.fields import atom_types, promolecules
 from edjax.grid import Grid
 from edjax.kernels import gaussians, numerics
 from edjax.molecule import Molecule, stack
@@ -131,7 +130,7 @@ def types(mol: Molecule, symbols) -> np.ndarray:
   ])  # fmt: skip
 
 
-def atom_types(table, molgrid, molvoxel, scratch, repeats):
+def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
   """Rows of atom types."""
   for name, molecules, symbols, grid in (
     ('QM9', small_molecules(), fields.ELEMENTS, Grid(24, 0.5)),
@@ -375,7 +374,9 @@ def main():
       'cut': (cut, -1.5),
       'exact': (exact, -2.85),
     }
-    atom_types(table, molgrid, molvoxel, pathlib.Path(scratch), args.repeats)
+    rows_of_atom_types(
+      table, molgrid, molvoxel, pathlib.Path(scratch), args.repeats
+    )
     table.head(
       (
         'promolecule',

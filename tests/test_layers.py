@@ -18,7 +18,7 @@ ORDER = [
   {'chem'},
   {'grid', 'molecule', 'addresses'},
   {'kernels'},
-  {'geometry', 'orbitals', 'free_atoms', 'fields', 'view'},
+  {'geometry', 'fields', 'view'},
   {'models'},
   {'coverage', 'voxelize'},
   {'config'},

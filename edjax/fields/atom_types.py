@@ -1,20 +1,16 @@
 """A channel for each element: Gaussians, or balls, at its atoms."""
 
-import functools
-from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from edjax import free_atoms, geometry, orbitals
-from edjax import grid as grids
-from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
-from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
-from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed, interpolation
-from edjax.kernels.numerics import HIGHEST, safe_norm
-from edjax.molecule import LIGAND, POCKET, Molecule
-from edjax.fields.common import _check_width, _splat_grid
 
+from edjax import grid as grids
+from edjax.chem.elements import MAX_NUMBER, METALS, atomic_number
+from edjax.fields.common import check_width, splat_grid
+from edjax.grid import Grid
+from edjax.kernels import gaussians
+from edjax.kernels.numerics import HIGHEST
+from edjax.molecule import LIGAND, POCKET, Molecule
 
 ELEMENTS = ('H', 'C', 'N', 'O', 'F')
 _METALS_CHANNEL = 0  # no atomic number
@@ -106,7 +102,7 @@ def atoms_grid(
     ValueError: an unknown element, or a width that is not above 0.
   """
   terms = _atom_terms(mol, elements, width, groups)
-  return _splat_grid(terms, grid, supersample, width, same=True)
+  return splat_grid(terms, grid, supersample, width, same=True)
 
 
 def atom_counts(
@@ -158,7 +154,7 @@ def binary_atoms(
   Raises:
     ValueError: an unknown element, or a radius that is not above 0.
   """
-  _check_width('radius', radius)
+  check_width('radius', radius)
   types_AC = _types(mol, elements, groups)
   points_G3 = jnp.asarray(points_G3, mol.coords_A3.dtype)
 
@@ -194,7 +190,7 @@ def binary_atoms_grid(
   Raises:
     ValueError: an unknown element, or a radius that is not above 0.
   """
-  _check_width('radius', radius)
+  check_width('radius', radius)
   dtype = mol.coords_A3.dtype
   types_AC = _types(mol, elements, groups).astype(dtype)
   x2, y2, z2 = gaussians.offsets(mol.coords_A3, grid, supersample) ** 2
@@ -231,7 +227,7 @@ def _channel_table(elements) -> jax.Array:
 
 
 def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
-  _check_width('width', width)
+  check_width('width', width)
   dtype = mol.coords_A3.dtype
   sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
   types_AC = _types(mol, elements, groups).astype(dtype)

@@ -1,21 +1,15 @@
 """What fields share: sums of Gaussians on grids, ligand and pocket apart."""
 
-import functools
-from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from edjax import free_atoms, geometry, orbitals
-from edjax import grid as grids
-from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
-from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+
 from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed, interpolation
-from edjax.kernels.numerics import HIGHEST, safe_norm
+from edjax.kernels import gaussians, gaussians_windowed
 from edjax.molecule import LIGAND, POCKET, Molecule
 
 
-def _splat_grid(
+def splat_grid(
   terms, grid: Grid, supersample: int, sigma: float, same: bool = False
 ) -> jax.Array:
   """`gaussians.splat_grid`, on CPUs of near voxels alone where that pays.
@@ -32,7 +26,7 @@ def _splat_grid(
   """
 
   known = float(sigma) if same else None
-  return _near_or_whole(
+  return near_or_whole(
     terms,
     grid,
     sigma,
@@ -41,14 +35,14 @@ def _splat_grid(
   )
 
 
-def _near_or_whole(terms, grid: Grid, sigma: float, near, whole):
+def near_or_whole(terms, grid: Grid, sigma: float, near, whole):
   """`gaussians_windowed` on CPUs where that pays, else the product."""
   if not gaussians_windowed.pays(sigma, grid, terms[1].shape[1]):
     return whole(*terms)
   return jax.lax.platform_dependent(*terms, cpu=near, default=whole)
 
 
-def _groups(mol: Molecule, groups: bool) -> jax.Array:
+def group_weights(mol: Molecule, groups: bool) -> jax.Array:
   """What each atom adds to each group: [A, 2], or [A, 1] of all together."""
   dtype = mol.coords_A3.dtype
   if not groups:
@@ -57,11 +51,12 @@ def _groups(mol: Molecule, groups: bool) -> jax.Array:
   return (mol.groups_A[:, None] == both_2[None, :]).astype(dtype)
 
 
-def _apart(values: jax.Array, groups: bool) -> jax.Array:
+def apart(values: jax.Array, groups: bool) -> jax.Array:
   """A field of one channel loses its axis of channels."""
   return values if groups else values[..., 0]
 
 
-def _check_width(name: str, value: float) -> None:
+def check_width(name: str, value: float) -> None:
+  """Refuse a width that is not above 0."""
   if not (np.isfinite(value) and value > 0):
     raise ValueError(f'{name} must be > 0, not {value}')

@@ -1,18 +1,10 @@
 """The density map that comes with a molecule."""
 
-import functools
-from collections.abc import Callable
 import jax
-import jax.numpy as jnp
-import numpy as np
-from edjax import free_atoms, geometry, orbitals
-from edjax import grid as grids
-from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
-from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+
 from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed, interpolation
-from edjax.kernels.numerics import HIGHEST, safe_norm
-from edjax.molecule import LIGAND, POCKET, Molecule
+from edjax.kernels import interpolation
+from edjax.molecule import Molecule
 
 
 def map_density(

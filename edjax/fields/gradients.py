@@ -1,18 +1,12 @@
 """The length of the gradient of any field, by automatic differentiation."""
 
-import functools
 from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-import numpy as np
-from edjax import free_atoms, geometry, orbitals
-from edjax import grid as grids
-from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
-from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
-from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed, interpolation
-from edjax.kernels.numerics import HIGHEST, safe_norm
-from edjax.molecule import LIGAND, POCKET, Molecule
+
+from edjax import geometry
+from edjax.kernels.numerics import safe_norm
 
 
 def value_and_gradient_magnitude(field: Callable) -> Callable:

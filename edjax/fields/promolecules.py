@@ -1,19 +1,14 @@
 """The promolecule: superposed densities of free atoms (IT92)."""
 
-import functools
-from collections.abc import Callable
 import jax
 import jax.numpy as jnp
-import numpy as np
-from edjax import free_atoms, geometry, orbitals
-from edjax import grid as grids
-from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
-from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
+
+from edjax.chem import form_factors
+from edjax.fields.common import apart, group_weights, near_or_whole, splat_grid
 from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed, interpolation
-from edjax.kernels.numerics import HIGHEST, safe_norm
-from edjax.molecule import LIGAND, POCKET, Molecule
-from edjax.fields.common import _apart, _groups, _near_or_whole, _splat_grid
+from edjax.kernels import gaussians, gaussians_windowed
+from edjax.kernels.numerics import safe_norm
+from edjax.molecule import Molecule
 
 
 def promolecule(
@@ -43,7 +38,7 @@ def promolecule(
     ValueError: blur is not above 0, or points are not [G, 3].
   """
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
-  return _apart(gaussians.splat_points(points_G3, *terms), groups)
+  return apart(gaussians.splat_points(points_G3, *terms), groups)
 
 
 def promolecule_grid(
@@ -74,8 +69,8 @@ def promolecule_grid(
   """
   blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
-  rho = _splat_grid(terms, grid, supersample, _typical_sigma(blur))
-  return _apart(rho, groups)
+  rho = splat_grid(terms, grid, supersample, _typical_sigma(blur))
+  return apart(rho, groups)
 
 
 def promolecule_and_gradient_grid(
@@ -107,7 +102,7 @@ def promolecule_and_gradient_grid(
   blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
 
-  rho_XYZC, slopes = _near_or_whole(
+  rho_XYZC, slopes = near_or_whole(
     terms,
     grid,
     _typical_sigma(blur),
@@ -116,7 +111,7 @@ def promolecule_and_gradient_grid(
     ),
     whole=lambda *t: gaussians.splat_grid_and_gradient(*t, grid, supersample),
   )
-  return _apart(rho_XYZC, groups), _apart(safe_norm(slopes, axis=0), groups)
+  return apart(rho_XYZC, groups), apart(safe_norm(slopes, axis=0), groups)
 
 
 def _typical_sigma(blur: float) -> float:
@@ -137,6 +132,6 @@ def _promolecule_terms(
   terms = weights_AP.shape[1]
   coords_A3 = jnp.repeat(mol.coords_A3, terms, axis=0)
   sigma_A = form_factors.sigma(b_AP).reshape(-1)
-  groups_AC = jnp.repeat(_groups(mol, groups), terms, axis=0)
+  groups_AC = jnp.repeat(group_weights(mol, groups), terms, axis=0)
   weights_AC = weights_AP.reshape(-1, 1) * groups_AC
   return coords_A3, weights_AC, sigma_A

@@ -1,20 +1,15 @@
 """The shape of a molecule, without its elements."""
 
-import functools
-from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from edjax import free_atoms, geometry, orbitals
-from edjax import grid as grids
-from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
-from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
-from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed, interpolation
-from edjax.kernels.numerics import HIGHEST, safe_norm
-from edjax.molecule import LIGAND, POCKET, Molecule
-from edjax.fields.common import _apart, _groups, _splat_grid
 
+from edjax import grid as grids
+from edjax.chem.elements import VDW_RADII
+from edjax.fields.common import apart, group_weights, splat_grid
+from edjax.grid import Grid
+from edjax.kernels import gaussians
+from edjax.molecule import Molecule
 
 # Standard deviation of the Gaussians of `shape`, in radii.
 SHAPE_WIDTH = 0.5
@@ -54,7 +49,7 @@ def shape(
     ValueError: a width below 0.1, or a negative radius.
   """
   terms = _shape_terms(mol, width, radius, groups)
-  return _apart(-jnp.expm1(-gaussians.splat_points(points_G3, *terms)), groups)
+  return apart(-jnp.expm1(-gaussians.splat_points(points_G3, *terms)), groups)
 
 
 def shape_grid(
@@ -86,8 +81,8 @@ def shape_grid(
   terms = _shape_terms(mol, width, radius, groups)
   # Else of carbon.
   sigma = (radius or VDW_RADII[6]) * width
-  sums = _splat_grid(terms, grid.refine(supersample), 1, sigma)
-  return _apart(grids.pool(-jnp.expm1(-sums), supersample), groups)
+  sums = splat_grid(terms, grid.refine(supersample), 1, sigma)
+  return apart(grids.pool(-jnp.expm1(-sums), supersample), groups)
 
 
 def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
@@ -104,5 +99,5 @@ def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
   peak = np.log(2) * np.exp(0.5 / width**2)
   weights_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)
   weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
-  weights_AC = weights_A[:, None] * _groups(mol, groups)
+  weights_AC = weights_A[:, None] * group_weights(mol, groups)
   return mol.coords_A3, weights_AC, sigma_A

@@ -1,20 +1,18 @@
 """Atoms weighted by their valence electrons."""
 
 import functools
-from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from edjax import free_atoms, geometry, orbitals
-from edjax import grid as grids
-from edjax.chem import form_factors, gfn2_basis, gfn2_occupations
-from edjax.chem.elements import MAX_NUMBER, METALS, VDW_RADII, atomic_number
-from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed, interpolation
-from edjax.kernels.numerics import HIGHEST, safe_norm
-from edjax.molecule import LIGAND, POCKET, Molecule
+
+from edjax.chem import gfn2_basis, gfn2_occupations
+from edjax.chem.elements import MAX_NUMBER
 from edjax.fields.atom_types import ATOM_WIDTH
-from edjax.fields.common import _apart, _check_width, _groups, _splat_grid
+from edjax.fields.common import apart, check_width, group_weights, splat_grid
+from edjax.grid import Grid
+from edjax.kernels import gaussians
+from edjax.molecule import Molecule
 
 
 def valence(
@@ -43,7 +41,7 @@ def valence(
     ValueError: a width that is not above 0.
   """
   terms = _valence_terms(mol, width, groups)
-  return _apart(gaussians.splat_points(points_G3, *terms), groups)
+  return apart(gaussians.splat_points(points_G3, *terms), groups)
 
 
 def valence_grid(
@@ -70,7 +68,7 @@ def valence_grid(
     ValueError: a width that is not above 0.
   """
   terms = _valence_terms(mol, width, groups)
-  return _apart(_splat_grid(terms, grid, supersample, width, same=True), groups)
+  return apart(splat_grid(terms, grid, supersample, width, same=True), groups)
 
 
 @functools.cache
@@ -84,9 +82,9 @@ def _valence_table() -> np.ndarray:
 
 
 def _valence_terms(mol: Molecule, width: float, groups: bool):
-  _check_width('width', width)
+  check_width('width', width)
   dtype = mol.coords_A3.dtype
   sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
   weights_A = jnp.asarray(_valence_table(), dtype)[mol.numbers_A]
   weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
-  return mol.coords_A3, weights_A[:, None] * _groups(mol, groups), sigma_A
+  return mol.coords_A3, weights_A[:, None] * group_weights(mol, groups), sigma_A

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from data_builders import xtb
-from edjax import fields, free_atoms, geometry
+from edjax import fields, geometry
 from edjax import grid as grids
 from edjax.chem import elements, form_factors, gfn2_occupations
+from edjax.fields import free_atoms
 from edjax.grid import Grid
 from edjax.molecule import DensityMap, Molecule
 

@@ -11,10 +11,11 @@ import scipy.linalg
 from tblite.interface import Calculator
 
 from data_builders import xtb
-from edjax import fields, geometry, orbitals
+from edjax import fields, geometry
 from edjax import grid as grids
 from edjax.chem import elements, gfn2_basis
 from edjax.chem.units import BOHR_A
+from edjax.fields import orbitals
 from edjax.grid import Grid
 from edjax.kernels import gto_dense
 from edjax.molecule import Molecule, stack

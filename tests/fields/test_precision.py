@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import fields, free_atoms, geometry, orbitals, voxelize
+from edjax import fields, geometry, voxelize
+from edjax.fields import free_atoms, orbitals
 from edjax.grid import Grid
 from edjax.kernels import gaussians, interpolation
 from edjax.molecule import DensityMap, Molecule

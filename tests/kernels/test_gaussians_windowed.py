@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax.fields import atom_types
 from edjax import fields
 from edjax import grid as grids
+from edjax.fields import atom_types
 from edjax.grid import Grid
 from edjax.kernels import gaussians, gaussians_windowed
 from edjax.molecule import Molecule, stack
