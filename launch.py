@@ -8,7 +8,8 @@ All logic is in edjax.main, where tests and notebooks can import it.
 from absl import app, flags
 from ml_collections import config_flags
 
-from edjax import host_memory, main
+from edjax import main
+from edjax.runtime import malloc
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of configs/, and :variant of it.'
@@ -46,7 +47,7 @@ flags.mark_flag_as_required('config')
 def run(argv):
   if len(argv) > 1:
     raise app.UsageError(f'what is {argv[1:]}? Fields: --config.FIELD=VALUE')
-  host_memory.keep()
+  malloc.keep()
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   workdir = _WORKDIR.value or main.default_workdir(path)
   together = main.Together(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)

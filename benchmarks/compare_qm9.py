@@ -17,7 +17,8 @@ import pathlib
 
 from benchmarks import runs
 from data_builders import targets
-from edjax import metrics, rundir
+from edjax import metrics
+from edjax.runtime import run_directory
 
 RATES = (1e-3, 3e-3)
 TRANSFORMS = ('none', 'arcsinh')
@@ -99,7 +100,7 @@ def tune(args) -> dict[str, tuple[float, str]]:
 def differences(args, arm, dataset, names) -> list[dict]:
   """MAE of an input minus that of the reference, seed 0, paired."""
   mine, theirs = (
-    rundir.RunDirectory(final_dir(args, a, 0)).read_predictions('test')
+    run_directory.RunDirectory(final_dir(args, a, 0)).read_predictions('test')
     for a in (arm, REFERENCE)
   )
   found = []

@@ -18,8 +18,8 @@ import numpy as np
 from jax import lax
 
 from benchmarks import timing
-from edjax import host_memory
 from edjax.models.conv import conv3d
+from edjax.runtime import malloc
 
 BATCH = 16
 # edge, channels in, channels out, padding
@@ -114,7 +114,7 @@ def layer(torch, scratch, case, repeats, table):
 
 
 def main():
-  host_memory.keep()  # as launch.py does
+  malloc.keep()  # as launch.py does
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--peers', type=pathlib.Path, default='peers')
   parser.add_argument('--repeats', type=int, default=9)

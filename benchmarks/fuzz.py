@@ -428,7 +428,7 @@ class Readers:
     yield [configuration.resolve(config).train.steps_per_call]
 
   def _checkpoint_files(self):
-    from edjax import checkpoint
+    from edjax.runtime import checkpoint
 
     root = pathlib.Path(tempfile.mkdtemp())
     self._saved = root, self._state()
@@ -454,7 +454,7 @@ class Readers:
 
     import numpy as np
 
-    from edjax import checkpoint
+    from edjax.runtime import checkpoint
 
     root, state = self._saved
     copy = path.parent / 'run'

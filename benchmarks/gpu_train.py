@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import faults, gpu, steps
-from edjax import checkpoint, input_pipeline, main, pack, parallel, train_step
 from edjax import config as configurations
+from edjax import input_pipeline, main, pack, train_step
 from edjax import task as tasks
 from edjax import train as training
 from edjax.kernels import gto_dense, gto_tiled_accelerator
 from edjax.kernels.numerics import batched
+from edjax.runtime import checkpoint, parallel
 from edjax.voxelize import voxel_chunk
 
 # Of the steps of the real training run.
@@ -368,7 +369,7 @@ def real(options) -> None:
 _RESTORE = """
 import pathlib, sys
 from benchmarks import faults
-from edjax import checkpoint
+from edjax.runtime import checkpoint
 step, arrays = faults.weights(pathlib.Path(sys.argv[1]), 'latest')
 print(step, checkpoint.digest(arrays, {}))
 """

@@ -23,11 +23,12 @@ from flax import traverse_util
 from benchmarks import timing
 from configs import qm9_atoms
 from edjax import config as configuration
-from edjax import host_memory, models, optim, parallel, train_step
+from edjax import models, optim, train_step
 from edjax.config.representation import make_voxelizer
 from edjax.models import pooling
 from edjax.models.conv import Conv3D
 from edjax.molecule import Molecule, stack
+from edjax.runtime import malloc, parallel
 
 BATCH, SIZE, CHANNELS, TARGETS = 16, 24, 5, 1
 SPACING = 0.5
@@ -230,7 +231,7 @@ def recipe(torch, scratch, repeats, table):
 
 
 def main():
-  host_memory.keep()  # as launch.py does
+  malloc.keep()  # as launch.py does
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--peers', type=pathlib.Path, default='peers')
   parser.add_argument('--repeats', type=int, default=15)

@@ -106,7 +106,8 @@ def step(batch: int = 16, edge: int = 24, devices: int = 1):
   from benchmarks import steps
   from configs import qm9_density
   from edjax import config as configuration
-  from edjax import models, optim, parallel, train_step
+  from edjax import models, optim, train_step
+  from edjax.runtime import parallel
 
   config = qm9_density.get_config()
   config.augment.rotate = False

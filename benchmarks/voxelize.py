@@ -21,12 +21,13 @@ import jax
 import numpy as np
 
 from benchmarks.timing import Peer, Table, elapsed, in_turn, machine
-from edjax import fields, host_memory, voxelize
+from edjax import fields, voxelize
 from edjax.chem import elements, form_factors
 from edjax.fields import atom_types, promolecules
 from edjax.grid import Grid
 from edjax.kernels import gaussians, numerics
 from edjax.molecule import Molecule, stack
+from edjax.runtime import malloc
 
 WIDTH = fields.ATOM_WIDTH
 # 16 to 20 atoms, 18 on average as in QM9.
@@ -325,7 +326,7 @@ def complexes(table, directory, repeats):
 
 
 def main():
-  host_memory.keep()  # as launch.py does
+  malloc.keep()  # as launch.py does
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--peers', type=pathlib.Path, required=True)
   parser.add_argument('--repeats', type=int, default=15)

@@ -23,7 +23,8 @@ import pathlib
 
 from benchmarks import runs
 from data_builders import targets
-from edjax import metrics, rundir, vitals
+from edjax import metrics, vitals
+from edjax.runtime.run_directory import RunDirectory
 
 NETWORKS = {
   'moments': {'model.name': 'moments'},
@@ -119,8 +120,8 @@ def _markdown(rows: list[list[str]]) -> str:
 
 def difference(path, reference, name: str, dataset: str) -> str:
   """MAE of a run minus that of the moments alone, paired by example."""
-  truth, ours = rundir.RunDirectory(path).read_predictions('test')[name].T
-  other = rundir.RunDirectory(reference).read_predictions('test')[name][:, 1]
+  truth, ours = RunDirectory(path).read_predictions('test')[name].T
+  other = RunDirectory(reference).read_predictions('test')[name][:, 1]
   factor = targets.TARGETS[dataset][name].factor
   entry = metrics.paired_mae_difference(
     truth * factor, ours * factor, other * factor, clusters_N=clusters(path)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from data_builders import workers
-from edjax import addresses
+from edjax.runtime import paths
 
 # Tells worker processes where, as environment variables are inherited.
 _VARIABLE = 'EDJAX_KEPT_RESULTS'
@@ -40,7 +40,7 @@ def until_done(path: str | os.PathLike) -> Iterator[int]:
   Yields:
     How many results an earlier build has left.
   """
-  if addresses.is_remote(path):
+  if paths.is_remote(path):
     yield 0
     return
   path = pathlib.Path(path)

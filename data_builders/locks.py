@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from edjax import addresses
+from edjax.runtime import paths
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def locked(path: str | os.PathLike, what: str) -> Iterator[bool]:
   Yields:
     Whether the lock is held: what others left half-done may then go.
   """
-  if addresses.is_remote(path):
+  if paths.is_remote(path):
     yield False
     return
   with contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ import tempfile
 from etils import epath
 from tensorflow_datasets.core import writer
 
-from edjax import addresses
+from edjax.runtime import paths
 
 
 class Writer(writer.ExampleWriter):
@@ -17,7 +17,7 @@ class Writer(writer.ExampleWriter):
 
   def write(self, path, examples):
     """Writes a shard; see TFDS."""
-    if not addresses.is_remote(path):
+    if not paths.is_remote(path):
       return super().write(path, examples)
     with tempfile.TemporaryDirectory() as scratch:
       local = pathlib.Path(scratch) / 'shard'

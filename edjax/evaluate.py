@@ -5,17 +5,10 @@ import time
 import jax
 import numpy as np
 
-from edjax import (
-  baselines,
-  geometry,
-  input_pipeline,
-  metrics,
-  parallel,
-  processes,
-  programs,
-)
+from edjax import baselines, geometry, input_pipeline, metrics
 from edjax.config.representation import needs_orbitals
 from edjax.kernels.numerics import batched
+from edjax.runtime import compile_cache, multihost, parallel
 from edjax.voxelize import voxel_chunk
 
 # Rotations of evaluations use other random numbers than training
@@ -29,17 +22,17 @@ def make_predict(config, task, shared=None):
   Args:
     config: resolved.
     task: the task.
-    shared: `programs.Programs` of several runs in one process.
+    shared: `compile_cache.Programs` of several runs in one process.
 
   Returns:
     predict(params, molecules, rotation_number) -> standardised [D, B/D, T];
     every argument has a leading device axis.
   """
 
-  shared = shared or programs.Programs()
-  voxelizer = programs.bare(task.voxelizer)
+  shared = shared or compile_cache.Programs()
+  voxelizer = compile_cache.bare(task.voxelizer)
   predict = shared.get(_predict, config.augment.rotate, task.model, voxelizer)
-  constants = parallel.replicate(programs.constants_of(config, task))
+  constants = parallel.replicate(compile_cache.constants_of(config, task))
   return lambda *args: predict(*args, constants)
 
 
@@ -56,10 +49,10 @@ def voxels(rotate: bool, voxelizer, molecules, rotation_number, constants):
 
   Args:
     rotate: `config.augment.rotate`.
-    voxelizer: from `programs.bare`.
+    voxelizer: from `compile_cache.bare`.
     molecules: a batch.
     rotation_number: which of the random rotations of every molecule.
-    constants: `programs.Constants`.
+    constants: `compile_cache.Constants`.
 
   Returns:
     vox_BXYZC.
@@ -67,7 +60,7 @@ def voxels(rotate: bool, voxelizer, molecules, rotation_number, constants):
   key = jax.random.key(constants.seed)
   key = jax.random.fold_in(key, _EVALUATE)
   key = jax.random.fold_in(key, rotation_number)
-  voxelize = programs.scaled(voxelizer, constants)
+  voxelize = compile_cache.scaled(voxelizer, constants)
 
   def turned(mol):
     if rotate:
@@ -170,7 +163,7 @@ def final_evaluation(config, task, params, run, predict) -> dict:
       total=total,
       desc=f'evaluate {part}',
       unit='batch',
-      disable=not processes.is_first(),
+      disable=not multihost.is_first(),
     ) as bar:
       prediction_RBT = evaluator.predict(params, rotations, bar.update)
     # Of the test part, for which nothing is compiled any more.

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import optax
 
-from edjax import input_pipeline, parallel
+from edjax import input_pipeline
+from edjax.runtime import parallel
 
 
 def check_parameters(state) -> None:
@@ -36,7 +37,7 @@ class Losses:
   Args:
     config: resolved.
     task: the task.
-    run: `rundir.RunDirectory`, where skipped steps are logged.
+    run: `run_directory.RunDirectory`, where skipped steps are logged.
     state: on the host, where the steps begin.
     total: sum of losses so far.
     count: how many.

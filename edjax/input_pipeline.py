@@ -14,10 +14,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from edjax import addresses, pack, stored_data
+from edjax import pack, stored_data
 from edjax.chem import elements
 from edjax.config import ConfigError, schema
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
+from edjax.runtime import paths
 
 # Molecules of a stream that are looked at at once.
 _BLOCK = 4096
@@ -98,12 +99,12 @@ def _build(data, variant: str, beam: str):
     )
 
   place = data_builders.place(data.name, variant)
-  if not addresses.is_remote(data.data_dir):
+  if not paths.is_remote(data.data_dir):
     local = pathlib.Path(data.data_dir).expanduser()
     manual_dir = _manual_dir(data, (local / place).exists())
     return local, build(local, manual_dir=manual_dir, beam=beam)
   local = stored_data.copy_of(data.data_dir)
-  there = addresses.join(data.data_dir, place)
+  there = paths.join(data.data_dir, place)
   if stored_data.is_complete(there):
     stored_data.fetch(there, local / place)
     report = json.loads(stored_data.read(there, records.REPORT))
@@ -128,8 +129,8 @@ def _build(data, variant: str, beam: str):
 
 def _manual_dir(data, built: bool = False) -> str | pathlib.Path:
   """On this machine; copied from a store where a dataset is to be built."""
-  address = data.manual_dir or addresses.join(data.data_dir, 'manual')
-  if not addresses.is_remote(address):
+  address = data.manual_dir or paths.join(data.data_dir, 'manual')
+  if not paths.is_remote(address):
     return pathlib.Path(address).expanduser()
   return '' if built else stored_data.source_files(address)
 

@@ -8,25 +8,27 @@ from typing import NamedTuple
 import jax
 from absl import logging
 
+from edjax import config as configuration
 from edjax import (
-  addresses,
-  checkpoint,
   evaluate,
   input_pipeline,
-  preemption,
-  processes,
   report,
-  rundir,
-  stores,
   study,
   study_report,
   train_step,
   vitals,
 )
-from edjax import config as configuration
 from edjax import task as tasks
 from edjax import train as training
 from edjax.config.representation import dataset_variant
+from edjax.runtime import (
+  checkpoint,
+  multihost,
+  paths,
+  preemption,
+  run_directory,
+  stores,
+)
 
 
 def default_workdir(config_file: str) -> str:
@@ -57,17 +59,17 @@ def build(config, workdir, beam: str = '') -> None:
 def train(config, workdir) -> None:
   """Trains, evaluates, prints the table and draws the parity plot."""
   results = training.train_and_evaluate(config, workdir)
-  if not processes.is_first():
+  if not multihost.is_first():
     return
   with stores.opened(workdir, stores.light) as store:
-    _print(rundir.RunDirectory(store), results)
+    _print(run_directory.RunDirectory(store), results)
 
 
 def evaluate_again(config, workdir) -> None:
   """Evaluates the selected weights of a run once more."""
   config = configuration.resolve(config)
   with stores.opened(workdir) as store:
-    run = rundir.RunDirectory(store)
+    run = run_directory.RunDirectory(store)
     if not (run.path / 'checkpoints').is_dir():
       raise FileNotFoundError(f'{workdir} has no checkpoints; train first')
     with run.lock():
@@ -100,7 +102,7 @@ def show(config, workdir) -> None:
     if 'study' in config:
       print(study_report.write(store.local, store.address))
       return
-    run = rundir.RunDirectory(store)
+    run = run_directory.RunDirectory(store)
     results = run.results(configuration.resolve(config))
     if results is None:
       raise FileNotFoundError(f'{workdir} holds no finished run')
@@ -110,7 +112,7 @@ def show(config, workdir) -> None:
 def _print(run, results) -> None:
   print(f'\n{report.table(results)}')
   name = report.parity_plot(run.path, results).name
-  print(f'\nparity plot: {addresses.join(run.place, name)}')
+  print(f'\nparity plot: {paths.join(run.place, name)}')
 
 
 def run_study(config, workdir, shard: str = '') -> int:
@@ -154,7 +156,7 @@ def cache_compiled() -> None:
 
 
 class Together(NamedTuple):
-  """Which processes are one run: arguments of `processes.start`."""
+  """Which processes are one run: arguments of `multihost.start`."""
 
   coordinator: str = ''
   count: int = 0
@@ -190,7 +192,7 @@ def run(
           'several processes train one run (--mode train); a study is spread '
           'with --shard'
         )
-      processes.start(*together)
+      multihost.start(*together)
     cache_compiled()
     if shard and mode != 'study':
       raise configuration.ConfigError('--shard goes with --mode study')

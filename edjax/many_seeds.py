@@ -12,7 +12,8 @@ import threading
 import jax
 import numpy as np
 
-from edjax import parallel, programs, study_worker, train, train_step
+from edjax import study_worker, train, train_step
+from edjax.runtime import compile_cache, parallel
 
 
 class _Leaf:
@@ -37,10 +38,10 @@ class Together:
 
   Args:
     count: how many there are.
-    shared: `programs.Programs`.
+    shared: `compile_cache.Programs`.
   """
 
-  def __init__(self, count: int, shared: programs.Programs):
+  def __init__(self, count: int, shared: compile_cache.Programs):
     self._shared = shared
     self._active = set(range(count))
     self._count = count
@@ -196,7 +197,7 @@ def _alike(all_args) -> bool:
   return len(kinds) == 1
 
 
-class _Seat(programs.Programs):
+class _Seat(compile_cache.Programs):
   """Programs of one seed, whose train steps are everybody's."""
 
   def __init__(self, together, shared, number):
@@ -205,11 +206,11 @@ class _Seat(programs.Programs):
 
   @property
   def at_once(self) -> int:
-    """See `programs.Programs`."""
+    """See `compile_cache.Programs`."""
     return self._together.at_once
 
   def of_run(self, make, config, task, *options):
-    """See `programs.Programs.of_run`."""
+    """See `compile_cache.Programs.of_run`."""
     alone = self._shared.of_run(make, config, task, *options)
     if make is not train_step.compile_call:
       return alone
@@ -243,7 +244,7 @@ class SeedSlot:
     self._together.leave(self._number)
 
 
-def slots(count: int, shared: programs.Programs) -> list[SeedSlot]:
+def slots(count: int, shared: compile_cache.Programs) -> list[SeedSlot]:
   """For as many runs that differ in their seeds alone."""
   together = Together(count, shared)
   return [SeedSlot(together, number) for number in range(count)]

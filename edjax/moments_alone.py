@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import input_pipeline, kernel_ridge, processes
+from edjax import input_pipeline, kernel_ridge
 from edjax.models.input_moments import power_moments
+from edjax.runtime import multihost
 
 # Training and validation molecules that it is fitted to, at most: more take
 # minutes before the first step and change little.
@@ -20,7 +21,7 @@ def compiled(voxelizer, shape):
   """The program for the moments of a batch.
 
   Args:
-    voxelizer: from `programs.bare`.
+    voxelizer: from `compile_cache.bare`.
     shape: of raw_BXYZC.
 
   Returns:
@@ -87,7 +88,7 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
     total=sum(-(-len(p) // size) for p in positions.values()),
     desc='moments of the input',
     unit='batch',
-    disable=not processes.is_first(),
+    disable=not multihost.is_first(),
   ) as bar:
     for part, of_part in molecules.items():
       features[part] = each_batch(

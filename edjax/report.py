@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 
-from edjax import baselines, rundir, vitals
+from edjax import baselines, vitals
+from edjax.runtime import run_directory
 
 # Of these the MAE; of 'mean' the RMSE, which it is best in.
 _BASELINES = (
@@ -173,7 +174,7 @@ def parity_plot(workdir, results: dict) -> pathlib.Path:
 
   from data_builders import targets
 
-  predictions = rundir.RunDirectory(workdir).read_predictions('test')
+  predictions = run_directory.RunDirectory(workdir).read_predictions('test')
   names = list(results['targets'])
   columns = min(3, len(names))
   lines = -(-len(names) // columns)

@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import tempfile
 
-from edjax import stores
+from edjax.runtime import stores
 
 _SEAL = 'complete.json'
 

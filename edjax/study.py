@@ -20,8 +20,6 @@ from edjax import config as configuration
 from edjax import (
   input_pipeline,
   many_seeds,
-  programs,
-  stores,
   study_config,
   study_plan,
   study_queue,
@@ -31,6 +29,7 @@ from edjax import (
 from edjax import train as training
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
+from edjax.runtime import compile_cache, stores
 
 # The file that tells that a run has ended.
 RESULTS = 'results.json'
@@ -272,7 +271,7 @@ def _do_seeds(jobs: Sequence, printed, log, store) -> dict[str, str]:
     max(map(len, groups.values()), default=1),
     lambda line: log(f'runs: {line}'),
   )
-  shared = programs.Programs()
+  shared = compile_cache.Programs()
   for group in groups.values():
     queue = _queue(group, progress, store)
     with (
@@ -322,7 +321,7 @@ def _slots(study) -> list:
         'spread a study with --shard over machines'
       )
     execute = functools.partial(
-      training.train_and_evaluate, shared=programs.Programs()
+      training.train_and_evaluate, shared=compile_cache.Programs()
     )
     return [study_worker.LocalSlot(execute)]
   if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned

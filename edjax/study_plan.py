@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from ml_collections import ConfigDict
 
-from edjax import arms, rundir, study_config
+from edjax import arms, study_config
 from edjax import config as configuration
 from edjax.config import ConfigError
+from edjax.runtime import run_directory
 
 FORMAT = 1
 
@@ -74,7 +75,7 @@ def with_fields(base: ConfigDict, fields: Mapping[str, object]) -> ConfigDict:
 def content(config: ConfigDict) -> dict:
   """What a run is: its fields without those that only say where and how."""
   flat = configuration.flatten(config)
-  return {k: v for k, v in flat.items() if k not in rundir.FREE}
+  return {k: v for k, v in flat.items() if k not in run_directory.FREE}
 
 
 def digest(*parts) -> str:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edjax import preemption, study_worker
+from edjax import study_worker
+from edjax.runtime import preemption
 from edjax.study_worker import DONE, FAILED, LOCKED, STOPPED
 
 # Seconds between looks at runs that another process is at.

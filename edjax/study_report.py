@@ -7,7 +7,6 @@ import os
 import pathlib
 
 from edjax import (
-  addresses,
   paired,
   study_comparisons,
   study_csv,
@@ -15,6 +14,7 @@ from edjax import (
   study_html,
   study_table,
 )
+from edjax.runtime import paths
 from edjax.study_document import (
   Document,
   Finding,
@@ -61,7 +61,7 @@ def write(directory, place='') -> str:
   if importlib.util.find_spec('plotly'):
     name = 'report.html'
     _replace(path / name, study_html.page(document))
-  where = str(addresses.join(place or path, name))
+  where = str(paths.join(place or path, name))
   if name == 'report.md':
     where += ' (for report.html: pip install "edjax[report]")'
   findings = [

@@ -49,12 +49,12 @@ def attempt(execute, config, directory: pathlib.Path) -> Outcome:
     config: of the run.
     directory: of the run.
   """
-  from edjax import preemption, rundir
+  from edjax.runtime import preemption, run_directory
 
   begun = time.monotonic()
   try:
     execute(config, directory)
-  except rundir.LockedError:
+  except run_directory.LockedError:
     return Outcome(LOCKED)
   except preemption.PreemptedError as error:
     print(error, flush=True)
@@ -209,11 +209,12 @@ def main() -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   from absl import logging
 
-  from edjax import host_memory, programs, train
+  from edjax import train
+  from edjax.runtime import compile_cache, malloc
 
-  host_memory.keep()
+  malloc.keep()
   logging.set_verbosity(logging.WARNING)
-  shared = programs.Programs()
+  shared = compile_cache.Programs()
   serve(functools.partial(train.train_and_evaluate, shared=shared))
 
 

@@ -20,7 +20,6 @@ from edjax import (
   input_pipeline,
   models,
   moments_alone,
-  programs,
   voxelize,
 )
 from edjax.chem import elements, gfn2_basis
@@ -37,6 +36,7 @@ from edjax.grid import Grid
 from edjax.kernels.numerics import batched
 from edjax.molecule import LIGAND, Molecule
 from edjax.pack import Pack
+from edjax.runtime import compile_cache
 from edjax.voxelize import voxel_chunk
 
 
@@ -130,7 +130,7 @@ def make_task(config, shared=None) -> Task:
 
   Args:
     config: from `config.resolve`.
-    shared: `programs.Programs` of several runs in one process.
+    shared: `compile_cache.Programs` of several runs in one process.
 
   Raises:
     ValueError: a part of the split is empty or too small, or a target cannot
@@ -178,7 +178,7 @@ def make_task(config, shared=None) -> Task:
   shapes, tree = jax.tree.flatten(
     jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
   )
-  shared = shared or programs.Programs()
+  shared = shared or compile_cache.Programs()
   field = shared.get(_raw_field, raw, tuple(shapes), tree)
   field(batch)  # what a first call takes longer, 0.1 s, would show
   started = time.perf_counter()
@@ -192,10 +192,10 @@ def make_task(config, shared=None) -> Task:
   # What stands beside every result: the input without a network.
   moments = shared.get(
     moments_alone.compiled,
-    programs.bare(voxelizer),
+    compile_cache.bare(voxelizer),
     (size, *raw_BXYZC.shape[1:]),
   )
-  scale_C = programs.scales_of(voxelizer)
+  scale_C = compile_cache.scales_of(voxelizer)
   fitted[baselines.MOMENTS] = moments_alone.predictions(
     lambda batch: moments(field(batch), scale_C),
     molecules,

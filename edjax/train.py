@@ -9,23 +9,18 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from edjax import (
+from edjax import config as configuration
+from edjax import evaluate, finite, input_pipeline, optim, train_step, vitals
+from edjax import task as tasks
+from edjax.runtime import (
   checkpoint,
-  evaluate,
-  finite,
-  input_pipeline,
-  optim,
+  compile_cache,
+  multihost,
   parallel,
   preemption,
-  processes,
-  programs,
-  rundir,
+  run_directory,
   stores,
-  train_step,
-  vitals,
 )
-from edjax import config as configuration
-from edjax import task as tasks
 
 
 def make_feed(config, task):
@@ -75,7 +70,7 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
     config: a ConfigDict as made by a file of configs/.
     workdir: run directory; made where missing. It may be the address of one
       in an object store (gs://, s3://, ...): see `stores`.
-    shared: `programs.Programs` of several runs in one process.
+    shared: `compile_cache.Programs` of several runs in one process.
     change_task: `task.Task` -> another, such as one with a voxelizer of one's
       own. The configuration does not know of it: give each a workdir.
 
@@ -84,7 +79,7 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
 
   Raises:
     ValueError: a wrong configuration, a run directory of another one, or one
-      in which another process is at work (rundir.LockedError).
+      in which another process is at work (run_directory.LockedError).
     FloatingPointError: the loss, the parameters or every validation error are
       not finite; checkpoints are kept.
     preemption.PreemptedError: SIGTERM came; the state was saved.
@@ -92,27 +87,29 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
   """
   config = configuration.resolve(config)
   with contextlib.ExitStack() as stack:
-    run = rundir.Onlooker('.')
-    if processes.is_first():
-      run = rundir.RunDirectory(stack.enter_context(stores.opened(workdir)))
-    stack.enter_context(processes.one_voice())
-    finished = processes.of_first(run.results(config))
+    run = run_directory.Onlooker('.')
+    if multihost.is_first():
+      run = run_directory.RunDirectory(
+        stack.enter_context(stores.opened(workdir))
+      )
+    stack.enter_context(multihost.one_voice())
+    finished = multihost.of_first(run.results(config))
     if finished is not None:
       print(f'{run.place} is finished; its results:', flush=True)
       return finished
     with run.lock():
       # Another command may have finished it before this one had the lock.
-      finished = processes.of_first(run.results(config))
+      finished = multihost.of_first(run.results(config))
       return finished or _train_and_evaluate(config, run, shared, change_task)
 
 
 def _train_and_evaluate(config, run, shared, change_task) -> dict:
-  started, shared = time.time(), shared or programs.Programs()
+  started, shared = time.time(), shared or compile_cache.Programs()
   task = tasks.make_task(config, shared)
   if change_task:
     task = change_task(task)
   run.start(config, task)
-  print(rundir.describe(task), flush=True)
+  print(run_directory.describe(task), flush=True)
   _, fresh = train_step.fresh_state(config, task)
   predict = evaluate.make_predict(config, task, shared)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
@@ -169,7 +166,7 @@ def train(
     checkpoints: of the run.
     run: its directory.
     validate: `evaluate.Evaluator` of the validation part.
-    shared: `programs.Programs`.
+    shared: `compile_cache.Programs`.
     asked_to_stop: () -> whether to save and leave.
 
   Raises:
@@ -201,7 +198,7 @@ def train(
   state = parallel.replicate(host_state)
   on_device, feed = make_feed(config, task)
   call = shared.of_run(train_step.compile_call, config, task, on_device)
-  constants = parallel.replicate(programs.constants_of(config, task))
+  constants = parallel.replicate(compile_cache.constants_of(config, task))
   observer = vitals.Observer(config, task, shared)
   per_call = config.train.steps_per_call
   pending = None  # (first step, losses) of the call before
@@ -210,12 +207,12 @@ def train(
   )
   bar = tqdm(
     total=config.train.steps, initial=begin, unit='step', desc='train',
-    mininterval=1, dynamic_ncols=True, disable=not processes.is_first(),
+    mininterval=1, dynamic_ncols=True, disable=not multihost.is_first(),
   )  # fmt: skip
   clock, laps, lap = time.time(), collections.deque(maxlen=1000), None
   for first in range(begin, config.train.steps, per_call):
     state, loss = call(state, *feed(first), constants)
-    leaving = processes.any_of(asked_to_stop())
+    leaving = multihost.any_of(asked_to_stop())
     # Fetch the losses of the call before while this one runs.
     losses.add(pending)
     pending = first, loss

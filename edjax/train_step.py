@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from edjax import geometry, losses, optim, parallel, programs
+from edjax import geometry, losses, optim
 from edjax.kernels.numerics import batched
+from edjax.runtime import compile_cache, parallel
 from edjax.voxelize import voxel_chunk
 
 # What a key is folded with first, so that no two uses share random numbers.
@@ -100,7 +101,8 @@ def make_train_step(config, model, optimizer, voxelizer):
   Returns:
     step(state, molecules, labels_BT, constants=None) -> (state, loss); it sums
     over the axis `parallel.AXIS`, which `pmap` or `vmap(axis_name=...)` binds.
-    With `programs.Constants`, of config the `programs.shared_part` is enough.
+    With `compile_cache.Constants`, of config the `compile_cache.shared_part` is
+    enough.
   """
   loss_function = losses.LOSSES[config.optim.loss]
 
@@ -116,7 +118,9 @@ def make_train_step(config, model, optimizer, voxelizer):
       )
     )(molecules)
     chunk = voxel_chunk(voxelizer, moved)
-    vox_BXYZC = batched(programs.scaled(voxelizer, constants), chunk)(moved)
+    vox_BXYZC = batched(compile_cache.scaled(voxelizer, constants), chunk)(
+      moved
+    )
     dropout = jax.random.fold_in(root, _DROPOUT)
     dropout = jax.random.fold_in(dropout, state.step)
     dropout = jax.random.fold_in(dropout, parallel.device_index())
@@ -192,7 +196,7 @@ def make_train_call(step, on_device: bool, over_seeds: bool = False):
 
 
 def compile_call(config, model, voxelizer, on_device: bool, over_seeds=False):
-  """A call for `programs.Programs.of_run`; options as of `make_train_call`."""
+  """For `compile_cache.Programs.of_run`; options as of `make_train_call`."""
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   step = make_train_step(config, model, optimizer, voxelizer)
   return make_train_call(step, on_device, over_seeds)

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from edjax import evaluate, input_pipeline, models, programs
+from edjax import evaluate, input_pipeline, models
+from edjax.runtime import compile_cache
 
 # Validation molecules that are looked at: the first ones, at most.
 _MOLECULES = 256
@@ -88,16 +89,16 @@ class Observer:
   Args:
     config: resolved.
     task: the task.
-    shared: `programs.Programs` of several runs in one process.
+    shared: `compile_cache.Programs` of several runs in one process.
   """
 
   def __init__(self, config, task, shared=None):
-    shared = shared or programs.Programs()
+    shared = shared or compile_cache.Programs()
     self._config, self._task = config, task
-    self._constants = programs.constants_of(config, task)
+    self._constants = compile_cache.constants_of(config, task)
     model = task.model
     self._has_trunk = isinstance(model, models.Network) and bool(model.trunk)
-    voxelizer = programs.bare(task.voxelizer)
+    voxelizer = compile_cache.bare(task.voxelizer)
     self._look = shared.get(_parts, config.augment.rotate, model, voxelizer)
     self._read = shared.get(_head, model)
 
@@ -193,7 +194,7 @@ def _parts(rotate: bool, model, voxelizer):
     flat = traverse_util.flatten_dict(activity, sep='/')
     return features_BF, moments_BF, flat
 
-  return programs.one_at_a_time(jax.jit(parts))
+  return compile_cache.one_at_a_time(jax.jit(parts))
 
 
 def _head(model):
@@ -205,4 +206,4 @@ def _head(model):
   def head(params, features_BF, moments_BF):
     return model.apply({'params': params}, features_BF, moments_BF, method=read)
 
-  return programs.one_at_a_time(jax.jit(head))
+  return compile_cache.one_at_a_time(jax.jit(head))

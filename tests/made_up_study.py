@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 
 from data_builders import targets as known
-from edjax import metrics, rundir
+from edjax import metrics
+from edjax.runtime import run_directory
 
 FACTS = {
   'config': {
@@ -137,7 +138,7 @@ class Writer:
       results['targets'][name]['baselines']['moments'] = {
         'mae': {'value': of_input}, 'rmse': {'value': of_input},
       }  # fmt: skip
-    run = rundir.RunDirectory(self.path / 'runs' / e['name'])
+    run = run_directory.RunDirectory(self.path / 'runs' / e['name'])
     run.path.mkdir(parents=True)
     text = json.dumps(FACTS)
     (run.path / 'config.json').write_text(text, encoding='utf-8')

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import evaluate, parallel
+from edjax import evaluate
 from edjax.molecule import Molecule, stack
+from edjax.runtime import parallel
 
 
 @pytest.mark.parametrize('size', [4, 8, 12, 16])

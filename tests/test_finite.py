@@ -11,8 +11,9 @@ from flax import linen as nn
 
 from configs import default
 from edjax import config as configuration
-from edjax import finite, input_pipeline, optim, parallel, train_step
+from edjax import finite, input_pipeline, optim, train_step
 from edjax.molecule import Molecule, stack
+from edjax.runtime import parallel
 
 STEPS = 4
 

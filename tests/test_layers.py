@@ -16,16 +16,13 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # own line and those above it.
 ORDER = [
   {'chem'},
-  {'grid', 'molecule', 'addresses'},
+  {'grid', 'molecule'},
   {'kernels'},
   {'geometry', 'fields', 'view'},
   {'models'},
   {'coverage', 'voxelize'},
   {'config'},
-  {
-    'checkpoint', 'host_memory', 'parallel', 'preemption', 'processes',
-    'programs', 'rundir', 'stores',
-  },
+  {'runtime'},
   {'stored_data', 'pack', 'input_pipeline'},
   {'kernel_ridge', 'metrics', 'moments_alone', 'baselines'},
   {'task'},
@@ -47,7 +44,7 @@ ALLOWED = {
   'grid': {'jax'},
   'models': {'flax'},
   'config': {'ml_collections'},
-  'checkpoint': {'absl', 'orbax', 'tqdm'},
+  'runtime': {'absl', 'orbax', 'tqdm'},
   'train': {'optax'},
 }
 
@@ -127,10 +124,10 @@ def test_eager_imports_are_few(path):
     assert name.partition('.')[0] in allowed, f'{path}: {name}'
 
 
-def test_builders_import_the_physics_alone():
+def test_builders_import_physics_and_paths_alone():
   for path in (REPOSITORY / 'data_builders').rglob('*.py'):
     for name in imports(path):
-      if name.startswith('edjax.'):
+      if name.startswith('edjax.') and name != 'edjax.runtime.paths':
         assert RANK[folder_of(name)] <= RANK['fields'], f'{path}: {name}'
 
 

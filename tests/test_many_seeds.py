@@ -10,16 +10,10 @@ import pytest
 import tiny_runs
 from flax import traverse_util
 
-from edjax import (
-  checkpoint,
-  many_seeds,
-  parallel,
-  programs,
-  train,
-  train_step,
-)
 from edjax import config as configuration
+from edjax import many_seeds, train, train_step
 from edjax import task as tasks
+from edjax.runtime import checkpoint, compile_cache, parallel
 
 SEEDS = 3
 
@@ -67,7 +61,7 @@ def update_ratios(directory):
 
 def together(configs, directories):
   """Runs them with `many_seeds.slots`; their outcomes."""
-  slots = many_seeds.slots(len(configs), programs.Programs())
+  slots = many_seeds.slots(len(configs), compile_cache.Programs())
   outcomes = [None] * len(slots)
 
   def one(i):
@@ -99,7 +93,7 @@ def test_each_seed_is_what_it_is_alone(data_dir, tmp_path, monkeypatch):
   monkeypatch.setattr(train_step, 'compile_call', counted)
   outcomes = together(configs, directories)
   assert [o.status for o in outcomes] == ['done'] * SEEDS, outcomes
-  shared = programs.Programs()
+  shared = compile_cache.Programs()
   params = []
   for s in range(SEEDS):
     alone = tmp_path / f'alone{s}'

@@ -19,20 +19,12 @@ from configs import pdbbind_density
 from data_builders import xtb
 from data_builders.pdbbind import complexes, manifest, wwpdb
 from edjax import config as configuration
-from edjax import (
-  fields,
-  geometry,
-  input_pipeline,
-  main,
-  molecule,
-  rundir,
-  task,
-  train,
-)  # fmt: skip
+from edjax import fields, geometry, input_pipeline, main, molecule, task, train
 from edjax import grid as grids
 from edjax.config.representation import dataset_variant
 from edjax.grid import Grid
 from edjax.molecule import Molecule
+from edjax.runtime import run_directory  # fmt: skip
 
 
 def build(manual, data_dir, variant='heavy', name='pdbbind'):
@@ -334,7 +326,9 @@ def test_a_run_from_files_to_results(manual, data_dir, tmp_path):
   }  # fmt: skip
   assert entry['unit'] == 'pK'
   truth, prediction = (
-    rundir.RunDirectory(tmp_path / 'run').read_predictions('test')['pk'].T
+    run_directory.RunDirectory(tmp_path / 'run')
+    .read_predictions('test')['pk']
+    .T
   )
   error = np.abs(truth - prediction).mean()
   assert entry['mae']['value'] == pytest.approx(error)
@@ -349,14 +343,14 @@ def test_cut_pockets_are_told(tmp_path, capsys):
     folder = manual / pdb_id
     (folder / f'{pdb_id}_protein.pdb').rename(folder / f'{pdb_id}_pocket.pdb')
   config = configuration.resolve(smoke_config(manual, tmp_path / 'data'))
-  text = rundir.describe(task.make_task(config))
+  text = run_directory.describe(task.make_task(config))
   assert '2 pockets come from files that were cut off' in text
   rows = rows_of(build(manual, tmp_path / 'data'))
   assert 0 < float(rows[ids[0]]['box_filled']) < 1
   assert float(rows[ids[2]]['box_filled']) == 1
   alone = smoke_config(manual, tmp_path / 'data', **{'data.parts': ('ligand',)})
   made = task.make_task(configuration.resolve(alone))
-  assert 'cut off' not in rundir.describe(made)
+  assert 'cut off' not in run_directory.describe(made)
 
 
 def test_parts_and_shuffled_labels_are_switches(manual, data_dir):
@@ -405,9 +399,9 @@ def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
   assert rows.missing == 1
   assert rows.missing_ids == {'core': ('9zzz',)}
   made = task.make_task(config)
-  run = rundir.RunDirectory(tmp_path / 'run')
+  run = run_directory.RunDirectory(tmp_path / 'run')
   run.start(config, made)
-  assert '1 molecules of the published split' in rundir.describe(made)
+  assert '1 molecules of the published split' in run_directory.describe(made)
   listed = (tmp_path / 'run' / 'missing_ids.csv').read_text().splitlines()
   assert listed == ['part,id', 'core,9zzz']
   names = {

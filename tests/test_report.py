@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from edjax import metrics, report, rundir
+from edjax import metrics, report
+from edjax.runtime import run_directory
 
 
 def made_up_results():
@@ -126,7 +127,7 @@ def test_test_sets_stand_under_their_target():
 
 def test_parity_plot_is_drawn_from_the_predictions(tmp_path):
   results, truth, guess = made_up_results()
-  run = rundir.RunDirectory(tmp_path)
+  run = run_directory.RunDirectory(tmp_path)
   pair = np.column_stack([truth, truth]), np.column_stack([guess, guess])
   ids = [f'm{i}' for i in range(30)]
   run.write_predictions('test', ids, ('gap', 'homo'), *pair)

@@ -10,21 +10,18 @@ import numpy as np
 import pytest
 
 from configs import default
+from edjax import config as configuration
 from edjax import (
-  checkpoint,
   evaluate,
   finite,
   input_pipeline,
   pack,
-  parallel,
-  programs,
-  rundir,
   train,
   train_step,
   vitals,
 )
-from edjax import config as configuration
 from edjax import task as tasks
+from edjax.runtime import checkpoint, compile_cache, parallel, run_directory
 
 TARGETS = ('gap', 'mu')
 
@@ -138,7 +135,7 @@ def scripted(monkeypatch):
       lambda *args: {'params': args[2], 'cost': {}},
     )
     monkeypatch.setattr(
-      rundir.RunDirectory, 'finish', lambda self, results: None
+      run_directory.RunDirectory, 'finish', lambda self, results: None
     )
     results = train.train_and_evaluate(config, workdir)
     return seen, results
@@ -288,7 +285,7 @@ def test_what_results_say_of_costs_and_rotations(data, tmp_path):
 def trained(config, workdir, shared):
   """What a few steps leave, and everything fitted before them."""
   task = tasks.make_task(config)
-  run = rundir.RunDirectory(workdir)
+  run = run_directory.RunDirectory(workdir)
   run.path.mkdir()
   _, fresh = train_step.fresh_state(config, task)
   predict = evaluate.make_predict(config, task, shared)
@@ -345,7 +342,7 @@ def test_labels_outside_of_the_n_are_of_no_effect(source, data, tmp_path):
   Control: two labels of the n change all but what is made of voxels.
   """
   config = resolved(**{'train.steps': 4, 'data.delta': 'composition'})
-  shared = programs.Programs()  # compiled once
+  shared = compile_cache.Programs()  # compiled once
   task, before = trained(config, tmp_path / 'before', shared)
   used = np.concatenate([task.rows['train'], task.rows['validation']])
   assert len(used) == 16

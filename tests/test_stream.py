@@ -10,7 +10,8 @@ import pytest
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import input_pipeline, pack, programs, task, train
+from edjax import input_pipeline, pack, task, train
+from edjax.runtime import compile_cache
 
 ATOMS, ORBITALS = 30, 25
 
@@ -93,7 +94,7 @@ def test_batches_come_in_order_and_from_anywhere():
 
 def test_a_run_is_the_same(tmp_path):
   """Bit for bit: metrics and predictions."""
-  shared, found = programs.Programs(), []
+  shared, found = compile_cache.Programs(), []
   for name, memory in (('memory', 8.0), ('stream', 1e-6)):
     config = tiny_runs.tiny(tmp_path / 'data')
     config.train.device_data_gib = 0.0

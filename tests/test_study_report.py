@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edjax import (
-  rundir,
-  study_csv,
-  study_document,
-  study_report,
-  study_table,
-  verdicts,
-)
+from edjax import study_csv, study_document, study_report, study_table, verdicts
+from edjax.runtime import run_directory
 
 ARMS = 'atoms', 'density', 'gradient'
 SIZES = 100, 300, 1000
@@ -392,7 +386,7 @@ def test_folds_are_one_replicate(tmp_path):
   assert score.draws.units == 30
   # The error of all examples together, not a mean of three errors.
   pairs = [
-    rundir.RunDirectory(
+    run_directory.RunDirectory(
       tmp_path / 'runs' / f'density-n100-s0-f{f}'
     ).read_predictions('test')['pk']
     for f in range(3)

@@ -25,8 +25,6 @@ from edjax import config as configuration
 from edjax import (
   input_pipeline,
   main,
-  rundir,
-  stores,
   study,
   study_config,
   study_plan,
@@ -35,6 +33,7 @@ from edjax import (
   study_worker,
 )
 from edjax.config import ConfigError
+from edjax.runtime import run_directory, stores
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 
@@ -77,7 +76,7 @@ class Runs:
 
   def execute(self, config, directory):
     directory = pathlib.Path(directory)
-    run = rundir.RunDirectory(directory)
+    run = run_directory.RunDirectory(directory)
     if (directory / 'results.json').exists():
       return
     with run.lock():
@@ -231,7 +230,7 @@ def test_test_data_choose_nothing(smoke, tmp_path):
       super().execute(config, directory)
       # The worse on validation, the better on test.
       value = -self.value(config)
-      rundir.RunDirectory(directory).log(
+      run_directory.RunDirectory(directory).log(
         1, 'test', 'mae_standardised', value, ''
       )
       (pathlib.Path(directory) / 'results.json').write_text(
@@ -450,7 +449,7 @@ def test_worker_processes_are_replaced(smoke, tmp_path):
   assert 'config.model.kernels must be one of' in error
   pid = slot._process.pid
   assert os.sched_getaffinity(pid) == {core}
-  with rundir.RunDirectory(tmp_path / 'theirs').lock():
+  with run_directory.RunDirectory(tmp_path / 'theirs').lock():
     good = study_plan.with_fields(base, entry.fields)
     outcome = slot.run(good, tmp_path / 'theirs')
     assert outcome.status == study_worker.LOCKED
@@ -485,17 +484,17 @@ study_worker.ProcessSlot().run(config, pathlib.Path({str(tmp_path)!r}) / 'r')
     assert parent.poll() is None
     time.sleep(0.05)
   with (
-    pytest.raises(rundir.LockedError),
-    rundir.RunDirectory(tmp_path / 'r').lock(),
+    pytest.raises(run_directory.LockedError),
+    run_directory.RunDirectory(tmp_path / 'r').lock(),
   ):
     pass
   parent.kill()
   parent.wait()
   while True:
     try:
-      with rundir.RunDirectory(tmp_path / 'r').lock():
+      with run_directory.RunDirectory(tmp_path / 'r').lock():
         break
-    except rundir.LockedError:
+    except run_directory.LockedError:
       assert time.monotonic() < deadline
       time.sleep(0.05)
   assert not (tmp_path / 'r' / 'results.json').exists()

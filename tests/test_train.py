@@ -12,19 +12,11 @@ from ml_collections import ConfigDict
 
 from configs import default
 from edjax import config as configuration
-from edjax import (
-  fields,
-  grid,
-  input_pipeline,
-  models,
-  optim,
-  parallel,
-  train,
-  train_step,
-)
+from edjax import fields, grid, input_pipeline, models, optim, train, train_step
 from edjax.config.representation import make_voxelizer
 from edjax.models import conv
 from edjax.molecule import Molecule, stack
+from edjax.runtime import parallel
 
 
 @pytest.fixture(scope='module')

@@ -18,7 +18,7 @@ from data_builders.pdbbind import (
   manifest,
   sources,
 )
-from edjax import addresses
+from edjax.runtime import paths
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -199,7 +199,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     wanted = [pdb_id for pdb_id, row in rows.items() if 'status' not in row]
     files, refused = dict(found.files), {}
     if self._download:
-      if addresses.is_remote(self._data_dir_root):
+      if paths.is_remote(self._data_dir_root):
         raise ValueError(
           'entries are downloaded to this machine: build with a data_dir here, '
           'or download them into manual_dir beforehand'

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import default, pdbbind_density
 from edjax import config as configuration
-from edjax import rundir
+from edjax.runtime import run_directory
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def task():
 
 
 def test_another_configuration_is_refused_by_field(tmp_path, config, task):
-  run = rundir.RunDirectory(tmp_path / 'r')
+  run = run_directory.RunDirectory(tmp_path / 'r')
   assert run.results(config) is None
   run.start(config, task)
   run.start(config, task)  # the same again is fine
@@ -48,7 +48,7 @@ def test_another_configuration_is_refused_by_field(tmp_path, config, task):
 
 def test_where_complexes_come_from_is_free(tmp_path, task):
   config = pdbbind_density.get_config()
-  run = rundir.RunDirectory(tmp_path)
+  run = run_directory.RunDirectory(tmp_path)
   run.start(configuration.resolve(config), task)
   config.data.download = True
   assert run.results(configuration.resolve(config)) is None
@@ -58,7 +58,7 @@ def test_where_complexes_come_from_is_free(tmp_path, task):
 
 
 def test_metrics_are_cut_back(tmp_path):
-  run = rundir.RunDirectory(tmp_path)
+  run = run_directory.RunDirectory(tmp_path)
   run.cut_metrics(5)  # nothing there yet
   for step in (5, 10, 15):
     run.log(step, 'train', 'loss', 1 / step, '')
@@ -70,7 +70,7 @@ def test_metrics_are_cut_back(tmp_path):
 
 
 def test_predictions_keep_their_clusters(tmp_path):
-  run = rundir.RunDirectory(tmp_path)
+  run = run_directory.RunDirectory(tmp_path)
   values = np.array([[1.0, 2.0], [3.0, 4.0]])
   run.write_predictions('test', 'ab', ['x', 'y'], values, -values, ['k', 'l'])
   rows = (tmp_path / 'predictions_test.csv').read_text().splitlines()
@@ -84,7 +84,7 @@ def test_predictions_keep_their_clusters(tmp_path):
 
 
 def test_results_end_a_run(tmp_path, config, task):
-  run = rundir.RunDirectory(tmp_path)
+  run = run_directory.RunDirectory(tmp_path)
   run.start(config, task)
   run.finish({'a': 1})
   assert run.results(config) == {'a': 1}
@@ -92,7 +92,7 @@ def test_results_end_a_run(tmp_path, config, task):
 
 
 def test_what_is_not_a_number_is_null(tmp_path, config, task):
-  run = rundir.RunDirectory(tmp_path)
+  run = run_directory.RunDirectory(tmp_path)
   run.start(config, task)
   run.finish({'a': [float('nan'), {'b': float('inf')}], 'c': 0.5})
   text = (tmp_path / 'results.json').read_text()
@@ -103,8 +103,8 @@ def test_what_is_not_a_number_is_null(tmp_path, config, task):
 
 
 def test_one_process_at_a_time(tmp_path):
-  run = rundir.RunDirectory(tmp_path / 'r')
-  second = rundir.RunDirectory(tmp_path / 'r')
+  run = run_directory.RunDirectory(tmp_path / 'r')
+  second = run_directory.RunDirectory(tmp_path / 'r')
   refused = pytest.raises(configuration.ConfigError, match='another process')
   with run.lock(), refused, second.lock():
     pass
@@ -118,7 +118,7 @@ def test_storage_without_locks_is_said_to_be(tmp_path, monkeypatch, capsys):
   def refuse(*_):
     raise OSError(95, 'Operation not supported')
 
-  run = rundir.RunDirectory(tmp_path / 'r')
+  run = run_directory.RunDirectory(tmp_path / 'r')
   with run.lock():
     pass
   assert capsys.readouterr().out == ''
@@ -131,13 +131,13 @@ def test_storage_without_locks_is_said_to_be(tmp_path, monkeypatch, capsys):
 def test_going_on_elsewhere_is_said_and_kept(
   tmp_path, config, task, capsys, monkeypatch
 ):
-  run = rundir.RunDirectory(tmp_path)
+  run = run_directory.RunDirectory(tmp_path)
   run.start(config, task)
   run.start(config, task)
   assert capsys.readouterr().out == ''
-  here = rundir.machine_facts()
+  here = run_directory.machine_facts()
   there = here | {'device': 'abacus'}
-  monkeypatch.setattr(rundir, 'machine_facts', lambda: there)
+  monkeypatch.setattr(run_directory, 'machine_facts', lambda: there)
   run.start(config, task)
   assert 'another device' in capsys.readouterr().out
   run.start(config, task)  # said once

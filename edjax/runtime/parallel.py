@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from edjax import processes
+from edjax.runtime import multihost
 
 AXIS = 'devices'
 
@@ -66,7 +66,7 @@ def shard(x_B: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: B is no multiple of the number of all devices.
   """
-  x_B = processes.share(x_B)
+  x_B = multihost.share(x_B)
   count = jax.local_device_count()
   return x_B.reshape(count, x_B.shape[0] // count, *x_B.shape[1:])
 
@@ -74,4 +74,4 @@ def shard(x_B: np.ndarray) -> np.ndarray:
 def gather(x_DB: jax.Array) -> np.ndarray:
   """All devices' results on every host: [D, B/D, ...] -> [B, ...]."""
   x_DB = np.asarray(x_DB)
-  return processes.joined(x_DB.reshape(-1, *x_DB.shape[2:]))
+  return multihost.joined(x_DB.reshape(-1, *x_DB.shape[2:]))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import parallel
+from edjax.runtime import parallel
 
 
 def test_four_devices():

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from edjax import config as configuration
-from edjax import stores
 from edjax.config import ConfigError
+from edjax.runtime import stores
 
 _PACKAGES = (
   'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'scipy',

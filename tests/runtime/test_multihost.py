@@ -12,8 +12,9 @@ import pytest
 
 from benchmarks import faults as script
 from benchmarks import layouts
-from edjax import main, processes
+from edjax import main
 from edjax.config import ConfigError
+from edjax.runtime import multihost
 
 
 @pytest.fixture(scope='module')
@@ -97,13 +98,13 @@ def test_wrong_flags(tmp_path, capsys):
 
 
 def test_alone_everything_is_the_first_ones():
-  assert (processes.count(), processes.is_first()) == (1, True)
-  assert processes.of_first({'a': 1}) == {'a': 1}
-  assert processes.of_first(None, [np.ones(2)])[0].sum() == 2
-  assert processes.any_of(True)
-  assert not processes.any_of(False)
-  assert processes.share(np.arange(8)).tolist() == list(range(8))
+  assert (multihost.count(), multihost.is_first()) == (1, True)
+  assert multihost.of_first({'a': 1}) == {'a': 1}
+  assert multihost.of_first(None, [np.ones(2)])[0].sum() == 2
+  assert multihost.any_of(True)
+  assert not multihost.any_of(False)
+  assert multihost.share(np.arange(8)).tolist() == list(range(8))
   with pytest.raises(ValueError, match='7 cannot be split over 4 devices'):
-    processes.share(np.arange(7))
+    multihost.share(np.arange(7))
   with pytest.raises(ConfigError, match='needs --processes'):
-    processes.start('localhost:1')
+    multihost.start('localhost:1')

@@ -8,7 +8,8 @@ import time
 import pytest
 import tiny_runs
 
-from edjax import main, preemption, study_queue, study_worker
+from edjax import main, study_queue, study_worker
+from edjax.runtime import preemption
 
 
 def terminate():

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from edjax import processes
+from edjax.runtime import multihost
 
 # Of what a checkpoint holds: {'format', 'sha256', 'facts'} as JSON beside the
 # arrays of the state; since 2 its parameters lie under trunk, head and whiten.
@@ -67,9 +67,9 @@ def open_checkpoints(workdir: str | pathlib.Path):
   Raises:
     OSError: see `Checkpoints`.
   """
-  if processes.count() == 1:
+  if multihost.count() == 1:
     return Checkpoints(workdir)
-  return _OfFirst(Checkpoints(workdir) if processes.is_first() else None)
+  return _OfFirst(Checkpoints(workdir) if multihost.is_first() else None)
 
 
 class Checkpoints:
@@ -314,19 +314,19 @@ class _OfFirst:
   def resume(self, fresh, weights: str):
     """See `Checkpoints.resume`."""
     found = self._own.resume(fresh, weights) if self._own else None
-    about = processes.of_first(found and (found[0], found[2]))
+    about = multihost.of_first(found and (found[0], found[2]))
     if about is None:
       return None
-    state = processes.of_first(None, found[1] if found else fresh)
+    state = multihost.of_first(None, found[1] if found else fresh)
     return about[0], state, about[1]
 
   def selected(self, weights: str, fresh):
     """See `Checkpoints.selected`."""
     found = self._own.selected(weights, fresh) if self._own else None
-    step = processes.of_first(found and found[0])
+    step = multihost.of_first(found and found[0])
     if step is None:
       return None
-    params = processes.of_first(None, found[1] if found else fresh.ema_params)
+    params = multihost.of_first(None, found[1] if found else fresh.ema_params)
     return step, params
 
   def __enter__(self):

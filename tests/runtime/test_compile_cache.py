@@ -9,8 +9,9 @@ import pytest
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import parallel, programs, train, train_step, voxelize
 from edjax import task as tasks
+from edjax import train, train_step, voxelize
+from edjax.runtime import compile_cache, parallel
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +32,7 @@ def one_step(config, task, shared):
   _, fresh = train_step.fresh_state(config, task)
   on_device, feed = train.make_feed(config, task)
   call = shared.of_run(train_step.compile_call, config, task, on_device)
-  constants = parallel.replicate(programs.constants_of(config, task))
+  constants = parallel.replicate(compile_cache.constants_of(config, task))
   state, losses = parallel.replicate(fresh), []
   for step in range(2):
     state, loss = call(state, *feed(step), constants)
@@ -67,7 +68,7 @@ def test_constants_are_those_of_the_run(data_dir):
   ]
   works = [tasks.make_task(config) for config in configs]
   assert works[0].voxelizer.scales != works[1].voxelizer.scales
-  shared = programs.Programs()
+  shared = compile_cache.Programs()
   together = [
     one_step(*pair, shared) for pair in zip(configs, works, strict=True)
   ]
@@ -87,7 +88,7 @@ def test_constants_are_those_of_the_run(data_dir):
 def test_one_program_for_seeds_and_sizes(data_dir):
   """What a program depends on makes another one; the rest does not."""
   work = tasks.make_task(tiny(data_dir))
-  shared, made = programs.Programs(most=8), []
+  shared, made = compile_cache.Programs(most=8), []
 
   def make(*key):
     made.append(key)
@@ -135,7 +136,7 @@ def test_runs_of_one_shape_compile_nothing_twice(data_dir, tmp_path):
 
   handler = Counting()
   log = logging.getLogger('jax')
-  shared, counts = programs.Programs(), []
+  shared, counts = compile_cache.Programs(), []
   log.addHandler(handler)
   try:
     with jax.log_compiles():
@@ -159,12 +160,14 @@ def test_scales_given_are_scales_fixed(data_dir):
   config = tiny(data_dir, representation__channels=('atoms', 'shape'))
   work = tasks.make_task(config)
   mol = jax.tree.map(lambda x: x[0], work.molecules['train'])
-  constants = programs.constants_of(config, work)
+  constants = compile_cache.constants_of(config, work)
   given = jax.jit(
-    lambda mol, c: programs.scaled(programs.bare(work.voxelizer), c)(mol)
+    lambda mol, c: compile_cache.scaled(compile_cache.bare(work.voxelizer), c)(
+      mol
+    )
   )(mol, constants)
   fixed = jax.jit(work.voxelizer)(mol)
   np.testing.assert_allclose(given, fixed, rtol=2e-6, atol=1e-7)
-  unscaled = jax.jit(programs.bare(work.voxelizer))(mol)
+  unscaled = jax.jit(compile_cache.bare(work.voxelizer))(mol)
   assert not np.allclose(unscaled, fixed, rtol=1e-2)
   assert isinstance(work.voxelizer, voxelize.Voxelizer)

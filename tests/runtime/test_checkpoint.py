@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from edjax import checkpoint, parallel
+from edjax.runtime import checkpoint, parallel
 
 
 @flax.struct.dataclass

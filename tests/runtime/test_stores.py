@@ -15,15 +15,9 @@ from test_qm9_builder import SHAPES, record_text, write_archive
 import data_builders
 from configs import qm9_density
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from edjax import (
-  input_pipeline,
-  main,
-  programs,
-  stored_data,
-  stores,
-  train,
-)
+from edjax import input_pipeline, main, stored_data, train
 from edjax.config import ConfigError
+from edjax.runtime import compile_cache, stores
 
 
 @pytest.fixture(autouse=True)
@@ -276,7 +270,7 @@ def test_a_killed_run_goes_on_elsewhere(
   config.data.train_size, config.train.batch_size = 32.0, 8
   config.train.steps, config.train.checkpoint_every = 12, 3
   config.train.eval_every = 6
-  shared = programs.Programs()
+  shared = compile_cache.Programs()
   here = train.train_and_evaluate(config, tmp_path / 'here', shared)
   put = stores.Mirror._put
 

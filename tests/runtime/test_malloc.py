@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from edjax import host_memory
+from edjax.runtime import malloc
 
 # Pages that are new to the process in the second half of ten rounds, for each
 # MiB, where memory is taken and freed in another thread than the first.
 _PROGRAM = """
 import resource, sys, threading
 import numpy as np
-from edjax import host_memory
+from edjax.runtime import malloc
 if sys.argv[1] == 'keep':
-  assert host_memory.keep()
+  assert malloc.keep()
 counts = []
 def rounds():
   for _ in range(10):
@@ -50,4 +50,4 @@ def test_else_every_page_is_new():
 
 def test_nothing_is_done_elsewhere(monkeypatch):
   monkeypatch.setattr(platform, 'libc_ver', lambda: ('', ''))
-  assert not host_memory.keep()
+  assert not malloc.keep()

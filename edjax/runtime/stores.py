@@ -17,8 +17,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
-from edjax import addresses
 from edjax.config import ConfigError
+from edjax.runtime import paths
 
 # In which order files are copied, by parts of their names: what says that a run
 # is complete goes last, and a state after the metrics that belong to it and
@@ -239,9 +239,10 @@ def of(place: str | os.PathLike | Mirror | Here) -> Mirror | Here:
   """
   if isinstance(place, (Mirror, Here)):
     return place
-  if addresses.is_remote(place):
+  if paths.is_remote(place):
     raise ConfigError(
-      f'{place}: open it with edjax.stores.opened, and give what that gives'
+      f'{place}: open it with edjax.runtime.stores.opened, and give what that '
+      'gives'
     )
   return Here(place)
 
@@ -261,7 +262,7 @@ def opened(
   Raises:
     ConfigError, OSError: see `Mirror`.
   """
-  if not addresses.is_remote(path):
+  if not paths.is_remote(path):
     yield Here(path)
     return
   scratch = tempfile.mkdtemp(prefix='edjax-')

@@ -1,0 +1,1 @@
+"""Where and how a run runs: devices, processes, checkpoints, run directory."""
