@@ -1,7 +1,7 @@
 """Every field of config.study: meaning, unit, allowed values.
 
 A study is a base configuration with this section beside it. Values are
-literals, as in configs/default.py; `edjax.study_config` checks them.
+literals, as in configs/default.py; `edjax.study.settings` checks them.
 """
 
 from ml_collections import ConfigDict
@@ -30,7 +30,7 @@ def get_study() -> ConfigDict:
   # Heading of the report.
   study.title = 'Which representation, with how much data'
 
-  # Names of edjax/arms.py.
+  # Names of edjax/study/arms.py.
   study.representations = (
     'atoms', 'density', 'gradient', 'promolecule', 'shape',
   )  # fmt: skip
@@ -83,7 +83,7 @@ def get_study() -> ConfigDict:
 
   # What is judged: targets (Holm correction over them), 'mae' or 'rmse',
   # margins of equivalence (in units of the tables, one for each target, or
-  # () where no equivalence is claimed) and names of edjax/verdicts.py.
+  # () where no equivalence is claimed) and names of edjax/study/verdicts.py.
   study.primary = ('gap',)
   study.metric = 'mae'
   study.margins = ()

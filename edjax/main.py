@@ -9,15 +9,7 @@ import jax
 from absl import logging
 
 from edjax import config as configuration
-from edjax import (
-  evaluate,
-  input_pipeline,
-  report,
-  study,
-  study_report,
-  train_step,
-  vitals,
-)
+from edjax import evaluate, input_pipeline, report, train_step, vitals
 from edjax import task as tasks
 from edjax import train as training
 from edjax.config.representation import dataset_variant
@@ -29,6 +21,8 @@ from edjax.runtime import (
   run_directory,
   stores,
 )
+from edjax.study import runner
+from edjax.study.report import write
 
 
 def default_workdir(config_file: str) -> str:
@@ -48,7 +42,7 @@ def build(config, workdir, beam: str = '') -> None:
   """
   del workdir
   if 'study' in config:
-    study.build(config, beam)
+    runner.build(config, beam)
     return
   config = configuration.resolve(config)
   variant = dataset_variant(config)
@@ -100,7 +94,7 @@ def show(config, workdir) -> None:
   """Reports on a finished run, or on a study as far as it is."""
   with stores.opened(workdir, stores.light) as store:
     if 'study' in config:
-      print(study_report.write(store.local, store.address))
+      print(write.write(store.local, store.address))
       return
     run = run_directory.RunDirectory(store)
     results = run.results(configuration.resolve(config))
@@ -118,9 +112,9 @@ def _print(run, results) -> None:
 def run_study(config, workdir, shard: str = '') -> int:
   """Does what is missing of a study, and reports on what is there."""
   with stores.opened(workdir, stores.light) as store:
-    status = study.run(config, store, shard)
+    status = runner.run(config, store, shard)
     store.pull(stores.light)  # what other shards have done
-    print(f'\n{study_report.write(store.local, store.address)}')
+    print(f'\n{write.write(store.local, store.address)}')
   return status
 
 

@@ -36,7 +36,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Files of minutes. With `--dist loadfile` they are begun first: at the end one
 # process would wait for the other.
 _LONG = (
-  'test_end_to_end', 'test_faults', 'test_notebooks', 'test_processes',
+  'test_end_to_end', 'test_faults', 'test_notebooks', 'test_multihost',
   'test_convolutions_learn', 'test_models', 'test_voxelize',
   'test_pdbbind_builder', 'test_train',
 )  # fmt: skip

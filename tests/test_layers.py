@@ -28,12 +28,7 @@ ORDER = [
   {'task'},
   {'evaluate', 'paired', 'report', 'vitals'},
   {'finite', 'losses', 'optim', 'train', 'train_step'},
-  {
-    'arms', 'many_seeds', 'study', 'study_comparisons', 'study_config',
-    'study_csv', 'study_document', 'study_extras', 'study_html', 'study_plan',
-    'study_queue', 'study_report', 'study_table', 'study_tuning',
-    'study_worker', 'verdicts',
-  },
+  {'study'},
   {'main'},
 ]  # fmt: skip
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}

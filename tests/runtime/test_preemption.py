@@ -8,8 +8,9 @@ import time
 import pytest
 import tiny_runs
 
-from edjax import main, study_queue, study_worker
+from edjax import main
 from edjax.runtime import preemption
+from edjax.study import work_queue, worker
 
 
 def terminate():
@@ -63,7 +64,7 @@ class Slot:
       assert self.asked.wait(20)
       raise preemption.PreemptedError('saved')
 
-    return study_worker.attempt(execute, config, directory)
+    return worker.attempt(execute, config, directory)
 
   def stop(self):
     self.asked.set()
@@ -73,9 +74,9 @@ class Slot:
 
 
 def test_a_study_lets_its_runs_save(tmp_path):
-  jobs = [study_queue.Job(str(i), tmp_path / str(i), None) for i in range(5)]
+  jobs = [work_queue.Job(str(i), tmp_path / str(i), None) for i in range(5)]
   events, slots = [], [Slot(), Slot()]
-  queue = study_queue.Queue(
+  queue = work_queue.Queue(
     jobs, lambda event, job, outcome: events.append((event, job.name))
   )
   timer = threading.Timer(0.5, terminate)
@@ -92,7 +93,7 @@ def test_a_worker_saves_when_it_is_stopped(tmp_path):
   config = tiny_runs.tiny(tmp_path / 'data')
   config.train.steps = config.train.eval_every = 1_000_000
   config.train.checkpoint_every = 20
-  slot, found = study_worker.ProcessSlot(), []
+  slot, found = worker.ProcessSlot(), []
   thread = threading.Thread(
     target=lambda: found.append(slot.run(config, tmp_path / 'run'))
   )
@@ -106,14 +107,14 @@ def test_a_worker_saves_when_it_is_stopped(tmp_path):
   slot.stop()
   thread.join(60)
   slot.close()
-  assert found[0].status == study_worker.STOPPED
+  assert found[0].status == worker.STOPPED
   log = (tmp_path / 'run' / 'log.txt').read_text()
   assert 'SIGTERM: step' in log
   steps = [int(p.name) for p in latest.iterdir()]
   assert f'SIGTERM: step {max(steps)} of 1000000 is saved' in log
   assert not (tmp_path / 'run' / 'error.txt').exists()
   # Before there is anything to save it just ends.
-  slot = study_worker.ProcessSlot()
+  slot = worker.ProcessSlot()
   thread = threading.Thread(
     target=lambda: found.append(slot.run(config, tmp_path / 'other'))
   )
@@ -123,5 +124,5 @@ def test_a_worker_saves_when_it_is_stopped(tmp_path):
   slot.stop()
   thread.join(60)
   slot.close()
-  assert found[1].status == study_worker.STOPPED
+  assert found[1].status == worker.STOPPED
   assert not (tmp_path / 'other' / 'error.txt').exists()

@@ -4,15 +4,17 @@ import collections
 
 import numpy as np
 
-from edjax import study_csv, study_table, vitals
-from edjax.study_comparisons import (
+from edjax import vitals
+from edjax.study import run_table
+from edjax.study.report import csv_tables
+from edjax.study.report.comparisons import (
   error_word,
   mean_word,
   point_of,
   reference_arm,
   words,
 )
-from edjax.study_document import (
+from edjax.study.report.document import (
   Figure,
   Section,
   Series,
@@ -22,7 +24,7 @@ from edjax.study_document import (
   spread,
   style,
 )
-from edjax.study_table import MAIN, Study
+from edjax.study.run_table import MAIN, Study
 
 BLOCKS = {
   'stopping': 'Stopped early, best weights on validation',
@@ -75,7 +77,7 @@ def _difference_word(study, point, main, target) -> str:
   """To the main block, on the test examples of both."""
   try:
     found, alone = study.difference_in_common(point, main, target)
-  except study_table.PairingError:  # named under 'What is missing'
+  except run_table.PairingError:  # named under 'What is missing'
     return '-'
   if found is None:
     return 'other test examples' if alone else '-'
@@ -153,7 +155,7 @@ def _one_run(study, arm, target):
   for size in reversed(study.sizes()):
     try:
       found = study.predictions(point_of(arm, size), target)
-    except study_table.PairingError:
+    except run_table.PairingError:
       continue
     if found is not None:
       _, _, _, truth_N, prediction_SN, _ = found
@@ -267,7 +269,7 @@ def costs(study: Study) -> Section:
   """Seconds of runs, and errors against them."""
   seconds = collections.defaultdict(lambda: collections.defaultdict(list))
   for run in study.done(MAIN):
-    for kind, value in study_csv.cost(run).items():
+    for kind, value in csv_tables.cost(run).items():
       seconds[run.arm, run.size][kind].append(value)
   if not seconds:
     return Section('', ())

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from edjax import baselines, paired, study_plan, verdicts
+from edjax import baselines, paired
+from edjax.study import planning, verdicts
 
 MAIN = 'main'
 
@@ -134,7 +135,7 @@ class Study:
 
   def __init__(self, directory):
     self.path = pathlib.Path(directory)
-    self.plan = study_plan.read(self.path)
+    self.plan = planning.read(self.path)
     self.runs = [self._read(e) for e in self.plan['entries']]
     self._draws = {}
 

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from edjax import paired, verdicts
+from edjax import paired
+from edjax.study import verdicts
 
 
 def closed_testing(p):

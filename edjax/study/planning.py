@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from ml_collections import ConfigDict
 
-from edjax import arms, study_config
 from edjax import config as configuration
 from edjax.config import ConfigError
 from edjax.runtime import run_directory
+from edjax.study import arms, settings
 
 FORMAT = 1
 
@@ -23,7 +23,7 @@ class Entry:
 
   Attributes:
     name: of its directory: what it is and a hash of its content.
-    block: see `study_config.BLOCKS`.
+    block: see `settings.BLOCKS`.
     setting: what is varied within the block, in words; '' in 'main'.
     arm: name of `arms.ARMS`.
     size: labels that it may use.
@@ -167,7 +167,7 @@ def entries(study, base) -> list[Entry]:
   of the main block is left out elsewhere.
 
   Args:
-    study, base: from `study_config.split`.
+    study, base: from `settings.split`.
 
   Raises:
     ConfigError: a field that a block needs does not exist.
@@ -185,7 +185,7 @@ def entries(study, base) -> list[Entry]:
               if entry.name in found:
                 continue
               found[entry.name] = entry
-              block = study_config.BLOCKS.index(part.block)
+              block = settings.BLOCKS.index(part.block)
               rank[entry.name] = (
                 block > 0, seed, init, fold, block, number, size, place,
               )  # fmt: skip
@@ -198,7 +198,7 @@ def _entry(study, base, part: _Part, arm, size, seed, init, fold) -> Entry:
     **part.fields,
     'data.train_size': float(size),
     'data.subset_seed': seed,
-    'train.seed': seed + study_config.INIT_STRIDE * init,
+    'train.seed': seed + settings.INIT_STRIDE * init,
   }
   if fold >= 0:
     fields |= {'data.folds': study.folds, 'data.fold': fold}
@@ -264,7 +264,7 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
 
   Args:
     workdir: of the study.
-    study, base: from `study_config.split`.
+    study, base: from `settings.split`.
     planned: from `entries`.
 
   Returns:

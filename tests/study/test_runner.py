@@ -22,20 +22,12 @@ import tiny_runs
 
 from configs import study_qm9
 from edjax import config as configuration
-from edjax import (
-  input_pipeline,
-  main,
-  study,
-  study_config,
-  study_plan,
-  study_queue,
-  study_tuning,
-  study_worker,
-)
+from edjax import input_pipeline, main
 from edjax.config import ConfigError
 from edjax.runtime import run_directory, stores
+from edjax.study import planning, runner, settings, tuning, work_queue, worker
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -46,7 +38,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def smoke(data_dir, monkeypatch):
   """The smoke study with fields of config.study replaced."""
-  monkeypatch.setattr(study_queue, 'POLL', 0.02)
+  monkeypatch.setattr(work_queue, 'POLL', 0.02)
 
   def make(**changes):
     config = study_qm9.get_config('smoke')
@@ -101,7 +93,7 @@ class Slot:
     self._execute = execute
 
   def run(self, config, directory):
-    return study_worker.attempt(self._execute, config, directory)
+    return worker.attempt(self._execute, config, directory)
 
   def close(self):
     pass
@@ -113,8 +105,8 @@ def finished(workdir, what='runs'):
 
 def test_a_study_runs_each_once_and_grows(smoke, tmp_path, capsys):
   runs = Runs()
-  assert study.run(smoke(), tmp_path, make_slots=runs.slots()) == 0
-  plan = study_plan.read(tmp_path)
+  assert runner.run(smoke(), tmp_path, make_slots=runs.slots()) == 0
+  plan = planning.read(tmp_path)
   names = {e['name'] for e in plan['entries']}
   assert len(names) == 20
   assert finished(tmp_path) == names
@@ -132,10 +124,10 @@ def test_a_study_runs_each_once_and_grows(smoke, tmp_path, capsys):
   assert '20 of 20 done' in (tmp_path / 'study.log').read_text()
   # Again: nothing to do. With one more seed: only that.
   again = Runs()
-  assert study.run(smoke(), tmp_path, make_slots=again.slots()) == 0
+  assert runner.run(smoke(), tmp_path, make_slots=again.slots()) == 0
   assert again.done == []
   grown = smoke(subset_seeds=3)
-  assert study.run(grown, tmp_path, make_slots=again.slots()) == 0
+  assert runner.run(grown, tmp_path, make_slots=again.slots()) == 0
   assert len(again.done) == 10
   assert all('-s2-' in name for name in again.done)
 
@@ -159,8 +151,8 @@ def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
       'trial_transforms': ('',), 'vmap_seeds': 'on',
     }
   )  # fmt: skip
-  assert study.run(config, tmp_path) == 0
-  names = {e['name'] for e in study_plan.read(tmp_path)['entries']}
+  assert runner.run(config, tmp_path) == 0
+  names = {e['name'] for e in planning.read(tmp_path)['entries']}
   assert finished(tmp_path) == names
   assert len(names) == 2
   found = {
@@ -174,7 +166,7 @@ def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
   lost = next(iter(sorted(names)))
   shutil.rmtree(tmp_path / 'runs' / lost)
   config.study.subset_seeds = 3
-  assert study.run(config, tmp_path) == 0
+  assert runner.run(config, tmp_path) == 0
   assert len(finished(tmp_path)) == 3
   again = json.loads((tmp_path / 'runs' / lost / 'results.json').read_text())
   assert again['targets']['gap']['mae']['value'] == pytest.approx(
@@ -203,20 +195,20 @@ def test_the_tuned_fields_reach_the_runs(smoke, tmp_path):
 
   runs = Runs(error=remember, value=value)
   config = smoke(trial_transforms=('none', 'arcsinh'), subset_seeds=1)
-  assert study.run(config, tmp_path, make_slots=runs.slots()) == 0
+  assert runner.run(config, tmp_path, make_slots=runs.slots()) == 0
   assert seen.pop((('atoms',), 'xtb')) == (4e-3, 'arcsinh')
   assert set(seen.values()) == {(1e-3, 'arcsinh')}
 
 
 def test_what_is_frozen_is_not_chosen_again(smoke, tmp_path):
   runs = Runs()
-  study.run(smoke(subset_seeds=1), tmp_path, make_slots=runs.slots())
+  runner.run(smoke(subset_seeds=1), tmp_path, make_slots=runs.slots())
   before = json.loads((tmp_path / 'tuned.json').read_text())
   for path in (tmp_path / 'trials').glob('*/metrics.jsonl'):
     text = path.read_text().replace('0.001', '77')
     path.write_text(text)
   grown = smoke(subset_seeds=1, representations=('density', 'deformation'))
-  study.run(grown, tmp_path, make_slots=runs.slots())
+  runner.run(grown, tmp_path, make_slots=runs.slots())
   after = json.loads((tmp_path / 'tuned.json').read_text())
   assert after['chosen'].pop('deformation') == {'optim.learning_rate': 1e-3}
   assert after['chosen'] == before['chosen']
@@ -238,8 +230,8 @@ def test_test_data_choose_nothing(smoke, tmp_path):
       )
 
   runs = Tempted()
-  study.run(smoke(subset_seeds=1), tmp_path, make_slots=runs.slots())
-  chosen = study_tuning.frozen(tmp_path)
+  runner.run(smoke(subset_seeds=1), tmp_path, make_slots=runs.slots())
+  chosen = tuning.frozen(tmp_path)
   assert {f['optim.learning_rate'] for f in chosen.values()} == {1e-3}
 
 
@@ -249,7 +241,7 @@ def test_failures_are_isolated_reported_and_retried(smoke, tmp_path, capsys):
       return ValueError('made up')
 
   runs = Runs(error=error)
-  assert study.run(smoke(), tmp_path, make_slots=runs.slots()) == 1
+  assert runner.run(smoke(), tmp_path, make_slots=runs.slots()) == 1
   assert len(finished(tmp_path)) == 18
   broken = list((tmp_path / 'runs').glob('*/error.txt'))
   assert len(broken) == 2
@@ -259,7 +251,7 @@ def test_failures_are_isolated_reported_and_retried(smoke, tmp_path, capsys):
   assert printed.err.count('ValueError: made up') == 2
   assert len(runs.done) == 30  # none was tried twice
   again = Runs()
-  assert study.run(smoke(), tmp_path, make_slots=again.slots()) == 0
+  assert runner.run(smoke(), tmp_path, make_slots=again.slots()) == 0
   assert len(again.done) == 2
   assert not list((tmp_path / 'runs').glob('*/error.txt'))
 
@@ -271,8 +263,8 @@ def test_a_trial_that_diverges_counts_as_the_worst(smoke, tmp_path, capsys):
 
   runs = Runs(error=error)
   config = smoke(subset_seeds=1)
-  assert study.run(config, tmp_path, make_slots=runs.slots()) == 0
-  chosen = study_tuning.frozen(tmp_path)
+  assert runner.run(config, tmp_path, make_slots=runs.slots()) == 0
+  chosen = tuning.frozen(tmp_path)
   assert {f['optim.learning_rate'] for f in chosen.values()} == {4e-3}
   tuned = json.loads((tmp_path / 'tuned.json').read_text())
   assert sum(t['score'] is None for t in tuned['trials']) == 5
@@ -287,12 +279,12 @@ def test_a_trial_that_breaks_keeps_its_arm_back(smoke, tmp_path, capsys):
 
   runs = Runs(error=error)
   config = smoke(subset_seeds=1)
-  assert study.run(config, tmp_path, make_slots=runs.slots()) == 1
+  assert runner.run(config, tmp_path, make_slots=runs.slots()) == 1
   assert {n.split('-')[0] for n in finished(tmp_path)} == {
     'density', 'gradient', 'promolecule', 'shape',
   }  # fmt: skip
   assert 'waits for trials of atoms' in capsys.readouterr().err
-  assert study.run(config, tmp_path, make_slots=Runs().slots()) == 0
+  assert runner.run(config, tmp_path, make_slots=Runs().slots()) == 0
   assert len(finished(tmp_path)) == 10
 
 
@@ -304,11 +296,11 @@ def test_all_diverged_is_said_and_stops_no_other(smoke, tmp_path, capsys):
       else None
     )
   )
-  assert study.run(smoke(), tmp_path, make_slots=runs.slots()) == 1
+  assert runner.run(smoke(), tmp_path, make_slots=runs.slots()) == 1
   assert 'all diverged' in capsys.readouterr().err
-  assert 'shape' not in study_tuning.frozen(tmp_path)
+  assert 'shape' not in tuning.frozen(tmp_path)
   # The others are done.
-  for entry in study_plan.read(tmp_path)['entries']:
+  for entry in planning.read(tmp_path)['entries']:
     done = (tmp_path / 'runs' / entry['name'] / 'results.json').exists()
     assert done == (entry['arm'] != 'shape')
 
@@ -319,7 +311,7 @@ def test_two_at_once_do_each_run_exactly_once(smoke, tmp_path, shards):
   statuses = {}
 
   def one(i):
-    statuses[i] = study.run(
+    statuses[i] = runner.run(
       smoke(), tmp_path, shards[i], make_slots=runs.slots()
     )
 
@@ -338,9 +330,9 @@ def test_two_at_once_do_each_run_exactly_once(smoke, tmp_path, shards):
 
 def test_a_shard_leaves_the_rest_to_the_others(smoke, tmp_path):
   runs = Runs()
-  assert study.run(smoke(), tmp_path, '1/3', make_slots=runs.slots()) == 0
-  names = {e['name'] for e in study_plan.read(tmp_path)['entries']}
-  mine = {n for n in names if study_plan.in_shard(n, (1, 3))}
+  assert runner.run(smoke(), tmp_path, '1/3', make_slots=runs.slots()) == 0
+  names = {e['name'] for e in planning.read(tmp_path)['entries']}
+  mine = {n for n in names if planning.in_shard(n, (1, 3))}
   assert finished(tmp_path) == mine
   assert 0 < len(mine) < len(names)
   assert len(finished(tmp_path, 'trials')) == 10
@@ -349,7 +341,7 @@ def test_a_shard_leaves_the_rest_to_the_others(smoke, tmp_path):
 @pytest.mark.parametrize('text', ['2/2', '1', 'a/b', '1/0', '-1/2'])
 def test_wrong_shards(text):
   with pytest.raises(ConfigError, match='--shard='):
-    study.parse_shard(text)
+    runner.parse_shard(text)
 
 
 def test_shard_without_a_study(smoke, tmp_path, capsys):
@@ -368,7 +360,7 @@ def test_mistakes_end_before_the_first_run(smoke, tmp_path):
            trial_transforms=('log1p', 'none')), 'log1p'),
   ):  # fmt: skip
     with pytest.raises(ConfigError, match=named):
-      study.run(config, tmp_path, make_slots=runs.slots())
+      runner.run(config, tmp_path, make_slots=runs.slots())
   assert not (tmp_path / 'plan.json').exists()
   assert runs.done == []
 
@@ -387,11 +379,11 @@ def test_data_that_is_missing_is_the_builders_message(tmp_path, capsys):
 def test_subsets_are_nested_and_shared(smoke, data_dir):
   """What the plan says, looked up in the split itself."""
   config = smoke(sizes=(60, 240), subset_seeds=2)
-  parts, base = study_config.split(config)
+  parts, base = settings.split(config)
   pack = input_pipeline.load_pack(base.data)
   used, tests = collections.defaultdict(list), []
-  for entry in study_plan.entries(parts, base):
-    resolved = configuration.resolve(study_plan.with_fields(base, entry.fields))
+  for entry in planning.entries(parts, base):
+    resolved = configuration.resolve(planning.with_fields(base, entry.fields))
     rows = input_pipeline.make_split(pack, resolved.data)
     used[entry.size, entry.subset_seed].append(
       (set(rows.train.tolist()), set(rows.validation.tolist()))
@@ -413,23 +405,23 @@ def test_subsets_are_nested_and_shared(smoke, data_dir):
 
 def test_time_left_goes_by_kind():
   jobs = [
-    study_queue.Job(str(i), pathlib.Path('nowhere'), None, kinds)
+    work_queue.Job(str(i), pathlib.Path('nowhere'), None, kinds)
     for i, kinds in enumerate(
       [('a1', 'a'), ('a1', 'a'), ('b1', 'b'), ('b1', 'b'), ('c1', 'c')]
     )
   ]
   lines = []
-  progress = study_queue.Progress(jobs, 2, lines.append)
+  progress = work_queue.Progress(jobs, 2, lines.append)
   assert progress.seconds_left() is None
-  done = study_worker.Outcome(study_worker.DONE, 10.0)
+  done = worker.Outcome(worker.DONE, 10.0)
   progress.watch('start', jobs[0], None)
-  progress.watch(study_worker.DONE, jobs[0], done)
+  progress.watch(worker.DONE, jobs[0], done)
   assert math.isclose(progress.seconds_left(), 4 * 10 / 2)
-  slow = study_worker.Outcome(study_worker.DONE, 40.0)
-  progress.watch(study_worker.DONE, jobs[2], slow)
+  slow = worker.Outcome(worker.DONE, 40.0)
+  progress.watch(worker.DONE, jobs[2], slow)
   # 10 for a, 40 for b, and for c, of which nothing is known, the mean.
   assert np.isclose(progress.seconds_left(), (10 + 40 + 25) / 2)
-  progress.watch(study_worker.LOCKED, jobs[1], None)
+  progress.watch(worker.LOCKED, jobs[1], None)
   assert '1 running elsewhere' in progress.line()
   assert np.isclose(progress.seconds_left(), (40 + 25) / 2)
 
@@ -438,25 +430,25 @@ def test_time_left_goes_by_kind():
 def test_worker_processes_are_replaced(smoke, tmp_path):
   """One core; a wrong run is answered, a death is told from it."""
   core = min(os.sched_getaffinity(0))
-  slot = study_worker.ProcessSlot((core,))
-  parts, base = study_config.split(smoke())
-  entry = study_plan.entries(parts, base)[0]
-  wrong = study_plan.with_fields(base, {'model.kernels': 'tied'})
+  slot = worker.ProcessSlot((core,))
+  parts, base = settings.split(smoke())
+  entry = planning.entries(parts, base)[0]
+  wrong = planning.with_fields(base, {'model.kernels': 'tied'})
   outcome = slot.run(wrong, tmp_path / 'wrong')
-  assert outcome.status == study_worker.FAILED
+  assert outcome.status == worker.FAILED
   assert 'wrong configuration' in outcome.message
   error = (tmp_path / 'wrong' / 'error.txt').read_text()
   assert 'config.model.kernels must be one of' in error
   pid = slot._process.pid
   assert os.sched_getaffinity(pid) == {core}
   with run_directory.RunDirectory(tmp_path / 'theirs').lock():
-    good = study_plan.with_fields(base, entry.fields)
+    good = planning.with_fields(base, entry.fields)
     outcome = slot.run(good, tmp_path / 'theirs')
-    assert outcome.status == study_worker.LOCKED
+    assert outcome.status == worker.LOCKED
   assert slot._process.pid == pid  # one process for all of these
   os.kill(pid, signal.SIGKILL)
   outcome = slot.run(wrong, tmp_path / 'killed')
-  assert outcome.status == study_worker.FAILED
+  assert outcome.status == worker.FAILED
   assert 'SIGKILL' in (tmp_path / 'killed' / 'error.txt').read_text()
   slot.close()
 
@@ -467,11 +459,11 @@ def test_killing_the_parent_frees_its_runs(smoke, tmp_path):
   program = f"""
 import pathlib
 from configs import study_qm9
-from edjax import study_worker
+from edjax.study import worker
 config = study_qm9.get_config('smoke')
 config.data.data_dir = {smoke().data.data_dir!r}
 del config['study']
-study_worker.ProcessSlot().run(config, pathlib.Path({str(tmp_path)!r}) / 'r')
+worker.ProcessSlot().run(config, pathlib.Path({str(tmp_path)!r}) / 'r')
 """
   parent = subprocess.Popen(
     [sys.executable, '-c', program],
@@ -505,7 +497,7 @@ def test_shards_that_share_an_object_store(smoke, memory_store, capsys):
   both = [Runs(), Runs()]
   for i, runs in enumerate(both):
     with stores.opened('memory://bucket/study', stores.light) as store:
-      assert study.run(smoke(), store, f'{i}/2', runs.slots()) == 0
+      assert runner.run(smoke(), store, f'{i}/2', runs.slots()) == 0
   names = {e['name'] for e in _remote(memory_store, 'plan.json')['entries']}
   done = [name for runs in both for name in runs.done]
   # Trials are all done by the first, runs by either.
@@ -519,7 +511,7 @@ def test_shards_that_share_an_object_store(smoke, memory_store, capsys):
   # One that did not see the other would do its runs again.
   with stores.opened('memory://bucket/study', stores.light) as store:
     again = Runs()
-    assert study.run(smoke(), store, '', again.slots()) == 0
+    assert runner.run(smoke(), store, '', again.slots()) == 0
     assert again.done == []
     capsys.readouterr()
   assert main.run(smoke(), 'memory://bucket/study', 'report') == 0
@@ -537,12 +529,12 @@ def test_what_another_shard_does_meanwhile_is_seen(
   with stores.opened('memory://bucket/study', stores.light) as store:
 
     def another(config):
-      for entry in study_plan.read(store.local)['entries']:
+      for entry in planning.read(store.local)['entries']:
         name = f'/bucket/study/runs/{entry["name"]}/results.json'
         memory_store.pipe_file(name, b'{}')
 
     runs = Runs(error=another)
-    study.run(smoke(), store, '', runs.slots(1))
+    runner.run(smoke(), store, '', runs.slots(1))
     trials = finished(store.local, 'trials')
     assert len(runs.done) == len(trials) == 10
     assert len(finished(store.local)) == 20

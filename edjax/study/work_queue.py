@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edjax import study_worker
 from edjax.runtime import preemption
-from edjax.study_worker import DONE, FAILED, LOCKED, STOPPED
+from edjax.study import worker
+from edjax.study.worker import DONE, FAILED, LOCKED, STOPPED
 
 # Seconds between looks at runs that another process is at.
 POLL = 5.0
@@ -98,7 +98,7 @@ class Queue:
           continue
         if job.failure() != failed_before:
           self._tell(
-            FAILED, job, study_worker.Outcome(FAILED, 0, 'in another process')
+            FAILED, job, worker.Outcome(FAILED, 0, 'in another process')
           )
           continue
         self._tell('start', job)
@@ -119,7 +119,7 @@ class Queue:
     """Blocks until every job has ended somewhere.
 
     Args:
-      slots: as `study_worker.ProcessSlot`; closed at the end.
+      slots: as `worker.ProcessSlot`; closed at the end.
 
     Raises:
       preemption.PreemptedError: SIGTERM came; what was running is saved.

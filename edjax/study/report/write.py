@@ -6,16 +6,11 @@ import json
 import os
 import pathlib
 
-from edjax import (
-  paired,
-  study_comparisons,
-  study_csv,
-  study_extras,
-  study_html,
-  study_table,
-)
+from edjax import paired
 from edjax.runtime import paths
-from edjax.study_document import (
+from edjax.study import run_table
+from edjax.study.report import comparisons, csv_tables, extras, html
+from edjax.study.report.document import (
   Document,
   Finding,
   Section,
@@ -26,7 +21,7 @@ from edjax.study_document import (
   number,
   size_word,
 )
-from edjax.study_table import Study
+from edjax.study.run_table import Study
 
 
 def write(directory, place='') -> str:
@@ -47,9 +42,9 @@ def write(directory, place='') -> str:
   """
   study = Study(directory)
   path = study.path
-  study_csv.write_csv(path / 'study.csv', *study_csv.run_rows(study))
-  rows = study_csv.summary_rows(study, study_comparisons.reference_arm(study))
-  study_csv.write_csv(path / 'summary.csv', *rows)
+  csv_tables.write_csv(path / 'study.csv', *csv_tables.run_rows(study))
+  rows = csv_tables.summary_rows(study, comparisons.reference_arm(study))
+  csv_tables.write_csv(path / 'summary.csv', *rows)
   document = build(study)
   for figure in document.figures():
     draw(figure, path / 'figures' / f'{figure.name}.png')
@@ -60,7 +55,7 @@ def write(directory, place='') -> str:
   # Hours of runs do not end in an error of the last minute.
   if importlib.util.find_spec('plotly'):
     name = 'report.html'
-    _replace(path / name, study_html.page(document))
+    _replace(path / name, html.page(document))
   where = str(paths.join(place or path, name))
   if name == 'report.md':
     where += ' (for report.html: pip install "edjax[report]")'
@@ -70,7 +65,7 @@ def write(directory, place='') -> str:
     for f in s.parts
     if isinstance(f, Finding)
   ]
-  lines = [_progress(study), *study_extras.idle(study), *findings]
+  lines = [_progress(study), *extras.idle(study), *findings]
   return '\n'.join([*lines, f'report: {where}'])
 
 
@@ -87,18 +82,18 @@ def build(study: Study) -> Document:
   Args:
     study: read from its directory.
   """
-  compared = study_comparisons
+  compared = comparisons
   sections = [
     compared.findings(study), compared.winners(study),
     compared.overview(study), compared.curves(study),
     compared.differences(study), compared.crossovers(study),
-    *(study_extras.block(study, name) for name in study_extras.BLOCKS),
-    study_extras.carried(study), study_extras.parity(study),
-    study_extras.rotations(study), study_extras.costs(study), _tuned(study),
+    *(extras.block(study, name) for name in extras.BLOCKS),
+    extras.carried(study), extras.parity(study),
+    extras.rotations(study), extras.costs(study), _tuned(study),
     _machines(study), _unfinished(study), _methods(study),
   ]  # fmt: skip
   kept = tuple(s for s in sections if s.parts)
-  lead = [_progress(study), *study_extras.idle(study)]
+  lead = [_progress(study), *extras.idle(study)]
   if not study.done():
     lead.append('No run is finished yet; there is nothing to compare.')
   return Document(study.plan['title'], tuple(lead), kept)
@@ -108,8 +103,8 @@ def _progress(study: Study) -> str:
   counts = {
     status: study.count(status)
     for status in (
-      study_table.DONE, study_table.FAILED, study_table.BEGUN,
-      study_table.LEFT,
+      run_table.DONE, run_table.FAILED, run_table.BEGUN,
+      run_table.LEFT,
     )
   }  # fmt: skip
   text = (
@@ -194,7 +189,7 @@ def _machines(study: Study) -> Section:
   )
 
 
-def _process_seconds(run: study_table.Run) -> float:
+def _process_seconds(run: run_table.Run) -> float:
   """Of a process; seeds that train as one program share it."""
   at_once = run.results.get('cost', {}).get('runs_at_once', 1)
   return (run.results.get('seconds') or 0) / at_once
@@ -202,7 +197,7 @@ def _process_seconds(run: study_table.Run) -> float:
 
 def _unfinished(study: Study) -> Section:
   parts = []
-  failed = [r for r in study.runs if r.status == study_table.FAILED]
+  failed = [r for r in study.runs if r.status == run_table.FAILED]
   if failed:
     rows = [(r.name, r.error.strip().splitlines()[-1] if r.error.strip()
              else 'no message') for r in failed]  # fmt: skip
@@ -210,10 +205,10 @@ def _unfinished(study: Study) -> Section:
   groups = collections.Counter(
     (r.block, r.arm, r.size)
     for r in study.runs
-    if r.status in (study_table.LEFT, study_table.BEGUN)
+    if r.status in (run_table.LEFT, run_table.BEGUN)
   )
   if groups:
-    rows = [(b, study_comparisons.words(study, a), size_word(s), str(n))
+    rows = [(b, comparisons.words(study, a), size_word(s), str(n))
             for (b, a, s), n in groups.items()]  # fmt: skip
     parts.append(
       Table('Runs to come', ('block', 'input', 'n', 'runs'), tuple(rows))
@@ -234,7 +229,7 @@ def _refused(study) -> dict[str, str]:
       for target in study.targets:
         try:
           study.score(point, target)
-        except study_table.PairingError as error:
+        except run_table.PairingError as error:
           name = f'{block}: {study.label(point[2])} at n = {point[3]:g}'
           refused[name] = str(error)
   return refused

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from edjax import arms
 from edjax.config import ConfigError, rules, schema
+from edjax.study import arms
 
 BLOCKS = (
   'main', 'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry',
@@ -152,7 +152,7 @@ def _contradictions(study, base) -> list[str]:
 def _verdicts(study) -> list[str]:
   if not study.hypotheses:
     return []
-  from edjax import verdicts
+  from edjax.study import verdicts
 
   unknown = [h for h in study.hypotheses if h not in verdicts.HYPOTHESES]
   if not unknown:

@@ -11,9 +11,10 @@ import tiny_runs
 from flax import traverse_util
 
 from edjax import config as configuration
-from edjax import many_seeds, train, train_step
 from edjax import task as tasks
+from edjax import train, train_step
 from edjax.runtime import checkpoint, compile_cache, parallel
+from edjax.study import many_seeds
 
 SEEDS = 3
 

@@ -12,8 +12,9 @@ import threading
 import jax
 import numpy as np
 
-from edjax import study_worker, train, train_step
+from edjax import train, train_step
 from edjax.runtime import compile_cache, parallel
+from edjax.study import worker
 
 
 class _Leaf:
@@ -221,18 +222,18 @@ class _Seat(compile_cache.Programs):
 
 
 class SeedSlot:
-  """Runs of one seed of a group, for `study_queue.Queue`."""
+  """Runs of one seed of a group, for `work_queue.Queue`."""
 
   def __init__(self, together: Together, number: int):
     self._together, self._number = together, number
 
-  def run(self, config, directory) -> study_worker.Outcome:
+  def run(self, config, directory) -> worker.Outcome:
     """Runs one; blocks until it has ended."""
     execute = functools.partial(
       train.train_and_evaluate, shared=self._together.seat(self._number)
     )
     try:
-      return study_worker.attempt(execute, config, directory)
+      return worker.attempt(execute, config, directory)
     finally:
       self.close()
 

@@ -4,7 +4,7 @@ Imports, the backend and what it has compiled stay from run to run. Parent and
 worker talk in lines of JSON over the worker's standard input and output; what
 a run prints goes to log.txt in its directory.
 
-  python -m edjax.study_worker --cores 0,1     (started by `ProcessSlot`)
+  python -m edjax.study.worker --cores 0,1     (started by `ProcessSlot`)
 """
 
 import argparse
@@ -132,10 +132,10 @@ class ProcessSlot:
     return Outcome(FAILED, time.monotonic() - begun, message)
 
   def _start(self):
-    command = [sys.executable, '-m', 'edjax.study_worker']
+    command = [sys.executable, '-m', 'edjax.study.worker']
     if self._cores:
       command.append(f'--cores={",".join(map(str, self._cores))}')
-    root = str(pathlib.Path(__file__).resolve().parents[1])
+    root = str(pathlib.Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
     return subprocess.Popen(
       command,

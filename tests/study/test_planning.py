@@ -6,9 +6,9 @@ import json
 import pytest
 
 from configs import study_pdbbind, study_qm9
-from edjax import arms, study_config, study_plan, study_tuning
 from edjax import config as configuration
 from edjax.config import ConfigError
+from edjax.study import arms, planning, settings, tuning
 
 
 def smoke(**changes):
@@ -19,7 +19,7 @@ def smoke(**changes):
 
 
 def planned(config):
-  return study_plan.entries(*study_config.split(config))
+  return planning.entries(*settings.split(config))
 
 
 def test_the_grid_is_complete_and_balanced():
@@ -42,10 +42,10 @@ def test_the_grid_is_complete_and_balanced():
 
 
 def test_arms_share_everything_but_the_representation():
-  base = study_config.split(smoke())[1]
+  base = settings.split(smoke())[1]
   groups = collections.defaultdict(list)
   for entry in planned(smoke()):
-    config = study_plan.with_fields(base, entry.fields)
+    config = planning.with_fields(base, entry.fields)
     flat = configuration.flatten(config)
     rest = {
       k: v for k, v in flat.items() if not k.startswith('representation.')
@@ -141,14 +141,14 @@ def test_blocks_may_have_fewer_representations():
 
 @pytest.mark.parametrize('name', arms.ARMS)
 def test_every_arm_is_a_configuration(name):
-  config = study_config.split(smoke(representations=(name,)))[1]
+  config = settings.split(smoke(representations=(name,)))[1]
   fields = arms.fields_of(name)
-  configuration.resolve(study_plan.with_fields(config, fields))
+  configuration.resolve(planning.with_fields(config, fields))
 
 
 def test_trials_are_as_many_for_each_arm():
-  study, base = study_config.split(smoke(trial_transforms=('none', 'arcsinh')))
-  trials = study_tuning.trials(study, base, study.representations)
+  study, base = settings.split(smoke(trial_transforms=('none', 'arcsinh')))
+  trials = tuning.trials(study, base, study.representations)
   points = collections.defaultdict(list)
   for trial in trials:
     points[trial.arm].append(
@@ -164,8 +164,8 @@ def test_trials_are_as_many_for_each_arm():
 
 
 def test_trials_of_folds_do_not_see_the_tests_of_others():
-  study, base = study_config.split(study_pdbbind.get_config())
-  trials = study_tuning.trials(study, base, ('atoms',))
+  study, base = settings.split(study_pdbbind.get_config())
+  trials = tuning.trials(study, base, ('atoms',))
   assert collections.Counter(t.fold for t in trials) == dict.fromkeys(
     range(3), 3
   )
@@ -174,18 +174,16 @@ def test_trials_of_folds_do_not_see_the_tests_of_others():
 def test_shards_are_disjoint_and_complete():
   names = [e.name for e in planned(smoke(subset_seeds=40))]
   shares = [
-    [n for n in names if study_plan.in_shard(n, (i, 3))] for i in range(3)
+    [n for n in names if planning.in_shard(n, (i, 3))] for i in range(3)
   ]
   assert sorted(n for share in shares for n in share) == sorted(names)
   assert all(0.2 < len(share) / len(names) < 0.47 for share in shares)
-  assert [n for n in names if study_plan.in_shard(n, (0, 1))] == names
+  assert [n for n in names if planning.in_shard(n, (0, 1))] == names
 
 
 def test_the_plan_grows_and_never_shrinks(tmp_path):
-  study, base = study_config.split(smoke(subset_seeds=2))
-  first = study_plan.write(
-    tmp_path, study, base, study_plan.entries(study, base)
-  )
+  study, base = settings.split(smoke(subset_seeds=2))
+  first = planning.write(tmp_path, study, base, planning.entries(study, base))
   assert json.loads((tmp_path / 'plan.json').read_text()) == first
   assert {
     'name',
@@ -197,19 +195,15 @@ def test_the_plan_grows_and_never_shrinks(tmp_path):
     'fold',
   } <= (first['entries'][0].keys())
   assert first['labels']['promolecule'] == 'promolecule'
-  study, base = study_config.split(smoke(subset_seeds=3))
-  more = study_plan.write(
-    tmp_path, study, base, study_plan.entries(study, base)
-  )
+  study, base = settings.split(smoke(subset_seeds=3))
+  more = planning.write(tmp_path, study, base, planning.entries(study, base))
   assert more['entries'][: len(first['entries'])] == first['entries']
   assert first['history'] == []
   assert [h['added'] for h in more['history']] == [10]
   assert more['history'][0]['finished'] == 0
   assert len(more['entries']) == 30
-  study, base = study_config.split(smoke(subset_seeds=1))
-  fewer = study_plan.write(
-    tmp_path, study, base, study_plan.entries(study, base)
-  )
+  study, base = settings.split(smoke(subset_seeds=1))
+  fewer = planning.write(tmp_path, study, base, planning.entries(study, base))
   assert fewer['entries'] == more['entries']
   assert fewer['history'] == more['history']
   # With results there: how many, and the report says it.
@@ -217,10 +211,8 @@ def test_the_plan_grows_and_never_shrinks(tmp_path):
     run = tmp_path / 'runs' / entry['name']
     run.mkdir(parents=True)
     (run / 'results.json').write_text('{}')
-  study, base = study_config.split(smoke(subset_seeds=4))
-  late = study_plan.write(
-    tmp_path, study, base, study_plan.entries(study, base)
-  )
+  study, base = settings.split(smoke(subset_seeds=4))
+  late = planning.write(tmp_path, study, base, planning.entries(study, base))
   assert late['history'][0] == more['history'][0]
   assert (late['history'][1]['added'], late['history'][1]['finished']) == (
     10,
@@ -238,20 +230,20 @@ def test_the_plan_grows_and_never_shrinks(tmp_path):
   ],
 )
 def test_what_was_laid_down_stays(tmp_path, change, named):
-  study, base = study_config.split(smoke())
-  study_plan.write(tmp_path, study, base, [])
+  study, base = settings.split(smoke())
+  planning.write(tmp_path, study, base, [])
   config = smoke()
   change(config)
-  study, base = study_config.split(config)
+  study, base = settings.split(config)
   with pytest.raises(ConfigError, match=named):
-    study_plan.write(tmp_path, study, base, [])
+    planning.write(tmp_path, study, base, [])
 
 
 def test_where_the_data_lie_may_change(tmp_path):
-  study, base = study_config.split(smoke())
-  study_plan.write(tmp_path, study, base, [])
+  study, base = settings.split(smoke())
+  planning.write(tmp_path, study, base, [])
   base.data.data_dir = '/elsewhere'
-  study_plan.write(tmp_path, study, base, [])
+  planning.write(tmp_path, study, base, [])
 
 
 @pytest.mark.parametrize(
@@ -282,7 +274,7 @@ def test_where_the_data_lie_may_change(tmp_path):
 )  # fmt: skip
 def test_wrong_fields_are_named(changes, named):
   with pytest.raises(ConfigError, match=named):
-    study_config.split(smoke(**changes))
+    settings.split(smoke(**changes))
 
 
 def test_unknown_missing_and_base_fields_are_named():
@@ -290,19 +282,19 @@ def test_unknown_missing_and_base_fields_are_named():
   config.study.size = (60,)
   del config.study['patience']
   with pytest.raises(ConfigError) as caught:
-    study_config.split(config)
+    settings.split(config)
   assert 'did you mean config.study.sizes?' in str(caught.value)
   assert 'config.study.patience is missing' in str(caught.value)
   config = smoke()
   config.data.validation_share = 0.0
   config.train.weights = 'best'
   with pytest.raises(ConfigError) as caught:
-    study_config.split(config)
+    settings.split(config)
   assert 'config.data.validation_share must be' in str(caught.value)
   assert 'config.train.weights must be' in str(caught.value)
   del config['study']
   with pytest.raises(ConfigError, match='no section'):
-    study_config.split(config)
+    settings.split(config)
 
 
 @pytest.mark.parametrize('module', [study_qm9, study_pdbbind])
@@ -318,11 +310,11 @@ def test_no_other_variants(module):
 )
 def test_every_variant_is_a_study(module, variant):
   """Each representation in each setting is a configuration."""
-  study, base = study_config.split(module.get_config(variant))
-  entries = study_plan.entries(study, base)
+  study, base = settings.split(module.get_config(variant))
+  entries = planning.entries(study, base)
   kinds = {(e.block, e.setting, e.arm): e for e in entries}
   names = dict.fromkeys(e.arm for e in entries)
-  trials = study_tuning.trials(study, base, names)
+  trials = tuning.trials(study, base, names)
   for item in (*kinds.values(), *trials):
-    configuration.resolve(study_plan.with_fields(base, item.fields))
+    configuration.resolve(planning.with_fields(base, item.fields))
   assert {e.block for e in entries} == set(study.blocks)

@@ -5,7 +5,7 @@ import json
 import math
 import re
 
-from edjax import study_document as parts
+from edjax.study.report import document as parts
 
 # Longer titles are cut into lines by the browser, outside of the charts.
 _WORDS = {'supported': '✓', 'contradicted': '✗', 'undecided': '?'}

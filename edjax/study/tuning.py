@@ -6,8 +6,8 @@ import math
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from edjax import arms, study_plan
 from edjax.config import ConfigError
+from edjax.study import arms, planning
 
 FORMAT = 1
 
@@ -38,7 +38,7 @@ def trials(study, base, names: Iterable[str]) -> list[Trial]:
   the test examples of another, which must not choose.
 
   Args:
-    study, base: from `study_config.split`.
+    study, base: from `settings.split`.
     names: representations.
 
   Returns:
@@ -83,8 +83,8 @@ def _trial(study, base, arm, rate, transform, fold) -> Trial:
     fields |= {'data.folds': study.folds, 'data.fold': fold}
   name = f'{arm}-lr{rate:g}' + (f'-{transform}' if transform else '')
   name += f'-f{fold}' if fold >= 0 else ''
-  content = study_plan.content(study_plan.with_fields(base, fields))
-  name += f'-{study_plan.digest(content)}'
+  content = planning.content(planning.with_fields(base, fields))
+  name += f'-{planning.digest(content)}'
   return Trial(name, arm, fold, chosen, fields)
 
 
@@ -138,7 +138,7 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
 
   Args:
     workdir: of the study.
-    study: from `study_config.split`.
+    study: from `settings.split`.
     all_trials: from `trials`.
 
   Returns:
@@ -150,7 +150,7 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   from data_builders import locks  # layer 3 imports builders lazily
 
   workdir = pathlib.Path(workdir)
-  settings = study_plan.trial_settings(study)
+  settings = planning.trial_settings(study)
   groups: dict[str, list[Trial]] = {}
   for trial in all_trials:
     groups.setdefault(key(trial.arm, trial.fold), []).append(trial)
@@ -180,7 +180,7 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
         }
         for trial, value in zip(members, scores, strict=True)
       ]  # fmt: skip
-    study_plan.write_json(path, content)
+    planning.write_json(path, content)
   return content['chosen']
 
 

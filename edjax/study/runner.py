@@ -17,19 +17,19 @@ from collections.abc import Sequence
 import jax
 
 from edjax import config as configuration
-from edjax import (
-  input_pipeline,
-  many_seeds,
-  study_config,
-  study_plan,
-  study_queue,
-  study_tuning,
-  study_worker,
-)
+from edjax import input_pipeline
 from edjax import train as training
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
 from edjax.runtime import compile_cache, stores
+from edjax.study import (
+  many_seeds,
+  planning,
+  settings,
+  tuning,
+  work_queue,
+  worker,
+)
 
 # The file that tells that a run has ended.
 RESULTS = 'results.json'
@@ -69,29 +69,29 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
     FileNotFoundError: source files are missing.
   """
   part = parse_shard(shard)
-  study, base = study_config.split(config)
+  study, base = settings.split(config)
   if jax.default_backend() == 'cpu':
     # Nothing is gained by data that lie on the device, and a program would
     # depend on how many there are.
     base.train.device_data_gib = 0.0
-  entries = study_plan.entries(study, base)
+  entries = planning.entries(study, base)
   arms = list(dict.fromkeys(entry.arm for entry in entries))
-  trials = study_tuning.trials(study, base, arms)
+  trials = tuning.trials(study, base, arms)
   _check(study, base, entries, trials)
   slots = make_slots or (lambda: _slots(study))
   store = stores.of(workdir)
   workdir = store.local
   # Runs that have ended need no checkpoints here.
   store.pull(lambda name: not (_run_of(workdir, name) / RESULTS).exists())
-  study_plan.write(workdir, study, base, entries)
+  planning.write(workdir, study, base, entries)
   store.push()
   suffix = f'-{part[0]}-of-{part[1]}' if shard else ''
   log = _Log(workdir / f'study{suffix}.log')
   failed = {}
-  if study_tuning.is_tuned(study):
+  if tuning.is_tuned(study):
     failed = _trials(store, study, base, trials, part, slots, log)
   store.pull(stores.light)  # another shard may have chosen
-  chosen = study_tuning.freeze(workdir, study, trials)
+  chosen = tuning.freeze(workdir, study, trials)
   store.push()
   jobs, waiting = _runs(workdir, base, entries, chosen, part)
   failed |= waiting
@@ -120,10 +120,10 @@ def build(config, beam: str = '') -> None:
   Raises:
     ConfigError, FileNotFoundError: see `run`.
   """
-  study, base = study_config.split(config)
-  entries = study_plan.entries(study, base)
+  study, base = settings.split(config)
+  entries = planning.entries(study, base)
   arms = list(dict.fromkeys(entry.arm for entry in entries))
-  trials = study_tuning.trials(study, base, arms)
+  trials = tuning.trials(study, base, arms)
   _check(study, base, entries, trials, beam)
 
 
@@ -157,7 +157,7 @@ def _check(study, base, entries, trials, beam: str = '') -> None:
     place = entry.block, entry.setting, entry.fold
     if entry.size > getattr(largest.get(place), 'size', 0):
       largest[place] = entry
-  if study_tuning.is_tuned(study):
+  if tuning.is_tuned(study):
     for trial in trials:
       kinds.setdefault(('trial', *sorted(trial.chosen.items()), trial.arm),
                        trial)  # fmt: skip
@@ -165,14 +165,14 @@ def _check(study, base, entries, trials, beam: str = '') -> None:
       largest.setdefault(('trial', '', trial.fold), trial)
   packs = {}
   for item in kinds.values():
-    config = _resolve(study_plan.with_fields(base, item.fields), item.name)
+    config = _resolve(planning.with_fields(base, item.fields), item.name)
     data = dict(config.data) | {'variant': dataset_variant(config)}
     key = tuple(str(data.get(k)) for k in _DATASET)
     if key not in packs:
       variant = data['variant']
       packs[key] = input_pipeline.load_pack(config.data, variant, beam)
   for item in largest.values():
-    config = _resolve(study_plan.with_fields(base, item.fields), item.name)
+    config = _resolve(planning.with_fields(base, item.fields), item.name)
     data = dict(config.data) | {'variant': dataset_variant(config)}
     key = tuple(str(data.get(k)) for k in _DATASET)
     try:
@@ -201,23 +201,23 @@ def _trials(store, study, base, trials, part, slots, log) -> dict[str, str]:
     name -> message of those that failed otherwise than by diverging.
   """
   workdir = store.local
-  chosen = study_tuning.frozen(workdir)
+  chosen = tuning.frozen(workdir)
   jobs = []
   for trial in trials:
     directory = workdir / 'trials' / trial.name
-    if study_tuning.key(trial.arm, trial.fold) in chosen:
+    if tuning.key(trial.arm, trial.fold) in chosen:
       continue
-    if study_tuning.score(directory) is not None:
+    if tuning.score(directory) is not None:
       continue
-    config = study_plan.with_fields(base, trial.fields)
+    config = planning.with_fields(base, trial.fields)
     kinds = (('trial', trial.arm),)
-    jobs.append(study_queue.Job(trial.name, directory, config, kinds))
-  jobs.sort(key=lambda job: not study_plan.in_shard(job.name, part))
+    jobs.append(work_queue.Job(trial.name, directory, config, kinds))
+  jobs.sort(key=lambda job: not planning.in_shard(job.name, part))
   failed = _do('trials', jobs, slots, log, store)
   return {
     name: message
     for name, message in failed.items()
-    if study_tuning.score(workdir / 'trials' / name) is None
+    if tuning.score(workdir / 'trials' / name) is None
   }
 
 
@@ -229,9 +229,9 @@ def _runs(workdir, base, entries, chosen, part) -> tuple[list, dict[str, str]]:
   """
   jobs, waiting = [], {}
   for entry in entries:
-    if not study_plan.in_shard(entry.name, part):
+    if not planning.in_shard(entry.name, part):
       continue
-    key = study_tuning.key(entry.arm, entry.fold)
+    key = tuning.key(entry.arm, entry.fold)
     if key not in chosen:
       waiting[entry.name] = (
         f'waits for trials of {key}, which have failed, or all diverged '
@@ -241,10 +241,10 @@ def _runs(workdir, base, entries, chosen, part) -> tuple[list, dict[str, str]]:
     fields = {**entry.fields, **_fields(chosen[key])}
     setting = entry.block, entry.setting, entry.arm
     jobs.append(
-      study_queue.Job(
+      work_queue.Job(
         entry.name,
         workdir / 'runs' / entry.name,
-        study_plan.with_fields(base, fields),
+        planning.with_fields(base, fields),
         ((*setting, entry.size, entry.fold), (*setting, entry.size), setting,
          entry.arm),
       )
@@ -266,7 +266,7 @@ def _do_seeds(jobs: Sequence, printed, log, store) -> dict[str, str]:
       groups.setdefault(job.kinds[0], []).append(job)
   if not jobs:
     return {}
-  progress = study_queue.Progress(
+  progress = work_queue.Progress(
     jobs,
     max(map(len, groups.values()), default=1),
     lambda line: log(f'runs: {line}'),
@@ -287,7 +287,7 @@ def _fields(chosen: dict) -> dict:
   return {k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}
 
 
-def _queue(jobs: Sequence, progress, store) -> study_queue.Queue:
+def _queue(jobs: Sequence, progress, store) -> work_queue.Queue:
   """What others have done is looked at, what is done here told at once."""
 
   def look(job) -> None:
@@ -299,14 +299,14 @@ def _queue(jobs: Sequence, progress, store) -> study_queue.Queue:
     if event != 'start':
       store.saved()
 
-  return study_queue.Queue(jobs, watch, look)
+  return work_queue.Queue(jobs, watch, look)
 
 
 def _do(what: str, jobs: Sequence, slots, log, store) -> dict[str, str]:
   if not jobs:
     return {}
   made = slots()
-  progress = study_queue.Progress(
+  progress = work_queue.Progress(
     jobs, len(made), lambda line: log(f'{what}: {line}')
   )
   _queue(jobs, progress, store).run(made)
@@ -323,13 +323,13 @@ def _slots(study) -> list:
     execute = functools.partial(
       training.train_and_evaluate, shared=compile_cache.Programs()
     )
-    return [study_worker.LocalSlot(execute)]
+    return [worker.LocalSlot(execute)]
   if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned
     count = study.processes or os.cpu_count()
-    return [study_worker.ProcessSlot() for _ in range(count)]
+    return [worker.ProcessSlot() for _ in range(count)]
   cores = sorted(os.sched_getaffinity(0))
   count = study.processes or len(cores)
   return [
-    study_worker.ProcessSlot(tuple(cores[i::count]) or (cores[i % len(cores)],))
+    worker.ProcessSlot(tuple(cores[i::count]) or (cores[i % len(cores)],))
     for i in range(count)
   ]

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from edjax import baselines, paired, study_table, verdicts
-from edjax.study_document import (
+from edjax import baselines, paired
+from edjax.study import run_table, verdicts
+from edjax.study.report.document import (
   Figure,
   Finding,
   Listing,
@@ -18,7 +19,7 @@ from edjax.study_document import (
   spread,
   style,
 )
-from edjax.study_table import MAIN, Study
+from edjax.study.run_table import MAIN, Study
 
 # Differences are taken to the first of these that the study has.
 _REFERENCES = ('atoms', 'density')
@@ -222,7 +223,7 @@ def _common_means(study, target, size) -> dict[str, float]:
   for arm in study.arms():
     try:
       score = study.score(point_of(arm, size), target)
-    except study_table.PairingError:  # named under 'What is missing'
+    except run_table.PairingError:  # named under 'What is missing'
       continue
     if score is not None:
       scores[arm] = dict(zip(score.seeds, score.value_S, strict=True))
@@ -331,7 +332,7 @@ def _control_lines(study, target):
   """Control inputs, at the size that they have."""
   arms = [a for a in study.arms('controls') if a not in study.arms()]
   points = {p[2:]: p for p in study.points('controls') if p[2] in arms}
-  nothing = study_table.mean_of([])
+  nothing = run_table.mean_of([])
   return [
     (
       f'{words(study, arm)} (control)', style(arm),
@@ -388,7 +389,7 @@ def _curve(study, target, lines):
   ]
 
 
-def mean_word(mean: study_table.Mean) -> str:
+def mean_word(mean: run_table.Mean) -> str:
   """Mean, interval, number of seeds."""
   if not mean.seeds:
     return '-'

@@ -5,7 +5,7 @@ import math
 import os
 
 from edjax import vitals
-from edjax.study_table import DONE, MAIN, Mean, Run, Study
+from edjax.study.run_table import DONE, MAIN, Mean, Run, Study
 
 _METRICS = ('mae', 'rmse', 'pearson', 'spearman')
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edjax import study_csv, study_document, study_report, study_table, verdicts
 from edjax.runtime import run_directory
+from edjax.study import run_table, verdicts
+from edjax.study.report import csv_tables, document, write
 
 ARMS = 'atoms', 'density', 'gradient'
 SIZES = 100, 300, 1000
@@ -45,7 +46,7 @@ def finished(tmp_path):
 def written(tmp_path_factory):
   """With its report; to be looked at."""
   directory = make_finished(tmp_path_factory.mktemp('study'))
-  return directory, study_report.write(directory)
+  return directory, write.write(directory)
 
 
 def table(path):
@@ -150,16 +151,16 @@ def test_what_convolutions_carry(tmp_path):
   content = made.plan(entries(ARMS[:2], (100, 300), 3))
   writer = made.Writer(tmp_path, content, made.falling(LEVELS))
   writer.finish()
-  build = lambda: study_report.build(study_table.Study(tmp_path))  # noqa: E731
+  build = lambda: write.build(run_table.Study(tmp_path))  # noqa: E731
   # Runs from before this was recorded.
-  before = study_document.markdown(build())
+  before = document.markdown(build())
   assert '| atoms | 100 | - | - |' in before
   assert 'Warning' not in before
   for seed, gap in enumerate((0.5, 0.25, 0.75)):
     path = tmp_path / 'runs' / f'atoms-n100-s{seed}'
     with_shares(path, {'gap': gap, 'mu': 0.9})
   with_shares(tmp_path / 'runs' / 'atoms-n300-s0', {'gap': 0.5, 'mu': None})
-  text = study_document.markdown(build())
+  text = document.markdown(build())
   begin = text.index('## What the convolutions carry')
   part = text[begin : text.index('## Parity')]
   assert '| input | n | gap | mu |' in part
@@ -169,7 +170,7 @@ def test_what_convolutions_carry(tmp_path):
   assert 'Warning' not in text
 
   with_shares(tmp_path / 'runs' / 'density-n300-s1', {'gap': 0.04, 'mu': 0.05})
-  said = study_report.write(tmp_path)
+  said = write.write(tmp_path)
   warning = (
     'Warning: in 1 of 5 runs the convolutions carry under 5% of the '
     'predictions of a target (inputs: density; targets: gap). Verdicts on '
@@ -191,22 +192,22 @@ def test_what_convolutions_carry(tmp_path):
 
 def test_costs_that_are_not_known():
   examples = {'train': 80, 'validation': 20, 'test': 9}
-  run = study_table.Run(
-    'r', 'main', '', 'atoms', 100, 0, 0, -1, study_table.DONE,
+  run = run_table.Run(
+    'r', 'main', '', 'atoms', 100, 0, 0, -1, run_table.DONE,
     {'seconds': 7.0, 'examples': examples},
     {'config': {
       'representation.channels': ['atoms'], 'representation.density': 'xtb',
     }},
   )  # fmt: skip
-  found = study_csv.cost(run)
+  found = csv_tables.cost(run)
   assert found == {'run': 7, 'training': 7, 'xtb': 0, 'total': 7}
   run.facts['config']['representation.channels'] = ['density']
   # What xTB took is not in the results: no total, rather than one too small.
-  assert study_csv.cost(run) == {'run': 7, 'training': 7}
+  assert csv_tables.cost(run) == {'run': 7, 'training': 7}
   # Whoever learns the residual of a GFN2 ridge needs xTB as well.
   run.results['cost'] = {'xtb_seconds_per_molecule': 0.5}
   run.facts['config']['representation.channels'] = ['atoms']
-  assert study_csv.cost(run)['total'] == 57
+  assert csv_tables.cost(run)['total'] == 57
 
 
 def test_a_learning_rate_at_the_edge_of_those_offered_is_named():
@@ -218,15 +219,15 @@ def test_a_learning_rate_at_the_edge_of_those_offered_is_named():
       'shape': {'optim.learning_rate': 1e-3},
     },
   }
-  (text,) = study_report._at_the_edge(tuned)
+  (text,) = write._at_the_edge(tuned)
   assert text.startswith('The learning rate chosen for density, shape is')
   assert '0.001, 0.003, 0.01' in text
-  assert not study_report._at_the_edge(tuned | {'learning_rates': [3e-3]})
+  assert not write._at_the_edge(tuned | {'learning_rates': [3e-3]})
 
 
 def test_scores_are_those_of_the_runs(written):
   finished, _ = written
-  study = study_table.Study(finished)
+  study = run_table.Study(finished)
   score = study.score(('main', '', 'density', 300), 'gap')
   for seed, value in zip(score.seeds, score.value_S, strict=True):
     path = finished / 'runs' / f'density-n300-s{seed}'
@@ -275,7 +276,7 @@ def test_without_plotly_the_rest_is_written(tmp_path, monkeypatch):
   content = made.plan(entries(ARMS[:2], (100,), 2))
   made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
   monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert 'edjax[report]' in text
   assert (tmp_path / 'report.md').exists()
   assert not (tmp_path / 'report.html').exists()
@@ -285,7 +286,7 @@ def test_words_of_a_plan_are_no_html(tmp_path):
   content = made.plan(entries(seeds=2), title='<b>&</script>')
   content['labels']['density'] = '</script><i>'
   made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
-  study_report.write(tmp_path)
+  write.write(tmp_path)
   page = Page((tmp_path / 'report.html').read_text(encoding='utf-8'))
   assert not {'b', 'i'} & {tag for tag, _ in page.tags}
   charts = json.loads(page.json)
@@ -321,13 +322,13 @@ def test_pictures_show_something(written):
 
 def test_nothing_is_done_yet(tmp_path):
   made.Writer(tmp_path, made.plan(entries()), made.falling(LEVELS))
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert '0 of 36 runs are done' in text
   assert 'H4: undecided' in text
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
   assert 'Runs to come' in words
   with pytest.raises(FileNotFoundError, match=r'plan\.json'):
-    study_report.write(tmp_path / 'elsewhere')
+    write.write(tmp_path / 'elsewhere')
 
 
 def test_an_unfinished_study(tmp_path):
@@ -342,7 +343,7 @@ def test_an_unfinished_study(tmp_path):
   failed.mkdir()
   (failed / 'error.txt').write_text('Traceback\nValueError: no atoms')
   (tmp_path / 'runs' / 'density-n300-s3').mkdir()
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert '30 of 36 runs are done, 1 failed, 1 begun, 4 left' in text
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
   assert '| density-n100-s3 | ValueError: no atoms |' in words
@@ -360,7 +361,7 @@ def test_an_unfinished_study(tmp_path):
   ))  # fmt: skip
   error = tmp_path / 'runs' / 'density-n1000-s3' / 'error.txt'
   error.write_text('no')
-  assert '31 of 36 runs are done, 1 failed' in study_report.write(tmp_path)
+  assert '31 of 36 runs are done, 1 failed' in write.write(tmp_path)
 
 
 def pdbbind(tmp_path, folds=(0, 1, 2), **more):
@@ -377,7 +378,7 @@ def test_folds_are_one_replicate(tmp_path):
   writer = pdbbind(tmp_path, clusters=4)
   missing = 'density-n100-s2-f1'
   writer.finish(lambda e: e['name'] != missing)
-  study = study_table.Study(tmp_path)
+  study = run_table.Study(tmp_path)
   assert study.incomplete == 1
   point = 'main', '', 'density', 100
   score = study.score(point, 'pk')
@@ -399,7 +400,7 @@ def test_folds_are_one_replicate(tmp_path):
   # Pooled by their sums of squares; equal here in all folds.
   ridge = study.baseline('ridge_composition', 100, 'pk')
   assert ridge.value == pytest.approx(1.3 * 3 / 100**0.1, rel=0.03)
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert 'Replicates that lack folds, and are left out so far: 1.' in text
   assert 'H1: undecided' in text  # the study lacks the gradient
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
@@ -413,7 +414,7 @@ def test_equivalence_within_a_margin(tmp_path):
   (tmp_path / 'plan.json').write_text(json.dumps(writer.plan))
   writer.finish()
   judged = {
-    v[''].hypothesis.name: v[''].word for v in study_table.Study(
+    v[''].hypothesis.name: v[''].word for v in run_table.Study(
       tmp_path
     ).judge()
   }  # fmt: skip
@@ -430,12 +431,12 @@ def swap(path):
 
 def test_mixed_up_ids_are_refused_by_name(finished):
   swap(finished / 'runs' / 'density-n1000-s2')
-  study = study_table.Study(finished)
+  study = run_table.Study(finished)
   with pytest.raises(
-    study_table.PairingError, match=r'density-n1000-s2 .* true values .* mixed'
+    run_table.PairingError, match=r'density-n1000-s2 .* true values .* mixed'
   ):
     study.score(('main', '', 'density', 1000), 'gap')
-  text = study_report.write(finished)
+  text = write.write(finished)
   assert 'H4: undecided' in text
   words = (finished / 'report.md').read_text(encoding='utf-8')
   assert 'their ids are mixed up' in words
@@ -447,7 +448,7 @@ def test_mixed_up_ids_between_inputs_are_refused(tmp_path):
   writer.finish()
   for path in (tmp_path / 'runs').glob('density-*'):
     swap(path)
-  study = study_table.Study(tmp_path)
+  study = run_table.Study(tmp_path)
   study.score(('main', '', 'atoms', 100), 'gap')
   found, why = study.difference(
     ('main', '', 'density', 100), ('main', '', 'atoms', 100), 'gap'
@@ -465,7 +466,7 @@ def test_other_test_examples_are_not_compared(tmp_path):
   for e in writer.plan['entries']:
     if e['arm'] == 'density':
       writer.run(e, [f'other_{i}' for i in range(60)])
-  study = study_table.Study(tmp_path)
+  study = run_table.Study(tmp_path)
   found, why = study.difference(
     ('main', '', 'density', 100), ('main', '', 'atoms', 100), 'gap'
   )
@@ -490,10 +491,10 @@ def test_blocks_that_lack_some_molecules(tmp_path, lacking):
     gone = tuple(f't0_{i:04d},' for i in range(lacking))
     kept = [line for line in lines if not line.startswith(gone or '#')]
     path.write_text('\n'.join(kept) + '\n')
-  study = study_table.Study(tmp_path)
+  study = run_table.Study(tmp_path)
   points = ('noise', '0.1 Å', 'atoms', 100), ('main', '', 'atoms', 100)
   found, alone = study.difference_in_common(*points, 'gap')
-  study_report.write(tmp_path)
+  write.write(tmp_path)
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
   assert alone == lacking
   if lacking == 30:
@@ -524,10 +525,10 @@ def test_the_winner_is_found_over_common_seeds(tmp_path):
   )
   # Density is better on each seed; atoms have not yet met the hard one.
   writer.finish(lambda e: e['subset_seed'] < 3 or e['arm'] == 'density')
-  study = study_table.Study(tmp_path)
+  study = run_table.Study(tmp_path)
   means = [study.mean(('main', '', arm, 100), 'gap').value for arm in ARMS[:2]]
   assert means[0] < means[1]
-  study_report.write(tmp_path)
+  write.write(tmp_path)
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
   assert '- gap: density, 0.' in words or '- gap: density, 1.' in words
 
@@ -539,7 +540,7 @@ def test_subsets_that_are_nearly_the_same_are_said_to_be(tmp_path, pool):
     {'date': '2026-01-02', 'added': 4, 'finished': f} for f in (0, 7)
   ]
   made.Writer(tmp_path, content, made.falling(LEVELS), pool=pool).finish()
-  study_report.write(tmp_path)
+  write.write(tmp_path)
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
   assert ('share 97% at n = 300.' in words) == (pool == 310)
   assert '% at n = 100' not in words
@@ -554,23 +555,23 @@ def test_diverged_runs_are_counted(tmp_path):
   path = tmp_path / 'runs' / lost
   path.mkdir()
   (path / 'error.txt').write_text('FloatingPointError: not finite')
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert 'provisional: 3 of 4 seeds)' in text
   (path / 'diverged').touch()
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert 'provisional: 3 of 4 seeds, runs that diverged: 1)' in text
 
 
 def test_the_same_order_is_not_needed(finished):
   """Rows in another order are the same predictions."""
-  study = study_table.Study(finished)
+  study = run_table.Study(finished)
   before = study.difference(
     ('main', '', 'density', 300), ('main', '', 'atoms', 300), 'gap'
   )[0]
   path = finished / 'runs' / 'density-n300-s1' / 'predictions_test.csv'
   head, *rows = path.read_text().splitlines()
   path.write_text('\n'.join([head, *reversed(rows)]) + '\n')
-  study = study_table.Study(finished)
+  study = run_table.Study(finished)
   after = study.difference(
     ('main', '', 'density', 300), ('main', '', 'atoms', 300), 'gap'
   )[0]
@@ -582,8 +583,8 @@ def test_folds_that_share_examples_are_refused(tmp_path):
   for e in writer.plan['entries']:
     if (e['arm'], e['size'], e['subset_seed']) == ('density', 100, 0):
       writer.run(e, [f't{i}' for i in range(40)])
-  with pytest.raises(study_table.PairingError, match='f0 and again of'):
-    study_table.Study(tmp_path).score(('main', '', 'density', 100), 'pk')
+  with pytest.raises(run_table.PairingError, match='f0 and again of'):
+    run_table.Study(tmp_path).score(('main', '', 'density', 100), 'pk')
 
 
 def test_initialisations_of_a_subset_are_averaged(tmp_path):
@@ -593,7 +594,7 @@ def test_initialisations_of_a_subset_are_averaged(tmp_path):
     ]
   )  # fmt: skip
   made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
-  study = study_table.Study(tmp_path)
+  study = run_table.Study(tmp_path)
   score = study.score(('main', '', 'atoms', 100), 'mu')
   assert score.seeds == (0, 1)
   values = [
@@ -612,7 +613,7 @@ def test_targets_that_contradict_each_other_are_said_to(tmp_path):
 
   plan = made.plan(entries(ARMS[:2]), hypotheses=['H4'])
   made.Writer(tmp_path, plan, error).finish()
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert '(mixed: 1 of 2 targets support it, 1 contradict it)' in text
 
 
@@ -624,13 +625,13 @@ def test_a_crossover_is_found(tmp_path):
 
   content = made.plan(entries(ARMS[:2], (100, 1000, 10_000), seeds=5))
   made.Writer(tmp_path, content, error).finish()
-  study = study_table.Study(tmp_path)
+  study = run_table.Study(tmp_path)
   found = study.crossover('density', 'atoms', 'gap')
   assert found.ahead == 'a'
   assert found.low < found.size < found.high
   # 1 = 2 - log(n / 100) / 2.4.
   assert found.size == pytest.approx(100 * np.exp(2.4), rel=0.2)
-  text = study_report.write(tmp_path)
+  text = write.write(tmp_path)
   assert 'H4: supported' in text
   assert 'H4x: supported' in text
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
@@ -640,15 +641,15 @@ def test_a_crossover_is_found(tmp_path):
 def test_another_format_is_refused(tmp_path):
   made.Writer(tmp_path, made.plan([], format=2), made.falling(LEVELS))
   with pytest.raises(ValueError, match='format 2'):
-    study_table.Study(tmp_path)
+    run_table.Study(tmp_path)
 
 
 def test_means_over_seeds():
-  mean = study_table.mean_of([1.0, 2.0, 3.0])
+  mean = run_table.mean_of([1.0, 2.0, 3.0])
   # t with 2 degrees of freedom: 4.303; standard error 1 / sqrt(3).
   assert mean.high - mean.value == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
-  assert np.isnan(study_table.mean_of([1.0]).low)
-  assert study_table.mean_of([]).seeds == 0
+  assert np.isnan(run_table.mean_of([1.0]).low)
+  assert run_table.mean_of([]).seeds == 0
 
 
 @pytest.mark.parametrize(
@@ -657,15 +658,13 @@ def test_means_over_seeds():
    (None, '-'), (float('nan'), '-'), (99.96, '100')],
 )  # fmt: skip
 def test_numbers(value, text):
-  assert study_document.number(value).replace('\u202f', ' ') == text
+  assert document.number(value).replace('\u202f', ' ') == text
 
 
 def test_intervals_have_decimals_that_mean_something():
-  assert study_document.spread(1.2345, 1.2, 1.3) == '1.23 (1.20 to 1.30)'
-  assert study_document.spread(-12.3, -20, 4.6, signed=True) == (
-    '−12 (−20 to +5)'
-  )
-  assert study_document.spread(2.0, np.nan, np.nan) == '2.00'
+  assert document.spread(1.2345, 1.2, 1.3) == '1.23 (1.20 to 1.30)'
+  assert document.spread(-12.3, -20, 4.6, signed=True) == ('−12 (−20 to +5)')
+  assert document.spread(2.0, np.nan, np.nan) == '2.00'
 
 
 @pytest.mark.parametrize(
@@ -675,14 +674,14 @@ def test_intervals_have_decimals_that_mean_something():
    (560, 640, [550, 600, 650])],
 )  # fmt: skip
 def test_ticks_are_round_and_inside(low, high, ticks):
-  found = study_document.log_ticks(low, high)
+  found = document.log_ticks(low, high)
   np.testing.assert_allclose(found, ticks, rtol=1e-12)
 
 
 @pytest.mark.parametrize('ratio', [1.0001, 1.01, 1.1, 1.3, 2, 5, 30, 1e5])
 @pytest.mark.parametrize('low', [1.37e-3, 0.9, 7.77e4])
 def test_a_logarithmic_axis_has_ticks(low, ratio):
-  ticks = study_document.log_ticks(low, low * ratio)
+  ticks = document.log_ticks(low, low * ratio)
   assert 2 <= len(ticks) <= 25
   assert low / 1.06 <= min(ticks) <= max(ticks) <= low * ratio * 1.06
 
@@ -703,8 +702,8 @@ def contrast(a, b):
 
 
 def test_lines_can_be_told_apart():
-  looks = [*study_document.STYLES.values()]
-  looks += [study_document.style('?', i) for i in range(4)]
+  looks = [*document.STYLES.values()]
+  looks += [document.style('?', i) for i in range(4)]
   assert len({x.symbol for x in looks}) == len(looks)
   assert len({x.marker for x in looks}) == len(looks)
   for look in looks:
@@ -715,9 +714,9 @@ def test_lines_can_be_told_apart():
 
 
 def test_every_hypothesis_reads_known_inputs():
-  from edjax import arms
+  from edjax.study import arms
 
   for hypothesis in verdicts.HYPOTHESES.values():
     for claim in hypothesis.claims:
       assert {claim.a, claim.b} <= arms.ARMS.keys()
-  assert study_document.STYLES.keys() >= arms.ARMS.keys()
+  assert document.STYLES.keys() >= arms.ARMS.keys()

@@ -1,0 +1,1 @@
+"""Many runs: which they are, their queue, statistics and verdicts."""
