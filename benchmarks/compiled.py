@@ -39,11 +39,12 @@ from jax.experimental import topologies
 
 from benchmarks import gpu, timing
 from edjax import config as configurations
-from edjax import models, optim, train_step
+from edjax import models
 from edjax import task as tasks
 from edjax.config.representation import make_voxelizer
 from edjax.models import input_moments
 from edjax.runtime import parallel
+from edjax.train import optim, train_step
 
 
 @dataclasses.dataclass(frozen=True)

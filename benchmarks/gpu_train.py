@@ -16,12 +16,12 @@ import numpy as np
 
 from benchmarks import faults, gpu, steps
 from edjax import config as configurations
-from edjax import input_pipeline, main, pack, train_step
+from edjax import input_pipeline, main, pack
 from edjax import task as tasks
-from edjax import train as training
 from edjax.kernels import gto_dense, gto_tiled_accelerator
 from edjax.kernels.numerics import batched
 from edjax.runtime import checkpoint, parallel
+from edjax.train import loop, train_and_evaluate, train_step
 from edjax.voxelize import voxel_chunk
 
 # Of the steps of the real training run.
@@ -84,7 +84,7 @@ class Run:
       self.optimizer, self.fresh = train_step.fresh_state(
         self.config, self.task
       )
-    self.on_device, self.feed = training.make_feed(self.config, self.task)
+    self.on_device, self.feed = loop.make_feed(self.config, self.task)
     self.per_call = self.config.train.steps_per_call
     self.batch = self.config.train.batch_size
     self.shape = (self.batch, *self.task.sample_BXYZC.shape[1:])
@@ -350,7 +350,7 @@ def real(options) -> None:
     train__checkpoint_every=count // 2, eval__rotations=2, eval__bootstrap=100,
   )  # fmt: skip
   with pack_of(part):
-    results = training.train_and_evaluate(config, part.work / 'run')
+    results = train_and_evaluate(config, part.work / 'run')
   for name, entry in results['targets'].items():
     linear = entry['baselines'][results['reference']]['mae']['value']
     mae = entry['mae']['value']

@@ -23,12 +23,13 @@ from flax import traverse_util
 from benchmarks import timing
 from configs import qm9_atoms
 from edjax import config as configuration
-from edjax import models, optim, train_step
+from edjax import models
 from edjax.config.representation import make_voxelizer
 from edjax.models import pooling
 from edjax.models.conv import Conv3D
 from edjax.molecule import Molecule, stack
 from edjax.runtime import malloc, parallel
+from edjax.train import optim, train_step
 
 BATCH, SIZE, CHANNELS, TARGETS = 16, 24, 5, 1
 SPACING = 0.5

@@ -44,9 +44,9 @@ def launch(name: str, directory: pathlib.Path) -> None:
 
   import jax
 
-  from edjax import main, train_step
+  from edjax import main
   from edjax import task as tasks
-  from edjax import train as training
+  from edjax.train import train_and_evaluate, train_step
 
   found = collections.defaultdict(float)
 
@@ -85,7 +85,7 @@ def launch(name: str, directory: pathlib.Path) -> None:
     return run
 
   tasks.make_task, train_step.make_train_call = timed_task, timed_call
-  training.train_and_evaluate(config, tempfile.mkdtemp(dir=directory))
+  train_and_evaluate(config, tempfile.mkdtemp(dir=directory))
   found['all'] = time.time() - begun
   print('\n' + json.dumps(found))
 

@@ -3,7 +3,7 @@
 import flax.struct
 import jax
 
-from edjax import train_step
+from edjax.train import train_step
 
 
 @flax.struct.dataclass
@@ -27,7 +27,7 @@ class Ready:
 
 
 def on_voxels(config, model, optimizer):
-  """`edjax.train_step.make_train_call` of steps that voxelise nothing.
+  """`edjax.train.train_step.make_train_call` of steps that voxelise nothing.
 
   Args:
     config: resolved; it must not rotate.

@@ -9,9 +9,8 @@ import jax
 from absl import logging
 
 from edjax import config as configuration
-from edjax import evaluate, input_pipeline, report, train_step, vitals
+from edjax import evaluate, input_pipeline, report, vitals
 from edjax import task as tasks
-from edjax import train as training
 from edjax.config.representation import dataset_variant
 from edjax.runtime import (
   checkpoint,
@@ -23,6 +22,7 @@ from edjax.runtime import (
 )
 from edjax.study import runner
 from edjax.study.report import write
+from edjax.train import train_and_evaluate, train_step
 
 
 def default_workdir(config_file: str) -> str:
@@ -52,7 +52,7 @@ def build(config, workdir, beam: str = '') -> None:
 
 def train(config, workdir) -> None:
   """Trains, evaluates, prints the table and draws the parity plot."""
-  results = training.train_and_evaluate(config, workdir)
+  results = train_and_evaluate(config, workdir)
   if not multihost.is_first():
     return
   with stores.opened(workdir, stores.light) as store:

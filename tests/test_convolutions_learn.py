@@ -14,10 +14,11 @@ import optax
 import pytest
 
 from configs import default
-from edjax import geometry, models, optim, voxelize
+from edjax import geometry, models, voxelize
 from edjax.grid import Grid
 from edjax.models import input_moments
 from edjax.molecule import Molecule, stack
+from edjax.train import optim
 
 SQUARE = np.array([[1, 1, 0], [1, -1, 0], [-1, -1, 0], [-1, 1, 0]])
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])

@@ -27,7 +27,7 @@ ORDER = [
   {'kernel_ridge', 'metrics', 'moments_alone', 'baselines'},
   {'task'},
   {'evaluate', 'paired', 'report', 'vitals'},
-  {'finite', 'losses', 'optim', 'train', 'train_step'},
+  {'train'},
   {'study'},
   {'main'},
 ]  # fmt: skip

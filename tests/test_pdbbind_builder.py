@@ -19,12 +19,13 @@ from configs import pdbbind_density
 from data_builders import xtb
 from data_builders.pdbbind import complexes, manifest, wwpdb
 from edjax import config as configuration
-from edjax import fields, geometry, input_pipeline, main, molecule, task, train
+from edjax import fields, geometry, input_pipeline, main, molecule, task
 from edjax import grid as grids
 from edjax.config.representation import dataset_variant
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 from edjax.runtime import run_directory  # fmt: skip
+from edjax.train import train_and_evaluate
 
 
 def build(manual, data_dir, variant='heavy', name='pdbbind'):
@@ -316,7 +317,7 @@ def test_validation_inside_of_the_labels_stays_off_the_test_clusters(
 
 def test_a_run_from_files_to_results(manual, data_dir, tmp_path):
   config = smoke_config(manual, data_dir)
-  results = train.train_and_evaluate(config, tmp_path / 'run')
+  results = train_and_evaluate(config, tmp_path / 'run')
   assert results['examples'] == {'train': 6, 'validation': 2, 'test': 2}
   assert results['channels'] == ['ligand_density', 'pocket_density']
   entry = results['targets']['pk']

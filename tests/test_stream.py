@@ -10,8 +10,9 @@ import pytest
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import input_pipeline, pack, task, train
+from edjax import input_pipeline, pack, task
 from edjax.runtime import compile_cache
+from edjax.train import train_and_evaluate
 
 ATOMS, ORBITALS = 30, 25
 
@@ -101,7 +102,7 @@ def test_a_run_is_the_same(tmp_path):
     config.train.steps = config.train.eval_every = 6
     config.train.checkpoint_every = 3
     config.data.memory_gib = memory
-    train.train_and_evaluate(config, tmp_path / name, shared)
+    train_and_evaluate(config, tmp_path / name, shared)
     found.append(
       [
         (tmp_path / name / file).read_bytes()

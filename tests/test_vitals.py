@@ -11,9 +11,10 @@ import pytest
 from flax import linen as nn
 from test_report import made_up_results
 
-from edjax import models, optim, report, train_step, vitals
+from edjax import models, report, vitals
 from edjax.models import layers
 from edjax.molecule import Molecule, stack
+from edjax.train import optim, train_step
 
 N = 13
 

@@ -208,7 +208,7 @@ class Checkpoints:
     one that is taken are deleted; the run makes them again.
 
     Args:
-      fresh: untrained `edjax.train_step.TrainState` of the run.
+      fresh: untrained `edjax.train.train_step.TrainState` of the run.
       weights: `config.train.weights`.
 
     Returns:
@@ -256,7 +256,7 @@ class Checkpoints:
 
     Args:
       weights: `config.train.weights`.
-      fresh: untrained `edjax.train_step.TrainState` of the run.
+      fresh: untrained `edjax.train.train_step.TrainState` of the run.
 
     Returns:
       (step, weights), or None where none are there yet.

@@ -12,9 +12,9 @@ import threading
 import jax
 import numpy as np
 
-from edjax import train, train_step
 from edjax.runtime import compile_cache, parallel
 from edjax.study import worker
+from edjax.train import train_and_evaluate, train_step
 
 
 class _Leaf:
@@ -230,7 +230,7 @@ class SeedSlot:
   def run(self, config, directory) -> worker.Outcome:
     """Runs one; blocks until it has ended."""
     execute = functools.partial(
-      train.train_and_evaluate, shared=self._together.seat(self._number)
+      train_and_evaluate, shared=self._together.seat(self._number)
     )
     try:
       return worker.attempt(execute, config, directory)

@@ -18,7 +18,6 @@ import jax
 
 from edjax import config as configuration
 from edjax import input_pipeline
-from edjax import train as training
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
 from edjax.runtime import compile_cache, stores
@@ -30,6 +29,7 @@ from edjax.study import (
   work_queue,
   worker,
 )
+from edjax.train import train_and_evaluate
 
 # The file that tells that a run has ended.
 RESULTS = 'results.json'
@@ -321,7 +321,7 @@ def _slots(study) -> list:
         'spread a study with --shard over machines'
       )
     execute = functools.partial(
-      training.train_and_evaluate, shared=compile_cache.Programs()
+      train_and_evaluate, shared=compile_cache.Programs()
     )
     return [worker.LocalSlot(execute)]
   if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned

@@ -209,13 +209,13 @@ def main() -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   from absl import logging
 
-  from edjax import train
   from edjax.runtime import compile_cache, malloc
+  from edjax.train import train_and_evaluate
 
   malloc.keep()
   logging.set_verbosity(logging.WARNING)
   shared = compile_cache.Programs()
-  serve(functools.partial(train.train_and_evaluate, shared=shared))
+  serve(functools.partial(train_and_evaluate, shared=shared))
 
 
 if __name__ == '__main__':

@@ -11,8 +11,9 @@ from flax import linen as nn
 from flax import traverse_util
 
 from configs import default
-from edjax import models, optim
+from edjax import models
 from edjax.models import input_moments, layers, pooling, registry, standardise
+from edjax.train import optim
 
 CONFIG = {
   'name': 'resnet3d',

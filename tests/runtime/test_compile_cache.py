@@ -10,8 +10,9 @@ import tiny_runs
 
 from edjax import config as configuration
 from edjax import task as tasks
-from edjax import train, train_step, voxelize
+from edjax import voxelize
 from edjax.runtime import compile_cache, parallel
+from edjax.train import loop, train_and_evaluate, train_step
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +31,7 @@ def tiny(data_dir, **fields):
 def one_step(config, task, shared):
   """Two steps with shared programs; the state and both losses."""
   _, fresh = train_step.fresh_state(config, task)
-  on_device, feed = train.make_feed(config, task)
+  on_device, feed = loop.make_feed(config, task)
   call = shared.of_run(train_step.compile_call, config, task, on_device)
   constants = parallel.replicate(compile_cache.constants_of(config, task))
   state, losses = parallel.replicate(fresh), []
@@ -46,7 +47,7 @@ def plain_step(config, task):
   step = train_step.make_train_step(
     config, task.model, optimizer, task.voxelizer
   )
-  on_device, feed = train.make_feed(config, task)
+  on_device, feed = loop.make_feed(config, task)
   call = train_step.make_train_call(step, on_device)
   state, losses = parallel.replicate(fresh), []
   for number in range(2):
@@ -146,7 +147,7 @@ def test_runs_of_one_shape_compile_nothing_twice(data_dir, tmp_path):
           train__device_data_gib=0.0, train__steps=1, train__eval_every=1,
           train__checkpoint_every=1, eval__rotations=1,
         )  # fmt: skip
-        train.train_and_evaluate(config, tmp_path / str(seed), shared)
+        train_and_evaluate(config, tmp_path / str(seed), shared)
         counts.append(len(compiled))
         compiled.clear()
   finally:

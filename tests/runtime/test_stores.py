@@ -15,9 +15,10 @@ from test_qm9_builder import SHAPES, record_text, write_archive
 import data_builders
 from configs import qm9_density
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from edjax import input_pipeline, main, stored_data, train
+from edjax import input_pipeline, main, stored_data
 from edjax.config import ConfigError
 from edjax.runtime import compile_cache, stores
+from edjax.train import train_and_evaluate
 
 
 @pytest.fixture(autouse=True)
@@ -271,7 +272,7 @@ def test_a_killed_run_goes_on_elsewhere(
   config.train.steps, config.train.checkpoint_every = 12, 3
   config.train.eval_every = 6
   shared = compile_cache.Programs()
-  here = train.train_and_evaluate(config, tmp_path / 'here', shared)
+  here = train_and_evaluate(config, tmp_path / 'here', shared)
   put = stores.Mirror._put
 
   def go_on(files=None):
@@ -285,7 +286,7 @@ def test_a_killed_run_goes_on_elsewhere(
 
     with monkeypatch.context() as patch:
       patch.setattr(stores.Mirror, '_put', dies)
-      return train.train_and_evaluate(config, 'memory://bucket/run', shared)
+      return train_and_evaluate(config, 'memory://bucket/run', shared)
 
   for files in (3, 9, 20, 40):
     with pytest.raises(Killed):

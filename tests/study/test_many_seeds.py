@@ -12,9 +12,9 @@ from flax import traverse_util
 
 from edjax import config as configuration
 from edjax import task as tasks
-from edjax import train, train_step
 from edjax.runtime import checkpoint, compile_cache, parallel
 from edjax.study import many_seeds
+from edjax.train import train_and_evaluate, train_step
 
 SEEDS = 3
 
@@ -98,7 +98,7 @@ def test_each_seed_is_what_it_is_alone(data_dir, tmp_path, monkeypatch):
   params = []
   for s in range(SEEDS):
     alone = tmp_path / f'alone{s}'
-    expected = train.train_and_evaluate(configs[s], alone, shared)
+    expected = train_and_evaluate(configs[s], alone, shared)
     resolved = configuration.resolve(configs[s])
     one, other = (params_of(d, resolved) for d in (directories[s], alone))
     params.append(one)

@@ -11,17 +11,10 @@ import pytest
 
 from configs import default
 from edjax import config as configuration
-from edjax import (
-  evaluate,
-  finite,
-  input_pipeline,
-  pack,
-  train,
-  train_step,
-  vitals,
-)
+from edjax import evaluate, input_pipeline, pack, vitals
 from edjax import task as tasks
 from edjax.runtime import checkpoint, compile_cache, parallel, run_directory
+from edjax.train import loop, nonfinite, train_and_evaluate, train_step
 
 TARGETS = ('gap', 'mu')
 
@@ -137,7 +130,7 @@ def scripted(monkeypatch):
     monkeypatch.setattr(
       run_directory.RunDirectory, 'finish', lambda self, results: None
     )
-    results = train.train_and_evaluate(config, workdir)
+    results = train_and_evaluate(config, workdir)
     return seen, results
 
   return run
@@ -230,10 +223,10 @@ def test_the_time_of_a_step_is_of_steps_alone(
       self.count += 1
 
   monkeypatch.setattr(
-    train, 'time', types.SimpleNamespace(time=lambda: tick(1e-3))
+    loop, 'time', types.SimpleNamespace(time=lambda: tick(1e-3))
   )
-  monkeypatch.setattr(finite.Losses, 'add', add)
-  monkeypatch.setattr(finite, 'check_parameters', lambda _: tick(100.0))
+  monkeypatch.setattr(nonfinite.Losses, 'add', add)
+  monkeypatch.setattr(nonfinite, 'check_parameters', lambda _: tick(100.0))
   config = resolved(
     **{'train.steps': 12, 'train.eval_every': 6, 'train.checkpoint_every': 3}
   )
@@ -291,7 +284,7 @@ def trained(config, workdir, shared):
   predict = evaluate.make_predict(config, task, shared)
   validate = evaluate.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(workdir) as checkpoints:
-    state, _ = train.train(
+    state, _ = loop.train(
       config, task, fresh, checkpoints, run, validate, shared
     )
     selected = checkpoints.selected(config.train.weights, fresh)

@@ -11,9 +11,10 @@ from flax import linen as nn
 
 from configs import default
 from edjax import config as configuration
-from edjax import finite, input_pipeline, optim, train_step
+from edjax import input_pipeline
 from edjax.molecule import Molecule, stack
 from edjax.runtime import parallel
+from edjax.train import nonfinite, optim, train_step
 
 STEPS = 4
 
@@ -83,7 +84,7 @@ def test_a_skipped_step_changes_nothing():
   _, step, fresh = made_up(allowed=2)
   state, losses = run(step, fresh, [2.0, np.nan, 2.0])
   assert np.isfinite(losses).tolist() == [True, False, True]
-  assert finite.skipped(state) == 1
+  assert nonfinite.skipped(state) == 1
   assert int(state.step) == 3
   after_one, _ = run(step, fresh, [2.0])
   after_bad, _ = run(step, fresh, [2.0, np.nan])
@@ -99,9 +100,9 @@ def test_without_leave_the_parameters_are_lost():
   state, losses = run(step, fresh, [2.0, np.nan])
   assert np.isnan(losses[1])
   assert np.isnan(kernel(state)).any()
-  assert finite.skipped(state) == 0
+  assert nonfinite.skipped(state) == 0
   with pytest.raises(FloatingPointError, match=r"after step 2 .*'kernel'"):
-    finite.check_parameters(state)
+    nonfinite.check_parameters(state)
 
 
 def test_a_gradient_that_is_not_finite_is_seen_at_its_own_step():
@@ -115,7 +116,7 @@ def test_a_gradient_that_is_not_finite_is_seen_at_its_own_step():
 def test_more_in_a_row_than_allowed():
   _, step, fresh = made_up(allowed=1)
   state, _ = run(step, fresh, [np.nan, 2.0, np.nan])
-  assert finite.skipped(state) == 2  # not in a row
+  assert nonfinite.skipped(state) == 2  # not in a row
   assert np.isfinite(kernel(state)).all()
   state, _ = run(step, fresh, [np.nan, np.nan])
   assert np.isnan(kernel(state)).any()
@@ -123,7 +124,7 @@ def test_more_in_a_row_than_allowed():
 
 @pytest.fixture
 def watched():
-  """(allowed, state) -> `finite.Losses` of 16 examples, and its log."""
+  """(allowed, state) -> `nonfinite.Losses` of 16 examples, and its log."""
   log = []
 
   def make(allowed, in_a_row=0):
@@ -140,7 +141,7 @@ def watched():
           state.opt_state, notfinite_count=count
         )
       )
-    return config, finite.Losses(config, task, directory, state), log
+    return config, nonfinite.Losses(config, task, directory, state), log
 
   return make
 

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edjax import config as configuration
-from edjax import evaluate, finite, input_pipeline, optim, train_step, vitals
+from edjax import evaluate, input_pipeline, vitals
 from edjax import task as tasks
 from edjax.runtime import (
   checkpoint,
@@ -21,6 +21,7 @@ from edjax.runtime import (
   run_directory,
   stores,
 )
+from edjax.train import nonfinite, optim, train_step
 
 
 def make_feed(config, task):
@@ -133,7 +134,7 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
     'update_over_weight': optim.update_over_weight(config, state),
     'selected_step': step,
     'trained_steps': int(state.step),
-    'skipped_steps': finite.skipped(state),
+    'skipped_steps': nonfinite.skipped(state),
     'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
     'seconds': round(spent['seconds'] + time.time() - started, 1),
   }
@@ -202,7 +203,7 @@ def train(
   observer = vitals.Observer(config, task, shared)
   per_call = config.train.steps_per_call
   pending = None  # (first step, losses) of the call before
-  losses = finite.Losses(
+  losses = nonfinite.Losses(
     config, task, run, host_state, meta['loss_sum'], meta['loss_count']
   )
   bar = tqdm(
@@ -238,7 +239,7 @@ def train(
     if laps:
       spent['step_seconds'] = float(np.median(laps))
     host_state = parallel.unreplicate(state)
-    finite.check_parameters(host_state)
+    nonfinite.check_parameters(host_state)
     if evaluating:
       if losses.count:
         run.log(done, 'train', 'loss', losses.mean, '')

@@ -12,11 +12,12 @@ from ml_collections import ConfigDict
 
 from configs import default
 from edjax import config as configuration
-from edjax import fields, grid, input_pipeline, models, optim, train, train_step
+from edjax import fields, grid, input_pipeline, models
 from edjax.config.representation import make_voxelizer
 from edjax.models import conv
 from edjax.molecule import Molecule, stack
 from edjax.runtime import parallel
+from edjax.train import loop, optim, train_step
 
 
 @pytest.fixture(scope='module')
@@ -230,7 +231,7 @@ def test_steps_of_a_call_are_fed_by_indices_alone(small):
   config = ConfigDict(config).copy_and_resolve_references()
   config.train.steps_per_call = 5
   task = make_feed_task(molecules, labels)
-  on_device, feed = train.make_feed(config, task)
+  on_device, feed = loop.make_feed(config, task)
   assert on_device
   data, indices = feed(0)
   again, later = feed(5)
@@ -249,7 +250,7 @@ def test_steps_of_a_call_are_fed_by_indices_alone(small):
     np.testing.assert_array_equal(later[:, i].ravel(), wanted)
   # Negative control: data that may not lie there are sent, each batch.
   config.train.device_data_gib = 0.0
-  on_device, feed = train.make_feed(config, task)
+  on_device, feed = loop.make_feed(config, task)
   assert not on_device
   sent = sum(x.nbytes for x in jax.tree.leaves(feed(0)))
   assert sent > 10 * indices.nbytes

@@ -7,7 +7,8 @@ import optax
 import pytest
 from flax import traverse_util
 
-from edjax import models, optim
+from edjax import models
+from edjax.train import optim
 
 CONFIG = {
   'name': 'adamw',

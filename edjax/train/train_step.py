@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from edjax import geometry, losses, optim
+from edjax import geometry
 from edjax.kernels.numerics import batched
 from edjax.runtime import compile_cache, parallel
+from edjax.train import losses, optim
 from edjax.voxelize import voxel_chunk
 
 # What a key is folded with first, so that no two uses share random numbers.

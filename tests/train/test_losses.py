@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import losses
+from edjax.train import losses
 
 
 @pytest.mark.parametrize(

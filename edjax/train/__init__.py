@@ -1,0 +1,5 @@
+"""Training: loop, step, optimiser, losses."""
+
+from edjax.train.loop import train_and_evaluate
+
+__all__ = ['train_and_evaluate']
