@@ -20,7 +20,8 @@ import numpy as np
 from benchmarks import timing
 from configs import qm9_density
 from edjax import config as configuration
-from edjax import input_pipeline, models, task
+from edjax import models, task
+from edjax.data import loading, padded
 
 MOLECULES = 10**9
 # bfloat16 of a TPU v5e (https://cloud.google.com/tpu/docs/v5e), a share that
@@ -62,7 +63,7 @@ def main() -> None:
   config.data.data_dir = options.data_dir
   config.data.manual_dir = options.manual_dir
   config = configuration.resolve(config)
-  pack = input_pipeline.load_pack(config.data)
+  pack = loading.load_pack(config.data)
   n = len(pack)
   folder = pathlib.Path(options.data_dir).expanduser()
   report = json.loads(next(folder.glob('edjax_qm9/*/report.json')).read_text())
@@ -73,9 +74,9 @@ def main() -> None:
 
   selection = task.selection_of(config)
   rows = np.arange(min(n, 2000))
-  padding = input_pipeline.padding_of(pack, np.arange(n), selection)
-  batch = input_pipeline.make_molecules(pack, rows, padding, selection)
-  padded = sum(x.nbytes for x in jax.tree.leaves(batch)) / len(rows)
+  padding = padded.padding_of(pack, np.arange(n), selection)
+  batch = padded.make_molecules(pack, rows, padding, selection)
+  padded_bytes = sum(x.nbytes for x in jax.tree.leaves(batch)) / len(rows)
   network, parameters = of_network(config)
   chip = PEAK * SHARE
   epoch = MOLECULES * network / chip / 3600
@@ -99,8 +100,8 @@ def main() -> None:
     size = bytes_of(pattern)
     table.row(what, f'{size / 1e3:.1f} kB', f'{size * tera:.1f} TB')
   table.row(
-    'padded molecules in memory', f'{padded / 1e3:.1f} kB',
-    f'{padded * tera:.1f} TB',
+    'padded molecules in memory', f'{padded_bytes / 1e3:.1f} kB',
+    f'{padded_bytes * tera:.1f} TB',
   )  # fmt: skip
   seconds = report['xtb_seconds_per_molecule']
   table.row(

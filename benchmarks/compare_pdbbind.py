@@ -18,9 +18,10 @@ import sys
 import numpy as np
 
 from benchmarks import runs
-from edjax import baselines, input_pipeline, metrics
+from edjax import baselines, metrics
 from edjax import config as configuration
 from edjax.config.representation import dataset_variant
+from edjax.data import loading, splitting
 
 # Arm: (configuration, fields that change).
 ARMS = {
@@ -79,7 +80,7 @@ def pooled_baselines(args, source, config) -> dict[str, np.ndarray]:
   found = {}
   for fold in range(FOLDS):
     config.data.fold = fold
-    rows = input_pipeline.make_split(source, config.data)
+    rows = splitting.make_split(source, config.data)
     fitted = baselines.fit(source, columns_NT, rows.train, rows.validation)
     for name, values_NT in fitted.items():
       found.setdefault(name, np.full(len(source), np.nan))
@@ -144,7 +145,7 @@ def report(args) -> str:
   config.data.data_dir, config.data.manual_dir = args.data_dir, args.manual_dir
   config.data.folds = FOLDS
   configuration.resolve(config)
-  source = input_pipeline.load_pack(config.data, dataset_variant(config))
+  source = loading.load_pack(config.data, dataset_variant(config))
   truth, cluster_N = source.columns['pk'], source.columns['cluster']
   guesses = {arm: pooled(args, arm, source.ids) for arm in args.arms}
   guesses |= pooled_baselines(args, source, config)

@@ -72,7 +72,7 @@ def data(options) -> None:
   """Parses the archive, runs xTB on all cores, packs; without TFDS."""
   from data_builders import records
   from data_builders.qm9 import archive
-  from edjax import pack
+  from edjax.data import packed_dataset
 
   part = Part(options, 'From the raw archive to a pack')
   table = part.table(
@@ -90,7 +90,9 @@ def data(options) -> None:
   chosen = [every[i] for i in np.arange(wanted) * len(every) // wanted]
   begin = time.perf_counter()
   examples = records.examples(chosen, str(part.work), {'dataset': 'qm9'})
-  pack.write(part.pack, map(packable, examples), fingerprint='benchmark')
+  packed_dataset.write(
+    part.pack, map(packable, examples), fingerprint='benchmark'
+  )
   seconds = time.perf_counter() - begin
   table.row(
     f'xTB and packing ({cores} cores)',
@@ -101,7 +103,7 @@ def data(options) -> None:
 
 
 def packable(example: tuple[int, dict]) -> dict:
-  """A record for `pack.write`, as reading it with TFDS would give it."""
+  """A record for a pack, as reading it with TFDS would give it."""
   return {
     name: np.float64(value) if isinstance(value, float) else value
     for name, value in example[1].items()

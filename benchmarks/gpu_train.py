@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks import faults, gpu, steps
 from edjax import config as configurations
-from edjax import input_pipeline, main, pack
+from edjax import main
 from edjax import task as tasks
+from edjax.data import loading, packed_dataset
 from edjax.kernels import gto_dense, gto_tiled_accelerator
 from edjax.kernels.numerics import batched
 from edjax.runtime import checkpoint, parallel
@@ -40,8 +41,8 @@ _KINDS = {
 @contextlib.contextmanager
 def pack_of(part):
   """Inside, runs read the pack of the work directory, whatever they name."""
-  opened = pack.open_pack(part.pack)
-  with mock.patch.object(input_pipeline, 'load_pack', return_value=opened):
+  opened = packed_dataset.open_pack(part.pack)
+  with mock.patch.object(loading, 'load_pack', return_value=opened):
     yield
 
 

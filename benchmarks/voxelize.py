@@ -5,9 +5,9 @@
 Atom types of molecules of QM9's size and of made-up pockets beside libmolgrid
 and molvoxel; the promolecule of pockets beside gemmi's DensityCalculatorX.
 All go through a batch one molecule after the other, and write to memory that
-is there already. PACK, a packed dataset of complexes (see edjax/pack.py), adds
-what their channels cost. Prints Markdown tables and writes them to
-benchmarks/results/voxelize.md.
+is there already. PACK, a packed dataset of complexes (see
+edjax/data/packed_dataset.py), adds what their channels cost. Prints Markdown
+tables and writes them to benchmarks/results/voxelize.md.
 """
 
 import argparse
@@ -270,9 +270,9 @@ def promolecule(table, repeats):
 
 def complexes(table, directory, repeats):
   """Rows of the complexes of a pack."""
-  from edjax import pack
+  from edjax.data import packed_dataset
 
-  packed = pack.open_pack(directory)
+  packed = packed_dataset.open_pack(directory)
   counts = packed.atom_counts
   # The middle of them by size, all padded to the largest of these.
   order = np.argsort(counts)[len(counts) // 2 :][:8]

@@ -5,8 +5,9 @@
 
 import numpy as np
 
-from edjax import metrics, pack
+from edjax import metrics
 from edjax.chem import elements
+from edjax.data import packed_dataset
 
 # The one that sees the input of the run.
 MOMENTS = 'moments'
@@ -25,7 +26,9 @@ _LIGAND = 'ligand_'
 _SIZE = 'ligand_heavy_atoms'
 
 
-def composition(source: pack.Pack, of_ligands: bool = False) -> np.ndarray:
+def composition(
+  source: packed_dataset.Pack, of_ligands: bool = False
+) -> np.ndarray:
   """[N, E] atoms of each element that occurs in the pack.
 
   Args:
@@ -45,12 +48,12 @@ def composition(source: pack.Pack, of_ligands: bool = False) -> np.ndarray:
   return found[:, found.any(0)]
 
 
-def reference(source: pack.Pack) -> str:
+def reference(source: packed_dataset.Pack) -> str:
   """The baseline that models are compared with, molecule by molecule."""
   return 'ridge_ligand' if _SIZE in source.columns else 'ridge_composition'
 
 
-def fit(source: pack.Pack, columns_NT, train, validation) -> dict:
+def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
   """Predictions of all baselines for all rows.
 
   Ridge strengths are chosen on validation.
@@ -79,7 +82,7 @@ def fit(source: pack.Pack, columns_NT, train, validation) -> dict:
   return predictions
 
 
-def _features(source: pack.Pack, train) -> dict[str, np.ndarray]:
+def _features(source: packed_dataset.Pack, train) -> dict[str, np.ndarray]:
   """name -> [N, F]."""
   columns = source.columns
   if _SIZE in columns:

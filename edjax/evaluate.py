@@ -5,8 +5,9 @@ import time
 import jax
 import numpy as np
 
-from edjax import baselines, geometry, input_pipeline, metrics
+from edjax import baselines, geometry, metrics
 from edjax.config.representation import needs_orbitals
+from edjax.data import batching
 from edjax.kernels.numerics import batched
 from edjax.runtime import compile_cache, multihost, parallel
 from edjax.voxelize import voxel_chunk
@@ -99,7 +100,7 @@ class Evaluator:
     for begin in range(0, n, size):
       # The last batch is filled up with the last example and cut again.
       indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
-      batch = input_pipeline.take(
+      batch = batching.take(
         self._task.molecules[self.part], parallel.shard(indices_B)
       )
       for r in range(rotations):

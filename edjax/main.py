@@ -9,9 +9,10 @@ import jax
 from absl import logging
 
 from edjax import config as configuration
-from edjax import evaluate, input_pipeline, report, vitals
+from edjax import evaluate, report, vitals
 from edjax import task as tasks
 from edjax.config.representation import dataset_variant
+from edjax.data import loading
 from edjax.runtime import (
   checkpoint,
   multihost,
@@ -38,7 +39,7 @@ def build(config, workdir, beam: str = '') -> None:
   Args:
     config: of a run or a study.
     workdir: not used.
-    beam: see `input_pipeline.load_pack`.
+    beam: see `loading.load_pack`.
   """
   del workdir
   if 'study' in config:
@@ -46,7 +47,7 @@ def build(config, workdir, beam: str = '') -> None:
     return
   config = configuration.resolve(config)
   variant = dataset_variant(config)
-  source = input_pipeline.load_pack(config.data, variant, beam)
+  source = loading.load_pack(config.data, variant, beam)
   print(f'{config.data.name}: {len(source)} molecules')
 
 

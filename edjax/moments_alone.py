@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import input_pipeline, kernel_ridge
+from edjax import kernel_ridge
+from edjax.data import batching
 from edjax.models.input_moments import power_moments
 from edjax.runtime import multihost
 
@@ -42,7 +43,7 @@ def each_batch(f, molecules, positions_N, size: int, progress=None):
 
   Args:
     f: molecules of one size -> array of as many rows.
-    molecules: of a part, see `input_pipeline.take`.
+    molecules: of a part, see `batching.take`.
     positions_N: which of them.
     size: of a batch. The last is filled up with the last example and cut again.
     progress: called after each batch, or None.
@@ -53,7 +54,7 @@ def each_batch(f, molecules, positions_N, size: int, progress=None):
   n, found = len(positions_N), []
   for begin in range(0, n, size):
     indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
-    batch = input_pipeline.take(molecules, positions_N[indices_B])
+    batch = batching.take(molecules, positions_N[indices_B])
     found.append(np.asarray(f(batch))[: n - begin])
     if progress:
       progress()

@@ -15,9 +15,7 @@ import numpy as np
 
 from edjax import (
   baselines,
-  coverage,
   fields,
-  input_pipeline,
   models,
   moments_alone,
   voxelize,
@@ -32,10 +30,18 @@ from edjax.config.representation import (
   needs_orbitals,
   selected_radius,
 )
+from edjax.data import (
+  batching,
+  box_coverage,
+  labelling,
+  loading,
+  padded,
+  splitting,
+)
+from edjax.data.packed_dataset import Pack
 from edjax.grid import Grid
 from edjax.kernels.numerics import batched
 from edjax.molecule import LIGAND, Molecule
-from edjax.pack import Pack
 from edjax.runtime import compile_cache
 from edjax.voxelize import voxel_chunk
 
@@ -57,7 +63,7 @@ class Task:
     test_sets: name -> positions in the test rows, where a split has several
       test sets; the test rows are all of them together.
     molecules: part -> padded molecules on the host, or a stream of them; see
-      `input_pipeline.take`.
+      `batching.take`.
     voxelizer: Molecule -> vox_XYZC.
     model: Flax module.
     sample_BXYZC: voxels of the first training molecules, in their own frames;
@@ -75,10 +81,10 @@ class Task:
   split_sha256: str
   split_missing: int
   missing_ids: Mapping[str, Sequence[str]]
-  labels: input_pipeline.Labels
+  labels: labelling.Labels
   baselines: dict[str, np.ndarray]
   test_sets: dict[str, np.ndarray]
-  molecules: dict[str, Molecule | input_pipeline.Stream]
+  molecules: dict[str, Molecule | batching.Stream]
   voxelizer: Any
   model: Any
   sample_BXYZC: np.ndarray
@@ -97,14 +103,14 @@ _SAMPLE = 512
 _SAMPLE_BYTES = 2**31
 
 
-def selection_of(config) -> input_pipeline.Selection:
+def selection_of(config) -> padded.Selection:
   """The atoms that a grid can see in some orientation.
 
   Args:
     config: resolved or about to be.
   """
   representation = config.representation
-  return input_pipeline.Selection(
+  return padded.Selection(
     parts=config.data.parts,
     radius=selected_radius(config),
     orbitals=needs_orbitals(representation),
@@ -136,16 +142,16 @@ def make_task(config, shared=None) -> Task:
     ValueError: a part of the split is empty or too small, or a target cannot
       be standardised.
   """
-  pack = input_pipeline.load_pack(config.data, dataset_variant(config))
-  split = input_pipeline.make_split(pack, config.data)
+  pack = loading.load_pack(config.data, dataset_variant(config))
+  split = splitting.make_split(pack, config.data)
   columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
   if config.data.shuffle_labels:
-    columns_NT = input_pipeline.shuffled(columns_NT, split, config.data.seed)
+    columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
   fitted = baselines.fit(pack, columns_NT, split.train, split.validation)
   offset_NT = (
     fitted[f'ridge_{config.data.delta}'] if config.data.delta else None
   )
-  labels = input_pipeline.make_labels(
+  labels = labelling.make_labels(
     columns_NT, split.train, config.data.targets, offset_NT
   )
   rows = {
@@ -158,14 +164,12 @@ def make_task(config, shared=None) -> Task:
   if needs_orbitals(config.representation):
     _check_orbitals(config, pack, rows)
   selection = selection_of(config)
-  padding = input_pipeline.padding_of(
+  padding = padded.padding_of(
     pack, np.concatenate(list(rows.values())), selection
   )
   memory = config.data.memory_gib * 2**30
   molecules = {
-    part: input_pipeline.molecules_of(
-      pack, rows[part], padding, selection, memory
-    )
+    part: batching.molecules_of(pack, rows[part], padding, selection, memory)
     for part in rows
   }
   _check_elements(config.representation, pack, rows, molecules)
@@ -174,7 +178,7 @@ def make_task(config, shared=None) -> Task:
   # the moments: each compilation of a field takes seconds.
   in_sample = min(_sample_size(raw), len(rows['train']))
   size = min(_BATCH, in_sample)
-  batch = input_pipeline.take(molecules['train'], np.arange(size))
+  batch = batching.take(molecules['train'], np.arange(size))
   shapes, tree = jax.tree.flatten(
     jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
   )
@@ -296,7 +300,7 @@ def _check_elements(representation, pack: Pack, rows, molecules) -> None:
   beyond = {}
   for part in rows:
     heaviest = np.concatenate(
-      [b.numbers_A.max(1) for b in input_pipeline.blocks(molecules[part])]
+      [b.numbers_A.max(1) for b in batching.blocks(molecules[part])]
     )
     for i in np.flatnonzero(heaviest > gfn2_basis.MAX_NUMBER):
       beyond[pack.ids[rows[part][i]]] = int(heaviest[i])
@@ -318,10 +322,10 @@ def _outside(config, pack, rows, molecules) -> dict[str, str]:
     return found
   for part in rows:
     reasons = []
-    for block in input_pipeline.blocks(molecules[part]):
+    for block in batching.blocks(molecules[part]):
       # A pocket has no end: what counts is whether its ligand fits.
       is_ligand = block.groups_A == LIGAND
-      reasons += coverage.outside(
+      reasons += box_coverage.outside(
         np.where(is_ligand, block.numbers_A, 0),
         block.coords_A3,
         grid,
@@ -354,7 +358,7 @@ def _unseen(voxelizer, molecules) -> dict[str, int]:
   has_C = {
     part: sum(
       np.sum(np.asarray(count(block)) > 0, axis=0)
-      for block in input_pipeline.blocks(molecules[part])
+      for block in batching.blocks(molecules[part])
     )
     for part in molecules
   }

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from edjax import evaluate, input_pipeline, models
+from edjax import evaluate, models
+from edjax.data import batching
 from edjax.runtime import compile_cache
 
 # Validation molecules that are looked at: the first ones, at most.
@@ -144,7 +145,7 @@ class Observer:
     for begin in range(0, n, size):
       # The last batch is filled up with the first molecules, so that channels
       # are judged by as many different ones.
-      batch = input_pipeline.take(molecules, np.arange(begin, begin + size) % n)
+      batch = batching.take(molecules, np.arange(begin, begin + size) % n)
       found.append(jax.device_get(self._look(params, batch, self._constants)))
     features, moments, activities = zip(*found, strict=True)
     moments_NF = None if moments[0] is None else np.concatenate(moments)[:n]

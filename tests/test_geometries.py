@@ -11,9 +11,9 @@ from configs import qm9_density
 from data_builders import geometries, records, xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import config as configuration
-from edjax import input_pipeline
 from edjax.chem import units
 from edjax.config.representation import dataset_variant
+from edjax.data import loading
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
@@ -188,7 +188,7 @@ def test_a_configuration_opens_its_variant(some, tmp_path):
   for geometry, noise in (('published', 0.0), ('noise', 0.03)):
     config.data.geometry, config.data.noise = geometry, noise
     resolved = configuration.resolve(config)
-    packs[geometry] = input_pipeline.load_pack(
+    packs[geometry] = loading.load_pack(
       resolved.data, dataset_variant(resolved)
     )
   before, after = packs.values()

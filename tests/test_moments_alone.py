@@ -5,8 +5,9 @@ import numpy as np
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import input_pipeline, kernel_ridge, moments_alone
+from edjax import kernel_ridge, moments_alone
 from edjax import task as tasks
+from edjax.data import labelling
 from edjax.models import input_moments
 
 PARTS = ('train', 'validation', 'test')
@@ -41,7 +42,7 @@ def test_large_parts_are_sampled(monkeypatch):
   x_NF = rng.normal(size=(200, 2))
   molecules = dict(zip(PARTS, np.split(x_NF, [100, 150]), strict=True))
   rows = dict(zip(PARTS, np.split(np.arange(200), [100, 150]), strict=True))
-  labels = input_pipeline.make_labels(x_NF[:, :1] ** 2, rows['train'], ('y',))
+  labels = labelling.make_labels(x_NF[:, :1] ** 2, rows['train'], ('y',))
   found_NT = moments_alone.predictions(lambda x: x, molecules, rows, labels, 16)
   known_N = np.isfinite(found_NT[:, 0])
   assert [known_N[rows[part]].sum() for part in PARTS] == [40, 40, 50]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from edjax import input_pipeline
+from edjax.data import loading
 
 nbformat = pytest.importorskip('nbformat')
 nbclient = pytest.importorskip('nbclient')
@@ -91,7 +91,7 @@ def data_dir(tmp_path_factory):
   data = default.get_config().data
   data.data_dir = str(path)
   data.workers = 2
-  input_pipeline.load_pack(data)
+  loading.load_pack(data)
   return path
 
 

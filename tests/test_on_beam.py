@@ -16,8 +16,9 @@ from configs import qm9_density, study_qm9
 from data_builders import workers
 from data_builders.pdbbind import manifest
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from edjax import input_pipeline, main
+from edjax import main
 from edjax.config import ConfigError
+from edjax.data import loading
 
 pytest.importorskip('apache_beam', reason='needs the extra "beam"')
 import apache_beam as beam
@@ -238,7 +239,7 @@ def test_a_dataset_in_an_object_store(tmp_path, monkeypatch):
   data = qm9_density.get_config('smoke').data
   data.workers = 1
   data.data_dir = str(tmp_path / 'here')
-  here = input_pipeline.load_pack(data)
+  here = loading.load_pack(data)
   data.data_dir = 'gs://bucket/data'
   try:
     threads = '--runner=DirectRunner --direct_running_mode=in_memory'
@@ -246,9 +247,9 @@ def test_a_dataset_in_an_object_store(tmp_path, monkeypatch):
     half = '/bucket/data/edjax_qm9_mini/1.1.0/features.json'
     _Gs().pipe_file(half, b'')
     with pytest.raises(ConfigError, match='is not complete'):
-      input_pipeline.load_pack(data, beam=threads)
+      loading.load_pack(data, beam=threads)
     _Gs().rm(half)
-    there = input_pipeline.load_pack(data, beam=threads)
+    there = loading.load_pack(data, beam=threads)
     found = {name.split('/')[-1] for name in _Gs().find('/bucket')}
   finally:
     _Gs.store.clear()

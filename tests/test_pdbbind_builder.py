@@ -19,9 +19,10 @@ from configs import pdbbind_density
 from data_builders import xtb
 from data_builders.pdbbind import complexes, manifest, wwpdb
 from edjax import config as configuration
-from edjax import fields, geometry, input_pipeline, main, molecule, task
+from edjax import fields, geometry, main, molecule, task
 from edjax import grid as grids
 from edjax.config.representation import dataset_variant
+from edjax.data import loading, splitting
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 from edjax.runtime import run_directory  # fmt: skip
@@ -302,12 +303,12 @@ def test_validation_inside_of_the_labels_stays_off_the_test_clusters(
 ):
   changes = {'data.validation_share': 0.3, 'data.train_size': 6.0}
   config = configuration.resolve(smoke_config(manual, data_dir, **changes))
-  source = input_pipeline.load_pack(config.data, dataset_variant(config))
+  source = loading.load_pack(config.data, dataset_variant(config))
   clusters_N = source.columns['cluster']
   seen = []
   for fold in range(config.data.folds):
     data = smoke_config(manual, data_dir, **changes, **{'data.fold': fold}).data
-    rows = input_pipeline.make_split(source, data)
+    rows = splitting.make_split(source, data)
     used = np.concatenate([rows.train, rows.validation])
     assert (len(rows.train), len(rows.validation)) == (4, 2)
     assert not set(clusters_N[used]) & set(clusters_N[rows.test])
@@ -395,8 +396,8 @@ def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
        'data.split_file': str(tmp_path / 'lists.json')},
   )  # fmt: skip
   config = configuration.resolve(config)
-  source = input_pipeline.load_pack(config.data, 'heavy')
-  rows = input_pipeline.make_split(source, config.data)
+  source = loading.load_pack(config.data, 'heavy')
+  rows = splitting.make_split(source, config.data)
   assert rows.missing == 1
   assert rows.missing_ids == {'core': ('9zzz',)}
   made = task.make_task(config)
@@ -417,7 +418,7 @@ def test_test_sets_leaky_and_clean_side_by_side(manual, data_dir, tmp_path):
   for seed in range(20):
     data = ConfigDict(config.data)
     data.max_eval, data.seed = 1, seed
-    few = input_pipeline.make_split(source, data)
+    few = splitting.make_split(source, data)
     assert all(len(positions) == 1 for positions in few.test_sets.values())
     found.add(frozenset(few.test_sets))
   assert found == {frozenset(['core']), frozenset(['core', 'core_clean'])}
@@ -430,7 +431,7 @@ def test_b_factors_of_some_sources_are_refused(tmp_path):
     manual, tmp_path / 'data', **{'representation.use_b_factors': True}
   )
   rows = task.make_task(configuration.resolve(config)).rows
-  source = input_pipeline.load_pack(config.data, 'heavy')
+  source = loading.load_pack(config.data, 'heavy')
   for row in rows['test']:
     path = manual / ids[row] / f'{ids[row]}_protein.pdb'
     path.write_text(path.read_text().replace('1.00 20.00', '1.00  0.00'))

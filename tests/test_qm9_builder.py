@@ -412,7 +412,7 @@ def test_a_second_process_waits_and_opens(manual, tmp_path):
   """Two at once: one builds, both read the same, no work is done twice."""
   script = (
     'import sys, types\n'
-    'from edjax import input_pipeline\n'
+    'from edjax.data import loading\n'
     'from data_builders import records\n'
     'whole = records.examples\n'
     'def slow(*args):\n'
@@ -422,7 +422,7 @@ def test_a_second_process_waits_and_opens(manual, tmp_path):
     'records.examples = slow\n'
     'data = types.SimpleNamespace(name="qm9", workers=1, download=False, '
     f'data_dir={str(tmp_path / "data")!r}, manual_dir={str(manual)!r})\n'
-    'print(len(input_pipeline.load_pack(data)), "molecules")\n'
+    'print(len(loading.load_pack(data)), "molecules")\n'
   )
 
   def start():

@@ -12,7 +12,7 @@ import data_builders
 from configs import qm9_density
 from data_builders import targets, xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from edjax import input_pipeline
+from edjax.data import loading
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
@@ -82,7 +82,7 @@ def test_build_and_read(tmp_path, monkeypatch):
   assert 0 < report['xtb_seconds_per_molecule'] < report['seconds'] + 1
   config = qm9_density.get_config()
   config.data.data_dir = str(tmp_path)
-  loaded = input_pipeline.load_pack(config.data)
+  loaded = loading.load_pack(config.data)
   assert loaded.xtb_seconds == report['xtb_seconds_per_molecule']
   assert 'tensorflow' not in sys.modules
 

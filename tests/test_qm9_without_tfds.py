@@ -9,7 +9,7 @@ import numpy as np
 from test_qm9_builder import SHAPES, record_text, write_archive
 
 from configs import qm9_density
-from edjax import input_pipeline, pack
+from edjax.data import loading, packed_dataset
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -42,15 +42,15 @@ def test_the_pack_is_that_of_tfds(tmp_path):
     check=True,
     timeout=120,
   )
-  bare = pack.open_pack(tmp_path / 'pack')
+  bare = packed_dataset.open_pack(tmp_path / 'pack')
   data = qm9_density.get_config('qm9_cpu').data
   data.data_dir, data.manual_dir = str(tmp_path / 'data'), str(manual)
-  whole = input_pipeline.load_pack(data)
+  whole = loading.load_pack(data)
   assert bare.ids == whole.ids
   assert bare.columns.keys() == whole.columns.keys()
   for name, values in bare.columns.items():
     np.testing.assert_array_equal(values, whole.columns[name])
-  for field in dataclasses.fields(pack.Pack):
+  for field in dataclasses.fields(packed_dataset.Pack):
     value = getattr(bare, field.name)
     if isinstance(value, np.ndarray):
       np.testing.assert_array_equal(value, getattr(whole, field.name))

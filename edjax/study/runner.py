@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import jax
 
 from edjax import config as configuration
-from edjax import input_pipeline
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
+from edjax.data import loading, splitting
 from edjax.runtime import compile_cache, stores
 from edjax.study import (
   many_seeds,
@@ -115,7 +115,7 @@ def build(config, beam: str = '') -> None:
 
   Args:
     config: of the study.
-    beam: see `input_pipeline.load_pack`.
+    beam: see `loading.load_pack`.
 
   Raises:
     ConfigError, FileNotFoundError: see `run`.
@@ -170,13 +170,13 @@ def _check(study, base, entries, trials, beam: str = '') -> None:
     key = tuple(str(data.get(k)) for k in _DATASET)
     if key not in packs:
       variant = data['variant']
-      packs[key] = input_pipeline.load_pack(config.data, variant, beam)
+      packs[key] = loading.load_pack(config.data, variant, beam)
   for item in largest.values():
     config = _resolve(planning.with_fields(base, item.fields), item.name)
     data = dict(config.data) | {'variant': dataset_variant(config)}
     key = tuple(str(data.get(k)) for k in _DATASET)
     try:
-      input_pipeline.make_split(packs[key], config.data)
+      splitting.make_split(packs[key], config.data)
     except ConfigError as error:
       raise ConfigError(f'{item.name}: {error}') from error
 

@@ -10,8 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from edjax import config as configuration
-from edjax import evaluate, input_pipeline, vitals
+from edjax import evaluate, vitals
 from edjax import task as tasks
+from edjax.data import batching
 from edjax.runtime import (
   checkpoint,
   compile_cache,
@@ -33,7 +34,7 @@ def make_feed(config, task):
   molecules = task.molecules['train']
   labels_NT = task.labels.values_NT[task.rows['train']]
   n = len(task.rows['train'])
-  streamed = isinstance(molecules, input_pipeline.Stream)
+  streamed = isinstance(molecules, batching.Stream)
   on_device = False
   if not streamed:
     size = sum(x.nbytes for x in jax.tree.leaves((molecules, labels_NT)))
@@ -43,7 +44,7 @@ def make_feed(config, task):
   def indices_of(step: int):  # [D, S, B/D]
     indices_SB = np.stack(
       [
-        input_pipeline.batch_indices(
+        batching.batch_indices(
           config.train.seed, step + i, n, config.train.batch_size
         )
         for i in range(config.train.steps_per_call)
@@ -53,12 +54,12 @@ def make_feed(config, task):
 
   def batch(step: int):
     indices = indices_of(step)
-    return input_pipeline.take(molecules, indices), labels_NT[indices]
+    return batching.take(molecules, indices), labels_NT[indices]
 
   if on_device:
     return True, lambda step: (placed, indices_of(step))
   if streamed:
-    batch = input_pipeline.Ahead(
+    batch = batching.Ahead(
       batch, config.train.steps, config.train.steps_per_call
     )
   return False, lambda step: (batch(step),)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from edjax import input_pipeline
+from edjax.data import batching
 from edjax.runtime import parallel
 
 
@@ -100,7 +100,7 @@ class Losses:
 
   def _examples(self, step: int) -> list[str]:
     config, rows = self._config, self._task.rows['train']
-    indices = input_pipeline.batch_indices(
+    indices = batching.batch_indices(
       config.train.seed, step, len(rows), config.train.batch_size
     )
     return [self._task.pack.ids[rows[k]] for k in indices]

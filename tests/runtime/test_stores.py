@@ -15,8 +15,9 @@ from test_qm9_builder import SHAPES, record_text, write_archive
 import data_builders
 from configs import qm9_density
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from edjax import input_pipeline, main, stored_data
+from edjax import main
 from edjax.config import ConfigError
+from edjax.data import loading, remote_datasets
 from edjax.runtime import compile_cache, stores
 from edjax.train import train_and_evaluate
 
@@ -198,9 +199,9 @@ def test_a_directory_arrives_whole_or_not_at_all(
   (source / 'shard').write_text('x')
   (source / 'report.json').write_text('{}')
   stores.Mirror(there, source).push()  # and killed before it was sealed
-  assert not stored_data.is_complete(there)
-  stored_data.send(source, there)
-  assert stored_data.is_complete(there)
+  assert not remote_datasets.is_complete(there)
+  remote_datasets.send(source, there)
+  assert remote_datasets.is_complete(there)
   whole = stores.Mirror.pull
 
   def broken(mirror):
@@ -210,7 +211,7 @@ def test_a_directory_arrives_whole_or_not_at_all(
   with monkeypatch.context() as patch:
     patch.setattr(stores.Mirror, 'pull', broken)
     with pytest.raises(OSError, match='no route'):
-      stored_data.fetch(there, local)
+      remote_datasets.fetch(there, local)
 
   def visible():
     return [p.name for p in local.parent.iterdir() if 'lock' not in p.name]
@@ -218,12 +219,12 @@ def test_a_directory_arrives_whole_or_not_at_all(
   assert visible() == []
   memory_store.mv('/data/set/shard', '/data/shard')
   with pytest.raises(OSError, match='not what was once complete there: shard'):
-    stored_data.fetch(there, local)
+    remote_datasets.fetch(there, local)
   assert visible() == []
   memory_store.mv('/data/shard', '/data/set/shard')
   # Two at once.
   threads = [
-    threading.Thread(target=stored_data.fetch, args=(there, local))
+    threading.Thread(target=remote_datasets.fetch, args=(there, local))
     for _ in range(2)
   ]
   for thread in threads:
@@ -233,7 +234,7 @@ def test_a_directory_arrives_whole_or_not_at_all(
   assert sorted(p.name for p in local.iterdir()) == ['report.json', 'shard']
   assert visible() == ['set']
   memory_store.rm('/data', recursive=True)
-  stored_data.fetch(there, local)
+  remote_datasets.fetch(there, local)
 
 
 @pytest.mark.parametrize('address', ['gs://a/b', 's3://a/b', 'nowhere://a'])
@@ -326,7 +327,7 @@ def test_a_dataset_is_made_once_for_all_machines(
   packs = []
   for machine in ('one', 'two'):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / machine))
-    packs.append(input_pipeline.load_pack(config.data))
+    packs.append(loading.load_pack(config.data))
     monkeypatch.setattr(data_builders, '_prepare', lambda *args: 1 / 0)
   assert packs[0].fingerprint == packs[1].fingerprint
   assert len(packs[0]) == 60
@@ -336,7 +337,7 @@ def test_a_dataset_is_made_once_for_all_machines(
   # Negative control: another address, where there is nothing.
   config.data.data_dir = 'memory://bucket/other'
   with pytest.raises(ZeroDivisionError):
-    input_pipeline.load_pack(config.data)
+    loading.load_pack(config.data)
 
 
 def test_a_copy_that_was_not_sent_is_sent(
@@ -350,17 +351,17 @@ def test_a_copy_that_was_not_sent_is_sent(
   with monkeypatch.context() as patch:
     patch.setattr(stores.Mirror, '_put', refuse)
     with pytest.raises(OSError, match='no route'):
-      input_pipeline.load_pack(config.data)
+      loading.load_pack(config.data)
   monkeypatch.setattr(data_builders, '_prepare', lambda *args: 1 / 0)
   there = 'memory://bucket/data/edjax_qm9_mini/1.1.0'
-  assert not stored_data.is_complete(there)
-  input_pipeline.load_pack(config.data)
-  assert stored_data.is_complete(there)
-  input_pipeline.load_pack(config.data)
+  assert not remote_datasets.is_complete(there)
+  loading.load_pack(config.data)
+  assert remote_datasets.is_complete(there)
+  loading.load_pack(config.data)
   # Another one at the same address is not taken for it.
   memory_store.pipe_file(f'{there}/report.json', b'{"sha256": "other"}')
   with pytest.raises(ConfigError, match='another dataset than its copy'):
-    input_pipeline.load_pack(config.data)
+    loading.load_pack(config.data)
 
 
 def test_source_files_come_from_a_store(memory_store, tmp_path, monkeypatch):
@@ -372,4 +373,4 @@ def test_source_files_come_from_a_store(memory_store, tmp_path, monkeypatch):
   data = qm9_density.get_config('qm9_cpu').data
   data.data_dir, data.workers = str(tmp_path / 'data'), 1
   data.manual_dir = 'memory://bucket/manual'
-  assert len(input_pipeline.load_pack(data)) == len(SHAPES)
+  assert len(loading.load_pack(data)) == len(SHAPES)

@@ -22,8 +22,9 @@ import tiny_runs
 
 from configs import study_qm9
 from edjax import config as configuration
-from edjax import input_pipeline, main
+from edjax import main
 from edjax.config import ConfigError
+from edjax.data import loading, splitting
 from edjax.runtime import run_directory, stores
 from edjax.study import planning, runner, settings, tuning, work_queue, worker
 
@@ -380,11 +381,11 @@ def test_subsets_are_nested_and_shared(smoke, data_dir):
   """What the plan says, looked up in the split itself."""
   config = smoke(sizes=(60, 240), subset_seeds=2)
   parts, base = settings.split(config)
-  pack = input_pipeline.load_pack(base.data)
+  pack = loading.load_pack(base.data)
   used, tests = collections.defaultdict(list), []
   for entry in planning.entries(parts, base):
     resolved = configuration.resolve(planning.with_fields(base, entry.fields))
-    rows = input_pipeline.make_split(pack, resolved.data)
+    rows = splitting.make_split(pack, resolved.data)
     used[entry.size, entry.subset_seed].append(
       (set(rows.train.tolist()), set(rows.validation.tolist()))
     )

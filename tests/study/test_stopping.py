@@ -11,8 +11,9 @@ import pytest
 
 from configs import default
 from edjax import config as configuration
-from edjax import evaluate, input_pipeline, pack, vitals
+from edjax import evaluate, vitals
 from edjax import task as tasks
+from edjax.data import loading, packed_dataset
 from edjax.runtime import checkpoint, compile_cache, parallel, run_directory
 from edjax.train import loop, nonfinite, train_and_evaluate, train_step
 
@@ -42,8 +43,8 @@ def record(i):
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
   path = tmp_path_factory.mktemp('pack') / 'p'
-  pack.write(path, [record(i) for i in range(60)], 'fingerprint')
-  return pack.open_pack(path)
+  packed_dataset.write(path, [record(i) for i in range(60)], 'fingerprint')
+  return packed_dataset.open_pack(path)
 
 
 def resolved(**changes):
@@ -80,7 +81,7 @@ def data(source, monkeypatch):
 
   def put(**changes):
     changed = dataclasses.replace(source, **changes)
-    monkeypatch.setattr(input_pipeline, 'load_pack', lambda *_: changed)
+    monkeypatch.setattr(loading, 'load_pack', lambda *_: changed)
 
   put()
   return put

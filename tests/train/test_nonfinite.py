@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from configs import default
 from edjax import config as configuration
-from edjax import input_pipeline
+from edjax.data import batching
 from edjax.molecule import Molecule, stack
 from edjax.runtime import parallel
 from edjax.train import nonfinite, optim, train_step
@@ -156,7 +156,7 @@ def test_the_examples_are_named(watched):
   assert (losses.mean, losses.count) == (2.0, 2)
   with pytest.raises(FloatingPointError, match='of step 13 is not fin') as e:
     losses.add((12, losses_of(1.0, np.nan)))
-  indices = input_pipeline.batch_indices(config.train.seed, 13, 16, 8)
+  indices = batching.batch_indices(config.train.seed, 13, 16, 8)
   named = str(e.value)
   assert all(f'"m{i}"' in named for i in indices)
   others = set(range(16)) - set(indices.tolist())

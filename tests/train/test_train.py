@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 
 from configs import default
 from edjax import config as configuration
-from edjax import fields, grid, input_pipeline, models
+from edjax import fields, grid, models
 from edjax.config.representation import make_voxelizer
+from edjax.data import batching
 from edjax.models import conv
 from edjax.molecule import Molecule, stack
 from edjax.runtime import parallel
@@ -173,7 +174,7 @@ def make_call_inputs(config, molecules, labels, on_device, first=0):
   n = len(labels)
   indices = np.stack(
     [
-      input_pipeline.batch_indices(0, first + i, n, config.train.batch_size)
+      batching.batch_indices(0, first + i, n, config.train.batch_size)
       for i in range(2)
     ]
   )
@@ -246,7 +247,7 @@ def test_steps_of_a_call_are_fed_by_indices_alone(small):
   assert indices.nbytes == 4 * 5 * config.train.batch_size
   # The same examples as five calls of one step would get.
   for i in range(5):
-    wanted = input_pipeline.batch_indices(0, 5 + i, 16, 8)
+    wanted = batching.batch_indices(0, 5 + i, 16, 8)
     np.testing.assert_array_equal(later[:, i].ravel(), wanted)
   # Negative control: data that may not lie there are sent, each batch.
   config.train.device_data_gib = 0.0
@@ -268,7 +269,7 @@ def test_one_compilation_in_three_steps(small):
       count.append(event)
 
   for i in range(3):
-    indices = input_pipeline.batch_indices(0, i, 16, config.train.batch_size)
+    indices = batching.batch_indices(0, i, 16, config.train.batch_size)
     indices = np.swapaxes(parallel.shard(indices[None].T), 1, 2)
     jax.monitoring.register_event_duration_secs_listener(listen)
     state, _ = call(state, data, indices)

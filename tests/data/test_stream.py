@@ -10,7 +10,8 @@ import pytest
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import input_pipeline, pack, task
+from edjax import task
+from edjax.data import batching, packed_dataset, padded
 from edjax.runtime import compile_cache
 from edjax.train import train_and_evaluate
 
@@ -34,19 +35,21 @@ def record(i):
 
 
 def write(path, count):
-  pack.write(path, map(record, range(count)), 'f')
+  packed_dataset.write(path, map(record, range(count)), 'f')
   return path
 
 
 @pytest.fixture(scope='module')
 def parts(tmp_path_factory):
   """(in memory, streamed) of the same rows."""
-  source = pack.open_pack(write(tmp_path_factory.mktemp('pack') / 'p', 60))
-  selection = input_pipeline.Selection(orbitals=True)
+  source = packed_dataset.open_pack(
+    write(tmp_path_factory.mktemp('pack') / 'p', 60)
+  )
+  selection = padded.Selection(orbitals=True)
   rows = np.arange(59, -1, -2)
-  padding = input_pipeline.padding_of(source, np.arange(60), selection)
+  padding = padded.padding_of(source, np.arange(60), selection)
   return [
-    input_pipeline.molecules_of(source, rows, padding, selection, memory)
+    batching.molecules_of(source, rows, padding, selection, memory)
     for memory in (1e9, 1e4)
   ]
 
@@ -60,23 +63,23 @@ def same(one, other):
 @pytest.mark.parametrize('shape', [(7,), (2, 3), (4, 2, 3)])
 def test_the_same_molecules(parts, shape):
   memory, stream = parts
-  assert isinstance(stream, input_pipeline.Stream)
-  assert not isinstance(memory, input_pipeline.Stream)
+  assert isinstance(stream, batching.Stream)
+  assert not isinstance(memory, batching.Stream)
   assert len(stream) == 30
   indices = np.random.default_rng(0).integers(0, 30, shape)
-  found = input_pipeline.take(stream, indices)
+  found = batching.take(stream, indices)
   assert found.numbers_A.shape == (*shape, memory.numbers_A.shape[1])
-  same(found, input_pipeline.take(memory, indices))
+  same(found, batching.take(memory, indices))
 
 
 def test_blocks_are_everything_in_order(parts, monkeypatch):
   memory, stream = parts
-  monkeypatch.setattr(input_pipeline, '_BLOCK', 7)
-  blocks = list(input_pipeline.blocks(stream))
+  monkeypatch.setattr(batching, '_BLOCK', 7)
+  blocks = list(batching.blocks(stream))
   assert [len(b.example_id) for b in blocks] == [7, 7, 7, 7, 2]
   joined = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
   same(joined, memory)
-  assert [b is memory for b in input_pipeline.blocks(memory)] == [True]
+  assert [b is memory for b in batching.blocks(memory)] == [True]
 
 
 def test_batches_come_in_order_and_from_anywhere():
@@ -86,7 +89,7 @@ def test_batches_come_in_order_and_from_anywhere():
     made.append(step)
     return step * 10
 
-  ahead = input_pipeline.Ahead(make, steps=40, per_call=2)
+  ahead = batching.Ahead(make, steps=40, per_call=2)
   assert [ahead(s) for s in (4, 6, 8)] == [40, 60, 80]
   assert [ahead(s) for s in (0, 2)] == [0, 20]  # begun again
   # Made ahead, but not without end.
@@ -111,13 +114,13 @@ def test_a_run_is_the_same(tmp_path):
     )
   assert found[0] == found[1]
   made = task.make_task(configuration.resolve(config))
-  assert isinstance(made.molecules['train'], input_pipeline.Stream)
+  assert isinstance(made.molecules['train'], batching.Stream)
 
 
 _MEASURE = """
 import sys, json
 import numpy as np
-from edjax import input_pipeline, pack
+from edjax.data import batching, packed_dataset, padded
 
 def anonymous():
   with open('/proc/self/status') as file:
@@ -126,16 +129,16 @@ def anonymous():
         return int(line.split()[1]) / 1024
 
 path, memory = sys.argv[1], float(sys.argv[2])
-source = pack.open_pack(path)
-selection = input_pipeline.Selection(orbitals=True)
+source = packed_dataset.open_pack(path)
+selection = padded.Selection(orbitals=True)
 rows = np.arange(len(source))
-padding = input_pipeline.padding_of(source, rows, selection)
-few = input_pipeline.make_molecules(source, rows[:64], padding, selection)
+padding = padded.padding_of(source, rows, selection)
+few = padded.make_molecules(source, rows[:64], padding, selection)
 before = anonymous()
-molecules = input_pipeline.molecules_of(
+molecules = batching.molecules_of(
   source, rows, padding, selection, memory)
-batches = input_pipeline.Ahead(
-  lambda step: input_pipeline.take(molecules, input_pipeline.batch_indices(
+batches = batching.Ahead(
+  lambda step: batching.take(molecules, batching.batch_indices(
     0, step, len(rows), 64)), 200, 1)
 total = sum(float(batches(step).coords_A3.sum()) for step in range(200))
 print(json.dumps([anonymous() - before, total]))

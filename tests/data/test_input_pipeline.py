@@ -8,8 +8,16 @@ import pytest
 import data_builders
 from configs import qm9_density
 from data_builders import xtb
-from edjax import baselines, config, input_pipeline, main, pack
+from edjax import baselines, config, main
 from edjax.chem import elements
+from edjax.data import (
+  batching,
+  labelling,
+  loading,
+  packed_dataset,
+  padded,
+  splitting,
+)
 from edjax.molecule import Molecule
 
 RNG = np.random.default_rng(0)
@@ -42,8 +50,8 @@ RECORDS = [
 
 @pytest.fixture
 def small_pack(tmp_path):
-  pack.write(tmp_path / 'p', RECORDS, 'fingerprint')
-  return pack.open_pack(tmp_path / 'p')
+  packed_dataset.write(tmp_path / 'p', RECORDS, 'fingerprint')
+  return packed_dataset.open_pack(tmp_path / 'p')
 
 
 def data_config(**changes):
@@ -58,7 +66,7 @@ def data_config(**changes):
 def test_every_epoch_uses_every_example_once():
   n, batch = 103, 10
   stream = np.concatenate(
-    [input_pipeline.batch_indices(1, s, n, batch) for s in range(103)]
+    [batching.batch_indices(1, s, n, batch) for s in range(103)]
   )
   for epoch in stream.reshape(10, n):
     assert sorted(epoch) == list(range(n))
@@ -66,21 +74,19 @@ def test_every_epoch_uses_every_example_once():
 
 
 def test_batches_are_a_pure_function_of_seed_and_step():
-  first = input_pipeline.batch_indices(3, 17, 50, 8)
-  input_pipeline.batch_indices(4, 0, 11, 8)
-  np.testing.assert_array_equal(
-    first, input_pipeline.batch_indices(3, 17, 50, 8)
-  )
-  other = input_pipeline.batch_indices(4, 17, 50, 8)
+  first = batching.batch_indices(3, 17, 50, 8)
+  batching.batch_indices(4, 0, 11, 8)
+  np.testing.assert_array_equal(first, batching.batch_indices(3, 17, 50, 8))
+  other = batching.batch_indices(4, 17, 50, 8)
   assert not np.array_equal(first, other)
 
 
 def test_batch_larger_than_the_data_goes_round():
-  indices = input_pipeline.batch_indices(0, 0, 3, 7)
+  indices = batching.batch_indices(0, 0, 3, 7)
   assert sorted(indices[:3]) == [0, 1, 2]
   assert sorted(indices[3:6]) == [0, 1, 2]
   with pytest.raises(ValueError, match='from 0 examples'):
-    input_pipeline.batch_indices(0, 0, 0, 7)
+    batching.batch_indices(0, 0, 0, 7)
 
 
 def test_pack_keeps_what_was_written(small_pack):
@@ -118,22 +124,22 @@ def test_damaged_packs_are_refused(small_pack, tmp_path, name, keep):
   else:
     path.write_bytes(path.read_bytes()[:keep])
   with pytest.raises(ValueError, match=r'p cannot be used .*; delete it'):
-    pack.open_pack(tmp_path / 'p')
+    packed_dataset.open_pack(tmp_path / 'p')
 
 
 def test_a_pack_that_fails_leaves_nothing_to_open(tmp_path):
   bad = RECORDS[0] | {'n_orbitals': 77}
   with pytest.raises(ValueError, match='m_000: orbitals do not fit'):
-    pack.write(tmp_path / 'q', [RECORDS[1], bad], '')
+    packed_dataset.write(tmp_path / 'q', [RECORDS[1], bad], '')
   with pytest.raises(ValueError, match='no record'):
-    pack.write(tmp_path / 'q', [], '')
+    packed_dataset.write(tmp_path / 'q', [], '')
 
   def interrupted():
     yield RECORDS[0]
     raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    pack.write(tmp_path / 'q', interrupted(), '')
+    packed_dataset.write(tmp_path / 'q', interrupted(), '')
   assert not list(tmp_path.iterdir())
 
 
@@ -157,11 +163,11 @@ def built(monkeypatch, tmp_path):
 
 
 def test_packs_of_another_version_stay_aside(built, tmp_path, monkeypatch):
-  assert len(input_pipeline.load_pack(built)) == len(RECORDS)
+  assert len(loading.load_pack(built)) == len(RECORDS)
   packs = tmp_path / 'packs'
-  assert (packs / f'qm9-{"f" * 16}-v{pack.VERSION}').is_dir()
-  monkeypatch.setattr(pack, 'VERSION', pack.VERSION + 1)
-  assert len(input_pipeline.load_pack(built)) == len(RECORDS)
+  assert (packs / f'qm9-{"f" * 16}-v{packed_dataset.VERSION}').is_dir()
+  monkeypatch.setattr(packed_dataset, 'VERSION', packed_dataset.VERSION + 1)
+  assert len(loading.load_pack(built)) == len(RECORDS)
   assert len(list(packs.glob('qm9-*'))) == 2
 
 
@@ -177,7 +183,7 @@ def test_what_cannot_be_built_ends_in_a_message(
   with monkeypatch.context() as patch:
     patch.setattr(data_builders, 'build', fail)
     with pytest.raises(config.ConfigError, match=f'dataset qm9: {error}'):
-      input_pipeline.load_pack(built)
+      loading.load_pack(built)
     run = qm9_density.get_config('qm9_cpu')
     run.data.data_dir = str(tmp_path)
     assert main.run(run, str(tmp_path / 'run'), 'build') == 2
@@ -185,11 +191,11 @@ def test_what_cannot_be_built_ends_in_a_message(
 
 
 def test_a_damaged_pack_ends_in_a_message(built, tmp_path):
-  input_pipeline.load_pack(built)
+  loading.load_pack(built)
   (path,) = (tmp_path / 'packs').glob('qm9-*')
   (path / 'pack.json').write_text('{"version": 0}')
   with pytest.raises(config.ConfigError, match=f'{path.name} .*version 0'):
-    input_pipeline.load_pack(built)
+    loading.load_pack(built)
 
 
 def test_half_written_packs_are_removed(built, tmp_path):
@@ -197,7 +203,7 @@ def test_half_written_packs_are_removed(built, tmp_path):
   for name in ('qm9-0-v3.partial-7', 'qm9_mini-0-v3.partial-7'):
     (packs / name).mkdir(parents=True)
     (packs / name / 'orbitals.bin').write_bytes(b'half')
-  input_pipeline.load_pack(built)
+  loading.load_pack(built)
   # The other dataset's may just be in the writing.
   left = [path.name for path in packs.glob('*.partial-*')]
   assert left == ['qm9_mini-0-v3.partial-7']
@@ -206,10 +212,10 @@ def test_half_written_packs_are_removed(built, tmp_path):
 def test_padded_molecules_equal_from_arrays(small_pack):
   """The vectorised way against one molecule at a time."""
   rows = np.array([5, 0, 17])
-  selection = input_pipeline.Selection(orbitals=True)
-  padding = input_pipeline.padding_of(small_pack, np.arange(40), selection)
+  selection = padded.Selection(orbitals=True)
+  padding = padded.padding_of(small_pack, np.arange(40), selection)
   assert padding.pocket == 0
-  batch = input_pipeline.make_molecules(small_pack, rows, padding, selection)
+  batch = padded.make_molecules(small_pack, rows, padding, selection)
   size = batch.numbers_A.shape[1]
   assert size == max(len(r['numbers']) for r in RECORDS)
   for i, row in enumerate(rows):
@@ -258,13 +264,13 @@ def complexes():
 )
 def test_padded_complexes_equal_from_arrays(tmp_path, parts, with_orbitals):
   source_records = complexes()
-  pack.write(tmp_path / 'c', source_records, 'fingerprint')
-  source = pack.open_pack(tmp_path / 'c')
+  packed_dataset.write(tmp_path / 'c', source_records, 'fingerprint')
+  source = packed_dataset.open_pack(tmp_path / 'c')
   assert source.has_pockets
-  selection = input_pipeline.Selection(parts, 6.0, with_orbitals)
+  selection = padded.Selection(parts, 6.0, with_orbitals)
   rows = np.array([4, 0, 5])
-  padding = input_pipeline.padding_of(source, rows, selection)
-  batch = input_pipeline.make_molecules(source, rows, padding, selection)
+  padding = padded.padding_of(source, rows, selection)
+  batch = padded.make_molecules(source, rows, padding, selection)
   kept = []
   for i, row in enumerate(rows):
     r = source_records[row]
@@ -300,14 +306,14 @@ def test_padded_complexes_equal_from_arrays(tmp_path, parts, with_orbitals):
 def test_labels_are_standard_and_come_back(small_pack):
   columns = np.column_stack([small_pack.columns['y'], np.arange(40.0)])
   train = np.arange(0, 40, 2)
-  labels = input_pipeline.make_labels(columns, train, ('y', 'n'))
+  labels = labelling.make_labels(columns, train, ('y', 'n'))
   np.testing.assert_allclose(labels.values_NT[train].mean(0), 0, atol=1e-6)
   np.testing.assert_allclose(labels.values_NT[train].std(0), 1, rtol=1e-6)
   rows = np.array([3, 9])
   back = labels.to_native(labels.values_NT[rows], rows)
   np.testing.assert_allclose(back, columns[rows], rtol=1e-6, atol=1e-5)
   offset = RNG.normal(size=columns.shape)
-  delta = input_pipeline.make_labels(columns, train, ('y', 'n'), offset)
+  delta = labelling.make_labels(columns, train, ('y', 'n'), offset)
   back = delta.to_native(delta.values_NT[rows], rows)
   np.testing.assert_allclose(back, columns[rows], rtol=1e-6, atol=1e-5)
 
@@ -321,22 +327,22 @@ def test_targets_that_cannot_be_standardised_are_named(small_pack, bad):
     np.errstate(invalid='ignore'),
     pytest.raises(config.ConfigError, match=r'standardise gap: .* 20 training'),
   ):
-    input_pipeline.make_labels(columns, train, ('mu', 'gap'))
+    labelling.make_labels(columns, train, ('mu', 'gap'))
 
 
 def test_labels_of_large_energies_keep_their_digits():
   """Total energies in float32 would lose about 1 meV; float64 does not."""
   energies = -400.0 * 27.2 + RNG.normal(size=(50, 1)) * 1e-3
-  labels = input_pipeline.make_labels(energies, np.arange(50), ('u0',))
+  labels = labelling.make_labels(energies, np.arange(50), ('u0',))
   error = labels.to_native(labels.values_NT, np.arange(50)) - energies
   assert np.abs(error).max() < 1e-9
   assert np.abs(energies.astype(np.float32) - energies).max() > 1e-4
 
 
 def test_subsets_are_nested_and_the_rest_stays(small_pack):
-  whole = input_pipeline.make_split(small_pack, data_config())
-  small = input_pipeline.make_split(small_pack, data_config(train_size=5.0))
-  half = input_pipeline.make_split(small_pack, data_config(train_size=0.5))
+  whole = splitting.make_split(small_pack, data_config())
+  small = splitting.make_split(small_pack, data_config(train_size=5.0))
+  half = splitting.make_split(small_pack, data_config(train_size=0.5))
   assert len(whole.train) == 24
   assert set(small.train) < set(half.train) < set(whole.train)
   np.testing.assert_array_equal(small.test, whole.test)
@@ -344,8 +350,8 @@ def test_subsets_are_nested_and_the_rest_stays(small_pack):
   assert sorted(np.concatenate(parts)) == list(range(40))
   assert len({s.sha256 for s in (whole, small, half)}) == 3
   with pytest.raises(config.ConfigError, match='25 of 24'):
-    input_pipeline.make_split(small_pack, data_config(train_size=25.0))
-  other = input_pipeline.make_split(
+    splitting.make_split(small_pack, data_config(train_size=25.0))
+  other = splitting.make_split(
     small_pack, data_config(train_size=5.0, subset_seed=1)
   )
   assert set(other.train) != set(small.train)
@@ -359,27 +365,27 @@ def test_molecules_that_are_missing_do_not_change_the_draw_of_others(tmp_path):
   found = []
   for kept in (RECORDS, [r for r in RECORDS if r['index'] % 7][::-1]):
     directory = tmp_path / str(len(kept))
-    pack.write(directory, kept, 'fingerprint')
-    source = pack.open_pack(directory)
-    rows = input_pipeline._draw(source, np.arange(len(source)), None, 'a 0')
+    packed_dataset.write(directory, kept, 'fingerprint')
+    source = packed_dataset.open_pack(directory)
+    rows = splitting._draw(source, np.arange(len(source)), None, 'a 0')
     found.append([source.ids[row] for row in rows])
   every, some = found
   assert len(some) < len(every) == len(RECORDS)
   assert some == [name for name in every if name in set(some)]
   assert every != sorted(every)
-  again = input_pipeline._draw(source, np.arange(len(source)), None, 'a 1')
+  again = splitting._draw(source, np.arange(len(source)), None, 'a 1')
   assert [source.ids[row] for row in again] != some
 
 
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.5])
 def test_a_run_may_use_its_labels_alone(small_pack, share):
   """Training and validation make up the n; both grow with it."""
-  whole = input_pipeline.make_split(small_pack, data_config())
+  whole = splitting.make_split(small_pack, data_config())
   pool = {*whole.train, *whole.validation}
 
   def split(**changes):
     changes = {'validation_share': share, 'max_eval': 3} | changes
-    return input_pipeline.make_split(small_pack, data_config(**changes))
+    return splitting.make_split(small_pack, data_config(**changes))
 
   before = split(train_size=2.0)
   test = before.test
@@ -411,7 +417,7 @@ def test_a_run_may_use_its_labels_alone(small_pack, share):
 
 def test_baselines_learn_from_training_rows_alone(small_pack):
   columns = small_pack.columns['y'][:, None].copy()
-  split = input_pipeline.make_split(small_pack, data_config())
+  split = splitting.make_split(small_pack, data_config())
   parts = split.train, split.validation
   before = baselines.fit(small_pack, columns, *parts)
   columns[split.test] += 1e3
@@ -430,8 +436,8 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
 
 def test_composition_of_complexes_is_that_of_their_ligands(tmp_path):
   """Without hydrogens; of molecules, of all atoms."""
-  pack.write(tmp_path / 'c', complexes(), 'fingerprint')
-  source = pack.open_pack(tmp_path / 'c')
+  packed_dataset.write(tmp_path / 'c', complexes(), 'fingerprint')
+  source = packed_dataset.open_pack(tmp_path / 'c')
   found = baselines.composition(source, of_ligands=True)
   # C, O, and an N in every second one.
   want = [[1, 1, 0], [1, 1, 1]] * 3
@@ -442,4 +448,4 @@ def test_composition_of_complexes_is_that_of_their_ligands(tmp_path):
 
 def test_a_split_that_cannot_be_made_is_a_configuration_error(small_pack):
   with pytest.raises(config.ConfigError, match=r'data.split: .*test'):
-    input_pipeline.make_split(small_pack, data_config(test_fraction=0.0))
+    splitting.make_split(small_pack, data_config(test_fraction=0.0))

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from data_builders import xtb
-from edjax import coverage, fields, task
+from edjax import fields, task
 from edjax import grid as grids
 from edjax.chem import form_factors, gfn2_occupations
+from edjax.data import box_coverage
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, Molecule
 
@@ -28,7 +29,7 @@ def _dense(coords):
   f = jax.jit(
     fields.promolecule_grid, static_argnums=(1, 2), static_argnames='blur'
   )
-  rho = np.asarray(f(mol, grid, 4, blur=coverage._BLUR), np.float64).ravel()
+  rho = np.asarray(f(mol, grid, 4, blur=box_coverage._BLUR), np.float64).ravel()
   return rho * grid.voxel_volume, grids.centres(grid)
 
 
@@ -38,48 +39,50 @@ def test_sphere_against_a_dense_grid(half):
   coords = np.outer(COORDS[:, 0], [0.8, 0.48, 0.36])
   rho, points = _dense(coords)
   want = rho[np.linalg.norm(points, axis=1) > half].sum() / VALENCE
-  got = coverage.electrons_outside_sphere(NUMBERS[None], coords[None], half)
+  got = box_coverage.electrons_outside_sphere(NUMBERS[None], coords[None], half)
   assert got[0] == pytest.approx(want, rel=0.005)
 
 
 @pytest.mark.parametrize('half', [2.5, 3.5, 4.0])
 def test_box_against_a_dense_grid(half, monkeypatch):
   rho, points = _dense(COORDS)
-  monkeypatch.setattr(coverage, '_orientations', lambda: np.eye(3)[None])
+  monkeypatch.setattr(box_coverage, '_orientations', lambda: np.eye(3)[None])
   want = rho[np.abs(points).max(axis=1) > half].sum() / VALENCE
-  got = coverage.electrons_outside_box(NUMBERS, COORDS, half)
+  got = box_coverage.electrons_outside_box(NUMBERS, COORDS, half)
   assert got == pytest.approx(want, rel=0.005)
 
 
 def test_everything_is_outside_of_nothing():
-  got = coverage.electrons_outside_sphere(*BATCH, 1e-3)[0]
+  got = box_coverage.electrons_outside_sphere(*BATCH, 1e-3)[0]
   want = form_factors.electrons(NUMBERS).sum() / VALENCE
   assert got == pytest.approx(want, rel=1e-4)
-  assert coverage.electrons_outside_sphere(*BATCH, 50.0)[0] < 1e-12
+  assert box_coverage.electrons_outside_sphere(*BATCH, 50.0)[0] < 1e-12
 
 
 def test_an_atom_at_the_origin():
   # closed form of the central chi distribution: Maxwell's
   r = np.linspace(2.0, 14, 20001)
-  rho = form_factors.atom_density(8, r, coverage._BLUR)
+  rho = form_factors.atom_density(8, r, box_coverage._BLUR)
   want = np.trapezoid(4 * np.pi * r**2 * rho, r) / 6
-  got = coverage.electrons_outside_sphere([[8, 0]], np.zeros((1, 2, 3)), 2.0)
+  got = box_coverage.electrons_outside_sphere(
+    [[8, 0]], np.zeros((1, 2, 3)), 2.0
+  )
   assert got[0] == pytest.approx(want, rel=1e-6)
 
 
 @pytest.mark.parametrize('half', [3.0, 3.5, 4.0])
 def test_box_lies_between_one_orientation_and_the_sphere(half, monkeypatch):
-  bound = coverage.electrons_outside_sphere(*BATCH, half)[0]
-  worst = coverage.electrons_outside_box(NUMBERS, COORDS, half)
+  bound = box_coverage.electrons_outside_sphere(*BATCH, half)[0]
+  worst = box_coverage.electrons_outside_box(NUMBERS, COORDS, half)
   diagonal = np.ones(3) / np.sqrt(3)
-  best = coverage.electrons_outside_box(
+  best = box_coverage.electrons_outside_box(
     NUMBERS, np.outer(COORDS[:, 0], diagonal), half
   )
   # turning the molecule beforehand hardly matters: the orientations are dense
   assert best == pytest.approx(worst, rel=0.15)
-  monkeypatch.setattr(coverage, '_orientations', lambda: np.eye(3)[None])
-  along = coverage.electrons_outside_box(NUMBERS, COORDS, half)
-  across = coverage.electrons_outside_box(
+  monkeypatch.setattr(box_coverage, '_orientations', lambda: np.eye(3)[None])
+  along = box_coverage.electrons_outside_box(NUMBERS, COORDS, half)
+  across = box_coverage.electrons_outside_box(
     NUMBERS, np.outer(COORDS[:, 0], diagonal), half
   )
   assert across < 0.5 * along
@@ -89,7 +92,7 @@ def test_box_lies_between_one_orientation_and_the_sphere(half, monkeypatch):
 
 
 def test_orientations_are_rotations():
-  turns = coverage._orientations()
+  turns = box_coverage._orientations()
   np.testing.assert_allclose(
     np.einsum('rij,rkj->rik', turns, turns),
     np.broadcast_to(np.eye(3), turns.shape),
@@ -111,7 +114,7 @@ def test_agrees_with_the_xtb_density():
   x = np.abs(grids.centres(grid)).max(axis=1)
   for half in (3.0, 3.5):
     want = rho[x > half].sum() / VALENCE
-    got = coverage.electrons_outside_box(NUMBERS, COORDS, half)
+    got = box_coverage.electrons_outside_box(NUMBERS, COORDS, half)
     # on the safe side: IT92's atoms have longer tails than xTB's basis
     assert want < got < 2.5 * want
 
@@ -122,51 +125,53 @@ def test_farthest_atom_and_reasons():
   numbers[:, :6], coords[:, :6] = NUMBERS, COORDS
   coords[1, :6] /= 4
   np.testing.assert_allclose(
-    coverage.farthest_atom(numbers, coords), [2.96, 0.74]
+    box_coverage.farthest_atom(numbers, coords), [2.96, 0.74]
   )
-  long, short = coverage.outside(numbers, coords, Grid(10, 0.5))
+  long, short = box_coverage.outside(numbers, coords, Grid(10, 0.5))
   assert 'an atom 2.96 Å' in long
   assert '% of the electrons' in long
   assert short == ''
   # between: atoms are inside, their electrons are not
-  tail, _ = coverage.outside(numbers, coords, Grid(12, 0.55))
+  tail, _ = box_coverage.outside(numbers, coords, Grid(12, 0.55))
   assert 'atom' not in tail
   assert '% of the electrons' in tail
-  assert coverage.outside(numbers, coords, Grid(20, 0.5)) == ['', '']
+  assert box_coverage.outside(numbers, coords, Grid(20, 0.5)) == ['', '']
   # a looser limit lets it pass
-  assert coverage.outside(numbers, coords, Grid(12, 0.55), 0.2) == ['', '']
+  assert box_coverage.outside(numbers, coords, Grid(12, 0.55), 0.2) == ['', '']
 
 
 def test_translation_pushes_molecules_out():
   roomy = Grid(20, 0.5)
-  assert coverage.outside(*BATCH, roomy) == ['']
+  assert box_coverage.outside(*BATCH, roomy) == ['']
   # half an edge of 5 Å: the atom at 2.96 Å stays within up to 2.04 Å
-  (reason,) = coverage.outside(*BATCH, roomy, limit=9.0, translate=2.03)
+  (reason,) = box_coverage.outside(*BATCH, roomy, limit=9.0, translate=2.03)
   assert reason == ''
-  (reason,) = coverage.outside(*BATCH, roomy, limit=9.0, translate=2.05)
+  (reason,) = box_coverage.outside(*BATCH, roomy, limit=9.0, translate=2.05)
   assert reason.startswith('an atom 2.96 Å')
   assert 'moved by 2.05 Å' in reason
   # electrons leave earlier than atoms
-  (reason,) = coverage.outside(*BATCH, roomy, translate=1.8)
+  (reason,) = box_coverage.outside(*BATCH, roomy, translate=1.8)
   assert 'atom' not in reason
   assert '% of the electrons outside when moved by 1.80 Å' in reason
-  assert coverage.outside(*BATCH, roomy, translate=0.2) == ['']
+  assert box_coverage.outside(*BATCH, roomy, translate=0.2) == ['']
   # farther than the box is wide: nothing is left inside
-  assert 'of the electrons' in coverage.outside(*BATCH, roomy, translate=50)[0]
+  assert (
+    'of the electrons' in box_coverage.outside(*BATCH, roomy, translate=50)[0]
+  )
   for bad in (-0.1, np.nan, np.inf):
     with pytest.raises(ValueError, match='translate'):
-      coverage.outside(*BATCH, roomy, translate=bad)
+      box_coverage.outside(*BATCH, roomy, translate=bad)
 
 
 def test_translated_electrons_against_a_dense_grid(monkeypatch):
   rho, points = _dense(COORDS)
-  monkeypatch.setattr(coverage, '_orientations', lambda: np.eye(3)[None])
+  monkeypatch.setattr(box_coverage, '_orientations', lambda: np.eye(3)[None])
   want = rho[np.abs(points + 0.75).max(axis=1) > 3.5].sum() / VALENCE
-  got = coverage.electrons_outside_box(NUMBERS, COORDS, 3.5, 0.75)
+  got = box_coverage.electrons_outside_box(NUMBERS, COORDS, 3.5, 0.75)
   assert got == pytest.approx(want, rel=0.005)
   # the bound by a smaller sphere holds
-  bound = coverage.electrons_outside_sphere(*BATCH, 3.5 - 0.75)[0]
-  still = coverage.electrons_outside_box(NUMBERS, COORDS, 3.5)
+  bound = box_coverage.electrons_outside_sphere(*BATCH, 3.5 - 0.75)[0]
+  still = box_coverage.electrons_outside_box(NUMBERS, COORDS, 3.5)
   assert 1.2 * still < got < bound
 
 
@@ -197,10 +202,10 @@ def test_a_task_moves_training_molecules_alone():
 
 
 def test_elements_beyond_the_basis_count_all_their_electrons():
-  assert coverage._valence(np.array([0, 6, 92])).tolist() == [0, 4, 92]
+  assert box_coverage._valence(np.array([0, 6, 92])).tolist() == [0, 4, 92]
   assert gfn2_occupations.valence_electrons([0, 6]).tolist() == [0, 4]
 
 
 def test_wrong_shapes_raise():
   with pytest.raises(ValueError, match='numbers must be'):
-    coverage.outside(NUMBERS, COORDS, Grid(4, 1.0))
+    box_coverage.outside(NUMBERS, COORDS, Grid(4, 1.0))

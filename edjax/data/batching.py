@@ -1,0 +1,137 @@
+"""Batches: which examples a step sees, and their molecules."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from edjax.data.padded import make_molecules
+from edjax.molecule import Molecule
+
+# Molecules of a stream that are looked at at once.
+_BLOCK = 4096
+
+
+class Stream:
+  """Padded molecules of some rows, made when they are asked for.
+
+  For parts that do not fit into memory: the pack is memory-mapped, and what is
+  read of it is what a batch has.
+
+  Args:
+    source, rows, padding, selection: see `make_molecules`.
+  """
+
+  def __init__(self, source, rows, padding, selection):
+    self._source, self._rows = source, np.asarray(rows)
+    self._padding, self._selection = padding, selection
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def take(self, indices) -> Molecule:
+    """See `take`."""
+    indices = np.asarray(indices)
+    made = make_molecules(
+      self._source, self._rows[indices.ravel()], self._padding, self._selection
+    )
+    return jax.tree.map(lambda x: x.reshape(*indices.shape, *x.shape[1:]), made)
+
+
+def molecules_of(source, rows, padding, selection, memory: float):
+  """Padded molecules in memory, or a `Stream` where these take too much.
+
+  Args:
+    source, rows, padding, selection: see `make_molecules`.
+    memory: bytes that they may take.
+  """
+  one = make_molecules(source, rows[:1], padding, selection)
+  if len(rows) * sum(x.nbytes for x in jax.tree.leaves(one)) > memory:
+    return Stream(source, rows, padding, selection)
+  return make_molecules(source, rows, padding, selection)
+
+
+def take(molecules: Molecule | Stream, indices) -> Molecule:
+  """Some of the molecules of a part, as host arrays.
+
+  Args:
+    molecules: from `molecules_of`.
+    indices: [...] positions in the part.
+
+  Returns:
+    Molecules with the leading axes of the indices.
+  """
+  if isinstance(molecules, Stream):
+    return molecules.take(indices)
+  return jax.tree.map(lambda x: x[indices], molecules)
+
+
+def blocks(molecules: Molecule | Stream) -> Iterator[Molecule]:
+  """All molecules of a part in order, some thousands at a time."""
+  if not isinstance(molecules, Stream):
+    yield molecules
+    return
+  for begin in range(0, len(molecules), _BLOCK):
+    end = min(begin + _BLOCK, len(molecules))
+    yield molecules.take(np.arange(begin, end))
+
+
+class Ahead:
+  """Batches of a stream, made in threads while steps are computed.
+
+  Args:
+    make: step -> batch.
+    steps: in all.
+    per_call: steps of a batch.
+  """
+
+  def __init__(self, make, steps: int, per_call: int):
+    self._make, self._steps, self._per_call = make, steps, per_call
+    self._next, self._batches = None, None
+
+  def __call__(self, step: int):
+    if step != self._next:
+      import grain
+
+      calls = grain.MapDataset.range(step, self._steps, self._per_call)
+      options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+      self._batches = iter(calls.map(self._make).to_iter_dataset(options))
+    self._next = step + self._per_call
+    return next(self._batches)
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+  # Philox is counter-based: an epoch's order needs no state of the last one.
+  bits = np.random.Philox(key=[seed, epoch])
+  return np.random.Generator(bits).permutation(n)
+
+
+def batch_indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
+  """Which examples make up the batch of a step.
+
+  The examples run through one permutation after another; a batch may end one
+  and begin the next, so that every example is used equally often.
+
+  Args:
+    seed: of the order.
+    step: number of the batch, from 0.
+    n: examples.
+    batch: batch size.
+
+  Returns:
+    [batch] int32 indices, a pure function of the arguments.
+
+  Raises:
+    ValueError: n or batch is below 1, or step is negative.
+  """
+  if n < 1 or batch < 1 or step < 0:
+    raise ValueError(f'no batch {step} of {batch} from {n} examples')
+  first = step * batch
+  parts = []
+  while len(parts) == 0 or sum(map(len, parts)) < batch:
+    epoch, offset = divmod(first + sum(map(len, parts)), n)
+    left = batch - sum(map(len, parts))
+    parts.append(_permutation(seed, epoch, n)[offset : offset + left])
+  return np.concatenate(parts).astype(np.int32)

@@ -1,0 +1,190 @@
+"""Molecules of a pack as arrays of one shape."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from edjax.chem import elements
+from edjax.data import packed_dataset
+from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+  """Which atoms of complexes are of use.
+
+  Attributes:
+    parts: some of 'ligand' and 'pocket'.
+    radius: Å; pocket atoms farther than this from the frame's origin are left
+      out (inf: none).
+    orbitals: whether the orbitals of the ligand (one of the parts) come along.
+    maps: whether density maps do.
+  """
+
+  parts: tuple[str, ...] = ('ligand', 'pocket')
+  radius: float = math.inf
+  orbitals: bool = False
+  maps: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding:
+  """Lengths that molecules of one batch share.
+
+  Attributes:
+    ligand: slots for atoms of the ligand (of a molecule without a pocket, for
+      all atoms).
+    pocket: slots for atoms of the pocket, after those.
+    orbitals: occupied orbitals; 0: none.
+    width: slots of an atom's orbitals.
+    map_points: values along the edge of a map; 0: none.
+  """
+
+  ligand: int
+  pocket: int
+  orbitals: int
+  width: int
+  map_points: int
+
+
+def padding_of(
+  source: packed_dataset.Pack,
+  rows: np.ndarray,
+  selection: Selection = Selection(),
+) -> Padding:
+  """The tightest padding for some rows of a pack."""
+  atoms = _atoms(source, rows, selection)
+  ligand, pocket = (
+    int(np.bincount(atoms.row[atoms.group == g], minlength=1).max())
+    for g in (LIGAND, POCKET)
+  )
+  orbitals = source.orbital_counts[rows].max() if selection.orbitals else 0
+  return Padding(
+    ligand=ligand,
+    pocket=pocket,
+    orbitals=int(orbitals),
+    width=int(source.orbital_widths[rows].max()),
+    map_points=int(source.map_points[rows].max()) if selection.maps else 0,
+  )
+
+
+def make_molecules(
+  source: packed_dataset.Pack,
+  rows: np.ndarray,
+  padding: Padding,
+  selection: Selection = Selection(),
+) -> Molecule:
+  """Pads some molecules of a pack into one batch of host arrays.
+
+  Args:
+    source: the pack.
+    rows: [B] row numbers.
+    padding: at least as large as each of them.
+    selection: which of their atoms.
+
+  Returns:
+    Molecules with numpy leaves and a leading axis B, each in the frame of its
+    centre of mass; where the pack has pockets, of the ligand's heavy atoms.
+  """
+  rows = np.asarray(rows)
+  atoms = _atoms(source, rows, selection)
+  size = padding.ligand + padding.pocket
+  numbers_BA = np.zeros((len(rows), size), np.int32)
+  coords_BA3 = np.zeros((len(rows), size, 3), np.float32)
+  b_factors_BA = np.zeros((len(rows), size), np.float32)
+  groups_BA = np.zeros((len(rows), size), np.int32)
+  groups_BA[:, padding.ligand :] = POCKET
+  begin = np.where(atoms.group == POCKET, padding.ligand, 0)
+  where = atoms.row, begin + atoms.rank
+  numbers_BA[where] = source.numbers[atoms.index]
+  coords_BA3[where] = atoms.coords
+  b_factors_BA[where] = source.b_factors[atoms.index]
+  return Molecule(
+    numbers_A=numbers_BA,
+    coords_A3=coords_BA3,
+    b_factors_A=b_factors_BA,
+    groups_A=groups_BA,
+    example_id=np.asarray(source.index[rows]),
+    orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
+    density_map=_maps(source, rows, padding) if padding.map_points else None,
+  )
+
+
+def _maps(source, rows, padding) -> DensityMap:
+  """Cubes about the origin; shorter ones end in zeros, as it is outside."""
+  size = padding.map_points
+  values_BXYZ = np.zeros((len(rows), size, size, size), np.float32)
+  points_B, spacing_B = source.map_points[rows], source.map_spacings[rows]
+  for i, row in enumerate(rows):
+    begin, end = source.map_offsets[row : row + 2]
+    n = points_B[i]
+    values_BXYZ[i, :n, :n, :n] = source.maps[begin:end].reshape(n, n, n)
+  origin_B = -(points_B - 1) / 2 * spacing_B
+  return DensityMap(
+    values_XYZ=values_BXYZ,
+    origin_3=np.repeat(origin_B[:, None], 3, axis=1).astype(np.float32),
+    steps_33=(spacing_B[:, None, None] * np.eye(3)).astype(np.float32),
+  )
+
+
+class _Atoms(NamedTuple):
+  """Chosen atoms of some rows, end to end.
+
+  Attributes:
+    index: [M] in the pack.
+    row: [M] which of the rows.
+    group: [M] LIGAND or POCKET.
+    rank: [M] number among the atoms of that row and group.
+    coords: [M, 3] Å, in the frame of their row.
+  """
+
+  index: np.ndarray
+  row: np.ndarray
+  group: np.ndarray
+  rank: np.ndarray
+  coords: np.ndarray
+
+
+def _atoms(source: packed_dataset.Pack, rows, selection: Selection) -> _Atoms:
+  counts = source.atom_counts[rows]
+  row = np.repeat(np.arange(len(rows)), counts)
+  local = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+  index = np.repeat(source.atom_offsets[rows], counts) + local
+  ligand_counts = source.ligand_counts[rows]
+  group = np.where(local < ligand_counts[row], LIGAND, POCKET)
+  coords = source.positions[index].astype(np.float64)
+  weight = elements.MASSES[source.numbers[index]]
+  if source.has_pockets:
+    weight = np.where(
+      (group == LIGAND) & (source.numbers[index] > 1), weight, 0
+    )
+  total = np.bincount(row, weight, minlength=len(rows))
+  centre = np.column_stack(
+    [np.bincount(row, weight * x, minlength=len(rows)) for x in coords.T]
+  )
+  coords -= (centre / total[:, None])[row]
+  wanted = [{'ligand': LIGAND, 'pocket': POCKET}[p] for p in selection.parts]
+  near = np.square(coords).sum(1) <= selection.radius**2
+  keep = np.isin(group, wanted) & ((group == LIGAND) | near)
+  index, row, group = index[keep], row[keep], group[keep]
+  # Atoms of a row and group follow each other.
+  first = np.flatnonzero(np.diff(2 * row + group, prepend=-1))
+  lengths = np.diff(np.append(first, len(row)))
+  rank = np.arange(len(row)) - np.repeat(first, lengths)
+  return _Atoms(index, row, group, rank, coords[keep])
+
+
+def _orbitals(source, rows, padding) -> np.ndarray:
+  counts, widths = source.orbital_counts[rows], source.orbital_widths[rows]
+  padded = np.zeros(
+    (len(rows), padding.orbitals, padding.ligand, padding.width), np.float32
+  )
+  carriers = source.ligand_counts[rows]
+  for i, row in enumerate(rows):
+    begin, end = source.orbital_offsets[row : row + 2]
+    shape = counts[i], carriers[i], widths[i]
+    orbitals = source.orbitals[begin:end].reshape(shape)
+    padded[i, : shape[0], : shape[1], : shape[2]] = orbitals
+  return padded
