@@ -18,10 +18,11 @@ import sys
 import numpy as np
 
 from benchmarks import runs
-from edjax import baselines, metrics
+from edjax import baselines
 from edjax import config as configuration
 from edjax.config.representation import dataset_variant
 from edjax.data import loading, splitting
+from edjax.evaluate import metrics
 
 # Arm: (configuration, fields that change).
 ARMS = {

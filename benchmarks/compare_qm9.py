@@ -17,7 +17,7 @@ import pathlib
 
 from benchmarks import runs
 from data_builders import targets
-from edjax import metrics
+from edjax.evaluate import metrics
 from edjax.runtime import run_directory
 
 RATES = (1e-3, 3e-3)

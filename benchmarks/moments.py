@@ -17,7 +17,8 @@ import numpy as np
 from configs import qm9_density
 from data_builders import targets
 from edjax import config as configuration
-from edjax import geometry, metrics, task
+from edjax import geometry, task
+from edjax.baselines import ridge_regression
 from edjax.kernels.numerics import batched
 from edjax.models import input_moments
 
@@ -60,7 +61,7 @@ def main() -> None:
     config.representation.spacing = spacing
     work = task.make_task(configuration.resolve(config))
     label = {p: work.labels.columns_NT[rows] for p, rows in work.rows.items()}
-    fit = metrics.ridge_fit(
+    fit = ridge_regression.ridge_fit(
       features(work, 'train', 3),
       np.tile(label['train'], (3, 1)),
       ALPHAS,

@@ -23,7 +23,7 @@ import pathlib
 
 from benchmarks import runs
 from data_builders import targets
-from edjax import metrics, vitals
+from edjax.evaluate import metrics, vitals
 from edjax.runtime.run_directory import RunDirectory
 
 NETWORKS = {

@@ -9,10 +9,10 @@ import jax
 from absl import logging
 
 from edjax import config as configuration
-from edjax import evaluate, report, vitals
 from edjax import task as tasks
 from edjax.config.representation import dataset_variant
 from edjax.data import loading
+from edjax.evaluate import evaluator, predicting, results_table, vitals
 from edjax.runtime import (
   checkpoint,
   multihost,
@@ -81,8 +81,8 @@ def _evaluate(config, run) -> dict:
   if selected is None:
     raise FileNotFoundError(f'{run.place} has no selected weights yet')
   step, params = selected
-  predict = evaluate.make_predict(config, task)
-  results = evaluate.final_evaluation(config, task, params, run, predict)
+  predict = predicting.make_predict(config, task)
+  results = evaluator.final_evaluation(config, task, params, run, predict)
   results |= vitals.Observer(config, task).carried(params)
   results['cost'] = before.get('cost', {}) | results['cost']
   results = before | results | {'selected_step': step}
@@ -105,8 +105,8 @@ def show(config, workdir) -> None:
 
 
 def _print(run, results) -> None:
-  print(f'\n{report.table(results)}')
-  name = report.parity_plot(run.path, results).name
+  print(f'\n{results_table.table(results)}')
+  name = results_table.parity_plot(run.path, results).name
   print(f'\nparity plot: {paths.join(run.place, name)}')
 
 

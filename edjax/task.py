@@ -13,13 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import (
-  baselines,
-  fields,
-  models,
-  moments_alone,
-  voxelize,
-)
+from edjax import baselines, fields, models, voxelize
+from edjax.baselines import moments_alone
 from edjax.chem import elements, gfn2_basis
 from edjax.config import ConfigError
 from edjax.config.representation import (

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from data_builders import targets as known
-from edjax import metrics
+from edjax.evaluate import metrics
 from edjax.runtime import run_directory
 
 FACTS = {

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from edjax import baselines, paired
+from edjax import baselines
+from edjax.evaluate import paired
 from edjax.study import planning, verdicts
 
 MAIN = 'main'

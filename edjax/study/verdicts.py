@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edjax.paired import ALPHA, Difference
+from edjax.evaluate.paired import ALPHA, Difference
 
 # With 2 seeds Satterthwaite's degrees of freedom let 95 % intervals miss in up
 # to 13 of 100 worlds (with 3 in 8, with 5 or more in 6): no verdict from those.

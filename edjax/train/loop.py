@@ -10,9 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from edjax import config as configuration
-from edjax import evaluate, vitals
 from edjax import task as tasks
 from edjax.data import batching
+from edjax.evaluate import evaluator, predicting, vitals
 from edjax.runtime import (
   checkpoint,
   compile_cache,
@@ -113,8 +113,8 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
   run.start(config, task)
   print(run_directory.describe(task), flush=True)
   _, fresh = train_step.fresh_state(config, task)
-  predict = evaluate.make_predict(config, task, shared)
-  validate = evaluate.Evaluator(config, task, 'validation', predict)
+  predict = predicting.make_predict(config, task, shared)
+  validate = evaluator.Evaluator(config, task, 'validation', predict)
   with (
     checkpoint.open_checkpoints(run.path) as checkpoints,
     preemption.noticed() as asked_to_stop,
@@ -129,7 +129,7 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
       'lower config.optim.learning_rate'
     )
   step, params = selected
-  results = evaluate.final_evaluation(config, task, params, run, predict)
+  results = evaluator.final_evaluation(config, task, params, run, predict)
   results |= vitals.Observer(config, task, shared).carried(params)
   results |= {
     'update_over_weight': optim.update_over_weight(config, state),
@@ -167,7 +167,7 @@ def train(
     state: fresh, on the host.
     checkpoints: of the run.
     run: its directory.
-    validate: `evaluate.Evaluator` of the validation part.
+    validate: `evaluator.Evaluator` of the validation part.
     shared: `compile_cache.Programs`.
     asked_to_stop: () -> whether to save and leave.
 

@@ -11,9 +11,9 @@ import pytest
 
 from configs import default
 from edjax import config as configuration
-from edjax import evaluate, vitals
 from edjax import task as tasks
 from edjax.data import loading, packed_dataset
+from edjax.evaluate import evaluator, predicting, summary, vitals
 from edjax.runtime import checkpoint, compile_cache, parallel, run_directory
 from edjax.train import loop, nonfinite, train_and_evaluate, train_step
 
@@ -122,9 +122,9 @@ def scripted(monkeypatch):
     empty = {'trunk_share': {}, 'dead_channels': {}}
     monkeypatch.setattr(vitals.Observer, 'carried', lambda *_: empty)
     monkeypatch.setattr(train_step, 'make_train_call', make_train_call)
-    monkeypatch.setattr(evaluate.Evaluator, 'log', log)
+    monkeypatch.setattr(evaluator.Evaluator, 'log', log)
     monkeypatch.setattr(
-      evaluate,
+      evaluator,
       'final_evaluation',
       lambda *args: {'params': args[2], 'cost': {}},
     )
@@ -243,19 +243,19 @@ def test_what_results_say_of_costs_and_rotations(data, tmp_path):
   data(xtb_seconds=0.25)
   config = resolved()
   task = tasks.make_task(config)
-  assert evaluate.cost(config, task).keys() == {'voxelize_seconds_per_molecule'}
-  assert evaluate.cost(config, task)['voxelize_seconds_per_molecule'] > 0
+  assert summary.cost(config, task).keys() == {'voxelize_seconds_per_molecule'}
+  assert summary.cost(config, task)['voxelize_seconds_per_molecule'] > 0
   for changes in (
     {'data.delta': 'gfn2'},
     {'representation.density': 'xtb'},
     {'data.geometry': 'gfn2'},
   ):
-    found = evaluate.cost(resolved(**changes), task)
+    found = summary.cost(resolved(**changes), task)
     assert found['xtb_seconds_per_molecule'] == 0.25
   unknown = dataclasses.replace(
     task, pack=dataclasses.replace(task.pack, xtb_seconds=None)
   )
-  found = evaluate.cost(resolved(**{'data.delta': 'gfn2'}), unknown)
+  found = summary.cost(resolved(**{'data.delta': 'gfn2'}), unknown)
   assert 'xtb_seconds_per_molecule' not in found
 
   n = len(task.rows['test'])
@@ -264,7 +264,7 @@ def test_what_results_say_of_costs_and_rotations(data, tmp_path):
   apart_B = np.where(np.arange(n) % 2, 3.0, 0.0)
   prediction_RBT = truth_RBT + 1.0
   prediction_RBT[1] -= apart_B[:, None]
-  results = evaluate.summarise(config, task, prediction_RBT)
+  results = summary.summarise(config, task, prediction_RBT)
   entry = results['targets']['mu']
   spread = (n // 2) / n * 3.0 / np.sqrt(2)  # of two numbers 3 apart
   assert entry['rotation_spread'] == pytest.approx(spread)
@@ -272,7 +272,7 @@ def test_what_results_say_of_costs_and_rotations(data, tmp_path):
   # In the unit of the tables: meV, where the labels are in Ha.
   gap = results['targets']['gap']
   assert gap['rotation_spread'] == pytest.approx(spread * 27211.386, rel=1e-6)
-  one = evaluate.summarise(config, task, prediction_RBT[:1])
+  one = summary.summarise(config, task, prediction_RBT[:1])
   assert 'rotation_spread' not in one['targets']['gap']
 
 
@@ -282,8 +282,8 @@ def trained(config, workdir, shared):
   run = run_directory.RunDirectory(workdir)
   run.path.mkdir()
   _, fresh = train_step.fresh_state(config, task)
-  predict = evaluate.make_predict(config, task, shared)
-  validate = evaluate.Evaluator(config, task, 'validation', predict)
+  predict = predicting.make_predict(config, task, shared)
+  validate = evaluator.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(workdir) as checkpoints:
     state, _ = loop.train(
       config, task, fresh, checkpoints, run, validate, shared

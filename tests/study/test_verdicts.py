@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from edjax import paired
+from edjax.evaluate import paired
 from edjax.study import verdicts
 
 

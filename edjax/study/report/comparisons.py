@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from edjax import baselines, paired
+from edjax import baselines
+from edjax.evaluate import paired
 from edjax.study import run_table, verdicts
 from edjax.study.report.document import (
   Figure,

@@ -4,7 +4,7 @@ import csv
 import math
 import os
 
-from edjax import vitals
+from edjax.evaluate import vitals
 from edjax.study.run_table import DONE, MAIN, Mean, Run, Study
 
 _METRICS = ('mae', 'rmse', 'pearson', 'spearman')

@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from edjax import vitals
+from edjax.evaluate import vitals
 from edjax.study import run_table
 from edjax.study.report import csv_tables
 from edjax.study.report.comparisons import (

@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-from edjax import paired
+from edjax.evaluate import paired
 from edjax.runtime import paths
 from edjax.study import run_table
 from edjax.study.report import comparisons, csv_tables, extras, html

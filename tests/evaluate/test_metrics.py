@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edjax import metrics
+from edjax.baselines import ridge_regression
+from edjax.evaluate import metrics
 
 
 def make(n=200, seed=0):
@@ -174,10 +175,10 @@ def linear_data(n=120, noise=0.0, seed=0):
 def test_ridge_recovers_a_linear_map():
   x, y = linear_data()
   x_val, y_val = linear_data(seed=1)
-  fit = metrics.ridge_fit(x, y, x_val=x_val, y_val=y_val)
+  fit = ridge_regression.ridge_fit(x, y, x_val=x_val, y_val=y_val)
   x_test, y_test = linear_data(seed=2)
   np.testing.assert_allclose(fit.predict(x_test), y_test, atol=1e-6)
-  np.testing.assert_array_equal(fit.alpha_T, min(metrics.ALPHAS))
+  np.testing.assert_array_equal(fit.alpha_T, min(ridge_regression.ALPHAS))
   # The constant column has no weight; the dependent ones share theirs.
   np.testing.assert_array_equal(fit.weights_FT[3], 0)
   assert fit.weights_FT[4, 0] == pytest.approx(fit.weights_FT[0, 0] / 2)
@@ -186,7 +187,7 @@ def test_ridge_recovers_a_linear_map():
 def test_ridge_solves_the_normal_equations():
   x, y = linear_data(noise=2.0)
   alpha = 0.3
-  fit = metrics.ridge_fit(x, y, [alpha], x_val=x, y_val=y)
+  fit = ridge_regression.ridge_fit(x, y, [alpha], x_val=x, y_val=y)
   keep = [0, 1, 2, 4]
   z = (x - x.mean(0))[:, keep] / x[:, keep].std(0)
   normal = z.T @ z / len(z) + alpha * np.eye(4)
@@ -203,23 +204,30 @@ def test_ridge_strength_comes_from_validation():
   errors = [
     metrics.mae(
       y_val[:, 0],
-      metrics.ridge_fit(x, y, [a], x_val=x, y_val=y).predict(x_val)[:, 0],
+      ridge_regression.ridge_fit(x, y, [a], x_val=x, y_val=y).predict(x_val)[
+        :, 0
+      ],
     )
     for a in alphas
   ]
-  fit = metrics.ridge_fit(x, y, alphas, x_val=x_val, y_val=y_val)
+  fit = ridge_regression.ridge_fit(x, y, alphas, x_val=x_val, y_val=y_val)
   assert fit.alpha_T == alphas[np.argmin(errors)] != alphas[0]
   # Judged on its own training data it would take the weakest.
-  assert metrics.ridge_fit(x, y, alphas, x_val=x, y_val=y).alpha_T == alphas[0]
+  assert (
+    ridge_regression.ridge_fit(x, y, alphas, x_val=x, y_val=y).alpha_T
+    == alphas[0]
+  )
 
 
 def test_ridge_with_more_features_than_examples_and_constant_columns():
   rng = np.random.default_rng(4)
   x, y = rng.normal(size=(5, 8)), rng.normal(size=(5, 2))
   x[:, 2] = 0.1
-  fit = metrics.ridge_fit(x, y, x_val=x, y_val=y)
+  fit = ridge_regression.ridge_fit(x, y, x_val=x, y_val=y)
   assert np.isfinite(fit.predict(x)).all()
-  flat = metrics.ridge_fit(np.ones((5, 2)), y, x_val=np.ones((5, 2)), y_val=y)
+  flat = ridge_regression.ridge_fit(
+    np.ones((5, 2)), y, x_val=np.ones((5, 2)), y_val=y
+  )
   np.testing.assert_allclose(
     flat.predict(np.ones((3, 2))), np.tile(y.mean(0), (3, 1)), rtol=1e-12
   )
@@ -229,15 +237,15 @@ def test_ridge_refuses():
   x, y = linear_data(10)
   good = {'x_val': x, 'y_val': y}
   with pytest.raises(ValueError, match='alphas must be above 0'):
-    metrics.ridge_fit(x, y, [0.0], **good)
+    ridge_regression.ridge_fit(x, y, [0.0], **good)
   with pytest.raises(ValueError, match=r'training data must be .* \(10,\)'):
-    metrics.ridge_fit(x, y[:, 0], **good)
+    ridge_regression.ridge_fit(x, y[:, 0], **good)
   with pytest.raises(ValueError, match='training data must be'):
-    metrics.ridge_fit(x[:5], y, **good)
+    ridge_regression.ridge_fit(x[:5], y, **good)
   with pytest.raises(ValueError, match='validation data hold NaN'):
-    metrics.ridge_fit(x, y, x_val=x, y_val=y * np.nan)
+    ridge_regression.ridge_fit(x, y, x_val=x, y_val=y * np.nan)
   with pytest.raises(ValueError, match='differ in features'):
-    metrics.ridge_fit(x, y, x_val=x[:, :3], y_val=y)
+    ridge_regression.ridge_fit(x, y, x_val=x[:, :3], y_val=y)
 
 
 def test_clusters_are_drawn_whole():

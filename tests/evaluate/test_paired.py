@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edjax import paired
+from edjax.evaluate import paired
 
 SEEDS = 5
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edjax import kernel_ridge
+from edjax.baselines import kernel_ridge
 
 
 def made_up(rng, n):

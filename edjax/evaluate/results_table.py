@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 
-from edjax import baselines, vitals
+from edjax import baselines
+from edjax.evaluate import vitals
 from edjax.runtime import run_directory
 
 # Of these the MAE; of 'mean' the RMSE, which it is best in.

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from edjax import evaluate, models
+from edjax import models
 from edjax.data import batching
+from edjax.evaluate import predicting
 from edjax.runtime import compile_cache
 
 # Validation molecules that are looked at: the first ones, at most.
@@ -185,7 +186,7 @@ def _parts(rotate: bool, model, voxelizer):
   """Compile (params, molecules, constants) -> what a batch is to the head."""
 
   def parts(params, molecules, constants):
-    vox_BXYZC = evaluate.voxels(rotate, voxelizer, molecules, 0, constants)
+    vox_BXYZC = predicting.voxels(rotate, voxelizer, molecules, 0, constants)
     variables = {'params': params}
     features_BF, noted = model.apply(
       variables, vox_BXYZC, False, method='features', mutable=['activity']

@@ -5,8 +5,8 @@ import numpy as np
 import tiny_runs
 
 from edjax import config as configuration
-from edjax import kernel_ridge, moments_alone
 from edjax import task as tasks
+from edjax.baselines import kernel_ridge, moments_alone
 from edjax.data import labelling
 from edjax.models import input_moments
 

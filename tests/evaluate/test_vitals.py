@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from test_report import made_up_results
+from test_results_table import made_up_results
 
-from edjax import models, report, vitals
+from edjax import models
+from edjax.evaluate import results_table, vitals
 from edjax.models import layers
 from edjax.molecule import Molecule, stack
 from edjax.train import optim, train_step
@@ -190,7 +191,7 @@ def altered(params, seed=1):
 
 def words(found):
   results, *_ = made_up_results()
-  return report.table(results | found).splitlines()
+  return results_table.table(results | found).splitlines()
 
 
 def test_a_fresh_network_predicts_a_constant_and_has_no_dead_channels(resnet):

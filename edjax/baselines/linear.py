@@ -1,11 +1,8 @@
-"""Linear baselines that stand beside every result.
-
-`edjax.task` adds `MOMENTS`, from `edjax.moments_alone`.
-"""
+"""Ridge regressions on the composition, and on GFN2-xTB's own answers."""
 
 import numpy as np
 
-from edjax import metrics
+from edjax.baselines import ridge_regression
 from edjax.chem import elements
 from edjax.data import packed_dataset
 
@@ -75,7 +72,7 @@ def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
   ones = np.ones((len(source), 1))
   predictions = {'mean': ones * y.mean(0), 'median': ones * np.median(y, 0)}
   for name, x in _features(source, train).items():
-    ridge = metrics.ridge_fit(
+    ridge = ridge_regression.ridge_fit(
       x[train], y, x_val=x[validation], y_val=columns_NT[validation]
     )
     predictions[name] = ridge.predict(x)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edjax import metrics
+from edjax.baselines import ridge_regression
 
 # Widths of the kernel that are tried, in median distances of examples (towards
 # wide ones it becomes a polynomial), and strengths of the penalty.
@@ -54,9 +54,9 @@ def fit(
     predict: features -> targets, (examples, F) -> (examples, T).
 
   Raises:
-    ValueError: see `metrics.fit_data`.
+    ValueError: see `ridge_regression.fit_data`.
   """
-  x_NF, y_NT, x_val, y_val = metrics.fit_data(x_NF, y_NT, x_val, y_val)
+  x_NF, y_NT, x_val, y_val = ridge_regression.fit_data(x_NF, y_NT, x_val, y_val)
   whiten = _whitener(x_NF)
   mean_T, scale_T = y_NT.mean(0), _nonzero(y_NT.std(0))
   chosen = np.random.default_rng(seed).permutation(len(x_NF))[:centres]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edjax import metrics, report
+from edjax.evaluate import metrics, results_table
 from edjax.runtime import run_directory
 
 
@@ -34,7 +34,7 @@ def made_up_results():
 
 def test_table_states_the_figures():
   results, truth, guess = made_up_results()
-  lines = report.table(results).splitlines()
+  lines = results_table.table(results).splitlines()
   assert '30 molecules of qm9_mini, 80 to learn from' in lines[0]
   assert len({len(line) for line in lines[1:5]}) == 1
   row = lines[3].split()
@@ -49,10 +49,10 @@ def test_table_states_the_figures():
 
 def test_skipped_steps_are_told():
   results, *_ = made_up_results()
-  plain = report.table(results)
+  plain = results_table.table(results)
   counts = {'skipped_steps': 0, 'trained_steps': 40}
-  assert report.table(results | counts) == plain
-  told = report.table(results | counts | {'skipped_steps': 3})
+  assert results_table.table(results | counts) == plain
+  told = results_table.table(results | counts | {'skipped_steps': 3})
   assert told == (
     f'{plain}\n3 of 40 steps were skipped: their loss or gradient was not '
     'finite.'
@@ -61,20 +61,20 @@ def test_skipped_steps_are_told():
 
 def test_what_the_trunk_carries_is_told():
   results, *_ = made_up_results()
-  plain = report.table(results)
+  plain = results_table.table(results)
   alive = {
     'trunk_share': {'gap': 0.412, 'homo': 1.2},
     'constant_predictions': [],
     'dead_channels': {'stem': [1, 8], 'last': [2, 16]},
   }
-  said = report.table(results | alive)
+  said = results_table.table(results | alive)
   assert said == (
     f'{plain}\nOf the variance of the predictions the trunk (the convolutions) '
     'carries: gap 41.2 %, homo 120.0 %. Dead channels: 3 of 24.'
   )
   shares = {'gap': 0.0499, 'homo': 0.05, 'lumo': 0.0, 'mu': None}
   idle = alive | {'trunk_share': shares, 'constant_predictions': ['lumo']}
-  lines = report.table(results | idle).splitlines()[-4:]
+  lines = results_table.table(results | idle).splitlines()[-4:]
   assert 'gap 5.0 %, homo 5.0 %, lumo 0.0 %, mu -.' in lines[0]
   assert lines[1] == 'lumo: the network predicts a constant.'
   assert lines[2] == (
@@ -83,22 +83,22 @@ def test_what_the_trunk_carries_is_told():
   )
   assert lines[3].startswith('Lower config.optim.learning_rate; see docs/')
   # Of the shares alone, as other programs may write them.
-  said = report.table(results | {'trunk_share': {'gap': 0.3}})
+  said = results_table.table(results | {'trunk_share': {'gap': 0.3}})
   assert said.endswith(' carries: gap 30.0 %.')
   # A head that sees nothing else: its share is 1 by construction.
   alone = {'trunk_share': {'gap': 1.0, 'mu': 1.0}}
-  said = report.table(results | alone)
+  said = results_table.table(results | alone)
   assert said.endswith('are those of the trunk (the convolutions) alone.')
 
 
 def test_moments_of_the_input_stand_beside():
   results, *_ = made_up_results()
-  assert 'moments' not in report.table(results).splitlines()[1]
+  assert 'moments' not in results_table.table(results).splitlines()[1]
   found = results['targets']['gap']['baselines']
   found['moments'] = found['ridge_composition'] | {
     'mae_difference': {'value': 0.25, 'low': 0.125, 'high': 0.375}
   }
-  lines = report.table(results).splitlines()
+  lines = results_table.table(results).splitlines()
   assert lines[1].endswith('MAE - moments of the input')
   assert lines[3].endswith(' 0.250 (0.125 to 0.375)')
   assert ' -0.500 (-0.750 to -0.250) ' in lines[3]
@@ -117,7 +117,7 @@ def test_test_sets_stand_under_their_target():
       'mae': {'value': 0.5, 'low': float('nan'), 'high': None},
     },
   }
-  lines = report.table(results).splitlines()
+  lines = results_table.table(results).splitlines()
   assert lines[4].startswith('  leaky (20)')
   assert '0.0123 (0.0100 to 0.0200)' in lines[4]
   assert lines[5].startswith('  clean (10)')
@@ -133,6 +133,6 @@ def test_parity_plot_is_drawn_from_the_predictions(tmp_path):
   run.write_predictions('test', ids, ('gap', 'homo'), *pair)
   read = run.read_predictions('test')
   np.testing.assert_array_equal(read['homo'], np.column_stack([truth, guess]))
-  path = report.parity_plot(tmp_path, results)
+  path = results_table.parity_plot(tmp_path, results)
   assert path.read_bytes().startswith(b'\x89PNG')
   assert path.stat().st_size > 10_000

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from edjax import metrics
+from edjax.evaluate import metrics
 
 # Level of every verdict, two-sided; equivalence takes two one-sided tests of
 # this level.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import kernel_ridge
+from edjax.baselines import kernel_ridge
 from edjax.data import batching
 from edjax.models.input_moments import power_moments
 from edjax.runtime import multihost

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edjax import evaluate
+from edjax.evaluate import evaluator, summary
 from edjax.molecule import Molecule, stack
 from edjax.runtime import parallel
 
@@ -31,8 +31,8 @@ def test_every_example_once_and_in_order(n, size):
     return jnp.stack([ids_B + params, ids_B * 0 + rotation], axis=-1)
 
   calls = []
-  evaluator = evaluate.Evaluator(config, task, 'test', parallel.pmap(number))
-  found_RBT = evaluator.predict(
+  of_test = evaluator.Evaluator(config, task, 'test', parallel.pmap(number))
+  found_RBT = of_test.predict(
     np.float32(0.5), rotations=2, progress=lambda: calls.append(1)
   )
   assert found_RBT.shape == (2, n, 2)
@@ -46,9 +46,9 @@ def test_spread_over_rotations_does_not_depend_on_their_number():
   rng = np.random.default_rng(0)
   for rotations in (2, 4, 16):
     prediction_RB = rng.normal(size=(rotations, 20_000)) * 3 + 7
-    spread = evaluate.spread(prediction_RB)
+    spread = summary.spread(prediction_RB)
     assert spread == pytest.approx(3, rel=0.02)
     # The standard deviation over so few is smaller.
     if rotations == 2:
       assert prediction_RB.std(0).mean() < 2
-  assert evaluate.spread(prediction_RB[:1]) is None
+  assert summary.spread(prediction_RB[:1]) is None

@@ -1,0 +1,122 @@
+"""Predictions of every example of a part, exactly once."""
+
+import time
+
+import numpy as np
+
+from edjax.data import batching
+from edjax.evaluate.summary import cost, summarise
+from edjax.runtime import multihost, parallel
+
+
+class Evaluator:
+  """Predictions for one part of a task's data."""
+
+  def __init__(self, config, task, part: str, predict):
+    self._config, self._task, self.part = config, task, part
+    self._predict = predict
+
+  def predict(self, params, rotations: int, progress=None) -> np.ndarray:
+    """Predictions of all examples, each exactly once a rotation.
+
+    Args:
+      params: of the network, on the host.
+      rotations: how many rotations.
+      progress: called after each batch, or None.
+
+    Returns:
+      [rotations, n, T] in native units.
+    """
+    size = self._config.eval.batch_size
+    rows = self._task.rows[self.part]
+    n = len(rows)
+    placed = parallel.replicate(params)
+    numbers = [parallel.replicate(np.uint32(r)) for r in range(rotations)]
+    outputs = [[] for _ in range(rotations)]
+    for begin in range(0, n, size):
+      # The last batch is filled up with the last example and cut again.
+      indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
+      batch = batching.take(
+        self._task.molecules[self.part], parallel.shard(indices_B)
+      )
+      for r in range(rotations):
+        output_DBT = self._predict(placed, batch, numbers[r])
+        outputs[r].append(parallel.gather(output_DBT)[: n - begin])
+        if progress:
+          progress()
+    standardised_RBT = np.stack([np.concatenate(o) for o in outputs])
+    return self._task.labels.to_native(standardised_RBT, rows)
+
+  def targets(self) -> np.ndarray:
+    """[n, T] in native units."""
+    return self._task.labels.columns_NT[self._task.rows[self.part]]
+
+  def log(self, params, step: int, run) -> float:
+    """Logs the errors of one rotation.
+
+    Returns:
+      Mean over the targets of MAE over the training standard deviation: what
+      checkpoints are selected by, on validation.
+    """
+    from data_builders import targets
+
+    prediction_BT = self.predict(params, rotations=1)[0]
+    error_T = np.abs(prediction_BT - self.targets()).mean(0)
+    names = self._config.data.targets
+    for j, name in enumerate(names):
+      _, unit, factor = targets.TARGETS[self._config.data.name][name]
+      run.log(step, self.part, f'mae_{name}', error_T[j] * factor, unit)
+    value = float(np.mean(error_T / self._task.labels.scale_T))
+    run.log(step, self.part, 'mae_standardised', value, '')
+    return value
+
+
+def final_evaluation(config, task, params, run, predict) -> dict:
+  """Predicts validation and test and summarises the test set.
+
+  Args:
+    config: resolved.
+    task: the task.
+    params: selected weights, on the host.
+    run: run directory; predictions_<part>.csv are written there.
+    predict: from `make_predict`.
+
+  Returns:
+    The results: per target errors with bootstrap intervals, the spread over
+    rotations, and the baselines on the same examples; and what predicting
+    costs: `cost`, and predict_seconds_per_molecule of one rotation, voxels
+    included.
+  """
+  from tqdm import tqdm
+
+  rotations = config.eval.rotations
+  size = config.eval.batch_size
+  for part in ('validation', 'test'):
+    evaluator = Evaluator(config, task, part, predict)
+    n = len(task.rows[part])
+    total = rotations * -(-n // size)
+    started = time.perf_counter()
+    with tqdm(
+      total=total,
+      desc=f'evaluate {part}',
+      unit='batch',
+      disable=not multihost.is_first(),
+    ) as bar:
+      prediction_RBT = evaluator.predict(params, rotations, bar.update)
+    # Of the test part, for which nothing is compiled any more.
+    seconds = (time.perf_counter() - started) / (rotations * n)
+    ids = [task.pack.ids[row] for row in task.rows[part]]
+    clusters_N = task.pack.columns.get('cluster')
+    run.write_predictions(
+      part,
+      ids,
+      config.data.targets,
+      evaluator.targets(),
+      prediction_RBT.mean(0),
+      None if clusters_N is None else clusters_N[task.rows[part]],
+    )
+  results = summarise(config, task, prediction_RBT)
+  results['cost'] = cost(config, task) | {
+    'predict_seconds_per_molecule': seconds
+  }
+  return results

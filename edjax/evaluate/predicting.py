@@ -1,0 +1,68 @@
+"""Predictions of a network for a batch, in random orientations."""
+
+import jax
+
+from edjax import geometry
+from edjax.kernels.numerics import batched
+from edjax.runtime import compile_cache, parallel
+from edjax.voxelize import voxel_chunk
+
+# Rotations of evaluations use other random numbers than training
+# (edjax.train folds in 0, 1 and 2).
+_EVALUATE = 3
+
+
+def make_predict(config, task, shared=None):
+  """The compiled prediction of a batch, shared by all evaluations of a run.
+
+  Args:
+    config: resolved.
+    task: the task.
+    shared: `compile_cache.Programs` of several runs in one process.
+
+  Returns:
+    predict(params, molecules, rotation_number) -> standardised [D, B/D, T];
+    every argument has a leading device axis.
+  """
+
+  shared = shared or compile_cache.Programs()
+  voxelizer = compile_cache.bare(task.voxelizer)
+  predict = shared.get(_predict, config.augment.rotate, task.model, voxelizer)
+  constants = parallel.replicate(compile_cache.constants_of(config, task))
+  return lambda *args: predict(*args, constants)
+
+
+def _predict(rotate: bool, model, voxelizer):
+  def predict(params, molecules, rotation_number, constants):
+    vox_BXYZC = voxels(rotate, voxelizer, molecules, rotation_number, constants)
+    return model.apply({'params': params}, vox_BXYZC, train=False)
+
+  return parallel.pmap(predict)
+
+
+def voxels(rotate: bool, voxelizer, molecules, rotation_number, constants):
+  """Voxels that a network is evaluated on, within a program.
+
+  Args:
+    rotate: `config.augment.rotate`.
+    voxelizer: from `compile_cache.bare`.
+    molecules: a batch.
+    rotation_number: which of the random rotations of every molecule.
+    constants: `compile_cache.Constants`.
+
+  Returns:
+    vox_BXYZC.
+  """
+  key = jax.random.key(constants.seed)
+  key = jax.random.fold_in(key, _EVALUATE)
+  key = jax.random.fold_in(key, rotation_number)
+  voxelize = compile_cache.scaled(voxelizer, constants)
+
+  def turned(mol):
+    if rotate:
+      turn = jax.random.fold_in(key, mol.example_id)
+      mol = geometry.rotate(mol, geometry.random_rotation(turn))
+    return voxelize(mol)
+
+  chunk = voxel_chunk(voxelizer, molecules)
+  return batched(turned, chunk)(molecules)

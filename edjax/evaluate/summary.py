@@ -1,0 +1,111 @@
+"""What predictions come to: errors with intervals, baselines, costs."""
+
+import numpy as np
+
+from edjax import baselines
+from edjax.config.representation import needs_orbitals
+from edjax.evaluate import metrics
+
+
+def cost(config, task) -> dict[str, float]:
+  """Seconds that one molecule costs before the network sees it.
+
+  Args:
+    config: resolved.
+    task: the task.
+
+  Returns:
+    voxelize_seconds_per_molecule on this machine, and of one core of the
+    machine that built the dataset xtb_seconds_per_molecule, where the run
+    makes use of GFN2-xTB (orbitals, geometry or baseline) and the dataset
+    says it.
+  """
+  found = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
+  uses_xtb = (
+    needs_orbitals(config.representation)
+    or config.data.delta == 'gfn2'
+    or config.data.geometry == 'gfn2'
+  )
+  if uses_xtb and task.pack.xtb_seconds is not None:
+    found['xtb_seconds_per_molecule'] = task.pack.xtb_seconds
+  return found
+
+
+def spread(prediction_RB) -> float | None:
+  """Standard deviation over rotations, pooled over examples.
+
+  Without bias by their number R; None where there is but one.
+  """
+  if len(prediction_RB) == 1:
+    return None
+  return float(np.sqrt(prediction_RB.var(0, ddof=1).mean()))
+
+
+def mean_spread(prediction_RB) -> float:
+  """Standard deviation over rotations, averaged over examples; R above 1."""
+  return float(prediction_RB.std(0, ddof=1).mean())
+
+
+def summarise(config, task, prediction_RBT) -> dict:
+  """Errors on test, the baselines beside them.
+
+  Args:
+    config: resolved.
+    task: the task.
+    prediction_RBT: of the test part, native units.
+  """
+  from data_builders import targets
+
+  rows = task.rows['test']
+  results = {
+    'dataset': config.data.name,
+    'examples': {part: len(rows) for part, rows in task.rows.items()},
+    'pool': task.pool,
+    'channels': list(task.voxelizer.channel_names),
+    'outside_box': len(task.outside),
+    'rotations': config.eval.rotations,
+    'reference': baselines.reference(task.pack),
+    'targets': {},
+  }
+  clusters_N = task.pack.columns.get('cluster')
+  for j, name in enumerate(config.data.targets):
+    _, unit, factor = targets.TARGETS[config.data.name][name]
+
+    def scores(chosen_B, j=j, factor=factor):
+      """Scores of some of the test examples, and of the baselines there."""
+      where = rows[chosen_B]
+      options = {
+        'resamples': config.eval.bootstrap,
+        'seed': 0,
+        'clusters_N': None if clusters_N is None else clusters_N[where],
+      }
+      truth = task.labels.columns_NT[where, j] * factor
+      prediction = prediction_RBT[:, chosen_B, j].mean(0) * factor
+      entry = metrics.bootstrap(truth, prediction, **options)
+      entry['baselines'] = {}
+      for baseline, values_NT in task.baselines.items():
+        guess = values_NT[where, j] * factor
+        entry['baselines'][baseline] = {
+          **metrics.bootstrap(truth, guess, **options),
+          # Paired, on the same test molecules: negative is better than it.
+          'mae_difference': metrics.paired_mae_difference(
+            truth, prediction, guess, **options
+          ),
+        }
+      return entry
+
+    results['targets'][name] = {
+      'unit': unit,
+      **scores(np.arange(len(rows))),
+      'rotation_std': spread(prediction_RBT[:, :, j] * factor),
+    }
+    if len(prediction_RBT) > 1:
+      results['targets'][name]['rotation_spread'] = mean_spread(
+        prediction_RBT[:, :, j] * factor
+      )
+    if task.test_sets:
+      results['targets'][name]['test_sets'] = {
+        label: {'examples': len(chosen), **scores(chosen)}
+        for label, chosen in task.test_sets.items()
+      }
+  return results
