@@ -2,13 +2,13 @@
 
   python launch.py --config configs/qm9_density.py
 
-All logic is in edjax.main, where tests and notebooks can import it.
+All logic is in edjax.commands, where tests and notebooks can import it.
 """
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from edjax import main
+from edjax import commands
 from edjax.runtime import malloc
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -18,7 +18,7 @@ _WORKDIR = flags.DEFINE_string(
   'workdir', '', 'Run directory (default: runs/<config>[-<variant>]).'
 )
 _MODE = flags.DEFINE_enum(
-  'mode', 'train', sorted(main.MODES), 'What to do with the configuration.'
+  'mode', 'train', sorted(commands.MODES), 'What to do with the configuration.'
 )
 _SHARD = flags.DEFINE_string(
   'shard', '', 'i/n: every n-th run of a study, i from 0 (default: all).'
@@ -49,11 +49,13 @@ def run(argv):
     raise app.UsageError(f'what is {argv[1:]}? Fields: --config.FIELD=VALUE')
   malloc.keep()
   path = config_flags.get_config_filename(flags.FLAGS['config'])
-  workdir = _WORKDIR.value or main.default_workdir(path)
-  together = main.Together(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+  workdir = _WORKDIR.value or commands.default_workdir(path)
+  together = commands.Together(
+    _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
+  )
   shard, beam = _SHARD.value, _BEAM.value
   raise SystemExit(
-    main.run(_CONFIG.value, workdir, _MODE.value, shard, together, beam)
+    commands.run(_CONFIG.value, workdir, _MODE.value, shard, together, beam)
   )
 
 

@@ -20,8 +20,9 @@ import numpy as np
 from benchmarks import timing
 from configs import qm9_density
 from edjax import config as configuration
-from edjax import models, task
+from edjax import models
 from edjax.data import loading, padded
+from edjax.task import make
 
 MOLECULES = 10**9
 # bfloat16 of a TPU v5e (https://cloud.google.com/tpu/docs/v5e), a share that
@@ -72,7 +73,7 @@ def main() -> None:
     files = (p for p in folder.glob(pattern) if p.is_file())
     return sum(p.stat().st_size for p in files) / n
 
-  selection = task.selection_of(config)
+  selection = make.selection_of(config)
   rows = np.arange(min(n, 2000))
   padding = padded.padding_of(pack, np.arange(n), selection)
   batch = padded.make_molecules(pack, rows, padding, selection)

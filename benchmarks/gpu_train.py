@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import faults, gpu, steps
+from edjax import commands
 from edjax import config as configurations
-from edjax import main
 from edjax import task as tasks
 from edjax.data import loading, packed_dataset
 from edjax.kernels import gto_dense, gto_tiled_accelerator
@@ -126,7 +126,7 @@ def throughput(options):
   Returns:
     (part, table, run, call, state, seconds of a step).
   """
-  main.cache_compiled()
+  commands.cache_compiled()
   name = ', '.join(filter(None, (options.argument, options.label)))
   part = gpu.Part(options, f'Training, {name}')
   table = part.table()
@@ -191,7 +191,7 @@ def train(options) -> None:
 
 def launch(options) -> None:
   """The same program again, in a process of its own: compiled already."""
-  main.cache_compiled()
+  commands.cache_compiled()
   part = gpu.Part(options, f'Second launch, {options.argument}')
   table = part.table(('what', 'seconds'))
   run = Run(part)
@@ -338,7 +338,7 @@ def _profile(part, table, run, call, state) -> None:
 
 def real(options) -> None:
   """A short training run at scale, with validation and test."""
-  main.cache_compiled()
+  commands.cache_compiled()
   part = gpu.Part(options, f'A short run, {options.argument}')
   table = part.table(
     ('target', 'unit', 'test MAE', 'of a linear fit', 'ratio'),

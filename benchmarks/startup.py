@@ -44,7 +44,7 @@ def launch(name: str, directory: pathlib.Path) -> None:
 
   import jax
 
-  from edjax import main
+  from edjax import commands
   from edjax import task as tasks
   from edjax.train import train_and_evaluate, train_step
 
@@ -64,7 +64,7 @@ def launch(name: str, directory: pathlib.Path) -> None:
   per_call = config.train.steps_per_call or 1
   for field in ('steps', 'eval_every', 'checkpoint_every'):
     config.train[field] = per_call
-  main.cache_compiled()
+  commands.cache_compiled()
   make_task, make_call = tasks.make_task, train_step.make_train_call
 
   def timed_task(*args):

@@ -29,7 +29,7 @@ ORDER = [
   {'evaluate'},
   {'train'},
   {'study'},
-  {'main'},
+  {'commands'},
 ]  # fmt: skip
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Packages that a folder and those after it import at once; the rest is imported

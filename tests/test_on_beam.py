@@ -16,7 +16,7 @@ from configs import qm9_density, study_qm9
 from data_builders import workers
 from data_builders.pdbbind import manifest
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from edjax import main
+from edjax import commands
 from edjax.config import ConfigError
 from edjax.data import loading
 
@@ -188,7 +188,7 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
   config.data.data_dir = str(tmp_path)
 
   def launch(mode, flags, config=config):
-    return main.run(config, str(tmp_path / 'run'), mode, beam=flags)
+    return commands.run(config, str(tmp_path / 'run'), mode, beam=flags)
 
   assert launch('train', PROCESSES) == 2
   assert '--beam goes with --mode build' in capsys.readouterr().err

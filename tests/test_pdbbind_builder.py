@@ -18,14 +18,15 @@ import data_builders
 from configs import pdbbind_density
 from data_builders import xtb
 from data_builders.pdbbind import complexes, manifest, wwpdb
+from edjax import commands, fields, geometry, molecule, task
 from edjax import config as configuration
-from edjax import fields, geometry, main, molecule, task
 from edjax import grid as grids
 from edjax.config.representation import dataset_variant
 from edjax.data import loading, splitting
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 from edjax.runtime import run_directory  # fmt: skip
+from edjax.task import make
 from edjax.train import train_and_evaluate
 
 
@@ -569,7 +570,7 @@ def test_ligands_without_proteins(tmp_path):
 
 def test_without_pdbbind_the_message_says_what_to_do(tmp_path, capsys):
   config = smoke_config(tmp_path / 'nothing', tmp_path / 'data')
-  assert main.run(config, str(tmp_path / 'run'), 'train') == 2
+  assert commands.run(config, str(tmp_path / 'run'), 'train') == 2
   message = capsys.readouterr().err
   for part in (
     'pdbbind-plus.org.cn',
@@ -614,4 +615,4 @@ def test_every_real_complex_is_in_or_has_its_reason(shared_data, tmp_path):
 def test_largest_box_is_within_the_radius():
   for variant in ('', 'ligands', 'paper_like', 'full'):
     config = configuration.resolve(pdbbind_density.get_config(variant))
-    assert task.selection_of(config).radius <= complexes.RADIUS
+    assert make.selection_of(config).radius <= complexes.RADIUS

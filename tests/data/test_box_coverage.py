@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from data_builders import xtb
-from edjax import fields, task
+from edjax import fields
 from edjax import grid as grids
 from edjax.chem import form_factors, gfn2_occupations
 from edjax.data import box_coverage
 from edjax.grid import Grid
 from edjax.molecule import LIGAND, Molecule
+from edjax.task import data_checks
 
 # Diacetylene, linear, Å.
 NUMBERS = np.array([1, 6, 6, 6, 6, 1])
@@ -189,7 +190,7 @@ def test_a_task_moves_training_molecules_alone():
       representation=types.SimpleNamespace(grid_size=20, spacing=0.5),
       augment=types.SimpleNamespace(translate=translate),
     )
-    return task._outside(
+    return data_checks.outside(
       config,
       types.SimpleNamespace(ids=['a', 'b', 'c']),
       {part: np.array([row]) for part, row in parts.items()},

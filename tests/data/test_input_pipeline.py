@@ -8,7 +8,7 @@ import pytest
 import data_builders
 from configs import qm9_density
 from data_builders import xtb
-from edjax import baselines, config, main
+from edjax import baselines, commands, config
 from edjax.chem import elements
 from edjax.data import (
   batching,
@@ -186,7 +186,7 @@ def test_what_cannot_be_built_ends_in_a_message(
       loading.load_pack(built)
     run = qm9_density.get_config('qm9_cpu')
     run.data.data_dir = str(tmp_path)
-    assert main.run(run, str(tmp_path / 'run'), 'build') == 2
+    assert commands.run(run, str(tmp_path / 'run'), 'build') == 2
   assert capsys.readouterr().err == f'\nerror: dataset qm9: {error}\n'
 
 

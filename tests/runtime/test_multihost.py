@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import faults as script
 from benchmarks import layouts
-from edjax import main
+from edjax import commands
 from edjax.config import ConfigError
 from edjax.runtime import multihost
 
@@ -86,14 +86,14 @@ def test_sigterm_to_one_of_them(runs):
 
 def test_wrong_flags(tmp_path, capsys):
   for together in (
-    main.Together('localhost:1', 0, 0),
-    main.Together('localhost:1', 2, 2),
-    main.Together('localhost:1', 2, -1),
+    commands.Together('localhost:1', 0, 0),
+    commands.Together('localhost:1', 2, 2),
+    commands.Together('localhost:1', 2, -1),
   ):
-    assert main.run(None, str(tmp_path), 'train', together=together) == 2
+    assert commands.run(None, str(tmp_path), 'train', together=together) == 2
     assert 'needs --processes, and --process' in capsys.readouterr().err
-  together = main.Together('localhost:1', 2, 0)
-  assert main.run(None, str(tmp_path), 'study', together=together) == 2
+  together = commands.Together('localhost:1', 2, 0)
+  assert commands.run(None, str(tmp_path), 'study', together=together) == 2
   assert 'spread with --shard' in capsys.readouterr().err
 
 

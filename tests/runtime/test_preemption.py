@@ -8,7 +8,7 @@ import time
 import pytest
 import tiny_runs
 
-from edjax import main
+from edjax import commands
 from edjax.runtime import preemption
 from edjax.study import work_queue, worker
 
@@ -47,8 +47,8 @@ def test_a_status_of_its_own(monkeypatch, capsys, tmp_path):
   def train(config, workdir):
     raise preemption.PreemptedError('SIGTERM: step 3 of 4 is saved')
 
-  monkeypatch.setitem(main.MODES, 'train', train)
-  assert main.run(None, str(tmp_path), 'train') == 75
+  monkeypatch.setitem(commands.MODES, 'train', train)
+  assert commands.run(None, str(tmp_path), 'train') == 75
   assert 'step 3 of 4 is saved' in capsys.readouterr().err
 
 

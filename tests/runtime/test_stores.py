@@ -15,7 +15,7 @@ from test_qm9_builder import SHAPES, record_text, write_archive
 import data_builders
 from configs import qm9_density
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from edjax import main
+from edjax import commands
 from edjax.config import ConfigError
 from edjax.data import loading, remote_datasets
 from edjax.runtime import compile_cache, stores
@@ -242,10 +242,10 @@ def test_stores_that_nobody_knows(address, tmp_path, capsys, monkeypatch):
   for package in ('gcsfs', 's3fs'):
     monkeypatch.setitem(sys.modules, package, None)
   config = tiny_runs.tiny(tmp_path)
-  assert main.run(config, address, 'train') == 2
+  assert commands.run(config, address, 'train') == 2
   assert f'error: {address}: ' in capsys.readouterr().err
   config.data.data_dir = address
-  assert main.run(config, str(tmp_path), 'train') == 2
+  assert commands.run(config, str(tmp_path), 'train') == 2
   assert f'{address}/edjax_qm9_mini/1.1.0: ' in capsys.readouterr().err
 
 
@@ -303,15 +303,15 @@ def test_a_killed_run_goes_on_elsewhere(
   # As text: correlations of constants are NaN.
   assert json.dumps(there) == json.dumps(here)
   # It is finished; other modes find it; only the report's picture is new.
-  assert main.run(config, 'memory://bucket/run', 'train') == 0
+  assert commands.run(config, 'memory://bucket/run', 'train') == 0
   said = capsys.readouterr().out
   assert 'memory://bucket/run is finished' in said
   assert 'parity plot: memory://bucket/run/parity.png' in said
   assert memory_store.exists('/bucket/run/parity.png')
-  assert main.run(config, 'memory://bucket/run', 'evaluate') == 0
-  assert main.run(config, 'memory://bucket/run', 'report') == 0
+  assert commands.run(config, 'memory://bucket/run', 'evaluate') == 0
+  assert commands.run(config, 'memory://bucket/run', 'report') == 0
   config.optim.learning_rate = 0.5
-  assert main.run(config, 'memory://bucket/run', 'train') == 2
+  assert commands.run(config, 'memory://bucket/run', 'train') == 2
   said = capsys.readouterr().err
   assert 'memory://bucket/run holds a run with config.optim.learning' in said
   # Nothing is left in the directory for temporary files but by kills.

@@ -21,8 +21,8 @@ import pytest
 import tiny_runs
 
 from configs import study_qm9
+from edjax import commands
 from edjax import config as configuration
-from edjax import main
 from edjax.config import ConfigError
 from edjax.data import loading, splitting
 from edjax.runtime import run_directory, stores
@@ -346,7 +346,7 @@ def test_wrong_shards(text):
 
 
 def test_shard_without_a_study(smoke, tmp_path, capsys):
-  assert main.run(smoke(), str(tmp_path), 'train', '0/2') == 2
+  assert commands.run(smoke(), str(tmp_path), 'train', '0/2') == 2
   assert '--shard goes with --mode study' in capsys.readouterr().err
 
 
@@ -371,7 +371,7 @@ def test_data_that_is_missing_is_the_builders_message(tmp_path, capsys):
   config.data.data_dir = str(tmp_path / 'data')
   config.data.manual_dir = str(tmp_path / 'nothing')
   config.data.download = False
-  status = main.run(config, str(tmp_path / 'study'), 'study')
+  status = commands.run(config, str(tmp_path / 'study'), 'study')
   assert status == 2
   assert 'QM9 is neither in the manual directory' in capsys.readouterr().err
   assert not (tmp_path / 'study' / 'plan.json').exists()
@@ -515,7 +515,7 @@ def test_shards_that_share_an_object_store(smoke, memory_store, capsys):
     assert runner.run(smoke(), store, '', again.slots()) == 0
     assert again.done == []
     capsys.readouterr()
-  assert main.run(smoke(), 'memory://bucket/study', 'report') == 0
+  assert commands.run(smoke(), 'memory://bucket/study', 'report') == 0
   assert 'report: memory://bucket/study/report.html' in capsys.readouterr().out
 
 

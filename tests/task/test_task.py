@@ -7,10 +7,11 @@ import pytest
 
 from configs import pdbbind_base, pdbbind_density
 from edjax import config as configuration
-from edjax import task, voxelize
+from edjax import voxelize
 from edjax.config.representation import make_voxelizer, seen_radius
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
+from edjax.task import data_checks, make
 
 
 def test_ligands_without_orbitals_are_no_empty_space():
@@ -22,7 +23,7 @@ def test_ligands_without_orbitals_are_no_empty_space():
     pack = types.SimpleNamespace(
       orbital_counts=np.array(counts), ids=('1aaa', '1aab', '1aac', '1aad')
     )
-    task._check_orbitals(config, pack, rows)
+    data_checks.check_orbitals(config, pack, rows)
 
   check(3, 0, 4, 5)  # the promolecule takes its place
   with pytest.raises(configuration.ConfigError, match='none of the ligands'):
@@ -48,7 +49,7 @@ def test_large_grids_are_sampled_less(variant, channels, examples):
   representation = pdbbind_base.get_config(variant).representation
   representation.channels = channels
   voxelizer = make_voxelizer(representation)
-  assert task._sample_size(voxelizer) == examples
+  assert make._sample_size(voxelizer) == examples
   grid = representation.grid_size**3
   assert 4 * grid * voxelizer.num_channels * examples <= 2**31
 
@@ -63,7 +64,7 @@ def test_elements_without_valence_electrons_are_named():
       part: types.SimpleNamespace(numbers_A=np.array([[6, z, 0]]))
       for part, z in (('train', 8), ('test', heaviest))
     }
-    task._check_elements(config.representation, source, rows, molecules)
+    data_checks.check_elements(config.representation, source, rows, molecules)
 
   check(92)  # the promolecule of X-ray form factors has uranium
   config.representation.channels = ('valence',)
@@ -78,11 +79,11 @@ def test_elements_without_valence_electrons_are_named():
 
 def test_a_blur_reaches_for_atoms_farther_away():
   config = pdbbind_density.get_config()
-  plain = task.selection_of(config).radius
+  plain = make.selection_of(config).radius
   assert plain == seen_radius(config)
   config.representation.smooth = 0.5
   assert seen_radius(config) == plain
-  reach = task.selection_of(config).radius - plain + 3.0
+  reach = make.selection_of(config).radius - plain + 3.0
   # A Gaussian that had fallen to 1e-3 at 3 Å has fallen to it there.
   width = np.hypot(3.0 / np.sqrt(2 * np.log(1e3)), 0.5)
   assert np.exp(-0.5 * (reach / width) ** 2) == pytest.approx(1e-3, rel=0.05)
@@ -111,9 +112,12 @@ def test_channels_that_training_never_saw_are_named():
   voxelizer = voxelize.make_voxelizer(
     ('atoms',), Grid(6, 1.0), elements=('C', 'O', 'P', 'S'), groups=True
   )
-  assert task._unseen(voxelizer, molecules) == {'pocket_P': 1, 'pocket_S': 1}
+  assert data_checks.unseen(voxelizer, molecules) == {
+    'pocket_P': 1,
+    'pocket_S': 1,
+  }
   seen = molecules | {'train': batch((15, 2.0), (16, 1.0))}
   # Nothing is said of channels that are empty everywhere, or in no other part.
-  assert task._unseen(voxelizer, seen) == {'pocket_O': 1}
+  assert data_checks.unseen(voxelizer, seen) == {'pocket_O': 1}
   density = voxelize.make_voxelizer(('shape',), Grid(6, 1.0))
-  assert task._unseen(density, molecules) == {}
+  assert data_checks.unseen(density, molecules) == {}

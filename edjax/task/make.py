@@ -13,13 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import baselines, fields, models, voxelize
+from edjax import baselines, models, voxelize
 from edjax.baselines import moments_alone
-from edjax.chem import elements, gfn2_basis
-from edjax.config import ConfigError
 from edjax.config.representation import (
   dataset_variant,
-  density_source,
   make_voxelizer,
   needs_map,
   needs_orbitals,
@@ -27,17 +24,16 @@ from edjax.config.representation import (
 )
 from edjax.data import (
   batching,
-  box_coverage,
   labelling,
   loading,
   padded,
   splitting,
 )
 from edjax.data.packed_dataset import Pack
-from edjax.grid import Grid
 from edjax.kernels.numerics import batched
-from edjax.molecule import LIGAND, Molecule
+from edjax.molecule import Molecule
 from edjax.runtime import compile_cache
+from edjax.task import data_checks
 from edjax.voxelize import voxel_chunk
 
 
@@ -88,8 +84,6 @@ class Task:
   unseen: dict[str, int]
 
 
-# By how much the share of molecules with B factors may differ between parts.
-_B_SHARE = 0.02
 # Molecules whose voxels are computed at once before the first step.
 _BATCH = 64
 # Enough for means, scales and correlations, and done in seconds; of large grids
@@ -155,9 +149,9 @@ def make_task(config, shared=None) -> Task:
     'test': split.test,
   }
   if config.representation.use_b_factors:
-    _check_b_factors(pack, rows)
+    data_checks.check_b_factors(pack, rows)
   if needs_orbitals(config.representation):
-    _check_orbitals(config, pack, rows)
+    data_checks.check_orbitals(config, pack, rows)
   selection = selection_of(config)
   padding = padded.padding_of(
     pack, np.concatenate(list(rows.values())), selection
@@ -167,7 +161,7 @@ def make_task(config, shared=None) -> Task:
     part: batching.molecules_of(pack, rows[part], padding, selection, memory)
     for part in rows
   }
-  _check_elements(config.representation, pack, rows, molecules)
+  data_checks.check_elements(config.representation, pack, rows, molecules)
   raw = make_voxelizer(config.representation)
   # One program for the scales, for the first shift and scale of layers and for
   # the moments: each compilation of a field takes seconds.
@@ -217,150 +211,7 @@ def make_task(config, shared=None) -> Task:
     voxelizer=voxelizer,
     model=models.build_model(config.model, len(config.data.targets)),
     sample_BXYZC=np.asarray(voxelizer.finish(jnp.asarray(raw_BXYZC))),
-    outside=_outside(config, pack, rows, molecules),
+    outside=data_checks.outside(config, pack, rows, molecules),
     voxelize_seconds=seconds / size,
-    unseen=_unseen(voxelizer, molecules),
+    unseen=data_checks.unseen(voxelizer, molecules),
   )
-
-
-def _check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
-  """B factors that only some sources have would tell the sources apart.
-
-  Files of PDBbind's core set have B = 0 for every atom, for instance.
-
-  Raises:
-    ConfigError: the share of ligands or of pockets with B factors differs
-      between parts.
-  """
-  ends = pack.atom_offsets[:-1] + pack.ligand_counts
-  for group, begins, stops in (
-    ('ligands', pack.atom_offsets[:-1], ends),
-    ('pockets', ends, pack.atom_offsets[1:]),
-  ):
-    has_b = np.array(
-      [
-        bool(np.any(pack.b_factors[begin:end] > 0))
-        for begin, end in zip(begins, stops, strict=True)
-      ]
-    )
-    share = {part: float(np.mean(has_b[r])) for part, r in rows.items()}
-    if max(share.values()) - min(share.values()) <= _B_SHARE:
-      continue
-    text = ', '.join(f'{s:.0%} of {part}' for part, s in share.items())
-    raise ConfigError(
-      f'config.representation.use_b_factors: the files of {group} have B '
-      f'factors for {text}, so that the network could tell where a file comes '
-      'from; set it to False, or choose a split in which the shares are the '
-      'same'
-    )
-
-
-def _check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
-  """Without groups, a ligand that GFN2-xTB could not do would be empty space.
-
-  With groups the voxelizer puts the promolecule in its place.
-
-  Raises:
-    ConfigError: there are such ligands, and no groups; or there are no others.
-  """
-  used = np.concatenate(list(rows.values()))
-  lacking = used[pack.orbital_counts[used] == 0]
-  if len(lacking) == len(used):
-    raise ConfigError(
-      f'config.representation.density={config.representation.density!r}: '
-      'GFN2-xTB has orbitals for none of the ligands; the manifest of the '
-      'dataset says why (column xtb)'
-    )
-  if len(lacking) and not config.representation.groups:
-    names = ', '.join(sorted(pack.ids[row] for row in lacking)[:5])
-    raise ConfigError(
-      f'config.representation.density={config.representation.density!r}: '
-      f'{len(lacking)} ligands have no orbitals ({names}, ...; column xtb of '
-      "the manifest says why). With 'xtb' and config.representation.groups="
-      'True their promolecule takes the place; or leave them out with '
-      "config.data.split='file'"
-    )
-
-
-def _check_elements(representation, pack: Pack, rows, molecules) -> None:
-  """Valence electrons are those of GFN2-xTB, which ends at Rn.
-
-  Raises:
-    ConfigError: a molecule has an element beyond; names it.
-  """
-  wants = {'valence'} & set(representation.channels)
-  wants |= {'free_atoms', 'deformation'} & {density_source(representation)}
-  if not wants:
-    return
-  beyond = {}
-  for part in rows:
-    heaviest = np.concatenate(
-      [b.numbers_A.max(1) for b in batching.blocks(molecules[part])]
-    )
-    for i in np.flatnonzero(heaviest > gfn2_basis.MAX_NUMBER):
-      beyond[pack.ids[rows[part][i]]] = int(heaviest[i])
-  if beyond:
-    name, number = min(beyond.items())
-    raise ConfigError(
-      f'config.representation: {", ".join(sorted(wants))} knows elements up to '
-      f'Rn; {len(beyond)} molecules have others ({name}: '
-      f'{elements.SYMBOLS[number]}). Leave them out with '
-      "config.data.split='file', or take another input"
-    )
-
-
-def _outside(config, pack, rows, molecules) -> dict[str, str]:
-  representation = config.representation
-  grid = Grid(representation.grid_size, representation.spacing)
-  found = {}
-  if 'ligand' not in config.data.parts:
-    return found
-  for part in rows:
-    reasons = []
-    for block in batching.blocks(molecules[part]):
-      # A pocket has no end: what counts is whether its ligand fits.
-      is_ligand = block.groups_A == LIGAND
-      reasons += box_coverage.outside(
-        np.where(is_ligand, block.numbers_A, 0),
-        block.coords_A3,
-        grid,
-        # Evaluation turns molecules, but does not move them.
-        translate=config.augment.translate if part == 'train' else 0.0,
-      )
-    found |= {
-      pack.ids[row]: reason
-      for row, reason in zip(rows[part], reasons, strict=True)
-      if reason
-    }
-  return found
-
-
-def _unseen(voxelizer, molecules) -> dict[str, int]:
-  """Channels of atom types that tell a network nothing it could know."""
-  if 'atoms' not in voxelizer.channels:
-    return {}
-  options = {'elements': voxelizer.elements, 'groups': voxelizer.groups}
-  count = jax.jit(
-    batched(
-      lambda mol: fields.atom_counts(
-        # Within the inscribed sphere an atom is seen in every orientation.
-        mol,
-        voxelizer.grid.extent / 2,
-        **options,
-      )
-    )
-  )
-  has_C = {
-    part: sum(
-      np.sum(np.asarray(count(block)) > 0, axis=0)
-      for block in batching.blocks(molecules[part])
-    )
-    for part in molecules
-  }
-  others_C = has_C['validation'] + has_C['test']
-  names = fields.atom_channels(**options)
-  return {
-    name: int(others)
-    for name, seen, others in zip(names, has_C['train'], others_C, strict=True)
-    if not seen and others
-  }

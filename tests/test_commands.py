@@ -6,7 +6,7 @@ import types
 import jax
 import pytest
 
-from edjax import main
+from edjax import commands
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def cache(monkeypatch, tmp_path):
 
 
 def launch(monkeypatch):
-  """`main.run` of a mode that does nothing."""
-  monkeypatch.setitem(main.MODES, 'train', lambda config, workdir: None)
-  assert main.run(types.SimpleNamespace(), 'nowhere', 'train') == 0
+  """`commands.run` of a mode that does nothing."""
+  monkeypatch.setitem(commands.MODES, 'train', lambda config, workdir: None)
+  assert commands.run(types.SimpleNamespace(), 'nowhere', 'train') == 0
 
 
 def test_off_on_a_cpu(cache, monkeypatch):
