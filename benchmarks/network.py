@@ -168,6 +168,7 @@ def training(data, labels):
   """edjax's own training loop; one run is one step."""
   config = qm9_atoms.get_config()
   config.model.name = 'cnn3d'
+  config.optim.name = 'adamw'
   config.train.batch_size = BATCH
   config.representation.grid_size = SIZE
   config.representation.spacing = SPACING

@@ -64,7 +64,7 @@ def convolution(path, padding, wanted):
 class _Parameters:
   """Flax parameters, 'a/b/kernel' -> array, as tensors in PyTorch's layout."""
 
-  def __init__(self, path, constants=('whiten', 'standardise')):
+  def __init__(self, path, constants=('whiten', 'standardise', 'powers')):
     self.tensors, self.input = {}, {}
     with np.load(path) as file:
       for name, value in file.items():
@@ -157,7 +157,7 @@ def _moments(x):
 
 
 def _resnet3d(p, vox, train):
-  """edjax's 'resnet3d' as configs/default.py has it."""
+  """edjax's 'resnet3d', with the blocks and moments that have parameters."""
   powers = [vox.sign() * vox.abs() ** q for q in _POWERS]
   x = torch.cat(powers, 1)
   batch, channels, n = x.shape[:3]
@@ -168,20 +168,22 @@ def _resnet3d(p, vox, train):
   sums = []
   for i in range(3):
     if i:
-      # Twice the mean, as `edjax.models.mean_pool`.
+      # Twice the mean, as `edjax.models.pooling.mean_pool`.
       x = p.pointwise(f'trunk/down_{i}', 2 * functional.avg_pool3d(x, 2))
-    h = x
-    for j in range(2):
-      h = functional.silu(_rms(p, f'trunk/block_{i}_0/norm_{j}', h))
-      h = p.isotropic(f'trunk/block_{i}_0/conv_{j}/conv', h)
-    x = x + h
+    if f'trunk/block_{i}_0/norm_0/scale' in p.tensors:
+      h = x
+      for j in range(2):
+        h = functional.silu(_rms(p, f'trunk/block_{i}_0/norm_{j}', h))
+        h = p.isotropic(f'trunk/block_{i}_0/conv_{j}/conv', h)
+      x = x + h
     local = functional.silu(p.pointwise(f'trunk/local_{i}', x))
     sums.append(local.mean((2, 3, 4)))
   features = _standardised(p, 'trunk/standardise', torch.cat(sums, 1))
-  moments = torch.cat([_moments(x) for x in powers], 1)
-  moments = _standardised(p, 'whiten', moments)
-  moments = functional.linear(moments, p['whiten/matrix'])
-  features = torch.cat([features, moments], 1)
+  if 'whiten/matrix' in p.tensors:
+    moments = torch.cat([_moments(x) for x in powers], 1)
+    moments = _standardised(p, 'whiten', moments)
+    moments = functional.linear(moments, p['whiten/matrix'])
+    features = torch.cat([features, moments], 1)
   h = functional.silu(p.dense('head/hidden', features))
   h = functional.dropout(h, 0.1, train)
   return p.dense('head/out', h) + p.dense('head/linear', features)
