@@ -94,7 +94,8 @@ def _carried(results) -> list[str]:
       'The network has no convolutions: its predictions are those of the '
       'head, of the moments of the input.'
     ]
-  if all(share == 1 for share in shares.values()):
+  # Rounded sums leave 1 - 1e-16 of it.
+  if all(share and math.isclose(share, 1) for share in shares.values()):
     lines = ['The predictions are those of the trunk (the convolutions) alone.']
   else:
     each = ', '.join(f'{name} {_percent(s)}' for name, s in shares.items())

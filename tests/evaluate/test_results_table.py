@@ -86,7 +86,7 @@ def test_what_the_trunk_carries_is_told():
   said = results_table.table(results | {'trunk_share': {'gap': 0.3}})
   assert said.endswith(' carries: gap 30.0 %.')
   # A head that sees nothing else: its share is 1 by construction.
-  alone = {'trunk_share': {'gap': 1.0, 'mu': 1.0}}
+  alone = {'trunk_share': {'gap': 1.0, 'mu': 1 - 2**-52}}
   said = results_table.table(results | alone)
   assert said.endswith('are those of the trunk (the convolutions) alone.')
 
