@@ -63,7 +63,7 @@ def x64():
 
 @pytest.fixture
 def strict_promotion():
-  """No silent mixing of dtypes (layers 0 and 1; optax raises under it)."""
+  """No silent mixing of dtypes (of the physics; optax raises under it)."""
   with jax.numpy_dtype_promotion('strict'):
     yield
 

@@ -165,7 +165,7 @@ class Standardise(nn.Module):
 
 
 def _powers(vox) -> list[torch.Tensor]:
-  """`edjax.models.powers`."""
+  """`edjax.models.input_moments.powers`."""
   size = torch.where(vox == 0, torch.ones_like(vox), vox.abs())
   return [vox.sign() * size**power for power in _POWERS]
 
@@ -211,7 +211,7 @@ class ResNet3D(nn.Module):
     x = x.reshape(b, m, m, m, -1).permute(0, 4, 1, 2, 3)
     sums = []
     for i, stage in enumerate(self.stages):
-      # Twice the mean, as `edjax.models.mean_pool`.
+      # Twice the mean, as `edjax.models.pooling.mean_pool`.
       x, total = stage(2 * functional.avg_pool3d(x, 2) if i else x)
       sums.append(total)
     with torch.autocast(vox.device.type, enabled=False):

@@ -144,7 +144,7 @@ def _blocks(p, x, train):
 
 
 def _moments(x):
-  """`edjax.models.spatial_moments` of x_BCXYZ."""
+  """`edjax.models.input_moments.spatial_moments` of x_BCXYZ."""
   total, first, second = x.mean((2, 3, 4)), 0, 0
   for axis in (2, 3, 4):
     others = tuple({2, 3, 4} - {axis})

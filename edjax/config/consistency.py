@@ -19,7 +19,7 @@ ENDS = ('eval_every', 'checkpoint_every', 'steps')
 
 def contradictions(config) -> list[str]:
   """What does not fit together in a configuration, a sentence each."""
-  from data_builders import targets  # layer 3 imports builders lazily
+  from data_builders import targets  # builders only where they are needed
 
   found = []
   known = targets.TARGETS[config.data.name]

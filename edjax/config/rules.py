@@ -35,9 +35,8 @@ def complaints(
 
 def is_a(kind: type, value) -> bool:
   """isinstance, where a bool is no number and an int is a float."""
-  if kind is float:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-  return isinstance(value, kind) and (kind is bool or value is not True)
+  kinds = (int, float) if kind is float else kind
+  return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def number(
@@ -49,7 +48,7 @@ def number(
   bounds += ' and finite' if high == math.inf else f' and {below} {high}'
 
   def rule(value):
-    if not is_a(kind, value) or value is False:
+    if not is_a(kind, value):
       return f'must be a {kind.__name__}, not {value!r}'
     inside = low <= value <= high and math.isfinite(value)
     on_edge = (open_low and value == low) or (open_high and value == high)

@@ -108,11 +108,7 @@ def _carried(results) -> list[str]:
     dead, channels = vitals.in_all(counts)
     lines[0] += f' Dead channels: {dead} of {channels}.'
   constant = results.get('constant_predictions', ())
-  idle = [
-    name
-    for name, share in shares.items()
-    if name not in constant and share is not None and share < vitals.IDLE
-  ]
+  idle = [name for name in vitals.idle(shares) if name not in constant]
   if constant:
     lines.append(f'{", ".join(constant)}: the network predicts a constant.')
   if idle:

@@ -83,6 +83,19 @@ def in_all(counts: Mapping) -> tuple[int, int]:
   return dead, channels
 
 
+def idle(share_of_target: Mapping) -> list[str]:
+  """Name the targets of which the trunk carries next to nothing.
+
+  Args:
+    share_of_target: target -> share; None where it was not finite.
+  """
+  return [
+    target
+    for target, share in share_of_target.items()
+    if share is not None and share < IDLE
+  ]
+
+
 class Observer:
   """Looks at the networks of a run, each time with the same molecules.
 

@@ -241,10 +241,7 @@ def idle(study: Study) -> list[str]:
   """A warning in words, where convolutions carry next to nothing."""
   known = [(run, _shares(run)) for run in study.done()]
   known = [(run, shares) for run, shares in known if shares]
-  found = [
-    (run, [t for t, share in shares.items() if share < vitals.IDLE])
-    for run, shares in known
-  ]
+  found = [(run, vitals.idle(shares)) for run, shares in known]
   found = [(run, targets) for run, targets in found if targets]
   if not found:
     return []
