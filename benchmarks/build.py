@@ -19,9 +19,9 @@ import tempfile
 import time
 
 from benchmarks import timing
-from data_builders import workers
 from data_builders.qm9 import archive as archives
 from data_builders.qm9 import qm9_dataset_builder
+from data_builders.support import worker_pool
 
 MOLECULES = 1000
 
@@ -95,8 +95,10 @@ def main():
     def inside(name: str) -> float:
       """Seconds inside a function above, summed over the molecules."""
       total = 0.0
-      for value in workers.map_ordered(f'benchmarks.build:{name}', molecules):
-        if isinstance(value, workers.Failure):
+      for value in worker_pool.map_ordered(
+        f'benchmarks.build:{name}', molecules
+      ):
+        if isinstance(value, worker_pool.Failure):
           raise RuntimeError(f'tblite failed: {value}')
         total += value
       return total

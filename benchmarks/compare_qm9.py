@@ -16,7 +16,7 @@ import itertools
 import pathlib
 
 from benchmarks import runs
-from data_builders import targets
+from edjax import datasets
 from edjax.evaluate import metrics
 from edjax.runtime import run_directory
 
@@ -105,7 +105,7 @@ def differences(args, arm, dataset, names) -> list[dict]:
   )
   found = []
   for name in names:
-    factor = targets.TARGETS[dataset][name].factor
+    factor = datasets.TARGETS[dataset][name].factor
     truth, prediction = mine[name].T * factor
     same, reference = theirs[name].T * factor
     if not (truth == same).all():

@@ -220,7 +220,7 @@ class Readers:
     return self._ligand(path, 'ligand_mol2')
 
   def _ligand(self, path, field):
-    from data_builders.pdbbind import ligand, types
+    from data_builders.pdbbind.readers import ligand, types
 
     files = types.Files(path.name[:4])._replace(**{field: path})
     found = ligand.read_ligand(files)
@@ -241,7 +241,8 @@ class Readers:
     return self._complex(path, 'protein')
 
   def _complex(self, path, field):
-    from data_builders.pdbbind import complexes, types
+    from data_builders.pdbbind import complexes
+    from data_builders.pdbbind.readers import types
 
     pdb_id = path.name[:4]
     folder = self._pdbbind / pdb_id
@@ -276,7 +277,8 @@ class Readers:
     return self._entry(path)
 
   def _entry(self, path):
-    from data_builders.pdbbind import complexes, types
+    from data_builders.pdbbind import complexes
+    from data_builders.pdbbind.readers import types
 
     code = {'3nzd': 'D2Q', '3str': '3LI'}[path.name[:4]]
     files = types.Files(path.name[:4], structure=path)
@@ -288,13 +290,13 @@ class Readers:
       yield name, b'\n'.join(content.split(b'\n')[:60])
 
   def _index(self, path):
-    from data_builders.pdbbind import index
+    from data_builders.pdbbind.readers import index
 
     found = index.read_index(path)
     yield [e.pk for e in found.entries]
 
   def _index_csv_files(self):
-    from data_builders.pdbbind import index
+    from data_builders.pdbbind.readers import index
 
     path = sorted((self._pdbbind / 'index').glob('INDEX_refined_data*'))[0]
     rows = [
@@ -316,10 +318,10 @@ class Readers:
     yield 'split.json', json.dumps(ids, indent=1).encode()
 
   def _split_json(self, path):
-    from data_builders import splits
+    from edjax.data import molecule_splits
 
     ids = [f'gdb_{i:06d}' for i in range(1, 7)]
-    split = splits.make_split(
+    split = molecule_splits.make_split(
       'file', ids=ids, heavy_atoms=[5] * 6, seed=0, path=str(path),
       fractions=(0.1, 0.1), uncharacterized=None,
     )  # fmt: skip
@@ -335,17 +337,17 @@ class Readers:
     yield 'LP_PDBBind.csv', '\n'.join([head, *rows, '']).encode()
 
   def _split_csv(self, path):
-    from data_builders.pdbbind import affinity_splits
+    from edjax.data import complex_splits
 
-    yield [len(affinity_splits.read(path).parts['train'])]
+    yield [len(complex_splits.read(path).parts['train'])]
 
   def _casf_files(self):
     return self._some('pdbbind/splits/casf*.txt', 10**6)
 
   def _casf(self, path):
-    from data_builders.pdbbind import index
+    from edjax.data import pdb_ids
 
-    yield [len(index.read_ids(path))]
+    yield [len(pdb_ids.read_ids(path))]
 
   def _ccp4_files(self):
     yield from self._some('maps/cryoem/*.map', 10**6)
@@ -363,7 +365,7 @@ class Readers:
   def _map(path):
     import numpy as np
 
-    from data_builders import crystal_maps
+    from data_builders.density_maps import crystal_maps
 
     found = crystal_maps.read_map(path)
     # Near to the corner where a box begins.

@@ -70,7 +70,7 @@ class Part:
 
 def data(options) -> None:
   """Parses the archive, runs xTB on all cores, packs; without TFDS."""
-  from data_builders import records
+  from data_builders.molecules.builder import records
   from data_builders.qm9 import archive
   from edjax.data import packed_dataset
 

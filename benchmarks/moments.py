@@ -15,9 +15,8 @@ import jax
 import numpy as np
 
 from configs import qm9_density
-from data_builders import targets
 from edjax import config as configuration
-from edjax import geometry, task
+from edjax import datasets, geometry, task
 from edjax.baselines import ridge_regression
 from edjax.kernels.numerics import batched
 from edjax.models import input_moments
@@ -53,7 +52,7 @@ def main() -> None:
   # The moments take powers themselves.
   config.representation.transforms[args.channel] = 'none'
   names = config.data.targets
-  units = [targets.TARGETS['qm9_mini'][name] for name in names]
+  units = [datasets.TARGETS['qm9_mini'][name] for name in names]
   head = [f'{n} ({u.report})' for n, u in zip(names, units, strict=True)]
   print(f'| voxels | {" | ".join(head)} |\n' + '|---' * (len(names) + 1) + '|')
   for size, spacing in GRIDS:

@@ -22,7 +22,7 @@ import csv
 import pathlib
 
 from benchmarks import runs
-from data_builders import targets
+from edjax import datasets
 from edjax.evaluate import metrics, vitals
 from edjax.runtime.run_directory import RunDirectory
 
@@ -122,7 +122,7 @@ def difference(path, reference, name: str, dataset: str) -> str:
   """MAE of a run minus that of the moments alone, paired by example."""
   truth, ours = RunDirectory(path).read_predictions('test')[name].T
   other = RunDirectory(reference).read_predictions('test')[name][:, 1]
-  factor = targets.TARGETS[dataset][name].factor
+  factor = datasets.TARGETS[dataset][name].factor
   entry = metrics.paired_mae_difference(
     truth * factor, ours * factor, other * factor, clusters_N=clusters(path)
   )

@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
   # A part of the split whose padded molecules take more memory is read from the
   # pack batch by batch: the same batches, for datasets larger than memory.
   data.memory_gib = 8.0
-  # Names of the columns to learn, see data_builders/targets.py.
+  # Names of the columns to learn, see edjax/datasets.py.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
   # Training molecules: at most 1 a fraction, above 1 a whole number. Subsets
   # of one subset_seed are nested.

@@ -15,7 +15,9 @@ import shutil
 
 from etils import epath
 
-from data_builders import kept, locks, records
+from data_builders.molecules.builder import records
+from data_builders.support import result_cache
+from edjax.runtime import locks
 
 DATASETS = {
   'qm9': 'data_builders.qm9.qm9_dataset_builder',
@@ -81,7 +83,7 @@ def build(
         shutil.rmtree(path, ignore_errors=True)
     if not builder.data_path.exists():
       path = data_dir / f'.{builder.name}-{variant or "all"}.kept'
-      _prepare(builder, kept.until_done(path), beam)
+      _prepare(builder, result_cache.until_done(path), beam)
       print(builder.summary(report(builder)), flush=True)
   return builder
 
@@ -106,7 +108,7 @@ def _prepare(builder, results, beam: str) -> None:
 
 def _beam():
   try:
-    from data_builders import on_beam
+    from data_builders.molecules.builder import on_beam
   except ModuleNotFoundError as error:
     raise ValueError(
       f'a build on Apache Beam needs it ({error}): pip install '

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import reading
 from edjax.chem import elements, units
 from edjax.molecule import DensityMap
+from edjax.runtime import reading
 
 # Text of 512 MiB (`reading.MAX_BYTES`) has no more values than this: each has a
 # digit and a blank.

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import kept
-from data_builders import workers as workers_lib
+from data_builders.support import result_cache
+from data_builders.support import worker_pool as workers_lib
 from edjax.chem import elements, gfn2_basis, gfn2_occupations, units
 
 METHOD = 'GFN2-xTB'
@@ -77,11 +77,13 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
       number of electrons disagree with edjax's basis.
   """
   numbers_A, coords_A3 = _checked(numbers, coords)
-  name = kept.key(program(), numbers_A, coords_A3, total_charge, unpaired)
-  found = kept.recall(name)
+  name = result_cache.key(
+    program(), numbers_A, coords_A3, total_charge, unpaired
+  )
+  found = result_cache.recall(name)
   if found is None:
     result = _run(numbers_A, coords_A3, total_charge, unpaired)
-    kept.keep(name, result._asdict())
+    result_cache.keep(name, result._asdict())
     return result
   return XtbResult(**found | {k: float(found[k]) for k in _NUMBERS})
 

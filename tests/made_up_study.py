@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from data_builders import targets as known
+from edjax import datasets as known
 from edjax.evaluate import metrics
 from edjax.runtime import run_directory
 

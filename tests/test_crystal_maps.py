@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_builders import crystal_maps, map_files
+from data_builders.density_maps import ccp4_mtz, crystal_maps
 from edjax import fields, geometry
 from edjax.kernels import interpolation
 from edjax.molecule import DensityMap, Molecule
@@ -479,7 +479,7 @@ def test_mtz_symmetry(tmp_path):
 
 @pytest.mark.parametrize(
   ('kind', 'labels'),
-  [(k, pair) for k, pairs in map_files.COLUMNS.items() for pair in pairs],
+  [(k, pair) for k, pairs in ccp4_mtz.COLUMNS.items() for pair in pairs],
 )
 def test_mtz_column_names(tmp_path, kind, labels):
   path = write_mtz(tmp_path / 'a.mtz', labels)

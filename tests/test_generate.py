@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from data_builders.qm9_mini import calculate, draw, generate
+from data_builders.qm9_mini.reference import dft, draw_smiles, generate
+from data_builders.support import bonds as bond_finder
 from edjax.chem import units
 
 # Few growths: the rules do not depend on how many.
@@ -36,18 +37,18 @@ def records():
 
 
 def test_draw_is_a_function_of_its_arguments():
-  first = draw.draw_smiles(100, 3, trials=TRIALS)
-  assert first == draw.draw_smiles(100, 3, trials=TRIALS)
-  assert first != draw.draw_smiles(100, 4, trials=TRIALS)
+  first = draw_smiles.draw_smiles(100, 3, trials=TRIALS)
+  assert first == draw_smiles.draw_smiles(100, 3, trials=TRIALS)
+  assert first != draw_smiles.draw_smiles(100, 4, trials=TRIALS)
   assert len(set(first)) == 100
-  rest = draw.draw_smiles(100, 3, exclude=first, trials=TRIALS)
+  rest = draw_smiles.draw_smiles(100, 3, exclude=first, trials=TRIALS)
   assert not set(rest) & set(first)
 
 
 def test_draw_obeys_valence_and_size():
   sizes = collections.Counter()
-  for smiles in draw.draw_smiles(200, 0, trials=TRIALS):
-    assert draw.rejection(smiles) == ''
+  for smiles in draw_smiles.draw_smiles(200, 0, trials=TRIALS):
+    assert draw_smiles.rejection(smiles) == ''
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
     Chem.Kekulize(mol, clearAromaticFlags=True)
     heavy = [a for a in mol.GetAtoms() if a.GetSymbol() != 'H']
@@ -64,7 +65,7 @@ def test_draw_obeys_valence_and_size():
 
 def test_draw_of_more_than_there_are():
   with pytest.raises(ValueError, match='of 9999 molecules are left'):
-    draw.draw_smiles(9999, 0, trials=TRIALS)
+    draw_smiles.draw_smiles(9999, 0, trials=TRIALS)
 
 
 @pytest.mark.parametrize(
@@ -101,24 +102,24 @@ def test_draw_of_more_than_there_are():
   ],
 )
 def test_rejection(smiles, reason):
-  assert draw.rejection(smiles) == reason
+  assert draw_smiles.rejection(smiles) == reason
 
 
 def test_every_unstable_pattern_is_tested():
   mark = test_rejection.pytestmark[0]
-  assert set(draw.UNSTABLE) <= {reason for _, reason in mark.args[1]}
+  assert set(draw_smiles.UNSTABLE) <= {reason for _, reason in mark.args[1]}
 
 
 def test_read_smiles(tmp_path):
   path = tmp_path / 'smiles.txt'
   path.write_text('OCC\nCCO\nC\n')
-  assert draw.read_smiles(path) == ['CCO', 'C']
+  assert draw_smiles.read_smiles(path) == ['CCO', 'C']
   path.write_text('CCO\nCOO\n')
   with pytest.raises(ValueError, match=r'COO in .*O-O'):
-    draw.read_smiles(path)
+    draw_smiles.read_smiles(path)
   path.write_text('CCO(\n')
   with pytest.raises(ValueError, match='not a SMILES'):
-    draw.read_smiles(path)
+    draw_smiles.read_smiles(path)
 
 
 def test_relax_reaches_the_tolerance():
@@ -141,12 +142,12 @@ def test_relax_reaches_the_tolerance():
       gradient.append((up - down) / (2 * step))
     return np.abs(gradient).max()
 
-  relaxed_A3, reported = calculate.relax(WATER_NUMBERS, WATER_A3)
+  relaxed_A3, reported = dft.relax(WATER_NUMBERS, WATER_A3)
   assert largest_component(WATER_A3) > 5e-3  # the start was no minimum
   assert reported <= 5e-4
   # Finite differences: third derivatives of about 1 Ha/bohr^3 times step^2/6.
   assert largest_component(relaxed_A3) <= 5e-4 + 1e-6
-  tight_A3, _ = calculate.relax(WATER_NUMBERS, WATER_A3, tolerance=1e-5)
+  tight_A3, _ = dft.relax(WATER_NUMBERS, WATER_A3, tolerance=1e-5)
   assert largest_component(tight_A3) <= 1e-5 + 1e-6
   # C2v, and the O-H of GFN2-xTB: 0.96 Å to 1 %.
   lengths = np.linalg.norm(tight_A3[1:] - tight_A3[0], axis=1) * units.BOHR_A
@@ -155,19 +156,19 @@ def test_relax_reaches_the_tolerance():
 
 
 def test_bonds_from_distances():
-  assert calculate.bonds_from_distances(WATER_NUMBERS, WATER_A3) == {
+  assert bond_finder.bonds_from_distances(WATER_NUMBERS, WATER_A3) == {
     (0, 1),
     (0, 2),
   }
   far_A3 = WATER_A3 + np.array([[0, 0, 0], [0, 0, 0], [0, 0, -2.0]])
-  assert calculate.bonds_from_distances(WATER_NUMBERS, far_A3) == {(0, 1)}
+  assert bond_finder.bonds_from_distances(WATER_NUMBERS, far_A3) == {(0, 1)}
 
 
 def test_a_molecule_that_rearranges_is_refused(monkeypatch):
   def swap(numbers, coords_A3):
     return coords_A3[np.r_[-1, 1 : len(numbers) - 1, 0]], 0.0
 
-  monkeypatch.setattr(calculate, 'relax', swap)
+  monkeypatch.setattr(dft, 'relax', swap)
   with pytest.raises(RuntimeError, match='bonds changed'):
     generate.make_record('CO')
 
@@ -178,11 +179,11 @@ def test_label_repeats_the_embedded_one(records):
   record = next(r for r in records if r['smiles'] == 'C=N')
   coords_A3 = np.array(record['coords']) / units.BOHR_A
   rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
-  again = calculate.label(record['numbers'], coords_A3 @ rotation + 0.3)
+  again = dft.label(record['numbers'], coords_A3 @ rotation + 0.3)
   found = generate.differences(record, again)
   # The grid is no rotation's fixed point: TOLERANCE holds all the same.
   assert all(found[k] <= generate.TOLERANCE[k] for k in found), found
-  stretched = calculate.label(record['numbers'], coords_A3 * 1.005)
+  stretched = dft.label(record['numbers'], coords_A3 * 1.005)
   found = generate.differences(record, stretched)
   assert all(found[k] > generate.TOLERANCE[k] for k in found), found
 
@@ -217,13 +218,13 @@ def test_labels_are_close_to_another_program():
     'O': [*load('6-31g', 'O'), *GAUSSIAN_D],
     'H': load('6-31g(d,p)', 'H'),
   }
-  found = calculate.label(WATER_NUMBERS, coords_A3, gaussian)
+  found = dft.label(WATER_NUMBERS, coords_A3, gaussian)
   assert found['energy'] == pytest.approx(energy, abs=4e-3)
   assert found['mu'] == pytest.approx(1.8511, rel=0.003)
   assert found['homo'] == pytest.approx(-0.2928, rel=0.001)
   assert found['gap'] == pytest.approx(0.3615, rel=0.01)
   assert found['r2'] == pytest.approx(19.0002, rel=0.005)
-  found = calculate.label(WATER_NUMBERS, coords_A3)
+  found = dft.label(WATER_NUMBERS, coords_A3)
   assert found['energy'] == pytest.approx(energy, abs=6e-3)
   assert 0.05 < found['mu'] / 1.8511 - 1 < 0.09
   assert found['homo'] == pytest.approx(-0.2928, rel=0.005)

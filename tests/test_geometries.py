@@ -8,7 +8,8 @@ import pytest
 
 import data_builders
 from configs import qm9_density
-from data_builders import geometries, records, xtb
+from data_builders import xtb
+from data_builders.molecules.builder import geometries, records
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import config as configuration
 from edjax.chem import units

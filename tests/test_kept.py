@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from data_builders import kept, xtb
+from data_builders import xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
+from data_builders.support import result_cache
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 WATER = [8, 1, 1], [[0.0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]
@@ -19,42 +20,42 @@ WATER = [8, 1, 1], [[0.0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]
 
 def test_round_trip_and_removal(tmp_path):
   path = tmp_path / 'kept'
-  name = kept.key('sum', [1, 2], 0.5)
+  name = result_cache.key('sum', [1, 2], 0.5)
   arrays = {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': 1.5}
-  with kept.until_done(path) as found:
+  with result_cache.until_done(path) as found:
     assert found == 0
-    assert kept.recall(name) is None
-    kept.keep(name, arrays)
-    back = kept.recall(name)
+    assert result_cache.recall(name) is None
+    result_cache.keep(name, arrays)
+    back = result_cache.recall(name)
     np.testing.assert_array_equal(back['a'], arrays['a'])
     assert back['a'].dtype == np.float32
     assert float(back['b']) == 1.5
   assert list(tmp_path.iterdir()) == []
   # Outside there is nothing to keep it in.
-  kept.keep(name, arrays)
-  assert kept.recall(name) is None
+  result_cache.keep(name, arrays)
+  assert result_cache.recall(name) is None
 
 
 def test_keys_differ_in_everything():
   keys = {
-    kept.key('a', [1, 2], [3]),
-    kept.key('b', [1, 2], [3]),
-    kept.key('a', [1], [2, 3]),
-    kept.key('a', [1.0, 2.0], [3]),
-    kept.key('a', [1, 2, 3]),
-    kept.key('a', [[1, 2]], [3]),
+    result_cache.key('a', [1, 2], [3]),
+    result_cache.key('b', [1, 2], [3]),
+    result_cache.key('a', [1], [2, 3]),
+    result_cache.key('a', [1.0, 2.0], [3]),
+    result_cache.key('a', [1, 2, 3]),
+    result_cache.key('a', [[1, 2]], [3]),
   }
   assert len(keys) == 6
-  assert kept.key('a', [1, 2], [3]) in keys
+  assert result_cache.key('a', [1, 2], [3]) in keys
 
 
 def interrupted(path, results=3):
   """A build that has left some results."""
 
   def build():
-    with kept.until_done(path):
+    with result_cache.until_done(path):
       for i in range(results):
-        kept.keep(kept.key('a', i), {'i': np.array(i)})
+        result_cache.keep(result_cache.key('a', i), {'i': np.array(i)})
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
@@ -63,9 +64,9 @@ def interrupted(path, results=3):
 
 def test_an_interrupted_build_leaves_them(tmp_path):
   interrupted(tmp_path / 'kept')
-  with kept.until_done(tmp_path / 'kept') as found:
+  with result_cache.until_done(tmp_path / 'kept') as found:
     assert found == 3
-    assert int(kept.recall(kept.key('a', 2))['i']) == 2
+    assert int(result_cache.recall(result_cache.key('a', 2))['i']) == 2
   assert not (tmp_path / 'kept').exists()
 
 
@@ -80,9 +81,9 @@ def test_a_damaged_result_is_calculated_again(tmp_path):
       'UPDATE results SET content = ? WHERE name = ?', (content, row[0])
     )
   connection.close()
-  with kept.until_done(path) as found:
+  with result_cache.until_done(path) as found:
     assert found == 3
-    values = [kept.recall(kept.key('a', i)) for i in range(3)]
+    values = [result_cache.recall(result_cache.key('a', i)) for i in range(3)]
   assert sum(v is None for v in values) == 1
 
 
@@ -92,23 +93,23 @@ def test_a_damaged_file_is_begun_anew(tmp_path, what):
   interrupted(path, 300)
   content = path.read_bytes()
   path.write_bytes(b'no database' * 99 if what == 'text' else content[:5000])
-  with kept.until_done(path) as found:
+  with result_cache.until_done(path) as found:
     assert found < 300
-    kept.keep(kept.key('b'), {'i': 1})
-    assert int(kept.recall(kept.key('b'))['i']) == 1
+    result_cache.keep(result_cache.key('b'), {'i': 1})
+    assert int(result_cache.recall(result_cache.key('b'))['i']) == 1
 
 
 def test_no_place_to_keep_them(tmp_path, capsys):
-  with kept.until_done(tmp_path / 'nowhere' / 'kept') as found:
+  with result_cache.until_done(tmp_path / 'nowhere' / 'kept') as found:
     assert found == 0
-    kept.keep(kept.key('a'), {'i': 1})
-    assert kept.recall(kept.key('a')) is None
+    result_cache.keep(result_cache.key('a'), {'i': 1})
+    assert result_cache.recall(result_cache.key('a')) is None
   assert capsys.readouterr().err.count('results are not kept') == 1
 
 
 def test_xtb_is_not_run_twice(tmp_path, monkeypatch):
   first = xtb.run(*WATER)
-  with kept.until_done(tmp_path / 'kept'):
+  with result_cache.until_done(tmp_path / 'kept'):
     assert xtb.run(*WATER).energy == first.energy
     monkeypatch.setattr(xtb, '_run', lambda *args: pytest.fail('again'))
     again = xtb.run(*WATER)

@@ -13,9 +13,9 @@ from test_qm9_builder import SHAPES, record_text, write_archive
 
 import data_builders
 from configs import qm9_density, study_qm9
-from data_builders import workers
 from data_builders.pdbbind import manifest
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
+from data_builders.support import worker_pool
 from edjax import commands
 from edjax.config import ConfigError
 from edjax.data import loading
@@ -25,7 +25,7 @@ import apache_beam as beam
 from apache_beam.testing import util
 from fsspec.implementations import memory
 
-from data_builders import on_beam
+from data_builders.molecules.builder import on_beam
 
 PROCESSES = (
   '--runner=DirectRunner --direct_running_mode=multi_processing '
@@ -136,7 +136,7 @@ def test_a_bad_item_costs_itself_alone():
     failed = {
       text: value.reason
       for text, value in values.items()
-      if isinstance(value, workers.Failure)
+      if isinstance(value, worker_pool.Failure)
     }
     assert failed.keys() == {raises, dies}
     assert 'ZeroDivisionError' in failed[raises]
@@ -197,7 +197,7 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
   assert launch('build', '--direct_num_workers=x') == 2
   assert "direct_num_workers=x' cannot be unders" in capsys.readouterr().err
   with monkeypatch.context() as patch:
-    patch.delitem(sys.modules, 'data_builders.on_beam')
+    patch.delitem(sys.modules, 'data_builders.molecules.on_beam')
     patch.delattr(data_builders, 'on_beam')
     patch.setitem(sys.modules, 'apache_beam', None)
     assert launch('build', PROCESSES) == 2

@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 import data_builders
 from configs import pdbbind_density
 from data_builders import xtb
-from data_builders.pdbbind import complexes, manifest, wwpdb
+from data_builders.pdbbind import complexes, manifest
+from data_builders.pdbbind.readers import wwpdb
 from edjax import commands, fields, geometry, molecule, task
 from edjax import config as configuration
 from edjax import grid as grids

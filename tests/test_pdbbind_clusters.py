@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import scipy.sparse.csgraph
 
-from data_builders import workers
-from data_builders.pdbbind import affinity_splits, clusters
+from data_builders.pdbbind import sequence_clusters
+from data_builders.support import worker_pool
+from edjax.data import complex_splits
 
 LETTERS = 'ACDEFGHIKLMNPQRSTVWY'
 # Name -> how many complexes: HIV-1 protease with its several UniProt ids, and
@@ -105,27 +106,33 @@ def together(found):
 
 def test_identity_is_over_aligned_residues():
   whole = made_up(200, 1)
-  found = clusters.align(whole, mutated(whole, 0.6))
+  found = sequence_clusters.align(whole, mutated(whole, 0.6))
   assert found.identity == pytest.approx(0.6, abs=0.02)
   assert found.aligned == pytest.approx(200, abs=8)
   # A third is missing in the middle, and it costs nothing.
   cut = whole[:60] + whole[130:]
-  found = clusters.align(cut, whole)
+  found = sequence_clusters.align(cut, whole)
   assert (found.identity, found.aligned) == (1.0, 130)
   # Letters beyond the 20 are left out, and do not match each other.
-  assert clusters.align('X' * 50 + whole, 'X' * 50 + whole).aligned == 200
+  assert (
+    sequence_clusters.align('X' * 50 + whole, 'X' * 50 + whole).aligned == 200
+  )
   with pytest.raises(ValueError, match='without amino acids'):
-    clusters.align('XX', whole)
+    sequence_clusters.align('XX', whole)
 
 
 @pytest.mark.parametrize(('kept', 'linked'), [(0.45, True), (0.2, False)])
 def test_links_end_at_30_percent(kept, linked):
   whole = made_up(300, 2)
   other = mutated(whole, kept)
-  found = clusters.cluster({'1abc': {'A': whole}, '2abc': {'B': other}})
+  found = sequence_clusters.cluster(
+    {'1abc': {'A': whole}, '2abc': {'B': other}}
+  )
   assert (found['2abc'] == '1abc') is linked
   # The threshold is an argument.
-  found = clusters.cluster({'1abc': {'A': whole}, '2abc': {'B': other}}, 0.6)
+  found = sequence_clusters.cluster(
+    {'1abc': {'A': whole}, '2abc': {'B': other}}, 0.6
+  )
   assert found['2abc'] == '2abc'
 
 
@@ -142,18 +149,18 @@ def test_clusters_are_named_and_connected():
     '9xyz': '2abc', '3abc': '2abc', '2abc': '2abc', '1abc': '1abc',
     '4abc': '4abc',
   }  # fmt: skip
-  assert clusters.cluster(chains) == expected
-  assert clusters.cluster(dict(reversed(chains.items()))) == expected
+  assert sequence_clusters.cluster(chains) == expected
+  assert sequence_clusters.cluster(dict(reversed(chains.items()))) == expected
   # A piece of a under 30 residues links nothing, and that is told.
-  assert clusters.without_chain(chains) == ('4abc',)
+  assert sequence_clusters.without_chain(chains) == ('4abc',)
   # Through an id that is not there.
   groups = [('1abc', '7abc'), ('7abc', '4abc', '9xyz')]
-  found = clusters.cluster(chains, also_together=groups)
+  found = sequence_clusters.cluster(chains, also_together=groups)
   assert set(found.values()) == {'1abc'}
   assert set(found) == set(chains)
   for bad in (0, 1.2, 30):
     with pytest.raises(ValueError, match=f'identity={bad} must be'):
-      clusters.cluster(chains, bad)
+      sequence_clusters.cluster(chains, bad)
 
 
 @pytest.mark.parametrize(('rest', 'linked'), [(80, True), (120, False)])
@@ -161,11 +168,11 @@ def test_half_of_the_shorter_chain_must_be_aligned(rest, linked):
   """What is common is identical; W and P are never aligned."""
   common = made_up(100, 8).replace('W', 'A').replace('P', 'A')
   one, other = common + 'W' * rest, common + 'P' * (rest + 50)
-  found = clusters.align(one, other)
+  found = sequence_clusters.align(one, other)
   assert found.identity == 1
   assert found.aligned == 100
   assert found.significance > 20
-  named = clusters.cluster({'1abc': {'A': one}, '2abc': {'A': other}})
+  named = sequence_clusters.cluster({'1abc': {'A': one}, '2abc': {'A': other}})
   assert (named['2abc'] == '1abc') is linked
 
 
@@ -175,26 +182,31 @@ def test_repeats_do_not_link():
     '1abc': {'A': made_up(100, 6) + 'A' * 6 + made_up(100, 7)},
     '2abc': {'A': 'A' * 40},
   }
-  assert set(clusters.cluster(chains).values()) == {'1abc', '2abc'}
+  assert set(sequence_clusters.cluster(chains).values()) == {'1abc', '2abc'}
 
 
 def test_a_failed_worker_is_an_error(monkeypatch):
   monkeypatch.setattr(
-    workers, 'map_ordered', lambda *a, **k: [workers.Failure(0, 'no gemmi')]
+    worker_pool,
+    'map_ordered',
+    lambda *a, **k: [worker_pool.Failure(0, 'no gemmi')],
   )
   chains = {f'{i}abc': {'A': made_up(40, i)} for i in range(1, 10)}
-  monkeypatch.setattr(clusters, '_BLOCK', 2)
+  monkeypatch.setattr(sequence_clusters, '_BLOCK', 2)
   with pytest.raises(RuntimeError, match='no gemmi'):
-    clusters.cluster(chains)
+    sequence_clusters.cluster(chains)
 
 
 def test_casf_clusters(tmp_path):
   path = tmp_path / 'clusters.json'
   path.write_text('{"0": [["1ABC", 5.0], ["2abc", 6]], "1": ["3abc"]}')
-  assert clusters.read_casf_clusters(path) == (('1abc', '2abc'), ('3abc',))
+  assert sequence_clusters.read_casf_clusters(path) == (
+    ('1abc', '2abc'),
+    ('3abc',),
+  )
   # Two misprints of the published file, o for 0.
   path.write_text('{"0": [["105b", 5.8], ["10wh", 7.4]]}')
-  assert clusters.read_casf_clusters(path) == (('1o5b', '1owh'),)
+  assert sequence_clusters.read_casf_clusters(path) == (('1o5b', '1owh'),)
   for text, message in (
     ('[]', 'must be'),
     ('{"0": []}', "cluster '0' has no list"),
@@ -203,12 +215,12 @@ def test_casf_clusters(tmp_path):
   ):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-      clusters.read_casf_clusters(path)
+      sequence_clusters.read_casf_clusters(path)
 
 
 def test_real_families(real):
   _, rows, chains = real
-  found = clusters.cluster(chains, workers=2)
+  found = sequence_clusters.cluster(chains, workers=2)
   members = collections.defaultdict(set)
   for key in found:
     members[found[key]].add(rows[key]['protein_name'])
@@ -233,7 +245,7 @@ def test_groups_of_chains_lose_no_link(real):
   everything = sorted(
     {s for named in chains.values() for s in named.values() if len(s) >= 30}
   )
-  pairs = clusters.compare(everything, everything, 0.3)
+  pairs = sequence_clusters.compare(everything, everything, 0.3)
   linked = {frozenset((a, b)) for a, b, link in pairs if link}
   assert len(linked) > 40
   adjacent = [
@@ -250,7 +262,7 @@ def test_groups_of_chains_lose_no_link(real):
   ]
   _, labels = scipy.sparse.csgraph.connected_components(np.array(adjacent))
   expected = dict(zip(keys, labels, strict=True))
-  assert together(clusters.cluster(chains)) == together(expected)
+  assert together(sequence_clusters.cluster(chains)) == together(expected)
 
 
 def test_hiv_proteases_share_a_fold(real):
@@ -264,11 +276,11 @@ def test_hiv_proteases_share_a_fold(real):
 
   def folds(groups):
     return [
-      set(affinity_splits.grouped_kfold(groups, 4, fold).tests['test']) & hiv
+      set(complex_splits.grouped_kfold(groups, 4, fold).tests['test']) & hiv
       for fold in range(4)
     ]
 
-  assert sorted(map(len, folds(clusters.cluster(chains)))) == [
+  assert sorted(map(len, folds(sequence_clusters.cluster(chains)))) == [
     0,
     0,
     0,
@@ -285,11 +297,11 @@ def test_shuffled_chains_do_not_link(real):
     key: {name: ''.join(rng.sample(s, len(s))) for name, s in named.items()}
     for key, named in chains.items()
   }
-  assert len(set(clusters.cluster(shuffled).values())) == len(chains)
+  assert len(set(sequence_clusters.cluster(shuffled).values())) == len(chains)
   # Identity alone would link them.
   whole = [max(named.values(), key=len) for named in shuffled.values()]
   identities = [
-    clusters.align(whole[i], whole[j]).identity
+    sequence_clusters.align(whole[i], whole[j]).identity
     for i in range(12)
     for j in range(i)
   ]
@@ -308,7 +320,9 @@ def test_cut_out_surroundings_stay_with_the_whole(real):
     assert sum(map(len, cut[key].values())) < sum(
       map(len, chains[key].values())
     )
-  assert together(clusters.cluster(cut)) == together(clusters.cluster(chains))
+  assert together(sequence_clusters.cluster(cut)) == together(
+    sequence_clusters.cluster(chains)
+  )
 
 
 def test_pockets_link_to_their_own_surroundings_only(real):
@@ -323,10 +337,12 @@ def test_pockets_link_to_their_own_surroundings_only(real):
   ]
   wide = {k: read_chains(root / k / f'{k}_env16.pdb.gz') for k in keys}
   narrow = {k: read_chains(root / k / f'{k}_pocket.pdb') for k in keys}
-  usable = set(keys) - set(clusters.without_chain(narrow))
+  usable = set(keys) - set(sequence_clusters.without_chain(narrow))
 
   def linked(a, b):
-    return len(set(clusters.cluster({'1abc': a, '2abc': b}).values())) == 1
+    return (
+      len(set(sequence_clusters.cluster({'1abc': a, '2abc': b}).values())) == 1
+    )
 
   own = [linked(wide[key], narrow[key]) for key in sorted(usable)]
   assert len(own) >= 35
@@ -338,12 +354,16 @@ def test_pockets_link_to_their_own_surroundings_only(real):
 
 def test_real_casf_clusters(shared_data):
   folder = shared_data / 'pdbbind' / 'splits' / 'cleansplit_gems'
-  groups = clusters.read_casf_clusters(folder / 'clusters_casf2016.json')
+  groups = sequence_clusters.read_casf_clusters(
+    folder / 'clusters_casf2016.json'
+  )
   assert len(groups) == 57
   assert {len(group) for group in groups} == {5}
   listed = json.loads(
     (folder / 'PDBbind_data_split_cleansplit.json').read_text()
   )
   assert {key for group in groups for key in group} == set(listed['casf2016'])
-  found = clusters.cluster({key: {} for key in groups[3]}, also_together=groups)
+  found = sequence_clusters.cluster(
+    {key: {} for key in groups[3]}, also_together=groups
+  )
   assert set(found.values()) == {min(groups[3])}

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from data_builders.pdbbind import index
+from data_builders.pdbbind.readers import index
+from edjax.data import pdb_ids
 
 # Made-up rows in the format of INDEX_general_PL_data, 2013 to 2020.
 TEXT = """\
@@ -149,9 +150,9 @@ def test_id_lists(tmp_path):
   path = write(
     tmp_path / 'ids', '# core\n2ABC\n\n1abc  2008  Q9Z9H6  NAME # x\n'
   )
-  assert index.read_ids(path) == ('2abc', '1abc')
+  assert pdb_ids.read_ids(path) == ('2abc', '1abc')
   path = write(tmp_path / 'astex', '1G9V_RQ3\n1914_XXX\n')
-  assert index.read_ids(path) == ('1g9v', '1914')
+  assert pdb_ids.read_ids(path) == ('1g9v', '1914')
   for text, message in (
     ('1abc\nxabc\n', "line 2: 'xabc' is not a PDB id"),
     ('1abc\n1ABC\n', 'line 2: 1abc again'),
@@ -160,7 +161,7 @@ def test_id_lists(tmp_path):
     ('0\n1\n', "line 1: '0' is not"),
   ):
     with pytest.raises(ValueError, match=message):
-      index.read_ids(write(tmp_path / 'bad', text))
+      pdb_ids.read_ids(write(tmp_path / 'bad', text))
 
 
 def test_order_of_what_is_found(tmp_path):
@@ -241,13 +242,13 @@ def test_real_tolerance_is_needed(shared_data):
 
 def test_real_lists_and_manifest(shared_data):
   root = shared_data / 'pdbbind'
-  core = index.read_ids(root / 'index' / 'INDEX_core.2016')
+  core = pdb_ids.read_ids(root / 'index' / 'INDEX_core.2016')
   assert len(core) == 285
-  assert set(core) == set(index.read_ids(root / 'splits' / 'casf2016.txt'))
-  assert len(index.read_ids(root / 'index' / 'INDEX_general_PL_name.2016')) == (
-    13_308
-  )
-  assert len(index.read_ids(root / 'index' / 'INDEX_refined_name.2016')) == (
+  assert set(core) == set(pdb_ids.read_ids(root / 'splits' / 'casf2016.txt'))
+  assert len(
+    pdb_ids.read_ids(root / 'index' / 'INDEX_general_PL_name.2016')
+  ) == (13_308)
+  assert len(pdb_ids.read_ids(root / 'index' / 'INDEX_refined_name.2016')) == (
     4_057
   )
   assert index.find_indices(root)[0].path.name == 'INDEX_general_PL_data.2020'

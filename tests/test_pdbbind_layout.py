@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from data_builders.pdbbind import layout, types
+from data_builders.pdbbind.readers import layout, types
 
 COMPLEX = ('protein.pdb', 'pocket.pdb', 'ligand.sdf', 'ligand.mol2')
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_builders import xtb
-from data_builders.pdbbind import layout, ligand, types
+from data_builders.pdbbind.readers import layout, ligand, types
 
 # (symbol, mol2 type, coordinates) and bonds of methanol, Å.
 METHANOL = (

@@ -7,7 +7,13 @@ import made_up_complexes
 import numpy as np
 import pytest
 
-from data_builders.pdbbind import layout, ligand, pocket, structure, types
+from data_builders.pdbbind.readers import (
+  layout,
+  ligand,
+  pocket,
+  structure,
+  types,
+)
 from edjax.chem import elements
 
 ALANINE = (

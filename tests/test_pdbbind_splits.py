@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from data_builders import splits
-from data_builders.pdbbind import affinity_splits, index
+from data_builders.pdbbind.readers import index
+from edjax.data import complex_splits, molecule_splits
 
 IDS = [f'{i}ab{c}' for i in range(1, 10) for c in 'abcdefghij']
-Lists = affinity_splits.Lists
+Lists = complex_splits.Lists
 
 
 def accounted(split, ids):
@@ -22,8 +22,8 @@ def accounted(split, ids):
 
 
 def test_refined_core():
-  lists = affinity_splits.refined_core(IDS[:60], [*IDS[50:70], '9zzz'])
-  split = affinity_splits.make_split(IDS, lists, validation=0.2, seed=1)
+  lists = complex_splits.refined_core(IDS[:60], [*IDS[50:70], '9zzz'])
+  split = complex_splits.make_split(IDS, lists, validation=0.2, seed=1)
   assert set(split.tests['core']) == set(IDS[50:70])
   assert len(split.validation) == 10
   assert set(split.train) | set(split.validation) == set(IDS[:50])
@@ -31,9 +31,9 @@ def test_refined_core():
   assert split.unused == {'not in the split': tuple(IDS[70:])}
   assert accounted(split, IDS)
   # Neither the order of the dataset nor anything but the seed matters.
-  again = affinity_splits.make_split(IDS[::-1], lists, validation=0.2, seed=1)
+  again = complex_splits.make_split(IDS[::-1], lists, validation=0.2, seed=1)
   assert again.sha256 == split.sha256
-  other = affinity_splits.make_split(IDS, lists, validation=0.2, seed=2)
+  other = complex_splits.make_split(IDS, lists, validation=0.2, seed=2)
   assert set(other.validation) != set(split.validation)
   assert other.tests == split.tests
   assert other.sha256 != split.sha256
@@ -41,8 +41,8 @@ def test_refined_core():
 
 def test_validation_of_whole_clusters():
   clusters = {key: key[0] for key in IDS}
-  lists = affinity_splits.refined_core(IDS[:80], IDS[80:])
-  split = affinity_splits.make_split(
+  lists = complex_splits.refined_core(IDS[:80], IDS[80:])
+  split = complex_splits.make_split(
     IDS, lists, clusters=clusters, validation=0.25
   )
   held_out = {clusters[key] for key in split.validation}
@@ -50,33 +50,33 @@ def test_validation_of_whole_clusters():
   assert not held_out & {clusters[key] for key in split.train}
   # A share below any cluster takes the smallest one.
   clusters = dict.fromkeys(IDS, 'large') | dict.fromkeys(IDS[:5], 'small')
-  split = affinity_splits.make_split(
+  split = complex_splits.make_split(
     IDS, lists, clusters=clusters, validation=0.01
   )
   assert set(split.validation) == set(IDS[:5])
   del clusters[IDS[7]]
   with pytest.raises(ValueError, match=f'{IDS[7]} has no cluster'):
-    affinity_splits.make_split(IDS, lists, clusters=clusters)
+    complex_splits.make_split(IDS, lists, clusters=clusters)
   with pytest.raises(ValueError, match=r'validation=1.0 must be a share'):
-    affinity_splits.make_split(IDS, lists, validation=1.0)
+    complex_splits.make_split(IDS, lists, validation=1.0)
 
 
 def test_by_year():
   years = {key: 2000 + i % 20 for i, key in enumerate(IDS)} | {IDS[0]: 0}
-  lists = affinity_splits.time(years, 2016, validation_from=2014)
-  split = affinity_splits.make_split(IDS, lists)
+  lists = complex_splits.time(years, 2016, validation_from=2014)
+  split = complex_splits.make_split(IDS, lists)
   assert max(years[k] for k in split.train) == 2013
   assert {years[k] for k in split.validation} == {2014, 2015}
   assert min(years[k] for k in split.tests['test']) == 2016
   assert split.unused == {'no year': (IDS[0],)}
   assert accounted(split, IDS)
-  lists = affinity_splits.time(years, 2016)
-  split = affinity_splits.make_split(IDS, lists)
+  lists = complex_splits.time(years, 2016)
+  split = complex_splits.make_split(IDS, lists)
   assert {years[k] for k in (*split.train, *split.validation)} <= {
     *range(2000, 2016)
   }
   with pytest.raises(ValueError, match='validation_from=2016 must be before'):
-    affinity_splits.time(years, 2016, validation_from=2016)
+    complex_splits.time(years, 2016, validation_from=2016)
 
 
 def test_folds_hold_whole_clusters_and_are_balanced():
@@ -86,17 +86,17 @@ def test_folds_hold_whole_clusters_and_are_balanced():
   ]
   # A few large clusters and many small ones, as in PDBbind.
   clusters = {key: str(int(rng.paretovariate(0.7))) for key in ids}
-  parts = affinity_splits.folds(clusters, 5)
+  parts = complex_splits.folds(clusters, 5)
   assert sorted(itertools.chain(*parts)) == sorted(ids)
   owners = [{clusters[key] for key in part} for part in parts]
   assert sum(map(len, owners)) == len(set(clusters.values()))
   largest = max(sum(c == name for c in clusters.values()) for name in owners[0])
   sizes = sorted(map(len, parts))
   assert sizes[-2] - sizes[0] <= 1 or sizes[-1] == largest
-  assert affinity_splits.folds(dict(reversed(clusters.items())), 5) == parts
-  assert affinity_splits.folds(clusters, 5, seed=1) != parts
+  assert complex_splits.folds(dict(reversed(clusters.items())), 5) == parts
+  assert complex_splits.folds(clusters, 5, seed=1) != parts
   with pytest.raises(ValueError, match='k=6 must be 2 to 5'):
-    affinity_splits.folds(dict(zip('abcde', 'abcde', strict=True)), 6)
+    complex_splits.folds(dict(zip('abcde', 'abcde', strict=True)), 6)
 
 
 def test_rounds_of_cross_validation():
@@ -104,7 +104,7 @@ def test_rounds_of_cross_validation():
   clusters |= dict.fromkeys(IDS[:25], 'one')
   tested = []
   for fold in range(4):
-    split = affinity_splits.grouped_kfold(clusters, 4, fold)
+    split = complex_splits.grouped_kfold(clusters, 4, fold)
     groups = [
       {clusters[key] for key in part}
       for part in (split.train, split.validation, split.tests['test'])
@@ -112,18 +112,18 @@ def test_rounds_of_cross_validation():
     assert not any(a & b for a, b in itertools.combinations(groups, 2))
     assert accounted(split, IDS)
     tested.append(split.tests['test'])
-    following = affinity_splits.grouped_kfold(clusters, 4, (fold + 1) % 4)
+    following = complex_splits.grouped_kfold(clusters, 4, (fold + 1) % 4)
     assert split.validation == following.tests['test']
   assert sorted(itertools.chain(*tested)) == sorted(IDS)
   with pytest.raises(ValueError, match='need 3 folds'):
-    affinity_splits.grouped_kfold(clusters, 2, 0)
+    complex_splits.grouped_kfold(clusters, 2, 0)
   with pytest.raises(ValueError, match='fold=4 must be 0 to 3'):
-    affinity_splits.grouped_kfold(clusters, 4, 4)
+    complex_splits.grouped_kfold(clusters, 4, 4)
 
 
 def test_overlaps_are_named():
   def made(**parts):
-    return affinity_splits.make_split(IDS, Lists(parts, {}))
+    return complex_splits.make_split(IDS, Lists(parts, {}))
 
   a, b, c, d = IDS[:4]
   with pytest.raises(ValueError, match=f'{b} is in train and again in validat'):
@@ -145,7 +145,7 @@ def test_overlaps_are_named():
   assert split.tests == {'test': (c, d), 'clean': (d,)}
   # A leaky publication is reported as it is.
   lists = Lists({'train': (a, b), 'validation': (c,), 'test': (a, c, d)}, {})
-  split = affinity_splits.make_split(IDS, lists, allow_leaks=True)
+  split = complex_splits.make_split(IDS, lists, allow_leaks=True)
   assert split.leaks == {'test': (a, c)}
   assert split.tests['test'] == (a, c, d)
   assert split.train == (a, b)
@@ -156,18 +156,18 @@ def test_empty_parts_are_named():
   for empty in ('train', 'validation', 'test'):
     parts = {'train': (a,), 'validation': (b,), 'test': (c,), empty: ('9zzz',)}
     with pytest.raises(ValueError, match=rf'for {empty} \(90 in .*; 1 of the'):
-      affinity_splits.make_split(IDS, Lists(parts, {}))
+      complex_splits.make_split(IDS, Lists(parts, {}))
   # Unless it is a test set that is not asked for.
   lists = Lists(
     {'train': (a,), 'validation': (b,), 'test': (c,), 'far': ('9zzz',)}, {}
   )
-  split = affinity_splits.make_split(IDS, lists, tests=('test',))
+  split = complex_splits.make_split(IDS, lists, tests=('test',))
   assert split.tests == {'test': (c,)}
   assert split.missing == {}
   with pytest.raises(ValueError, match=r"no test set 'near' .*test, far"):
-    affinity_splits.make_split(IDS, lists, tests=('near',))
+    complex_splits.make_split(IDS, lists, tests=('near',))
   with pytest.raises(ValueError, match=f'{a} is there twice'):
-    affinity_splits.make_split([a, a.upper()], lists)
+    complex_splits.make_split([a, a.upper()], lists)
 
 
 def test_clean_beside_leaky():
@@ -175,13 +175,13 @@ def test_clean_beside_leaky():
   parts = {'train': IDS[:25], 'validation': IDS[30:35]}
   parts |= {'core': IDS[25:30] + IDS[50:55], 'near': IDS[35:40]}
   lists = Lists({name: tuple(keys) for name, keys in parts.items()}, {})
-  split = affinity_splits.make_split(IDS, lists)
-  both = affinity_splits.with_clean_tests(split, clusters)
+  split = complex_splits.make_split(IDS, lists)
+  both = complex_splits.with_clean_tests(split, clusters)
   assert list(both.tests) == ['core', 'core_clean', 'near']
   assert both.tests['core_clean'] == tuple(IDS[50:55])
   assert both.sha256 != split.sha256
   with pytest.raises(ValueError, match='has no cluster'):
-    affinity_splits.with_clean_tests(split, {})
+    complex_splits.with_clean_tests(split, {})
 
 
 # Made-up rows with the columns of LP_PDBBind.csv, as published by its authors.
@@ -200,7 +200,7 @@ remove_for_balancing_val,kd/ki,value,covalent
 def test_lp_pdbbind(tmp_path):
   path = tmp_path / 'LP_PDBBind.csv'
   path.write_text(LP)
-  lists = affinity_splits.read(path)
+  lists = complex_splits.read(path)
   assert lists.parts == {
     'train': ('1aba',), 'validation': ('1abd',), 'test': ('1abe',),
   }  # fmt: skip
@@ -208,15 +208,15 @@ def test_lp_pdbbind(tmp_path):
     'covalent': ('1abb',), 'not CL1': ('1abc',),
     'no part in the file': ('1abf',),
   }  # fmt: skip
-  split = affinity_splits.make_split(IDS, lists)
+  split = complex_splits.make_split(IDS, lists)
   assert split.unused['covalent'] == ('1abb',)
   assert accounted(split, IDS)
-  lists = affinity_splits.read(path, clean=0, covalent=True)
+  lists = complex_splits.read(path, clean=0, covalent=True)
   assert lists.parts['train'] == ('1aba', '1abb', '1abc')
-  lists = affinity_splits.read(path, clean=2)
+  lists = complex_splits.read(path, clean=2)
   assert lists.parts['validation'] == ()
   with pytest.raises(ValueError, match='clean=4 must be'):
-    affinity_splits.read(path, clean=4)
+    complex_splits.read(path, clean=4)
   for old, new, message in (
     (',val,', ',valley,', "1abd has new_split 'valley'"),
     ('train,False', 'train,maybe', "1abc has CL1 'maybe'"),
@@ -225,7 +225,7 @@ def test_lp_pdbbind(tmp_path):
   ):
     path.write_text(LP.replace(old, new))
     with pytest.raises(ValueError, match=message):
-      affinity_splits.read(path)
+      complex_splits.read(path)
 
 
 def test_lists_in_a_directory(tmp_path):
@@ -233,31 +233,31 @@ def test_lists_in_a_directory(tmp_path):
   (tmp_path / 'train.txt').write_text('1aba\n1abb\n')
   (tmp_path / 'val.txt').write_text('1ABC\n')
   (tmp_path / 'test.txt').write_text('1abd\n')
-  lists = affinity_splits.read(tmp_path)
+  lists = complex_splits.read(tmp_path)
   assert lists.parts == {
     'train': ('1aba', '1abb'), 'validation': ('1abc',), 'test': ('1abd',),
   }  # fmt: skip
   # What it writes are numbers of rows.
   (tmp_path / 'test.txt').write_text('1034\n2345\n')
   with pytest.raises(ValueError, match='numbers of rows'):
-    affinity_splits.read(tmp_path)
+    complex_splits.read(tmp_path)
   (tmp_path / 'test.txt').unlink()
   # As GIGN has them.
   (tmp_path / 'test2013.csv').write_text('pdbid,-logKd/Ki\n1abe,2.28\n')
-  assert affinity_splits.read(tmp_path).parts['test2013'] == ('1abe',)
+  assert complex_splits.read(tmp_path).parts['test2013'] == ('1abe',)
   (tmp_path / 'valid.csv').write_text('pdbid,-logKd/Ki\n1abf,2.28\n')
   with pytest.raises(ValueError, match=r'val.txt and valid.csv'):
-    affinity_splits.read(tmp_path)
+    complex_splits.read(tmp_path)
   (tmp_path / 'train.txt').unlink()
   (tmp_path / 'valid.csv').unlink()
   with pytest.raises(ValueError, match=r'neither train.txt nor train.csv'):
-    affinity_splits.read(tmp_path)
+    complex_splits.read(tmp_path)
   with pytest.raises(FileNotFoundError, match='no split'):
-    affinity_splits.read(tmp_path / 'nothing')
+    complex_splits.read(tmp_path / 'nothing')
   with pytest.raises(ValueError, match='is neither'):
-    affinity_splits.read(tmp_path / 'val.txt')
+    complex_splits.read(tmp_path / 'val.txt')
   with pytest.raises(ValueError, match='no train among test'):
-    affinity_splits.read_lists({'test': tmp_path / 'val.txt'})
+    complex_splits.read_lists({'test': tmp_path / 'val.txt'})
 
 
 def test_json(tmp_path):
@@ -271,7 +271,7 @@ def test_json(tmp_path):
   ):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-      affinity_splits.read(path)
+      complex_splits.read(path)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_json(tmp_path):
 def test_real_published_splits(shared_data, name, parts, empty):
   """Sizes as counted by those who gathered the data, with another program."""
   root = shared_data / 'pdbbind'
-  lists = affinity_splits.read(root / 'splits' / name)
+  lists = complex_splits.read(root / 'splits' / name)
   with open(root / 'splits' / 'coverage.csv', encoding='utf-8') as file:
     counted = {row['set']: row for row in csv.DictReader(file)}
   assert lists.parts.keys() == parts.keys()
@@ -314,7 +314,7 @@ def test_real_published_splits(shared_data, name, parts, empty):
   # The whole index as the dataset.
   read = index.read_index(root / 'index' / 'INDEX_general_PL_data.2020')
   ids = [entry.pdb_id for entry in read.entries]
-  split = affinity_splits.make_split(ids, lists)
+  split = complex_splits.make_split(ids, lists)
   assert accounted(split, ids)
   assert split.leaks == {}
   for part in parts:
@@ -326,9 +326,9 @@ def test_real_published_splits(shared_data, name, parts, empty):
     ids = [row['id'] for row in csv.DictReader(file)]
   if empty:
     with pytest.raises(ValueError, match=f'for {min(empty)} '):
-      affinity_splits.make_split(ids, lists)
+      complex_splits.make_split(ids, lists)
   tests = [p for p in parts if p not in ('train', 'validation', *empty)]
-  split = affinity_splits.make_split(ids, lists, tests)
+  split = complex_splits.make_split(ids, lists, tests)
   assert list(split.tests) == tests
   assert accounted(split, ids)
   for part, keys in split.tests.items():
@@ -338,13 +338,17 @@ def test_real_published_splits(shared_data, name, parts, empty):
 def test_order_and_fingerprint():
   """What every split of the project is made of."""
   keys = [f'{i}abc' for i in range(1, 9)]
-  assert splits.hash_order(keys, 3) == splits.hash_order(keys[::-1], 3)
-  assert splits.hash_order(keys, 3) != splits.hash_order(keys, 4)
+  assert molecule_splits.hash_order(keys, 3) == molecule_splits.hash_order(
+    keys[::-1], 3
+  )
+  assert molecule_splits.hash_order(keys, 3) != molecule_splits.hash_order(
+    keys, 4
+  )
   parts = {'train': ('1abc',), 'test': ('2abc',)}
   # printf '[train]\n1abc\n[test]\n2abc' | sha256sum
-  assert splits.fingerprint(parts) == (
+  assert molecule_splits.fingerprint(parts) == (
     'a0372629a41c8a092c9f9ad684a9d2833928af0d6be1616d98eb294cc1361bdf'
   )
-  assert splits.fingerprint(parts) != splits.fingerprint(
+  assert molecule_splits.fingerprint(parts) != molecule_splits.fingerprint(
     {'train': ('1abc', '2abc'), 'test': ()}
   )

@@ -11,7 +11,7 @@ import made_up_complexes
 import numpy as np
 import pytest
 
-from data_builders.pdbbind import (
+from data_builders.pdbbind.readers import (
   layout,
   ligand,
   pocket,

@@ -20,10 +20,14 @@ import pytest
 from tensorflow_datasets.core import shuffle
 
 import data_builders
-from data_builders import download, locks, records, targets, xtb
+from data_builders import xtb
+from data_builders.molecules.builder import records
 from data_builders.qm9 import parse
+from data_builders.support import download
+from edjax import datasets
 from edjax.chem import units
 from edjax.chem.elements import SYMBOLS
+from edjax.runtime import locks
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
@@ -117,7 +121,7 @@ def test_real_records_are_consistent(real_records):
   for name, text in real_records.items():
     record = parse.parse_xyz(text, name)
     t = record.targets
-    assert set(t) == set(targets.TARGETS['qm9'])
+    assert set(t) == set(datasets.TARGETS['qm9'])
     assert t['gap'] == pytest.approx(t['lumo'] - t['homo'], abs=1.01e-4)
     assert t['u0'] < t['u'] < t['h']
     assert t['g'] < t['u0']
@@ -208,7 +212,7 @@ def test_build_and_read(manual, tmp_path):
     assert row['positions'].dtype == np.float64
     np.testing.assert_array_equal(row['positions'], record.positions)
     # Doubles come back as they went in, to the last bit.
-    for name in targets.TARGETS['qm9']:
+    for name in datasets.TARGETS['qm9']:
       assert row[name].dtype == np.float64
       assert row[name] == record.targets[name]
     result = xtb.run(record.numbers, record.positions)

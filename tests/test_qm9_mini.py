@@ -10,8 +10,9 @@ import pytest
 
 import data_builders
 from configs import qm9_density
-from data_builders import targets, xtb
+from data_builders import xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
+from edjax import datasets
 from edjax.data import loading
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
@@ -32,7 +33,7 @@ def test_embedded_records_are_consistent():
   assert [r.index for r in records] == list(range(1, len(records) + 1))
   for r in records:
     t = r.targets
-    assert set(t) == set(targets.TARGETS['qm9_mini'])
+    assert set(t) == set(datasets.TARGETS['qm9_mini'])
     assert t['gap'] == pytest.approx(t['lumo'] - t['homo'], abs=2e-6)
     # A molecule is bound by 1 to 8 eV an atom, and heavier than its atoms.
     assert -8 < t['atomization'] / len(r.numbers) < -1

@@ -11,17 +11,17 @@ import pytest
 from test_pdbbind_ligand import METHANOL, files, sdf
 
 from benchmarks import fuzz
-from data_builders import reading, splits
-from data_builders.pdbbind import (
-  affinity_splits,
-  bonds,
-  clusters,
+from data_builders.pdbbind import sequence_clusters
+from data_builders.pdbbind.readers import (
+  bond_repair,
   layout,
   ligand,
   structure,
   types,
 )
 from data_builders.qm9 import archive, parse
+from edjax.data import complex_splits, molecule_splits
+from edjax.runtime import reading
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,16 @@ def test_lists_of_a_split_name_their_file(tmp_path, content):
   path = tmp_path / 'lists.json'
   path.write_bytes(content)
   with pytest.raises(ValueError, match=r'lists\.json'):
-    splits.make_split(
+    molecule_splits.make_split(
       'file', ids=['m_1', 'm_2', 'm_3'], heavy_atoms=[1, 1, 1], seed=0,
       path=str(path), fractions=(0.1, 0.1), uncharacterized=None,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize('read', [affinity_splits.read_json,
-                                  clusters.read_casf_clusters])  # fmt: skip
+@pytest.mark.parametrize(
+  'read',
+  [complex_splits.read_json, sequence_clusters.read_casf_clusters],
+)
 @pytest.mark.parametrize('content', [b'{"a": ', b'{"a": "\xff"}', b'[' * 10**5])
 def test_other_json_names_its_file(tmp_path, read, content):
   path = tmp_path / 'lists.json'
@@ -71,7 +73,7 @@ def test_rows_of_a_table(tmp_path, row, why):
   head = b',new_split,CL1,covalent,x\n2abc,train,True,False,x\n'
   path.write_bytes(head + row + b'\n')
   with pytest.raises(ValueError, match=rf'LP\.csv(?s:.*){why}'):
-    affinity_splits.read(path)
+    complex_splits.read(path)
 
 
 def test_a_small_file_that_unpacks_to_much(tmp_path, monkeypatch):
@@ -120,7 +122,7 @@ def test_rdkit_violating_its_own_assumptions(tmp_path, monkeypatch):
   values = ligand.descriptors(whole.molecule, whole.atoms)
   assert values['heavy_atoms'] == 2
   assert np.isnan(values['log_p'])
-  assert bonds.repair(whole.molecule) is None
+  assert bond_repair.repair(whole.molecule) is None
 
 
 RECORD = """5

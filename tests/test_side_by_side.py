@@ -5,8 +5,8 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 from rdkit.Geometry import Point3D
 
-from data_builders import crystal_maps
-from data_builders.pdbbind import side_by_side
+from benchmarks.accuracy import density_side_by_side
+from data_builders.density_maps import crystal_maps
 from edjax.grid import Grid, centres
 
 CELL = (14.0, 13.0, 15.0, 90.0, 104.0, 90.0)
@@ -94,14 +94,14 @@ def entry(tmp_path):
 def test_calculated_map_against_direct_summation(entry):
   _, structure, _ = entry
   hkl, want = _direct_sums(structure)
-  computed = side_by_side.calculated_map(structure, D_MIN)
+  computed = density_side_by_side.calculated_map(structure, D_MIN)
   assert computed.d_min == D_MIN
   back = gemmi.transform_map_to_f_phi(computed.grid)
   got = np.array([back.get_value(*h) for h in hkl.tolist()]) * computed.sd
   # where gemmi cuts the atoms' tails off
   assert np.linalg.norm(got - want) < 1e-4 * np.linalg.norm(want)
   # the file's B factors count, unless one is given for all
-  blurred = side_by_side.calculated_map(structure, D_MIN, 30.0)
+  blurred = density_side_by_side.calculated_map(structure, D_MIN, 30.0)
   back = gemmi.transform_map_to_f_phi(blurred.grid)
   got = np.array([back.get_value(*h) for h in hkl.tolist()]) * blurred.sd
   for site in structure[0].all():
@@ -112,7 +112,7 @@ def test_calculated_map_against_direct_summation(entry):
 
 def test_calculated_map_has_the_symmetry_and_nothing_finer(entry):
   _, structure, _ = entry
-  computed = side_by_side.calculated_map(structure, D_MIN)
+  computed = density_side_by_side.calculated_map(structure, D_MIN)
   cell = structure.cell
   xyz = np.array([row[3:6] for row in PROTEIN + LIGAND])
   fractional = xyz @ np.array(cell.frac.mat.tolist()).T
@@ -137,14 +137,14 @@ def test_fields_of_one_complex_agree(entry, tmp_path):
   # between it and the low-passed promolecule is only interpolation.
   path, structure, map_path = entry
   grid = Grid(20, 0.5)
-  comparison = side_by_side.compare(path, 'LIG', map_path, grid)
+  comparison = density_side_by_side.compare(path, 'LIG', map_path, grid)
   assert list(comparison.values) == [
     'map', 'promolecule', 'low-passed', 'low-passed (file B)',
   ]  # fmt: skip
   assert all(v.shape == (20,) * 3 for v in comparison.values.values())
   names = list(comparison.values)
-  r = side_by_side.correlations(comparison.values)
-  r_near = side_by_side.correlations(comparison.values, comparison.near)
+  r = density_side_by_side.correlations(comparison.values)
+  r_near = density_side_by_side.correlations(comparison.values, comparison.near)
   last = names.index('low-passed (file B)')
   assert r[0, last] > 0.9999
   assert r[0, 2] > 0.9
@@ -152,15 +152,17 @@ def test_fields_of_one_complex_agree(entry, tmp_path):
   assert r_near[0, 1] > 0.6
   # control: the map of the same model in another place
   moved = write_mtz(tmp_path / 'moved.mtz', structure, shift=0.13)
-  wrong = side_by_side.compare(path, 'LIG', moved, grid)
-  r_wrong = side_by_side.correlations(wrong.values, wrong.near)
+  wrong = density_side_by_side.compare(path, 'LIG', moved, grid)
+  r_wrong = density_side_by_side.correlations(wrong.values, wrong.near)
   assert r_wrong[0, last] < 0.5
   assert r_wrong[0, 1] < 0.3
 
 
 def test_ligand_lies_along_the_axes_and_near_it(entry):
   path, _, map_path = entry
-  comparison = side_by_side.compare(path, 'LIG', map_path, Grid(16, 0.5))
+  comparison = density_side_by_side.compare(
+    path, 'LIG', map_path, Grid(16, 0.5)
+  )
   xyz = np.array([row[3:6] for row in LIGAND])
 
   # rigid: distances stay, and so does the hand
@@ -185,12 +187,12 @@ def test_correlations():
   a = rng.normal(size=(4, 4, 4))
   noise = rng.normal(size=a.shape)
   values = {'a': a, 'b': 2 * a + 3, 'c': -a, 'd': a + 3 * noise}
-  r = side_by_side.correlations(values)
+  r = density_side_by_side.correlations(values)
   np.testing.assert_allclose(r[0, :3], [1, 1, -1])
   mask = np.abs(noise) < 0.1
   centred = [x[mask] - x[mask].mean() for x in (a, values['d'])]
   want = centred[0] @ centred[1] / np.prod([np.linalg.norm(c) for c in centred])
-  got = side_by_side.correlations(values, mask)
+  got = density_side_by_side.correlations(values, mask)
   assert got[0, 3] == pytest.approx(want)
   assert abs(r[0, 3] - want) > 0.1
 
@@ -202,7 +204,7 @@ def test_command_prints_a_table_and_draws_a_picture(entry, tmp_path, capsys):
     '--structure', str(path), '--ligand', 'LIG', '--map', str(map_path),
     '--out', str(tmp_path / 'out'), '--size', '12', '--spacing', '0.7',
   ]  # fmt: skip
-  side_by_side.main([*arguments, '--ligand_sdf', str(sdf)])
+  density_side_by_side.main([*arguments, '--ligand_sdf', str(sdf)])
   printed = capsys.readouterr().out
   picture = tmp_path / 'out' / '1abc_side_by_side.png'
   assert picture.read_bytes()[:4] == b'\x89PNG'
@@ -218,7 +220,7 @@ def test_command_prints_a_table_and_draws_a_picture(entry, tmp_path, capsys):
   }
   assert near['promolecule', 'xtb'] > 0.5
 
-  side_by_side.main([*arguments, '--d_min', '2.5'])
+  density_side_by_side.main([*arguments, '--d_min', '2.5'])
   printed = capsys.readouterr().out
   assert 'no xtb: it needs the ligand with its bonds' in printed
   assert 'resolution 2.50 Å' in printed
@@ -228,10 +230,10 @@ def test_what_cannot_be_compared_is_named(entry, tmp_path):
   path, structure, map_path = entry
   grid = Grid(8, 0.5)
   with pytest.raises(ValueError, match=r'1abc\.pdb: no ligand XYZ.*LIG'):
-    side_by_side.compare(path, 'XYZ', map_path, grid)
+    density_side_by_side.compare(path, 'XYZ', map_path, grid)
   far = write_sdf(tmp_path / 'far.sdf', shift=3.0)
   with pytest.raises(ValueError, match=r'far\.sdf: 4 heavy atoms .* another'):
-    side_by_side.compare(path, 'LIG', map_path, grid, ligand_sdf=far)
+    density_side_by_side.compare(path, 'LIG', map_path, grid, ligand_sdf=far)
   # neither the map nor the structure says the resolution
   silent = write_structure(tmp_path / '2abc.pdb', resolution=False)
   ccp4 = gemmi.Ccp4Map()
@@ -240,10 +242,10 @@ def test_what_cannot_be_compared_is_named(entry, tmp_path):
   ccp4.update_ccp4_header()
   ccp4.write_ccp4_map(str(tmp_path / '2abc.ccp4'))
   with pytest.raises(ValueError, match='give d_min'):
-    side_by_side.compare(silent, 'LIG', tmp_path / '2abc.ccp4', grid)
+    density_side_by_side.compare(silent, 'LIG', tmp_path / '2abc.ccp4', grid)
   structure.cell = gemmi.UnitCell()
   with pytest.raises(ValueError, match='no unit cell'):
-    side_by_side.calculated_map(structure, D_MIN)
+    density_side_by_side.calculated_map(structure, D_MIN)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_refined_coefficients_are_on_the_absolute_scale(
   folder = shared_data / 'maps' / 'xray'
   measured = crystal_maps.read_map(folder / mtz, unit='e/A^3')
   structure = gemmi.read_structure(str(folder / model))
-  computed = side_by_side.calculated_map(structure, measured.d_min)
+  computed = density_side_by_side.calculated_map(structure, measured.d_min)
   xyz = np.array([s.atom.pos.tolist() for s in structure[0].all()])
   at_atoms = [
     m.grid.interpolate_position_array(xyz, order=3)
@@ -273,11 +275,11 @@ def test_refined_coefficients_are_on_the_absolute_scale(
 
 def test_promolecule_against_a_real_map(shared_data):
   folder = shared_data / 'maps' / 'xray'
-  comparison = side_by_side.compare(
+  comparison = density_side_by_side.compare(
     folder / '3str.cif', '3LI', folder / '3str-2fofc.from_brix.ccp4.gz',
     Grid(24, 0.5),
   )  # fmt: skip
-  r = side_by_side.correlations(comparison.values, comparison.near)
+  r = density_side_by_side.correlations(comparison.values, comparison.near)
   names = list(comparison.values)
   promolecule, low, low_b = (names.index(n) for n in names[1:])
   # closer step by step

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from data_builders import workers, xtb
+from data_builders import xtb
+from data_builders.support import worker_pool
 from edjax import geometry
 from edjax.chem import gfn2_basis, units
 from edjax.molecule import Molecule
@@ -293,7 +294,7 @@ def test_many_keeps_order_and_reports_failures():
   odd = ([8, 1], [[0, 0, 0], [0, 0, 1]])
   molecules = [WATER, METHANE, odd, (*WATER, 1, 1), METHANE]
   results = list(xtb.run_many(molecules, workers=1, chunk=2))
-  assert isinstance(results[2], workers.Failure)
+  assert isinstance(results[2], worker_pool.Failure)
   assert results[2].index == 2
   assert 'odd number of electrons' in results[2].reason
   for i in (0, 1, 3, 4):
@@ -304,7 +305,7 @@ def test_many_keeps_order_and_reports_failures():
 
 def evaluate(texts, **kwargs):
   items = [(text,) for text in texts]
-  return list(workers.map_ordered('builtins:eval', items, **kwargs))
+  return list(worker_pool.map_ordered('builtins:eval', items, **kwargs))
 
 
 KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
@@ -319,7 +320,7 @@ def test_a_worker_that_dies_costs_one_item(tmp_path):
   texts = ['0', '1', KILL, '3', 'no_such_name', once, '6', '7']
   values = evaluate(texts, workers=2, chunk=4)
   assert [values[i] for i in (0, 1, 3, 5, 6, 7)] == [0, 1, 3, 'again', 6, 7]
-  assert values[2] == workers.Failure(
+  assert values[2] == worker_pool.Failure(
     2, 'the worker process died (exit status -9)'
   )
   assert values[4].index == 4
@@ -348,7 +349,7 @@ def test_abandoned_workers_end():
   import psutil
 
   before = set(psutil.Process().children())
-  values = workers.map_ordered('builtins:eval', [('1',)] * 50, 1, 2)
+  values = worker_pool.map_ordered('builtins:eval', [('1',)] * 50, 1, 2)
   assert next(values) == 1
   assert set(psutil.Process().children()) - before
   values.close()
@@ -357,7 +358,7 @@ def test_abandoned_workers_end():
 
 def test_unusable_arguments_raise():
   with pytest.raises(RuntimeError, match='did not start'):
-    list(workers.map_ordered('no_such_module:f', [(1,)], 1))
+    list(worker_pool.map_ordered('no_such_module:f', [(1,)], 1))
   with pytest.raises(ValueError, match='at least 1'):
     evaluate(['1'], workers=0)
   assert evaluate([], workers=1) == []

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_builders import xtb
-from data_builders.pdbbind import ligand as ligands
-from data_builders.pdbbind import pocket as pockets
-from data_builders.pdbbind import types
+from data_builders.pdbbind.readers import ligand as ligands
+from data_builders.pdbbind.readers import pocket as pockets
+from data_builders.pdbbind.readers import types
 
 # Å about the ligand's centre: half the diagonal of the largest box that the
 # configurations have (24 Å) and 3 Å for the tails of what lies outside.
@@ -91,7 +91,7 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
       hydrogens=options.hydrogens,
     )
   else:
-    from data_builders.pdbbind import wwpdb
+    from data_builders.pdbbind.readers import wwpdb
 
     ligand, pocket = wwpdb.split_entry(
       files.structure, entry.ligand, RADIUS, hydrogens=options.hydrogens
@@ -142,7 +142,7 @@ def input_hashes(files: types.Files) -> dict[str, str]:
 
 def _with_map(made: Complex, ligand: types.Ligand, files) -> Complex:
   """Adds a cube that holds the largest box in every orientation."""
-  from data_builders import crystal_maps
+  from data_builders.density_maps import crystal_maps
 
   if files.density_map is None:
     raise types.ComplexError(

@@ -4,7 +4,7 @@ import http.client
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from data_builders.pdbbind import types, wwpdb
+from data_builders.pdbbind.readers import types, wwpdb
 
 
 def complete(

@@ -7,9 +7,15 @@ import collections
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data_builders import records as records_lib
-from data_builders import workers as workers_lib
-from data_builders.pdbbind import clusters, complexes, manifest, sources, types
+from data_builders.molecules.builder import records as records_lib
+from data_builders.pdbbind import (
+  complexes,
+  manifest,
+  sequence_clusters,
+  sources,
+)
+from data_builders.pdbbind.readers import types
+from data_builders.support import worker_pool as workers_lib
 
 # Numbers beside the atoms, as float64 columns: what to learn, what splits go
 # by, flags (0 or 1), and how much of a 24 Å box the file of the pocket fills.
@@ -51,7 +57,7 @@ def by_sequence(sequences, together, workers) -> tuple[dict[str, str], dict]:
   Returns:
     Id -> cluster, and what the report says of them.
   """
-  cluster_of = clusters.cluster(
+  cluster_of = sequence_clusters.cluster(
     sequences,
     identity=sources.IDENTITY,
     also_together=together,
@@ -60,7 +66,7 @@ def by_sequence(sequences, together, workers) -> tuple[dict[str, str], dict]:
   return cluster_of, {
     'clusters': len(set(cluster_of.values())),
     'cluster_identity': sources.IDENTITY,
-    'without_chain': list(clusters.without_chain(sequences)),
+    'without_chain': list(sequence_clusters.without_chain(sequences)),
     'casf_clusters_merged': len(together),
   }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from etils import epath
 
-from data_builders.pdbbind import types
+from data_builders.pdbbind.readers import types
 
 NAME = 'manifest.csv'
 COLUMNS = (

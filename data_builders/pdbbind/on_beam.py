@@ -5,9 +5,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from data_builders import on_beam, workers
-from data_builders import records as records_lib
+from data_builders.molecules.builder import on_beam
+from data_builders.molecules.builder import records as records_lib
 from data_builders.pdbbind import examples, sources
+from data_builders.support import worker_pool
 
 # Complexes of one element of a pipeline: they take up to seconds each.
 _CHUNK = 4
@@ -84,7 +85,7 @@ class Complexes(beam.PTransform):
 def _outcome(job_and_value):
   """Id, columns of the manifest, sequences (None where it is not kept)."""
   job, value = job_and_value
-  failed = isinstance(value, workers.Failure)
+  failed = isinstance(value, worker_pool.Failure)
   sequences = None if failed else value.sequences
   return job[1].pdb_id, examples.outcome(value), sequences
 
@@ -106,7 +107,7 @@ def _clusters(rows_and_sequences, cluster, together):
 
 def _kept(job_and_value):
   _, value = job_and_value
-  if not isinstance(value, workers.Failure):
+  if not isinstance(value, worker_pool.Failure):
     yield value
 
 

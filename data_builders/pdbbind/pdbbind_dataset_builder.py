@@ -7,17 +7,17 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import records as records_lib
-from data_builders import shards
-from data_builders import workers as workers_lib
+from data_builders.molecules.builder import records as records_lib
 from data_builders.pdbbind import (
   complexes,
   downloads,
   examples,
-  ligand,
   manifest,
   sources,
 )
+from data_builders.pdbbind.readers import ligand
+from data_builders.support import shards
+from data_builders.support import worker_pool as workers_lib
 from edjax.runtime import paths
 
 

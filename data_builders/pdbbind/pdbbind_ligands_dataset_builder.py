@@ -2,12 +2,11 @@
 
 from data_builders.pdbbind import (
   examples,
-  ligand,
   manifest,
   pdbbind_dataset_builder,
   sources,
-  types,
 )
+from data_builders.pdbbind.readers import ligand, types
 
 
 class Builder(pdbbind_dataset_builder.Builder):

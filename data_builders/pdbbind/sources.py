@@ -4,8 +4,10 @@ import hashlib
 import pathlib
 from typing import NamedTuple
 
-from data_builders.download import file_sha256
-from data_builders.pdbbind import clusters, index, layout, ligand, types
+from data_builders.pdbbind import sequence_clusters
+from data_builders.pdbbind.readers import index, layout, ligand, types
+from data_builders.support.download import file_sha256
+from edjax.data import pdb_ids
 
 # Sequences that are as alike as this belong to one cluster; that of the
 # splits by sequence of ATOM3D and others.
@@ -98,7 +100,9 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
   lists = [one.path for one in found if one.kind in ('refined', 'core')]
   groups = sorted(root.rglob(_TOGETHER))
   together = tuple(
-    group for path in groups for group in clusters.read_casf_clusters(path)
+    group
+    for path in groups
+    for group in sequence_clusters.read_casf_clusters(path)
   )
   return Sources(
     directory=root,
@@ -169,7 +173,7 @@ def _ids(found, kind: str) -> frozenset:
     if one.year == newest and one.content == 'data':
       ids |= {entry.pdb_id for entry in index.read_index(one.path).entries}
     elif one.year == newest:
-      ids |= set(index.read_ids(one.path))
+      ids |= set(pdb_ids.read_ids(one.path))
   return frozenset(ids)
 
 

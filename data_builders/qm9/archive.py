@@ -4,9 +4,9 @@ import pathlib
 import tarfile
 import zlib
 
-from data_builders import reading
+from data_builders.molecules.types import Record
 from data_builders.qm9.parse import parse_xyz
-from data_builders.records import Record
+from edjax.runtime import reading
 
 # The largest one has 4 kB.
 _MAX_RECORD = 2**20

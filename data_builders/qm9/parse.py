@@ -12,10 +12,10 @@ import math
 
 import numpy as np
 
-from data_builders.records import Record
-from data_builders.splits import N_MOLECULES, N_UNCHARACTERIZED
+from data_builders.molecules.types import Record
 from edjax.chem import elements
 from edjax.chem.units import HARTREE_EV
+from edjax.data.molecule_splits import N_MOLECULES, N_UNCHARACTERIZED
 
 _PROPERTIES = (
   'A', 'B', 'C', 'mu', 'alpha', 'homo', 'lumo', 'gap', 'r2', 'zpve', 'u0',

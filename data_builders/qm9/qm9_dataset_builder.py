@@ -5,10 +5,11 @@ import time
 
 import tensorflow_datasets as tfds
 
-from data_builders import download, molecules
-from data_builders import records as records_lib
+from data_builders.molecules.builder import builder
+from data_builders.molecules.builder import records as records_lib
 from data_builders.qm9 import archive, parse
-from data_builders.targets import TARGETS
+from data_builders.support import download
+from edjax.datasets import TARGETS
 
 ARCHIVE = 'dsgdb9nsd.xyz.tar.bz2'
 UNCHARACTERIZED = 'uncharacterized.txt'
@@ -34,7 +35,7 @@ with a browser (https://doi.org/10.6084/m9.figshare.c.978904.v5 lists both),
 and put them, unchanged, into the manual directory"""
 
 
-class Builder(molecules.Builder, skip_registration=True):
+class Builder(builder.Builder, skip_registration=True):
   """All molecules in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_qm9'

@@ -7,15 +7,15 @@ import json
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import molecules
-from data_builders import records as records_lib
-from data_builders.targets import TARGETS
+from data_builders.molecules.builder import builder
+from data_builders.molecules.builder import records as records_lib
 from edjax.chem.units import HARTREE_EV
+from edjax.datasets import TARGETS
 
 _FILE = 'molecules.jsonl.gz'
 
 
-class Builder(molecules.Builder, skip_registration=True):
+class Builder(builder.Builder, skip_registration=True):
   """All molecules in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_qm9_mini'

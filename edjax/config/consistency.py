@@ -19,10 +19,10 @@ ENDS = ('eval_every', 'checkpoint_every', 'steps')
 
 def contradictions(config) -> list[str]:
   """What does not fit together in a configuration, a sentence each."""
-  from data_builders import targets  # builders only where they are needed
+  from edjax import datasets  # builders only where they are needed
 
   found = []
-  known = targets.TARGETS[config.data.name]
+  known = datasets.TARGETS[config.data.name]
   unknown = [t for t in config.data.targets if t not in known]
   if unknown:
     found.append(
@@ -32,13 +32,13 @@ def contradictions(config) -> list[str]:
   if len(set(config.data.targets)) < len(config.data.targets):
     found.append('config.data.targets names a target twice')
   split, split_file = config.data.split, config.data.split_file
-  for names, datasets in (
+  for names, owners in (
     (schema.QM9_SPLITS, ('qm9',)),
     (schema.PDBBIND_SPLITS, schema.COMPLEXES),
   ):
-    if split in names and config.data.name not in datasets:
+    if split in names and config.data.name not in owners:
       found.append(
-        f'config.data.split={split!r} is for {" and ".join(datasets)} alone'
+        f'config.data.split={split!r} is for {" and ".join(owners)} alone'
       )
   if (split in schema.FILE_SPLITS) != bool(split_file):
     found.append(

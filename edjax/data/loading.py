@@ -38,7 +38,7 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
 
 def _load_pack(data, variant: str, beam: str) -> packed_dataset.Pack:
   import data_builders
-  from data_builders import locks
+  from edjax.runtime import locks
 
   data_dir, builder = _build(data, variant, beam)
   fingerprint = data_builders.fingerprint(builder)
@@ -70,7 +70,7 @@ def _build(data, variant: str, beam: str):
   copied there, or made there by Apache Beam.
   """
   import data_builders
-  from data_builders import records
+  from data_builders.molecules.builder import records
 
   def build(data_dir, **options):
     if data.download:

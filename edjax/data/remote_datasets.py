@@ -77,7 +77,7 @@ def fetch(address: str, local: pathlib.Path) -> None:
     OSError: the store refuses, or has not all that was there when it was
       sealed.
   """
-  from data_builders import locks
+  from edjax.runtime import locks
 
   local.parent.mkdir(parents=True, exist_ok=True)
   lock = local.parent / f'.{local.name}.fetch.lock'
@@ -115,7 +115,7 @@ def read(address: str, name: str) -> str:
 
 def source_files(address: str) -> pathlib.Path:
   """A copy of all files of a directory that somebody has filled."""
-  from data_builders import locks
+  from edjax.runtime import locks
 
   local = copy_of(address)
   with locks.locked(local / '.lock', f'a copy of {address}'):

@@ -97,10 +97,10 @@ def _draw(source, rows, count: int | None, seed: str) -> np.ndarray:
   By a hash of seed and id: where another variant of the dataset lacks some
   molecules, the others are drawn as before.
   """
-  from data_builders import splits
+  from edjax.data import molecule_splits
 
   row_of = {source.ids[row]: row for row in rows}
-  ordered = splits.hash_order(row_of, seed)[:count]
+  ordered = molecule_splits.hash_order(row_of, seed)[:count]
   return np.array([row_of[name] for name in ordered], np.int64)
 
 
@@ -130,9 +130,9 @@ class _Split(NamedTuple):
 def _split(source: packed_dataset.Pack, data) -> _Split:
   if data.split in schema.PDBBIND_SPLITS:
     return _affinity_split(source, data)
-  from data_builders import splits
+  from edjax.data import molecule_splits
 
-  split = splits.make_split(
+  split = molecule_splits.make_split(
     data.split,
     ids=source.ids,
     heavy_atoms=source.heavy_atoms(),
@@ -146,27 +146,27 @@ def _split(source: packed_dataset.Pack, data) -> _Split:
 
 
 def _affinity_split(source: packed_dataset.Pack, data) -> _Split:
-  from data_builders.pdbbind import affinity_splits
+  from edjax.data import complex_splits
 
   columns = source.columns
   cluster_of = dict(zip(source.ids, columns['cluster'].tolist(), strict=True))
   if data.split == 'clusters':
-    split = affinity_splits.grouped_kfold(
+    split = complex_splits.grouped_kfold(
       cluster_of, data.folds, data.fold, data.seed
     )
   else:
     if data.split == 'time':
       years = dict(zip(source.ids, columns['year'].astype(int), strict=True))
-      lists = affinity_splits.time(years, data.split_year)
+      lists = complex_splits.time(years, data.split_year)
     elif data.split == 'refined_core':
       refined, core = (
         [source.ids[row] for row in np.flatnonzero(columns[name])]
         for name in ('refined', 'core')
       )
-      lists = affinity_splits.refined_core(refined, core)
+      lists = complex_splits.refined_core(refined, core)
     else:
-      lists = affinity_splits.read(pathlib.Path(data.split_file).expanduser())
-    split = affinity_splits.make_split(
+      lists = complex_splits.read(pathlib.Path(data.split_file).expanduser())
+    split = complex_splits.make_split(
       source.ids,
       lists,
       clusters=cluster_of,
@@ -174,7 +174,7 @@ def _affinity_split(source: packed_dataset.Pack, data) -> _Split:
       seed=data.seed,
       allow_leaks=True,
     )
-    split = affinity_splits.with_clean_tests(split, cluster_of)
+    split = complex_splits.with_clean_tests(split, cluster_of)
   for name, keys in split.leaks.items():
     print(f'{name}: {len(keys)} of its ids are in the training data as well')
   row_of = {key: row for row, key in enumerate(source.ids)}

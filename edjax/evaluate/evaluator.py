@@ -58,13 +58,13 @@ class Evaluator:
       Mean over the targets of MAE over the training standard deviation: what
       checkpoints are selected by, on validation.
     """
-    from data_builders import targets
+    from edjax import datasets
 
     prediction_BT = self.predict(params, rotations=1)[0]
     error_T = np.abs(prediction_BT - self.targets()).mean(0)
     names = self._config.data.targets
     for j, name in enumerate(names):
-      _, unit, factor = targets.TARGETS[self._config.data.name][name]
+      _, unit, factor = datasets.TARGETS[self._config.data.name][name]
       run.log(step, self.part, f'mae_{name}', error_T[j] * factor, unit)
     value = float(np.mean(error_T / self._task.labels.scale_T))
     run.log(step, self.part, 'mae_standardised', value, '')

@@ -54,7 +54,7 @@ def summarise(config, task, prediction_RBT) -> dict:
     task: the task.
     prediction_RBT: of the test part, native units.
   """
-  from data_builders import targets
+  from edjax import datasets
 
   rows = task.rows['test']
   results = {
@@ -69,7 +69,7 @@ def summarise(config, task, prediction_RBT) -> dict:
   }
   clusters_N = task.pack.columns.get('cluster')
   for j, name in enumerate(config.data.targets):
-    _, unit, factor = targets.TARGETS[config.data.name][name]
+    _, unit, factor = datasets.TARGETS[config.data.name][name]
 
     def scores(chosen_B, j=j, factor=factor):
       """Scores of some of the test examples, and of the baselines there."""

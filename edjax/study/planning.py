@@ -274,7 +274,7 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
     ConfigError: the directory holds another study: something but the entries
       differs; it is named.
   """
-  from data_builders import locks  # builders only where they are needed
+  from edjax.runtime import locks  # builders only where they are needed
 
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)

@@ -196,9 +196,9 @@ class Study:
 
   def unit(self, target: str) -> tuple[str, float]:
     """(display unit, factor from the stored one)."""
-    from data_builders import targets
+    from edjax import datasets
 
-    _, unit, factor = targets.TARGETS[self.plan['dataset']][target]
+    _, unit, factor = datasets.TARGETS[self.plan['dataset']][target]
     return unit, factor
 
   def arms(self, block: str = MAIN) -> list[str]:

@@ -147,7 +147,7 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   Raises:
     ConfigError: tuned.json rests on other trials.
   """
-  from data_builders import locks  # builders only where they are needed
+  from edjax.runtime import locks  # builders only where they are needed
 
   workdir = pathlib.Path(workdir)
   settings = planning.trial_settings(study)

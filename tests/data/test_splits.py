@@ -6,53 +6,59 @@ import json
 import numpy as np
 import pytest
 
-from data_builders import splits
+from edjax.data import molecule_splits
 
 IDS = [f'gdb_{i:06d}' for i in range(1, 301)]
 HEAVY = np.array([6 + i % 4 for i in range(300)])
 # The real list is not ours to publish: any 3,054 ids have the same counts.
-LEFT_OUT = list(range(5, 5 + 40 * splits.N_UNCHARACTERIZED, 40))
+LEFT_OUT = list(range(5, 5 + 40 * molecule_splits.N_UNCHARACTERIZED, 40))
 
 
 def names(split, ids=IDS):
-  return {p: [ids[row] for row in getattr(split, p)] for p in splits.PARTS}
+  return {
+    p: [ids[row] for row in getattr(split, p)] for p in molecule_splits.PARTS
+  }
 
 
 def disjoint(parts):
   return all(
     not set(parts[a]) & set(parts[b])
-    for a, b in itertools.combinations(splits.PARTS, 2)
+    for a, b in itertools.combinations(molecule_splits.PARTS, 2)
   )
 
 
 @pytest.mark.parametrize('name', ['random', 'size'])
 def test_disjoint_complete_and_independent_of_order(name):
-  split = splits.make_split(name, IDS, HEAVY, seed=3, fractions=(0.2, 0.1))
+  split = molecule_splits.make_split(
+    name, IDS, HEAVY, seed=3, fractions=(0.2, 0.1)
+  )
   parts = names(split)
   assert disjoint(parts)
   assert sorted(itertools.chain(*parts.values())) == IDS
-  again = splits.make_split(
+  again = molecule_splits.make_split(
     name, IDS[::-1], HEAVY[::-1], seed=3, fractions=(0.2, 0.1)
   )
   assert names(again, IDS[::-1]) == parts
   assert again.sha256 == split.sha256
-  other = splits.make_split(name, IDS, HEAVY, seed=4, fractions=(0.2, 0.1))
+  other = molecule_splits.make_split(
+    name, IDS, HEAVY, seed=4, fractions=(0.2, 0.1)
+  )
   assert names(other) != parts
   assert other.sha256 != split.sha256
 
 
 def test_random_counts_and_hash():
-  split = splits.make_split('random', IDS, fractions=(0.2, 0.1))
-  counts = [len(getattr(split, part)) for part in splits.PARTS]
+  split = molecule_splits.make_split('random', IDS, fractions=(0.2, 0.1))
+  counts = [len(getattr(split, part)) for part in molecule_splits.PARTS]
   assert counts == [210, 60, 30]
-  fewer = splits.make_split('random', IDS[:-1], fractions=(0.2, 0.1))
+  fewer = molecule_splits.make_split('random', IDS[:-1], fractions=(0.2, 0.1))
   assert fewer.sha256 != split.sha256
   # Frozen: runs of other versions must find the same molecules.
   assert split.sha256.startswith('27a5260f6123c0f1')
 
 
 def test_size_tests_on_the_largest():
-  split = splits.make_split('size', IDS, HEAVY, fractions=(0.2, 0.0))
+  split = molecule_splits.make_split('size', IDS, HEAVY, fractions=(0.2, 0.0))
   assert set(HEAVY[split.test]) == {9}
   assert HEAVY[split.train].max() == HEAVY[split.validation].max() == 8
   assert len(split.test) == 75
@@ -67,22 +73,26 @@ def test_size_tests_on_the_largest():
   ],
 )
 def test_published_counts(name, counts):
-  parts = splits.published(name, LEFT_OUT)
-  assert tuple(len(parts[part]) for part in splits.PARTS) == counts
-  everything = np.sort(np.concatenate([parts[p] for p in splits.PARTS]))
-  expected = np.setdiff1d(np.arange(1, splits.N_MOLECULES + 1), LEFT_OUT)
+  parts = molecule_splits.published(name, LEFT_OUT)
+  assert tuple(len(parts[part]) for part in molecule_splits.PARTS) == counts
+  everything = np.sort(
+    np.concatenate([parts[p] for p in molecule_splits.PARTS])
+  )
+  expected = np.setdiff1d(
+    np.arange(1, molecule_splits.N_MOLECULES + 1), LEFT_OUT
+  )
   np.testing.assert_array_equal(everything, expected)
 
 
 def test_published_equals_the_papers_own_recipes():
   """Cormorant permutes a number of molecules, DimeNet an arange."""
-  kept = np.setdiff1d(np.arange(1, splits.N_MOLECULES + 1), LEFT_OUT)
+  kept = np.setdiff1d(np.arange(1, molecule_splits.N_MOLECULES + 1), LEFT_OUT)
   order = np.random.RandomState(0).permutation(len(kept))
-  cormorant = splits.published('cormorant', LEFT_OUT)
+  cormorant = molecule_splits.published('cormorant', LEFT_OUT)
   np.testing.assert_array_equal(kept[order[:100_000]], cormorant['train'])
   np.testing.assert_array_equal(kept[order[117_748:]], cormorant['test'])
   order = np.random.RandomState(seed=42).permutation(np.arange(len(kept)))
-  dimenet = splits.published('dimenet', LEFT_OUT)
+  dimenet = molecule_splits.published('dimenet', LEFT_OUT)
   np.testing.assert_array_equal(
     kept[order[110_000:120_000]], dimenet['validation']
   )
@@ -90,9 +100,9 @@ def test_published_equals_the_papers_own_recipes():
 
 def test_published_on_a_subset_counts_what_is_missing():
   ids = [f'gdb_{i:06d}' for i in range(1, 2001)]
-  whole = splits.published('dimenet', LEFT_OUT)
-  split = splits.make_split('dimenet', ids, uncharacterized=LEFT_OUT)
-  for part in splits.PARTS:
+  whole = molecule_splits.published('dimenet', LEFT_OUT)
+  split = molecule_splits.make_split('dimenet', ids, uncharacterized=LEFT_OUT)
+  for part in molecule_splits.PARTS:
     inside = [f'gdb_{i:06d}' for i in whole[part] if i <= 2000]
     assert names(split, ids)[part] == inside
     assert split.missing[part] == len(whole[part]) - len(inside)
@@ -105,9 +115,9 @@ def test_published_on_a_subset_counts_what_is_missing():
 def test_published_needs_the_list(name):
   advice = r'uncharacterized\.txt.*delete DATA_DIR/edjax_qm9'
   with pytest.raises(ValueError, match=advice):
-    splits.make_split(name, IDS)
+    molecule_splits.make_split(name, IDS)
   with pytest.raises(ValueError, match='3054'):
-    splits.make_split(name, IDS, uncharacterized=LEFT_OUT[:-1])
+    molecule_splits.make_split(name, IDS, uncharacterized=LEFT_OUT[:-1])
 
 
 def test_id_files(tmp_path):
@@ -116,12 +126,12 @@ def test_id_files(tmp_path):
   }  # fmt: skip
   path = tmp_path / 'split.json'
   path.write_text(json.dumps(lists))
-  split = splits.make_split('file', IDS, path=str(path))
+  split = molecule_splits.make_split('file', IDS, path=str(path))
   assert [r.tolist() for r in split[:3]] == [[0, 1, 3], [6], [8]]
   assert split.missing == {'train': 0, 'validation': 0, 'test': 1}
   for part, ids in lists.items():
     (tmp_path / f'{part}.txt').write_text('\n'.join(map(str, ids)))
-  texts = splits.make_split('file', IDS, path=str(tmp_path))
+  texts = molecule_splits.make_split('file', IDS, path=str(tmp_path))
   assert texts.sha256 == split.sha256
 
 
@@ -130,7 +140,7 @@ def test_id_files_with_other_ids(tmp_path):
   lists = {'train': ['1a0q', '1abc'], 'validation': ['2xyz'], 'test': ['4hhb']}
   path.write_text(json.dumps(lists))
   ids = ['4hhb', '1abc', '9zzz', '2xyz', '1a0q']
-  split = splits.make_split('file', ids, path=str(path))
+  split = molecule_splits.make_split('file', ids, path=str(path))
   assert [r.tolist() for r in split[:3]] == [[4, 1], [3], [0]]
 
 
@@ -138,7 +148,7 @@ def test_a_leak_in_a_file_raises(tmp_path):
   path = tmp_path / 'split.json'
   path.write_text(json.dumps({'train': [1], 'validation': [2], 'test': ['1']}))
   with pytest.raises(ValueError, match='gdb_000001 is in train and again'):
-    splits.make_split('file', IDS, path=str(path))
+    molecule_splits.make_split('file', IDS, path=str(path))
 
 
 @pytest.mark.parametrize(
@@ -157,4 +167,4 @@ def test_a_leak_in_a_file_raises(tmp_path):
 )
 def test_unusable_splits_raise(kwargs, message):
   with pytest.raises(ValueError, match=message):
-    splits.make_split(**{'ids': IDS, **kwargs})
+    molecule_splits.make_split(**{'ids': IDS, **kwargs})

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders.pdbbind import types
+from data_builders.pdbbind.readers import types
 from edjax.chem import elements
 
 _MOL2_START = '@<TRIPOS>MOLECULE'

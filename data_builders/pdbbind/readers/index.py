@@ -18,7 +18,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from data_builders.pdbbind.types import Entry
+from data_builders.pdbbind.readers.types import Entry
+from edjax.data import pdb_ids
 
 UNITS = {'fM': 1e-15, 'pM': 1e-12, 'nM': 1e-9, 'uM': 1e-6, 'mM': 1e-3, 'M': 1.0}
 # The indices round to two decimals (off by 0.005 at most in all of 2016 and
@@ -42,7 +43,6 @@ _NAME = re.compile(
   r'INDEX_(general|refined|core)(?:_(?:PL|set))?(_data|_name)?\.(\d{4})',
   re.IGNORECASE,
 )
-_ID = re.compile(r'[1-9][a-z0-9]{3}')
 _MEASURED = re.compile(
   r'(Kd|Ki|IC50)(<=|>=|[=~<>])(\d+\.?\d*(?:[eE][-+]?\d+)?)(fM|pM|nM|uM|mM|M)'
 )
@@ -175,44 +175,6 @@ def usable(entries: Iterable[Entry]) -> Usable:
   return Usable(tuple(kept), tuple(excluded), tuple(flagged))
 
 
-def read_ids(path) -> tuple[str, ...]:
-  """PDB ids of a list: the first word of every line.
-
-  Id lists (`INDEX_core.2016`, ATOM3D's and DiffDock's), `INDEX_*_name` and
-  `INDEX_*_data` files are such lists. '#' starts a comment, and what follows
-  an underscore is ignored (`1G9V_RQ3` is 1g9v with its ligand).
-
-  Args:
-    path: of the file.
-
-  Returns:
-    Ids in lower case, in the order of the file.
-
-  Raises:
-    ValueError: a line does not start with a PDB id (a list of row numbers
-      among them: ATOM3D's `*_indices.txt`), an id is repeated or there is none.
-    FileNotFoundError: there is no such file.
-  """
-  path = pathlib.Path(path)
-  ids = {}
-  for number, line in enumerate(_text(path).splitlines(), 1):
-    words = line.partition('#')[0].split()
-    if words:
-      try:
-        key = pdb_id(words[0].partition('_')[0])
-      except ValueError as error:
-        raise ValueError(f'{path}, line {number}: {error}') from None
-      if key in ids:
-        raise ValueError(f'{path}, line {number}: {key} again')
-      ids[key] = number
-  if not ids:
-    raise ValueError(f'{path} has no ids')
-  # A handful of real ids are numbers (1914), a list of them is not.
-  if all(key.isdecimal() for key in ids):
-    raise ValueError(f'{path} has numbers of rows where PDB ids are needed')
-  return tuple(ids)
-
-
 def find_indices(manual_dir) -> tuple[Found, ...]:
   """Files of ids and affinities in a directory, the one to use first.
 
@@ -238,9 +200,7 @@ def find_indices(manual_dir) -> tuple[Found, ...]:
     raise FileNotFoundError(f'{root} is no directory')
   found = []
   for where, directories, names in os.walk(root):
-    directories[:] = sorted(
-      d for d in directories if not _ID.fullmatch(d.lower())
-    )
+    directories[:] = sorted(d for d in directories if not pdb_ids.is_pdb_id(d))
     for name in sorted(names):
       path = pathlib.Path(where, name)
       match = _NAME.match(name)
@@ -267,18 +227,6 @@ def find_indices(manual_dir) -> tuple[Found, ...]:
   return tuple(sorted(found, key=rank))
 
 
-def pdb_id(text: str) -> str:
-  """A PDB id in lower case.
-
-  Raises:
-    ValueError: it is none (a digit from 1 to 9, three digits or letters).
-  """
-  key = text.strip().lower()
-  if not _ID.fullmatch(key):
-    raise ValueError(f'{text.strip()!r} is not a PDB id')
-  return key
-
-
 def checked_pk(text: str) -> float:
   """A pK.
 
@@ -298,14 +246,9 @@ def checked_pk(text: str) -> float:
   return value
 
 
-def _text(path) -> str:
-  # The references of some versions have letters in other encodings.
-  return path.read_text(encoding='utf-8-sig', errors='replace')
-
-
 def _rows(path):
   """(number, function that reads it) of lines that hold something."""
-  for number, line in enumerate(_text(path).splitlines(), 1):
+  for number, line in enumerate(pdb_ids.text_of(path).splitlines(), 1):
     if line.strip() and not line.lstrip().startswith('#'):
       yield number, lambda line=line: _read_line(line)
 
@@ -313,7 +256,7 @@ def _rows(path):
 def _read_line(line: str) -> tuple[Entry, list[str]]:
   data, _, comment = line.partition('//')
   words = data.split()
-  key = pdb_id(words[0] if words else '')
+  key = pdb_ids.pdb_id(words[0] if words else '')
   if len(words) < 5:
     raise ValueError(
       f'{key}: {len(words)} columns where at least 5 are needed (id, '
@@ -329,7 +272,7 @@ def _read_line(line: str) -> tuple[Entry, list[str]]:
 
 
 def _csv_rows(path):
-  lines = _text(path).splitlines()
+  lines = pdb_ids.text_of(path).splitlines()
   delimiter = _delimiter(lines[0] if lines else '')
   reader = csv.reader(lines, delimiter=delimiter)
   columns = _columns(next(reader, []), path)
@@ -344,7 +287,7 @@ def _read_row(row: list[str], columns: dict) -> tuple[Entry, list[str]]:
     return row[place].strip() if place < len(row) else ''
 
   return _entry(
-    pdb_id(cell('pdb_id')),
+    pdb_ids.pdb_id(cell('pdb_id')),
     cell('pk'),
     cell('measure'),
     cell('resolution'),

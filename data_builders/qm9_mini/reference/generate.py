@@ -1,8 +1,9 @@
 """Makes qm9_mini: small molecules and their DFT labels, from SMILES alone.
 
-    python -m data_builders.qm9_mini.generate --count 20 --out new.jsonl
+    python -m data_builders.qm9_mini.reference.generate --count 20 \
+        --out new.jsonl
 
-SMILES are grown at random under valence rules (draw.py), embedded with ETKDG
+SMILES are grown at random under valence rules (draw_smiles.py), embedded by ETKDG
 and MMFF94 (RDKit), relaxed with GFN2-xTB (tblite), kept when the bonds are
 still those of the SMILES, and labelled with B3LYP/6-31G(2df,p) (PySCF).
 README.md beside this file states fields, units, level and tolerances.
@@ -26,10 +27,11 @@ import sys
 
 import numpy as np
 
-from data_builders.qm9_mini import calculate, draw
+from data_builders.qm9_mini.reference import dft, draw_smiles
+from data_builders.support import bonds as bond_finder
 from edjax.chem import units
 
-EMBEDDED = pathlib.Path(__file__).with_name('molecules.jsonl.gz')
+EMBEDDED = pathlib.Path(__file__).resolve().parents[1] / 'molecules.jsonl.gz'
 FIELDS = (
   'smiles',
   'numbers',
@@ -63,14 +65,14 @@ def make_record(smiles):
   Raises:
     RuntimeError: no conformer, no relaxation, other bonds, or no SCF.
   """
-  numbers, coords_A3, bonds = calculate.embed(smiles)
-  coords_A3, _ = calculate.relax(numbers, coords_A3)
-  if calculate.bonds_from_distances(numbers, coords_A3) != bonds:
+  numbers, coords_A3, bonds = dft.embed(smiles)
+  coords_A3, _ = dft.relax(numbers, coords_A3)
+  if bond_finder.bonds_from_distances(numbers, coords_A3) != bonds:
     raise RuntimeError('the bonds changed while relaxing')
   # Rounded before the labels, so that they belong to the stored geometry.
   coords_A3 = coords_A3 - coords_A3.mean(0)
   angstrom_A3 = np.round(coords_A3 * units.BOHR_A, 5)
-  labels = calculate.label(numbers, angstrom_A3 / units.BOHR_A)
+  labels = dft.label(numbers, angstrom_A3 / units.BOHR_A)
   digits = {'mu': 5, 'r2': 4}
   return {
     'smiles': smiles,
@@ -189,7 +191,7 @@ def _fault(record):
     tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())))
     for b in mol.GetBonds()
   }
-  if calculate.bonds_from_distances(r['numbers'], coords_A3) != bonds:
+  if bond_finder.bonds_from_distances(r['numbers'], coords_A3) != bonds:
     return 'the bonds are not those of the SMILES'
   if abs(r['gap'] - (r['lumo'] - r['homo'])) > 2e-6:
     return 'gap is not lumo - homo'
@@ -197,7 +199,7 @@ def _fault(record):
     return 'the gap is below 0.05 Ha'
   if r['mu'] < 0 or r['r2'] < 0:
     return 'mu or r2 is below 0'
-  bound_Ha = r['energy'] - calculate.atoms_energy(r['numbers'])
+  bound_Ha = r['energy'] - dft.atoms_energy(r['numbers'])
   if abs(r['atomization_energy'] - bound_Ha) > 1e-6:
     return 'atomization_energy is not energy minus atoms'
   if bound_Ha >= 0:
@@ -224,9 +226,7 @@ def composition_residuals(records):
     [number of records].
   """
   counts = np.array(
-    [
-      [r['numbers'].count(z) for z in calculate.ATOM_ENERGY_HA] for r in records
-    ],
+    [[r['numbers'].count(z) for z in dft.ATOM_ENERGY_HA] for r in records],
     float,
   )
   energy = np.array([r['atomization_energy'] for r in records])
@@ -251,7 +251,7 @@ def describe(records):
   """A few lines of text: how many of what, and the strangest energies."""
   sizes = collections.Counter(sum(z > 1 for z in r['numbers']) for r in records)
   lines = [f'{len(records)} molecules; by heavy atoms {sorted(sizes.items())}']
-  for z in calculate.ATOM_ENERGY_HA:
+  for z in dft.ATOM_ENERGY_HA:
     with_z = sum(z in r['numbers'] for r in records)
     atoms = sum(r['numbers'].count(z) for r in records)
     lines.append(f'element {z}: in {with_z} molecules, {atoms} atoms')
@@ -291,9 +291,7 @@ def verify(records, count, seed):
   good = True
   for r in random.Random(seed).sample(records, count):
     coords_A3 = np.array(r['coords'])
-    found = differences(
-      r, calculate.label(r['numbers'], coords_A3 / units.BOHR_A)
-    )
+    found = differences(r, dft.label(r['numbers'], coords_A3 / units.BOHR_A))
     good &= all(found[k] <= TOLERANCE[k] for k in TOLERANCE)
     row(f'`{r["smiles"]}`', 'geometry', found, '')
     whole = make_record(r['smiles'])
@@ -328,8 +326,8 @@ def main(argv=None):
   if sum(job is not None for job in jobs) != 1:
     parser.error('give one of --count, --smiles, --merge, --verify, --atoms')
   if args.atoms:
-    for z, stored in calculate.ATOM_ENERGY_HA.items():
-      energy = calculate.atom_energy(z)
+    for z, stored in dft.ATOM_ENERGY_HA.items():
+      energy = dft.atom_energy(z)
       print(f'{z}: {energy:.6f} Ha, stored {stored:.6f}')
     return 0
   if args.verify is not None:
@@ -340,7 +338,7 @@ def main(argv=None):
     records = [r for path in args.merge for r in read_records(path)]
     # One table of atoms, whatever digits a file was made with.
     for r in records:
-      bound_Ha = r['energy'] - calculate.atoms_energy(r['numbers'])
+      bound_Ha = r['energy'] - dft.atoms_energy(r['numbers'])
       if abs(bound_Ha - r['atomization_energy']) > 1e-5:
         raise ValueError(f'{r["smiles"]}: other energies of the free atoms')
       r['atomization_energy'] = round(bound_Ha, 6)
@@ -349,10 +347,10 @@ def main(argv=None):
     pack(records, args.out)
     return 0
   if args.smiles:
-    todo = draw.read_smiles(args.smiles)
+    todo = draw_smiles.read_smiles(args.smiles)
   else:
     known = [r['smiles'] for path in args.exclude for r in read_records(path)]
-    todo = draw.draw_smiles(args.count, args.seed, known)
+    todo = draw_smiles.draw_smiles(args.count, args.seed, known)
   generate(todo, args.out, args.workers)
   return 0
 

@@ -16,8 +16,8 @@ import apache_beam as beam
 import tensorflow_datasets as tfds
 from apache_beam.options import pipeline_options
 
-from data_builders import records as records_lib
-from data_builders import workers as workers_lib
+from data_builders.molecules.builder import records as records_lib
+from data_builders.support import worker_pool as workers_lib
 
 # Molecules of one element of a pipeline: half a second of xTB.
 CHUNK = 64
@@ -68,7 +68,7 @@ def naming_errors() -> Iterator[None]:
 
 def importable_by_workers():
   """Within it, worker processes find edjax wherever they are started."""
-  root = str(pathlib.Path(__file__).resolve().parents[1])
+  root = str(pathlib.Path(__file__).resolve().parents[2])
   paths = filter(None, [root, os.environ.get('PYTHONPATH')])
   return workers_lib.environment('PYTHONPATH', os.pathsep.join(paths))
 

@@ -10,30 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from data_builders import workers as workers_lib
 from data_builders import xtb
+from data_builders.molecules.types import Record
+from data_builders.support import worker_pool as workers_lib
 
 REPORT = 'report.json'
-
-
-class Record(NamedTuple):
-  """One molecule of a source, before xTB.
-
-  Attributes:
-    example_id: unique in the dataset.
-    index: number in the source.
-    numbers: [A] atomic numbers, int32.
-    positions: [A, 3] Å, float64.
-    smiles: as the source has it.
-    targets: name -> value, native units (targets.TARGETS).
-  """
-
-  example_id: str
-  index: int
-  numbers: np.ndarray
-  positions: np.ndarray
-  smiles: str
-  targets: dict[str, float]
 
 
 def features(targets: Sequence[str]):
@@ -81,7 +62,7 @@ class Calculated(NamedTuple):
 
 
 # What worker processes run on each record.
-FUNCTION = 'data_builders.records:calculate'
+FUNCTION = 'data_builders.molecules.records:calculate'
 
 
 def calculate(record: Record, variant: str = '') -> Calculated:
@@ -96,7 +77,9 @@ def calculate(record: Record, variant: str = '') -> Calculated:
     XtbError: see `xtb.run` and `geometries.relax`.
   """
   if variant:
-    from data_builders import geometries  # which is about records
+    from data_builders.molecules.builder import (
+      geometries,  # which is about records
+    )
 
     record, result = geometries.calculate(record, variant)
   else:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders import map_files
+from data_builders.density_maps import ccp4_mtz
 
 UNITS = ('sigma', 'e/A^3')
 _CCP4 = ('.ccp4', '.map', '.mrc')
@@ -119,9 +119,9 @@ def read_map(
       an impossible argument; the message names the file.
   """
   path = pathlib.Path(path)
-  if kind not in map_files.COLUMNS:
+  if kind not in ccp4_mtz.COLUMNS:
     raise ValueError(
-      f'kind must be one of {list(map_files.COLUMNS)}, not {kind!r}'
+      f'kind must be one of {list(ccp4_mtz.COLUMNS)}, not {kind!r}'
     )
   if unit not in UNITS:
     raise ValueError(f'unit must be one of {list(UNITS)}, not {unit!r}')
@@ -129,7 +129,7 @@ def read_map(
   if suffix == '.mtz':
     if periodic is False:
       raise ValueError(f'{path}: an MTZ file is always of a crystal')
-    grid, d_min = map_files.read_mtz(path, kind, columns)
+    grid, d_min = ccp4_mtz.read_mtz(path, kind, columns)
     origin, periodic = np.zeros(3), True
   elif suffix in _CCP4:
     if columns is not None:
@@ -139,7 +139,7 @@ def read_map(
         f"{path}: a CCP4 file does not say what its values are; use 'sigma', "
         'or map coefficients (.mtz)'
       )
-    grid, origin, periodic = map_files.read_ccp4(path, periodic)
+    grid, origin, periodic = ccp4_mtz.read_ccp4(path, periodic)
     d_min = np.nan
   else:
     raise ValueError(
@@ -219,7 +219,7 @@ def cut_cube(
     )
   # The ratio may have been rounded up to just above a whole number.
   size = int(np.ceil(edge / spacing - 1e-6)) + 3
-  if size**3 > map_files.MAX_POINTS:
+  if size**3 > ccp4_mtz.MAX_POINTS:
     raise ValueError(f'a cube of {size}^3 points is too large')
   origin_3 = centre_3 - (size - 1) / 2 * spacing
   values = np.empty((size,) * 3, np.float32)

@@ -9,8 +9,9 @@ import pathlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from data_builders import reading, splits
-from data_builders.pdbbind.index import pdb_id, read_ids
+from edjax.data import molecule_splits
+from edjax.data.pdb_ids import pdb_id, read_ids
+from edjax.runtime import reading
 
 TRAIN, VALIDATION = 'train', 'validation'
 # The time split of EquiBind and DiffDock as DiffDock has it
@@ -141,7 +142,7 @@ def make_split(
       for name in names
       if leaks.get(name)
     },
-    sha256=splits.fingerprint(frozen),
+    sha256=molecule_splits.fingerprint(frozen),
   )
 
 
@@ -174,7 +175,7 @@ def with_clean_tests(
     if clean:
       tests[f'{name}_clean'] = clean
   parts = {TRAIN: split.train, VALIDATION: split.validation, **tests}
-  return split._replace(tests=tests, sha256=splits.fingerprint(parts))
+  return split._replace(tests=tests, sha256=molecule_splits.fingerprint(parts))
 
 
 def refined_core(
@@ -262,7 +263,7 @@ def folds(
     raise ValueError(
       f'k={k} must be 2 to {len(members)}, the number of clusters'
     )
-  ordered = splits.hash_order(members, seed)
+  ordered = molecule_splits.hash_order(members, seed)
   parts = [[] for _ in range(k)]
   # sorted() keeps the order of the hash among clusters of one size.
   for name in sorted(ordered, key=lambda name: -len(members[name])):
@@ -352,7 +353,7 @@ def read_lists(files: Mapping[str, str | pathlib.Path]) -> Lists:
 
   Args:
     files: 'train', 'validation' (may be missing) and names of test sets ->
-      path: a list of ids (ATOM3D, DiffDock: see `index.read_ids`), or a .csv
+      path: a list of ids (ATOM3D, DiffDock: see `read_ids`), or a .csv
       with a column pdbid (GIGN).
 
   Returns:
@@ -500,12 +501,12 @@ def _held_out(train: Sequence[str], clusters, share: float, seed: int) -> list:
     raise ValueError(f'validation={share} must be a share between 0 and 1')
   wanted = max(1, round(share * len(train)))
   if clusters is None:
-    return splits.hash_order(train, seed)[:wanted]
+    return molecule_splits.hash_order(train, seed)[:wanted]
   _need_clusters(clusters, (train,))
   members = {}
   for key in train:
     members.setdefault(clusters[key], []).append(key)
-  ordered = splits.hash_order(members, seed)
+  ordered = molecule_splits.hash_order(members, seed)
   chosen = []
   for name in ordered:
     if len(chosen) + len(members[name]) <= wanted:

@@ -42,9 +42,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from data_builders import reading
-from data_builders import workers as workers_lib
-from data_builders.pdbbind.index import pdb_id
+from data_builders.support import worker_pool as workers_lib
+from edjax.data.pdb_ids import pdb_id
+from edjax.runtime import reading
 
 SHORTEST = 30
 COVERAGE = 0.5

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import reading
+from edjax.runtime import reading
 
 PARTS = ('train', 'validation', 'test')
 # QM9 as published, and how many of it failed the authors' consistency check.

@@ -10,7 +10,7 @@ import pathlib
 import re
 import string
 
-from data_builders.pdbbind import layout, types
+from data_builders.pdbbind.readers import layout, types
 
 NO_LABEL = '\0'  # gemmi's for an atom without alternatives
 _BLANK_OR_NUMBER = re.compile(r' *(-?\d*\.?\d*)? *')

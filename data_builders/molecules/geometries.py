@@ -10,8 +10,10 @@ import time
 import numpy as np
 import scipy.optimize
 
-from data_builders import kept, xtb
-from data_builders.records import Record
+from data_builders import xtb
+from data_builders.molecules.types import Record
+from data_builders.support import bonds as bond_finder
+from data_builders.support import result_cache
 from edjax.chem import units
 
 RELAXED = 'gfn2'
@@ -108,13 +110,13 @@ def relax_and_run(numbers, coords) -> tuple[np.ndarray, xtb.XtbResult]:
     ValueError: see `xtb.run`.
     XtbError: no convergence, or bonds were made or broken.
   """
-  name = kept.key(f'relaxed {xtb.program()}', numbers, coords)
-  found = kept.recall(name)
+  name = result_cache.key(f'relaxed {xtb.program()}', numbers, coords)
+  found = result_cache.recall(name)
   if found is None:
     started = time.process_time()
     relaxed_A3 = relax(numbers, coords)
     found = {'coords': relaxed_A3, 'seconds': time.process_time() - started}
-    kept.keep(name, found)
+    result_cache.keep(name, found)
   result = xtb.run(numbers, found['coords'])
   seconds = float(found['seconds']) + result.seconds
   return found['coords'], result._replace(seconds=seconds)
@@ -171,10 +173,8 @@ def relax(numbers, coords, tolerance: float = TOLERANCE) -> np.ndarray:
 
 
 def _changed_bonds(numbers, before_A3, after_A3) -> list[tuple[int, int]]:
-  from data_builders.qm9_mini import calculate
-
   bonds, now = (
-    calculate.bonds_from_distances(numbers, x_A3)
+    bond_finder.bonds_from_distances(numbers, x_A3)
     for x_A3 in (before_A3, after_A3)
   )
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from data_builders import reading
-from data_builders.pdbbind import types
+from data_builders.pdbbind.readers import types
+from edjax.runtime import reading
 
 # Role and names, in the order in which they are taken. Names that go on after
 # _protein are those of prepared copies (_protein_processed); _env16 is a

@@ -11,7 +11,7 @@ Fields on one grid around the ligand's centre, its long axes along the grid's:
 - xtb: valence density of the ligand alone (GFN2-xTB), which needs a file with
   its bonds for hydrogens and charge.
 
-Run as `python -m data_builders.pdbbind.side_by_side --help`.
+Run as `python -m benchmarks.accuracy.density_side_by_side --help`.
 """
 
 import argparse
@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import crystal_maps, map_files, xtb
-from data_builders.pdbbind import ligand as ligand_lib
-from data_builders.pdbbind import structure as structure_lib
-from data_builders.pdbbind import types, wwpdb
+from data_builders import xtb
+from data_builders.density_maps import ccp4_mtz, crystal_maps
+from data_builders.pdbbind.readers import ligand as ligand_lib
+from data_builders.pdbbind.readers import structure as structure_lib
+from data_builders.pdbbind.readers import types, wwpdb
 from edjax import fields, geometry
 from edjax.chem import form_factors
 from edjax.grid import Grid, centres
@@ -190,7 +191,7 @@ def calculated_map(
   calculator.put_model_density_on_grid(model)
   transformed = gemmi.transform_map_to_f_phi(calculator.grid, half_l=True)
   kept = transformed.prepare_asu_data(dmin=d_min, unblur=calculator.blur)
-  grid = kept.transform_f_phi_to_map(sample_rate=map_files.SAMPLE_RATE)
+  grid = kept.transform_f_phi_to_map(sample_rate=ccp4_mtz.SAMPLE_RATE)
   return crystal_maps.of_crystal(grid, 'sigma', d_min, 'calculated map')
 
 

@@ -7,8 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.pdbbind import bonds, index, layout, molfile, types
+from data_builders.pdbbind.readers import (
+  bond_repair,
+  index,
+  layout,
+  molfile,
+  types,
+)
 from edjax.chem import elements
+from edjax.data import pdb_ids
 
 # Values of `descriptors`, in order.
 DESCRIPTORS = (
@@ -153,7 +160,7 @@ def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
   from rdkit.Chem import Crippen, rdMolDescriptors
 
   with rdBase.BlockLogs():
-    repaired = bonds.repair(molecule) or molecule
+    repaired = bond_repair.repair(molecule) or molecule
     try:
       neutral = _neutral(Chem.RemoveHs(repaired, sanitize=False))
     except (ValueError, RuntimeError):
@@ -223,7 +230,7 @@ def _attempts(ligand, files):
   molecule = ligand.molecule
   if molecule is None:
     return [('file', lambda: _as_is(ligand))]
-  repaired = bonds.repair(molecule)
+  repaired = bond_repair.repair(molecule)
   if repaired is not None:
     first = 'repaired'
     molecule = repaired
@@ -276,7 +283,7 @@ def _entry(record_text, path, number) -> types.Entry:
   ).groups()
   try:
     return types.Entry(
-      pdb_id=index.pdb_id(tags['pdb_id']),
+      pdb_id=pdb_ids.pdb_id(tags['pdb_id']),
       ligand=tags.get('ligand', ''),
       pk=index.checked_pk(tags['pk']),
       measure=measure or '',

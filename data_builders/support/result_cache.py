@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from data_builders import workers
+from data_builders.support import worker_pool
 from edjax.runtime import paths
 
 # Tells worker processes where, as environment variables are inherited.
@@ -45,7 +45,7 @@ def until_done(path: str | os.PathLike) -> Iterator[int]:
     return
   path = pathlib.Path(path)
   try:
-    with workers.environment(_VARIABLE, str(path)):
+    with worker_pool.environment(_VARIABLE, str(path)):
       yield _count(path)
   finally:
     connection = _connections.pop((os.getpid(), str(path)), None)

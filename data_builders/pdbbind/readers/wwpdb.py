@@ -5,11 +5,11 @@ import pathlib
 
 import numpy as np
 
-from data_builders import download
-from data_builders.pdbbind import layout, types
-from data_builders.pdbbind import ligand as ligand_lib
-from data_builders.pdbbind import pocket as pocket_lib
-from data_builders.pdbbind import structure as structure_lib
+from data_builders.pdbbind.readers import layout, types
+from data_builders.pdbbind.readers import ligand as ligand_lib
+from data_builders.pdbbind.readers import pocket as pocket_lib
+from data_builders.pdbbind.readers import structure as structure_lib
+from data_builders.support import download
 
 # Structures from RCSB (https://www.rcsb.org/docs/programmatic-access), 2Fo-Fc
 # maps of X-ray entries from PDBe (https://www.ebi.ac.uk/pdbe).

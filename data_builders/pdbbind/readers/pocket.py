@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.pdbbind import structure as structure_lib
-from data_builders.pdbbind import types
+from data_builders.pdbbind.readers import structure as structure_lib
+from data_builders.pdbbind.readers import types
 
 # An atom of the file is an atom of the ligand within this distance (Å);
 # PDBbind's ligands are up to 0.11 Å off between their own files.

@@ -2,8 +2,9 @@
 
 import tensorflow_datasets as tfds
 
-from data_builders import geometries, shards
-from data_builders import records as records_lib
+from data_builders.molecules.builder import geometries
+from data_builders.molecules.builder import records as records_lib
+from data_builders.support import shards
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -29,7 +30,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Args:
       manual_dir: where files lie that were fetched by hand; '' is nowhere.
       workers: xTB processes (default: as many as there are cores).
-      config: variant of the geometry, see `data_builders.geometries`.
+      config: variant of the geometry, see `data_builders.molecules.geometries`.
       on_beam: whether it will be prepared by Apache Beam.
       **kwargs: for TFDS: data_dir, ...
     """
@@ -39,7 +40,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._on_beam = on_beam
     if config:
       kwargs['config'] = tfds.core.BuilderConfig(
-        name=config, description='see data_builders/geometries.py'
+        name=config, description='see data_builders/molecules/geometries.py'
       )
     super().__init__(**kwargs)
 
@@ -51,7 +52,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """What TFDS takes of the records: examples, or a pipeline of Beam."""
     where = self.data_dir, facts
     if self._on_beam:
-      from data_builders import on_beam  # Beam is an extra
+      from data_builders.molecules.builder import on_beam  # Beam is an extra
 
       return on_beam.Molecules(records, *where, self._variant)
     return records_lib.examples(records, *where, self._workers, self._variant)

@@ -1,0 +1,1 @@
+"""Experimental density maps and structure factors: read, checked, resampled."""

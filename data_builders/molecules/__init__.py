@@ -1,0 +1,1 @@
+"""Datasets of molecules: records, xTB, geometries, the TFDS builder."""

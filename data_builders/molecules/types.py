@@ -1,0 +1,25 @@
+"""One molecule of a source of molecules."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Record(NamedTuple):
+  """One molecule of a source, before xTB.
+
+  Attributes:
+    example_id: unique in the dataset.
+    index: number in the source.
+    numbers: [A] atomic numbers, int32.
+    positions: [A, 3] Å, float64.
+    smiles: as the source has it.
+    targets: name -> value, native units (targets.TARGETS).
+  """
+
+  example_id: str
+  index: int
+  numbers: np.ndarray
+  positions: np.ndarray
+  smiles: str
+  targets: dict[str, float]

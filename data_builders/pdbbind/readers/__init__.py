@@ -1,0 +1,1 @@
+"""Readers of what PDBbind and the wwPDB publish."""

@@ -1,0 +1,1 @@
+"""How the molecules and labels of qm9_mini were made; needs PySCF."""

@@ -1,0 +1,1 @@
+"""What the builders share: processes, results, downloads, shards."""
