@@ -15,7 +15,7 @@ import shutil
 
 from etils import epath
 
-from data_builders.molecules.builder import records
+from data_builders.molecules import records
 from data_builders.support import result_cache
 from edjax.runtime import locks
 
@@ -108,7 +108,7 @@ def _prepare(builder, results, beam: str) -> None:
 
 def _beam():
   try:
-    from data_builders.molecules.builder import on_beam
+    from data_builders.molecules import on_beam
   except ModuleNotFoundError as error:
     raise ValueError(
       f'a build on Apache Beam needs it ({error}): pip install '

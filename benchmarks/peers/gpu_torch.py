@@ -2,9 +2,9 @@
 
   python -m benchmarks.peers.gpu_torch CONFIG --work DIR [--results DIR]
 
-Reads what `benchmarks.gpu train CONFIG` left in DIR (molecules, sizes, weights
-and what they predict) and appends to gpu.md: the deviation of the two networks
-with the same weights, and whole training steps in bfloat16 autocast,
+Reads what `benchmarks.gpu.main train CONFIG` left in DIR (molecules, sizes,
+weights and what they predict) and appends to gpu.md: the deviation of the two
+networks with the same weights, and whole training steps in bfloat16 autocast,
 channels last, as they are and compiled. Needs PyTorch and numpy alone.
 """
 

@@ -2,8 +2,8 @@
 
 import tensorflow_datasets as tfds
 
-from data_builders.molecules.builder import geometries
-from data_builders.molecules.builder import records as records_lib
+from data_builders.molecules import geometries
+from data_builders.molecules import records as records_lib
 from data_builders.support import shards
 
 
@@ -52,7 +52,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """What TFDS takes of the records: examples, or a pipeline of Beam."""
     where = self.data_dir, facts
     if self._on_beam:
-      from data_builders.molecules.builder import on_beam  # Beam is an extra
+      from data_builders.molecules import on_beam  # Beam is an extra
 
       return on_beam.Molecules(records, *where, self._variant)
     return records_lib.examples(records, *where, self._workers, self._variant)

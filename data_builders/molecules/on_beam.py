@@ -16,7 +16,7 @@ import apache_beam as beam
 import tensorflow_datasets as tfds
 from apache_beam.options import pipeline_options
 
-from data_builders.molecules.builder import records as records_lib
+from data_builders.molecules import records as records_lib
 from data_builders.support import worker_pool as workers_lib
 
 # Molecules of one element of a pipeline: half a second of xTB.

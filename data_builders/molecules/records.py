@@ -77,7 +77,7 @@ def calculate(record: Record, variant: str = '') -> Calculated:
     XtbError: see `xtb.run` and `geometries.relax`.
   """
   if variant:
-    from data_builders.molecules.builder import (
+    from data_builders.molecules import (
       geometries,  # which is about records
     )
 

@@ -7,7 +7,7 @@ import collections
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data_builders.molecules.builder import records as records_lib
+from data_builders.molecules import records as records_lib
 from data_builders.pdbbind import (
   complexes,
   manifest,

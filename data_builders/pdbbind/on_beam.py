@@ -5,8 +5,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from data_builders.molecules.builder import on_beam
-from data_builders.molecules.builder import records as records_lib
+from data_builders.molecules import on_beam
+from data_builders.molecules import records as records_lib
 from data_builders.pdbbind import examples, sources
 from data_builders.support import worker_pool
 

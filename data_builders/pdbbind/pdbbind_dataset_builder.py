@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.molecules.builder import records as records_lib
+from data_builders.molecules import records as records_lib
 from data_builders.pdbbind import (
   complexes,
   downloads,

@@ -5,8 +5,8 @@ import time
 
 import tensorflow_datasets as tfds
 
-from data_builders.molecules.builder import builder
-from data_builders.molecules.builder import records as records_lib
+from data_builders.molecules import builder
+from data_builders.molecules import records as records_lib
 from data_builders.qm9 import archive, parse
 from data_builders.support import download
 from edjax.datasets import TARGETS

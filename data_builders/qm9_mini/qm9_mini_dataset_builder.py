@@ -7,8 +7,8 @@ import json
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.molecules.builder import builder
-from data_builders.molecules.builder import records as records_lib
+from data_builders.molecules import builder
+from data_builders.molecules import records as records_lib
 from edjax.chem.units import HARTREE_EV
 from edjax.datasets import TARGETS
 

@@ -70,7 +70,7 @@ def _build(data, variant: str, beam: str):
   copied there, or made there by Apache Beam.
   """
   import data_builders
-  from data_builders.molecules.builder import records
+  from data_builders.molecules import records
 
   def build(data_dir, **options):
     if data.download:

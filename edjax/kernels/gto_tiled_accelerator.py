@@ -7,7 +7,7 @@ count are picked by sums over zeros and ones: exact, and a matrix product where
 gathering them would be one access after another. Basis functions are made at
 the points from r^2 and not from factors along the axes: that is more
 arithmetic, in one expression that can be fused. No accelerator has timed this
-yet; benchmarks/gpu.sh does, beside `gto_dense`.
+yet; benchmarks/gpu/gpu.sh does, beside `gto_dense`.
 
 Under `vmap` a batch shares the decisions (`_largest`): the chunks of all its
 molecules have the room that the neediest of them asks for, and only what all of

@@ -23,7 +23,7 @@ lowering here therefore folds the x axis of a 3-D convolution away:
 - strides are folded into channels first (space to depth), so a kernel as
   wide as its stride is one matrix product, as 1x1x1 kernels are.
 
-benchmarks/conv.py measures this. On other platforms
+benchmarks/speed/conv.py measures this. On other platforms
 `lax.conv_general_dilated` and its own derivatives are used. The choice is made
 when the program is lowered (`lax.platform_dependent`), so one traced function
 serves any platform.

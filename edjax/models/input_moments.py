@@ -68,9 +68,9 @@ def _at_once(fields):
 def _along_z(fields):
   """`_one_by_one`, in the form that suits the platform.
 
-  XLA reads the voxels once for every reduction on a TPU (benchmarks/compiled.py
-  with --plain). On GPUs, where it joins some, a reduction of many operands has
-  all of them written out first.
+  XLA reads the voxels once for every reduction on a TPU
+  (benchmarks/gpu/ahead_of_time.py with --plain). On GPUs, where it joins some,
+  a reduction of many operands has all of them written out first.
   """
   return jax.lax.platform_dependent(fields, tpu=_at_once, default=_one_by_one)
 

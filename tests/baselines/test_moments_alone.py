@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-import tiny_runs
+from support import tiny_runs
 
 from edjax import config as configuration
 from edjax import task as tasks

@@ -7,7 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-import tiny_runs
+from support import tiny_runs
 
 from edjax import config as configuration
 from edjax import task

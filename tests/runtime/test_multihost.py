@@ -10,8 +10,8 @@ import signal
 import numpy as np
 import pytest
 
-from benchmarks import faults as script
-from benchmarks import layouts
+from benchmarks.robustness import faults as script
+from benchmarks.speed import layouts
 from edjax import commands
 from edjax.config import ConfigError
 from edjax.runtime import multihost

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-import tiny_runs
+from support import tiny_runs
 
 from edjax import commands
 from edjax.runtime import preemption

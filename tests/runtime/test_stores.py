@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-import tiny_runs
+from support import tiny_runs
 from test_qm9_builder import SHAPES, record_text, write_archive
 
 import data_builders

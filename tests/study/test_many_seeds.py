@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-import tiny_runs
 from flax import traverse_util
+from support import tiny_runs
 
 from edjax import config as configuration
 from edjax import task as tasks

@@ -4,10 +4,10 @@ import csv
 import html.parser
 import json
 
-import made_up_study as made
 import numpy as np
 import pytest
 from PIL import Image
+from support import made_up_study as made
 
 from edjax.runtime import run_directory
 from edjax.study import run_table, verdicts

@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 import pytest
-import tiny_runs
+from support import tiny_runs
 
 from configs import study_qm9
 from edjax import commands

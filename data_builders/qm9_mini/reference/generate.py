@@ -3,7 +3,7 @@
     python -m data_builders.qm9_mini.reference.generate --count 20 \
         --out new.jsonl
 
-SMILES are grown at random under valence rules (draw_smiles.py), embedded by ETKDG
+SMILES are grown at random under valence rules (draw_smiles), embedded by ETKDG
 and MMFF94 (RDKit), relaxed with GFN2-xTB (tblite), kept when the bonds are
 still those of the SMILES, and labelled with B3LYP/6-31G(2df,p) (PySCF).
 README.md beside this file states fields, units, level and tolerances.

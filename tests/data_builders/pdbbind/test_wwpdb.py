@@ -1,0 +1,345 @@
+"""Entries of the wwPDB divided into ligand and pocket, and their downloads."""
+
+import gzip
+import hashlib
+import http.server
+import itertools
+import json
+import threading
+
+import numpy as np
+import pytest
+from support import made_up_complexes
+
+from data_builders.pdbbind.readers import (
+  layout,
+  ligand,
+  pocket,
+  structure,
+  types,
+  wwpdb,
+)
+
+COMPONENT = """loop_
+_chem_comp_atom.comp_id
+_chem_comp_atom.atom_id
+_chem_comp_atom.type_symbol
+"""
+
+
+def atom(name, residue, number, xyz, label='.', occ=1.0, b=20.0, chain='A'):
+  group = 'ATOM' if residue == 'ALA' else 'HETATM'
+  place = ' '.join(f'{x:.3f}' for x in xyz)
+  return (
+    f'{group} 1 {name[0]} {name} {label} {residue} {chain} . {place} {occ} {b} '
+    f'{number} {chain}'
+  )
+
+
+PROTEIN = [
+  atom('N', 'ALA', 1, (0, 0, 0)),
+  atom('CA', 'ALA', 1, (1.46, 0, 0)),
+  atom('C', 'ALA', 1, (2.0, 1.42, 0)),
+]
+
+
+def copy(number, z, names=('C1', 'C2', 'C3'), b=20.0, **kwargs):
+  return [
+    atom(name, 'LIG', number, (1.5 * i, 0, z), b=b, **kwargs)
+    for i, name in enumerate(names)
+  ]
+
+
+def split(folder, *groups, code='LIG', extra='', **kwargs):
+  path = folder / '1abc.cif'
+  rows = [row for group in groups for row in group]
+  path.write_text(
+    made_up_complexes.MMCIF_HEADER + '\n'.join(rows) + '\n#\n' + extra
+  )
+  return wwpdb.split_entry(path, code, 10.0, **kwargs)
+
+
+def test_real_entry_gives_what_pdbbinds_files_give(shared_data):
+  """3str: a ligand file that RCSB made, a protein file from the PDB format."""
+  files = layout.find(shared_data / 'pdbbind').files['3str']
+  entry = shared_data / 'maps' / 'xray' / '3str.cif'
+  own, near = wwpdb.split_entry(entry, '3LI', 24.0)
+  given = ligand.read_ligand(files)
+  expected = pocket.read_pocket(
+    files, ligand.centre(given.atoms), 24.0, given.atoms
+  )
+  np.testing.assert_array_equal(own.atoms.numbers, given.atoms.numbers)
+  np.testing.assert_allclose(own.atoms.coords, given.atoms.coords, atol=1e-9)
+  assert (own.molecule, own.formal_charge) == (None, None)
+  assert own.source == '3str.cif: 3LI P 209'
+  np.testing.assert_array_equal(near.atoms.numbers, expected.atoms.numbers)
+  np.testing.assert_allclose(near.atoms.coords, expected.atoms.coords)
+  np.testing.assert_allclose(near.atoms.b_factors, expected.atoms.b_factors)
+  assert near.kept == expected.kept
+  assert near.sequences == expected.sequences
+  assert near.dropped['ligand'] == 44
+  assert near.dropped['water'] == expected.dropped['water']
+  assert ligand.for_xtb(own) == (None, 'file:no_bonds')
+
+
+def test_real_entry_with_a_cofactor(shared_data):
+  path = shared_data / 'maps' / 'xray' / '3nzd.cif'
+  own, near = wwpdb.split_entry(path, 'd2q ', 24.0)
+  assert (len(own.atoms.numbers), near.kept['cofactor']) == (32, 48)
+  other, around = wwpdb.split_entry(path, 'NDP', 24.0)
+  assert (len(other.atoms.numbers), around.kept['cofactor']) == (48, 32)
+
+
+def test_real_pdb_file_and_its_mistakes(shared_data):
+  path = shared_data / 'maps' / 'xray' / '5wkd.pdb'
+  with pytest.raises(types.ComplexError, match=r'5wkd\.pdb: no ligand ABC'):
+    wwpdb.split_entry(path, 'ABC', 24.0)
+  path = shared_data / 'maps' / 'xray' / '3str.cif'
+  with pytest.raises(
+    types.ComplexError, match=r'no ligand HOH; .* ligands: 3LI, GOL, NI, SO4$'
+  ):
+    wwpdb.split_entry(path, 'HOH', 24.0)
+
+
+def test_the_fullest_copy_is_taken_before_the_lowest_b(tmp_path):
+  poor = copy(5, 4, names=('C1', 'C2'), b=5.0)
+  own, near = split(tmp_path, PROTEIN, poor, copy(6, -4, b=30.0))
+  assert own.source == '1abc.cif: LIG A 6'
+  assert own.problems == (
+    'LIG A 6 (0 missing, B 30.0) taken before A 5 (1 missing, B 5.0)',
+  )
+  assert own.atoms.coords[:, 2].tolist() == [-4, -4, -4]
+  assert own.atoms.b_factors.tolist() == [30, 30, 30]
+  assert near.kept == {'cofactor': 2, 'protein': 3}  # the other copy stays
+  assert near.dropped == {'ligand': 3}
+
+
+def test_the_lowest_b_decides_among_full_copies(tmp_path):
+  own, _ = split(tmp_path, PROTEIN, copy(5, 4, b=30.0), copy(6, -4, b=20.0))
+  assert own.source.endswith('A 6')
+  own, _ = split(tmp_path, PROTEIN, copy(5, 4, b=20.0), copy(6, -4, b=20.0))
+  assert own.source.endswith('A 5')  # the first among equals
+  own, _ = split(tmp_path, PROTEIN, copy(5, 4))
+  assert own.problems == ()
+
+
+def test_missing_atoms_are_those_of_the_component(tmp_path):
+  atoms = ['LIG C1 C', 'LIG C2 C', 'LIG C3 C', 'LIG O4 O', 'LIG H5 H']
+  extra = COMPONENT + '\n'.join(atoms) + '\n'
+  own, _ = split(tmp_path, PROTEIN, copy(5, 4), extra=extra)
+  assert own.problems == ('LIG A 5 lacks 1 of 4 heavy atoms: O4',)
+
+
+def test_alternative_location_by_occupancy(tmp_path):
+  own, near = split(
+    tmp_path, PROTEIN, [atom('C1', 'LIG', 5, (0, 0, 4))],
+    [atom('C2', 'LIG', 5, (1.5, 0, 4), 'A', 0.4),
+     atom('C2', 'LIG', 5, (1.5, 1, 4), 'B', 0.6),
+     atom('C3', 'LIG', 5, (3, 0, 4), 'A', 0.4),
+     atom('C3', 'LIG', 5, (3, 1, 4), 'B', 0.6)],
+  )  # fmt: skip
+  assert own.atoms.coords[:, 1].tolist() == [0, 1, 1]
+  np.testing.assert_allclose(own.atoms.occupancies, [1, 0.6, 0.6], rtol=1e-6)
+  assert own.problems == ('LIG A 5: alternative location B taken',)
+  assert near.dropped == {'ligand': 5}  # the other location too
+  assert near.kept == {'protein': 3}
+
+
+@pytest.mark.parametrize(
+  ('code', 'words'),
+  [
+    ('2-mer', "'2-mer' is no code of one residue"),
+    ('', "'' is no code of one residue"),
+    ('ABC', 'no ligand ABC; .* ligands: LIG$'),
+    ('ALA', 'no ligand ALA'),
+  ],
+)
+def test_codes_that_name_no_residue_raise(tmp_path, code, words):
+  with pytest.raises(types.ComplexError, match=words) as caught:
+    split(tmp_path, PROTEIN, copy(5, 4), code=code)
+  assert '1abc.cif' in str(caught.value)
+
+
+def test_other_mistakes_raise(tmp_path):
+  with pytest.raises(types.ComplexError, match='no file of the wwPDB'):
+    wwpdb.split_entry(None, 'LIG', 10.0)
+  with pytest.raises(types.ComplexError, match='outside the frame'):
+    split(tmp_path, PROTEIN, copy(5, 40))
+  (tmp_path / '1abc.cif').write_text('')
+  with pytest.raises(types.ComplexError, match=r'1abc\.cif is empty'):
+    wwpdb.split_entry(tmp_path / '1abc.cif', 'LIG', 10.0)
+
+
+def heavy_positions(read):
+  return [
+    atom.pos
+    for chain in read[0]
+    for residue in chain
+    if residue.name != 'HOH'
+    for atom in residue
+    if atom.element.name != 'H'
+  ]
+
+
+@pytest.mark.parametrize('name', ['3str.cif', '3nzd.cif'])
+def test_symmetry_mates_against_gemmis_search(shared_data, name):
+  import gemmi
+
+  read = structure.read(shared_data / 'maps' / 'xray' / name)
+  positions = heavy_positions(read)
+  for centre, radius in [(positions[20], 12.0), (positions[700], 24.0)]:
+    search = gemmi.NeighborSearch(read[0], read.cell, radius)
+    marks = search.populate(include_h=False).find_atoms(centre, radius=radius)
+    n_near = sum(m.to_cra(read[0]).residue.name != 'HOH' for m in marks)
+    own = sum(position.dist(centre) <= radius for position in positions)
+    found = wwpdb.count_symmetry_mates(read, centre.tolist(), radius)
+    assert found == n_near - own
+    assert found > 0
+
+
+def test_symmetry_mates_of_a_small_cell(shared_data):
+  """5wkd: b is 4.8 Å, so that many cells are near; each image in turn."""
+  import gemmi
+
+  read = structure.read(shared_data / 'maps' / 'xray' / '5wkd.pdb')
+  positions = heavy_positions(read)
+  centre, radius, n_near = positions[20], 12.0, 0
+  for image in [gemmi.FTransform(), *read.cell.images]:
+    for step in itertools.product(range(-5, 6), repeat=3):
+      for position in positions:
+        there = image.apply(read.cell.fractionalize(position))
+        there = gemmi.Fractional(*np.add(there.tolist(), step))
+        n_near += read.cell.orthogonalize(there).dist(centre) <= radius
+  own = sum(position.dist(centre) <= radius for position in positions)
+  found = wwpdb.count_symmetry_mates(read, centre.tolist(), radius)
+  assert found == n_near - own
+  assert found > 5 * own  # the case is there
+
+
+def test_what_is_no_crystal_has_no_mates(tmp_path):
+  own, _ = split(tmp_path, PROTEIN, copy(5, 4))
+  assert own.problems == ()
+  cell = (
+    '_cell.length_a 11\n_cell.length_b 50\n_cell.length_c 50\n'
+    '_cell.angle_alpha 90\n_cell.angle_beta 90\n_cell.angle_gamma 90\n'
+    "_symmetry.space_group_name_H-M 'P 1'\n"
+  )
+  own, _ = split(tmp_path, PROTEIN, copy(5, 4), extra=cell)
+  # The ligand is at x = 0, 1.5 and 3, z = 4: its images' nearest atoms are
+  # 9.5 Å from its centre on either side, all others more than 10 Å.
+  assert own.problems == (
+    '2 heavy atoms of symmetry mates within 10 Å are not included',
+  )
+
+
+@pytest.fixture
+def server():
+  """A server on this machine: path -> (status, body, announced length)."""
+  pages = {}
+
+  class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+      status, body, length = pages.get(self.path, (404, b'', 0))
+      self.send_response(status)
+      self.send_header('Content-Length', str(length))
+      self.end_headers()
+      self.wfile.write(body)
+
+    def log_message(self, *args):
+      pass
+
+  httpd = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+  thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+  thread.start()
+  try:
+    yield f'http://127.0.0.1:{httpd.server_port}', pages
+  finally:
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+def page(body):
+  return 200, body, len(body)
+
+
+ENTRY = gzip.compress(
+  (made_up_complexes.MMCIF_HEADER + '\n'.join(PROTEIN) + '\n').encode()
+)
+MAP = b'\0' * 208 + b'MAP ' + b'\0' * 900
+
+
+def test_downloads_are_recorded(server, tmp_path):
+  top, pages = server
+  pages['/1abc.cif.gz'] = page(ENTRY)
+  pages['/1abc.ccp4'] = page(MAP)
+  for fetch, name, body in [
+    (wwpdb.fetch_entry, '1abc.cif.gz', ENTRY),
+    (wwpdb.fetch_map, '1abc.ccp4', MAP),
+  ]:
+    url = f'{top}/{{id}}{name[4:]}'
+    path = fetch('1ABC', tmp_path / 'new', url)
+    assert path == tmp_path / 'new' / name
+    assert path.read_bytes() == body
+    record = json.loads((tmp_path / 'new' / f'{name}.json').read_text())
+    assert record == {
+      'url': f'{top}/{name}',
+      'bytes': len(body),
+      'sha256': hashlib.sha256(body).hexdigest(),
+    }
+    del pages[f'/{name}']
+    assert fetch('1abc', tmp_path / 'new', url) == path  # not asked for again
+  found = layout.find(tmp_path / 'new').files['1abc']
+  assert found.structure.name == '1abc.cif.gz'
+  assert found.density_map.name == '1abc.ccp4'
+
+
+def test_a_file_that_changes_is_refused(server, tmp_path):
+  top, pages = server
+  url = f'{top}/{{id}}'
+  pages['/1abc'] = page(ENTRY)
+  path = wwpdb.fetch_entry('1abc', tmp_path, url)
+  revised = gzip.compress(
+    (made_up_complexes.MMCIF_HEADER + PROTEIN[0] + '\n').encode()
+  )
+  pages['/1abc'] = page(revised)
+  path.unlink()
+  with pytest.raises(ValueError, match='has changed since'):
+    wwpdb.fetch_entry('1abc', tmp_path, url)
+  assert [p.name for p in tmp_path.iterdir()] == ['1abc.cif.gz.json']
+  path.write_bytes(revised)
+  with pytest.raises(ValueError, match='is not what'):
+    wwpdb.fetch_entry('1abc', tmp_path, url)
+  (tmp_path / '1abc.cif.gz.json').unlink()
+  assert wwpdb.fetch_entry('1abc', tmp_path, url) == path
+  record = json.loads((tmp_path / '1abc.cif.gz.json').read_text())
+  assert (record['url'], record['bytes']) == ('', len(revised))
+
+
+@pytest.mark.parametrize(
+  ('answer', 'words'),
+  [
+    ((200, ENTRY[:-20], len(ENTRY)), f'of {len(ENTRY)} bytes'),
+    (page(ENTRY[:-20]), 'cut off or damaged'),
+    (page(b'<html>sorry</html>'), 'no mmCIF file'),
+    (page(b''), 'is empty'),
+  ],
+)
+def test_what_is_no_entry_is_not_kept(server, tmp_path, answer, words):
+  top, pages = server
+  pages['/1abc'] = answer
+  with pytest.raises(ValueError, match=words):
+    wwpdb.fetch_entry('1abc', tmp_path, f'{top}/{{id}}')
+  assert not list(tmp_path.iterdir())
+
+
+def test_other_failures_of_downloads(server, tmp_path):
+  top, pages = server
+  with pytest.raises(OSError, match='404'):
+    wwpdb.fetch_map('1abc', tmp_path, f'{top}/{{id}}')
+  pages['/1abc'] = page(ENTRY)
+  with pytest.raises(ValueError, match='no CCP4 map'):
+    wwpdb.fetch_map('1abc', tmp_path, f'{top}/{{id}}')
+  with pytest.raises(ValueError, match='no PDB id'):
+    wwpdb.fetch_entry('../x', tmp_path, f'{top}/{{id}}')
+  assert not list(tmp_path.iterdir())

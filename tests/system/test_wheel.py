@@ -1,0 +1,61 @@
+"""The installed package works outside the checkout, tables included."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+import jax, numpy as np
+import data_builders, edjax
+from data_builders import xtb
+from edjax import fields, grid, molecule
+assert 'site' in edjax.__file__, edjax.__file__
+r = xtb.run([8, 1, 1], [[0, 0, .117], [0, .757, -.471], [0, -.757, -.471]])
+mol = molecule.Molecule.from_arrays(
+  [8, 1, 1], [[0, 0, .117], [0, .757, -.471], [0, -.757, -.471]], r.orbitals)
+g = grid.Grid(32, 0.25)
+rho = fields.orbital_density_grid(mol, g, supersample=2)
+print(float(rho.sum()) * g.voxel_volume)
+print(float(fields.promolecule_grid(mol, g, blur=20.0).max()))
+import importlib.resources as r
+assert (r.files('data_builders') / 'qm9_mini' / 'molecules.jsonl.gz').is_file()
+"""
+
+
+def test_wheel_works_outside_the_checkout(tmp_path):
+  """Over 20 s: it builds the package and starts a fresh interpreter."""
+  pytest.importorskip('build')
+  source = tmp_path / 'source'  # a copy: building writes into the source
+  for name in ('edjax', 'data_builders'):
+    ignore = shutil.ignore_patterns('__pycache__')
+    shutil.copytree(REPOSITORY / name, source / name, ignore=ignore)
+  for name in ('pyproject.toml', 'README.md', 'LICENSE'):
+    shutil.copy(REPOSITORY / name, source)
+  subprocess.run(
+    [sys.executable, '-m', 'build', '--wheel', '--no-isolation',
+     '--outdir', str(tmp_path), str(source)],
+    check=True, capture_output=True,
+  )  # fmt: skip
+  (wheel,) = tmp_path.glob('*.whl')
+  site = tmp_path / 'site'
+  with zipfile.ZipFile(wheel) as archive:
+    names = archive.namelist()
+    archive.extractall(site)
+  assert 'edjax/chem/tables/elements.json' in names
+  assert not any(n.startswith(('tests/', 'configs/')) for n in names)
+  done = subprocess.run(
+    [sys.executable, '-c', PROGRAM],
+    cwd=tmp_path, env={'PYTHONPATH': str(site), 'JAX_PLATFORMS': 'cpu',
+                       'PATH': '/usr/bin:/bin'},
+    capture_output=True, text=True, check=False,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  electrons = float(done.stdout.split()[0])
+  # 8 valence electrons of water; box of 8 Å, two sub-points a voxel edge.
+  assert abs(electrons - 8) < 2e-3 * 8
