@@ -32,7 +32,7 @@ _ONE_THREAD = dict.fromkeys(
 )
 _CHILD = (
   'import json, sys; sys.path[:] = json.loads(sys.argv[1]); '
-  'from data_builders import workers; workers._serve(sys.argv[2])'
+  'from data_builders.support import worker_pool as w; w._serve(sys.argv[2])'
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from test_results_table import made_up_results
+from support.made_up_results import made_up_results
 
 from edjax import models
 from edjax.evaluate import results_table, vitals

@@ -8,7 +8,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from test_pdbbind_ligand import METHANOL, files, sdf
+from support.made_up_ligands import METHANOL, files, sdf
 
 from benchmarks.robustness import fuzz
 from data_builders.pdbbind import sequence_clusters

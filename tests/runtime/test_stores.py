@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 from support import tiny_runs
-from test_qm9_builder import SHAPES, record_text, write_archive
+from support.made_up_qm9 import SHAPES, record_text, write_archive
 
 import data_builders
 from configs import qm9_density

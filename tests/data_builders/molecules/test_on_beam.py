@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from support import made_up_complexes as made_up
-from test_qm9_builder import SHAPES, record_text, write_archive
+from support.made_up_qm9 import SHAPES, record_text, write_archive
 
 import data_builders
 from configs import qm9_density, study_qm9
@@ -198,7 +198,7 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
   assert "direct_num_workers=x' cannot be unders" in capsys.readouterr().err
   with monkeypatch.context() as patch:
     patch.delitem(sys.modules, 'data_builders.molecules.on_beam')
-    patch.delattr(data_builders, 'on_beam')
+    patch.delattr(data_builders.molecules, 'on_beam')
     patch.setitem(sys.modules, 'apache_beam', None)
     assert launch('build', PROCESSES) == 2
   assert "pip install '.[beam]'" in capsys.readouterr().err

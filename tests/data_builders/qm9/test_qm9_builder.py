@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import importlib
-import io
 import json
 import os
 import pathlib
@@ -17,6 +16,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+from support.made_up_qm9 import SHAPES, record_text, write_archive
 from tensorflow_datasets.core import shuffle
 
 import data_builders
@@ -26,47 +26,9 @@ from data_builders.qm9 import parse
 from data_builders.support import download
 from edjax import datasets
 from edjax.chem import units
-from edjax.chem.elements import SYMBOLS
 from edjax.runtime import locks
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
-
-# Hand-made geometries; every property is made up. Only the layout is QM9's.
-SHAPES = {
-  'C': ([6, 1, 1, 1, 1], [[0, 0, 0], [0.63, 0.63, 0.63], [0.63, -0.63, -0.63],
-                          [-0.63, 0.63, -0.63], [-0.63, -0.63, 0.63]]),
-  'N': ([7, 1, 1, 1], [[0, 0, 0.1], [0.94, 0, -0.27], [-0.47, 0.81, -0.27],
-                       [-0.47, -0.81, -0.27]]),
-  'O': ([8, 1, 1], [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]),
-  'F': ([9, 1], [[0, 0, 0], [0, 0, 0.92]]),
-  'C#N': ([6, 7, 1], [[0, 0, 0], [0, 0, 1.15], [0, 0, -1.07]]),
-}  # fmt: skip
-
-
-def record_text(index, smiles):
-  numbers, positions = SHAPES[smiles]
-  made_up = [0.1 * index + 0.01 * i for i in range(15)]
-  lines = [
-    str(len(numbers)),
-    '\t'.join(['gdb ' + str(index), *(f'{v:.6f}' for v in made_up), '']),
-    *(
-      '\t'.join([SYMBOLS[z], *(f'{x: .10f}' for x in xyz), ' 0.000000'])
-      for z, xyz in zip(numbers, positions, strict=True)
-    ),
-    '\t'.join(['1000.0'] * (3 * len(numbers) - 6)),
-    f'{smiles}\t{smiles}\t',
-    'InChI=1S/made-up\tInChI=1S/made-up',
-  ]
-  return '\n'.join(lines) + '\n'
-
-
-def write_archive(path, texts):
-  """texts: index -> text."""
-  with tarfile.open(path, 'w:bz2') as archive:
-    for index, text in texts.items():
-      info = tarfile.TarInfo(f'dsgdb9nsd_{index:06d}.xyz')
-      info.size = len(text.encode())
-      archive.addfile(info, io.BytesIO(text.encode()))
 
 
 @pytest.fixture
@@ -390,7 +352,7 @@ def test_damaged_archives_raise_and_leave_nothing(manual, tmp_path):
 def test_a_killed_build_leaves_nothing_to_open(manual, tmp_path):
   script = (
     'import os, data_builders\n'
-    'from data_builders import records\n'
+    'from data_builders.molecules import records\n'
     'whole = records.Tally.add\n'
     'def kill(tally, record, outcome):\n'
     '  if record.index == 4:\n'
@@ -417,7 +379,7 @@ def test_a_second_process_waits_and_opens(manual, tmp_path):
   script = (
     'import sys, types\n'
     'from edjax.data import loading\n'
-    'from data_builders import records\n'
+    'from data_builders.molecules import records\n'
     'whole = records.examples\n'
     'def slow(*args):\n'
     '  print("builds", flush=True)\n'
@@ -452,7 +414,7 @@ def test_locks_exclude_and_end_with_their_holder(tmp_path, capsys):
   path = tmp_path / '.x.lock'
   script = (
     'import sys\n'
-    'from data_builders import locks\n'
+    'from edjax.runtime import locks\n'
     f'with locks.locked({str(path)!r}, "x") as held:\n'
     '  print(held, flush=True)\n'
     '  sys.stdin.read()\n'

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
-from test_qm9_builder import SHAPES, record_text, write_archive
+from support.made_up_qm9 import SHAPES, record_text, write_archive
 
 from configs import qm9_density
 from edjax.data import loading, packed_dataset

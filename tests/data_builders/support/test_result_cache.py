@@ -129,7 +129,7 @@ def test_a_killed_build_goes_on_with_its_results(tmp_path):
   lines = mini.embedded_lines()[:12]
   script = (
     'import json, os, pathlib, sys, data_builders\n'
-    'from data_builders import records\n'
+    'from data_builders.molecules import records\n'
     'from data_builders.qm9_mini import qm9_mini_dataset_builder as mini\n'
     f'path = pathlib.Path({str(tmp_path / "lines")!r})\n'
     'lines = json.loads(path.read_text())\n'
