@@ -15,8 +15,8 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys
 sys.modules['tensorflow_datasets'] = None  # importing it raises
-from benchmarks import gpu
-gpu.main()
+from benchmarks.gpu import main
+main.main()
 """
 
 
