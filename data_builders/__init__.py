@@ -17,14 +17,8 @@ from etils import epath
 
 from data_builders.molecules import records
 from data_builders.support import result_cache
+from edjax.datasets import DATASETS
 from edjax.runtime import locks
-
-DATASETS = {
-  'qm9': 'data_builders.qm9.qm9_dataset_builder',
-  'qm9_mini': 'data_builders.qm9_mini.qm9_mini_dataset_builder',
-  'pdbbind': 'data_builders.pdbbind.pdbbind_dataset_builder',
-  'pdbbind_ligands': 'data_builders.pdbbind.pdbbind_ligands_dataset_builder',
-}
 
 
 def build(
@@ -38,7 +32,7 @@ def build(
   Of several processes one builds and the others wait for it.
 
   Args:
-    name: a key of DATASETS.
+    name: of `edjax.datasets`.
     data_dir: where datasets are kept, one directory each; with `beam` it may
       be the address of an object store.
     manual_dir: where files lie that were fetched by hand; '' is nowhere.
@@ -121,7 +115,7 @@ def place(name: str, variant: str = '') -> str:
   """Where a dataset lies in `data_dir`.
 
   Args:
-    name: a key of DATASETS.
+    name: of `edjax.datasets`.
     variant: as in `build`; '' is the first where there are several.
 
   Raises:
@@ -155,7 +149,7 @@ def _module(name):
     raise ValueError(
       f'unknown dataset {name!r} (known: {", ".join(sorted(DATASETS))})'
     )
-  return importlib.import_module(DATASETS[name])
+  return importlib.import_module(DATASETS[name].builder)
 
 
 def _check_sources(builder) -> None:

@@ -1,5 +1,10 @@
-"""What can be learned from each dataset, in which unit."""
+"""The registry of datasets: a `Dataset` each.
 
+A new one is a folder of data_builders/, a line in `DATASETS` and a test.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from edjax.chem.units import HARTREE_MEV
@@ -25,37 +30,132 @@ _DIPOLE = Target('D', 'D', 1.0)
 _PK = Target('pK', 'pK', 1.0)
 _EXTENT = Target('a0^2', 'a0^2', 1.0)
 
-TARGETS = {
-  'qm9': {
-    'mu': _DIPOLE,
-    'alpha': Target('a0^3', 'a0^3', 1.0),
-    'homo': _ENERGY,
-    'lumo': _ENERGY,
-    'gap': _ENERGY,
-    'r2': _EXTENT,
-    'zpve': _ENERGY,
-    'u0': _ENERGY,
-    'u': _ENERGY,
-    'h': _ENERGY,
-    'g': _ENERGY,
-    'cv': Target('cal/(mol K)', 'cal/(mol K)', 1.0),
-    # Molecule minus atoms: negative.
-    'u0_atom': _ATOMIZATION,
-    'u_atom': _ATOMIZATION,
-    'h_atom': _ATOMIZATION,
-    'g_atom': _ATOMIZATION,
-  },
-  'qm9_mini': {
-    'mu': _DIPOLE,
-    'homo': _ENERGY,
-    'lumo': _ENERGY,
-    'gap': _ENERGY,
-    'r2': _EXTENT,
-    'energy': _ENERGY,
-    # Electronic, molecule minus atoms: negative.
-    'atomization': _ATOMIZATION,
-  },
-  # -log10 of Kd, Ki or IC50 in mol/l.
-  'pdbbind': {'pk': _PK},
-  'pdbbind_ligands': {'pk': _PK},
+_QM9_TARGETS = {
+  'mu': _DIPOLE,
+  'alpha': Target('a0^3', 'a0^3', 1.0),
+  'homo': _ENERGY,
+  'lumo': _ENERGY,
+  'gap': _ENERGY,
+  'r2': _EXTENT,
+  'zpve': _ENERGY,
+  'u0': _ENERGY,
+  'u': _ENERGY,
+  'h': _ENERGY,
+  'g': _ENERGY,
+  'cv': Target('cal/(mol K)', 'cal/(mol K)', 1.0),
+  # Molecule minus atoms: negative.
+  'u0_atom': _ATOMIZATION,
+  'u_atom': _ATOMIZATION,
+  'h_atom': _ATOMIZATION,
+  'g_atom': _ATOMIZATION,
 }
+_MINI_TARGETS = {
+  'mu': _DIPOLE,
+  'homo': _ENERGY,
+  'lumo': _ENERGY,
+  'gap': _ENERGY,
+  'r2': _EXTENT,
+  'energy': _ENERGY,
+  # Electronic, molecule minus atoms: negative.
+  'atomization': _ATOMIZATION,
+}
+# -log10 of Kd, Ki or IC50 in mol/l.
+_AFFINITY = {'pk': _PK}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A dataset that edjax can build and learn from.
+
+  Attributes:
+    name: as `config.data.name` has it.
+    builder: module with the TFDS builder.
+    targets: name -> units.
+    splits: names of `config.data.split`.
+    geometries: names of `config.data.geometry`.
+    deltas: names of `config.data.delta` beside ''.
+    is_complexes: whether molecules are the ligands of proteins.
+    has_pockets: whether there are atoms of the proteins, density maps and
+      files to download.
+    radius: Å from the centre of the ligand up to which there are atoms.
+  """
+
+  name: str
+  builder: str
+  targets: Mapping[str, Target]
+  splits: Collection[str]
+  geometries: Collection[str] = ('published',)
+  deltas: Collection[str] = ('composition',)
+  is_complexes: bool = False
+  has_pockets: bool = False
+  radius: float = float('inf')
+
+  def variant(
+    self, geometry: str, noise: float, needs: Collection[str], hydrogens: bool
+  ) -> str:
+    """Name of the TFDS configuration that a run reads; '' where there is one.
+
+    Args:
+      geometry: one of `geometries`.
+      noise: of the geometry 'noise', Å.
+      needs: what a molecule has to hold: 'orbitals', 'map'.
+      hydrogens: whether those of the files are kept.
+    """
+    if not self.is_complexes:
+      names = {'published': '', 'noise': f'noise_{float(noise)!r}'}
+      return names.get(geometry, geometry)
+    if 'orbitals' in needs:
+      return 'orbitals'
+    if 'map' in needs:
+      return 'maps'
+    return 'hydrogens' if hydrogens else 'heavy'
+
+
+_MOLECULE_SPLITS = ('random', 'size', 'file')
+# Splits of complexes by what is known of the protein, the year or the set.
+COMPLEX_SPLITS = ('clusters', 'time', 'refined_core', 'published')
+_GEOMETRIES = ('published', 'gfn2', 'noise')
+
+DATASETS: Mapping[str, Dataset] = {
+  dataset.name: dataset
+  for dataset in (
+    Dataset(
+      'qm9',
+      'data_builders.qm9.qm9_dataset_builder',
+      _QM9_TARGETS,
+      (*_MOLECULE_SPLITS, 'cormorant', 'dimenet'),
+      _GEOMETRIES,
+      ('composition', 'gfn2'),
+    ),
+    Dataset(
+      'qm9_mini',
+      'data_builders.qm9_mini.qm9_mini_dataset_builder',
+      _MINI_TARGETS,
+      _MOLECULE_SPLITS,
+      _GEOMETRIES,
+      ('composition', 'gfn2'),
+    ),
+    Dataset(
+      'pdbbind',
+      'data_builders.pdbbind.pdbbind_dataset_builder',
+      _AFFINITY,
+      ('random', 'file', *COMPLEX_SPLITS),
+      is_complexes=True,
+      has_pockets=True,
+      radius=24.0,
+    ),
+    Dataset(
+      'pdbbind_ligands',
+      'data_builders.pdbbind.pdbbind_ligands_dataset_builder',
+      _AFFINITY,
+      ('random', 'file', *COMPLEX_SPLITS),
+      is_complexes=True,
+    ),
+  )
+}
+
+
+def names_of(attribute: str) -> tuple[str, ...]:
+  """All names that datasets have for a choice, such as 'splits', once each."""
+  every = (getattr(dataset, attribute) for dataset in DATASETS.values())
+  return tuple(dict.fromkeys(name for names in every for name in names))

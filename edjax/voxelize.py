@@ -2,43 +2,46 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from edjax import fields
-from edjax.chem import form_factors
+from edjax.fields import channels as channel_registry
+from edjax.fields.channels import CHANNELS, DENSITIES, Channel, Options
 from edjax.grid import Grid
-from edjax.kernels import gaussian_blur as blurs
-from edjax.kernels import gaussians_windowed, numerics
+from edjax.kernels import gaussian_blur, gaussians_windowed, numerics
 from edjax.molecule import Molecule
 
-CHANNELS = ('atoms', 'density', 'gradient', 'shape', 'valence', 'noise')
-DENSITIES = ('xtb', 'promolecule', 'free_atoms', 'deformation', 'map')
 TRANSFORMS = {
   'none': lambda x: x,
   'log1p': jnp.log1p,  # of values that are never below 0
   'arcsinh': jnp.arcsinh,  # keeps the sign
 }
-# Densities of either sign, which log1p cannot take (experimental maps go
-# below 0 as well).
-_SIGNED_DENSITIES = ('deformation', 'map')
 # Bytes that voxelising may take beside its result on an accelerator: less than
 # the activations of the networks that such a device is for.
 _SCRATCH = 2**30
 # Bytes of a grid of which a CPU's cache still holds several.
 _CACHE = 4 * 2**20
-_WIDTHS = {'atoms': fields.ATOM_WIDTH, 'shape': fields.SHAPE_WIDTH}
 
 
 # Tracing a gradient of orbitals takes seconds: programs of a run share it.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _raw(voxelizer, mol: Molecule) -> jax.Array:
   """See `Voxelizer.raw`."""
-  values = voxelizer._fields(mol)
-  parts = [values[channel] for channel in voxelizer.channels]
+  options = voxelizer.options
+  args = (mol, options.grid, options.supersample)
+  values = {}
+  if {'density', 'gradient'} <= set(voxelizer.kinds):
+    both = channel_registry.density_and_gradient(options)
+    values['density'], values['gradient'] = both(*args)
+  for channel in voxelizer.channels:
+    if channel.name not in values:
+      values[channel.name] = channel.field(options)(*args)
+  parts = [values[kind] for kind in voxelizer.kinds]
   parts = [p if p.ndim == 4 else p[..., None] for p in parts]
   return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
 
@@ -48,44 +51,45 @@ class Voxelizer:
   """f(mol) -> vox_XYZC; hashable, so that equal ones share compiled code.
 
   Make it with `make_voxelizer`, where the fields are described.
+
+  Attributes:
+    channels: one `Channel` a kind of input, in order.
+    options: what their fields depend on.
+    transforms: one name of TRANSFORMS a kind.
+    scales: one number a channel, or none.
   """
 
-  channels: tuple[str, ...]
-  grid: Grid
-  density: str
-  supersample: int
-  blur: float
-  widths: tuple[tuple[str, float], ...]
-  elements: tuple[str, ...]
-  transforms: tuple[tuple[str, str], ...]
+  channels: tuple[Channel, ...]
+  options: Options
+  transforms: tuple[str, ...]
   scales: tuple[float, ...]
-  groups: bool
-  binary: bool
-  use_b_factors: bool
-  shape_radius: float
-  smooth: float
+
+  @property
+  def kinds(self) -> tuple[str, ...]:
+    """Names of the kinds of input, in order."""
+    return tuple(channel.name for channel in self.channels)
+
+  @property
+  def grid(self) -> Grid:
+    """The voxels."""
+    return self.options.grid
 
   @functools.cached_property
   def channel_names(self) -> tuple[str, ...]:
     """One name per channel, in order."""
-    return tuple(name for c in self.channels for name in self._names(c))
+    return tuple(
+      name for c in self.channels for name in c.channel_names(self.options)
+    )
 
   @property
   def channel_counts(self) -> tuple[int, ...]:
     """How many channels each kind has, in order."""
-    return tuple(len(self._names(c)) for c in self.channels)
+    return tuple(len(c.channel_names(self.options)) for c in self.channels)
 
   @property
   def num_channels(self) -> int:
     """Length of the last axis."""
     return len(self.channel_names)
-
-  def _names(self, channel: str) -> tuple[str, ...]:
-    if channel == 'atoms':
-      return fields.atom_channels(self.elements, self.groups)
-    if self.groups and channel != 'noise':
-      return (f'ligand_{channel}', f'pocket_{channel}')
-    return (channel,)
 
   def __call__(self, mol: Molecule) -> jax.Array:
     """Evaluates, scales and transforms the channels.
@@ -108,41 +112,30 @@ class Voxelizer:
     Atom types near voxels alone (`gaussians_windowed`) are added in one loop;
     other fields, and grids as large as a cache, want one molecule at a time.
     """
-    width = {**_WIDTHS, **dict(self.widths)}['atoms']
+    options = self.options
     return (
-      self.channels == ('atoms',)
-      and not self.binary
-      and not self.smooth
+      self.kinds == ('atoms',)
+      and not options.binary
+      and not options.smooth
       and 4 * self.grid.size**3 * self.num_channels <= _CACHE
-      and gaussians_windowed.pays(width, self.grid, self.num_channels)
+      and gaussians_windowed.pays(
+        options.atom_width, self.grid, self.num_channels
+      )
     )
 
   def scratch_bytes(self, mol: Molecule) -> int:
     """What evaluating one molecule needs beside its result, about.
 
     The factors of the largest sum of Gaussians: one number for each of its
-    rows and each column of voxels, for each of value and gradient. For the
-    choice of how many molecules are evaluated at a time.
+    rows and each column of voxels. For the choice of how many molecules are
+    evaluated at a time.
 
     Args:
       mol: one padded molecule; only shapes count.
     """
-    atoms, size = mol.numbers_A.shape[-1], self.grid.size
-    if self.smooth:
-      size = blurs.wider(self.smooth, self.grid).size
-    rows = {'atoms': atoms, 'valence': atoms}
-    rows['shape'] = atoms * self.supersample**2
-    if self.binary:  # no product: the distance of each point from each atom
-      rows['atoms'] = atoms * size * self.supersample**3
-    if self.density == 'map':
-      # Indices and weights of each point; XLA does not keep the 64 values.
-      density = 24 * size * self.supersample**3
-    else:
-      density = atoms * form_factors.A_EP.shape[1]
-    copies = 4 if 'gradient' in self.channels else 1
-    rows |= {'density': copies * density, 'gradient': copies * density}
-    most = max((rows.get(channel, 0) for channel in self.channels), default=0)
-    return 4 * most * size**2
+    atoms = mol.numbers_A.shape[-1]
+    most = max(channel.cost(self.options, atoms) for channel in self.channels)
+    return 4 * most * channel_registry.padded_size(self.options) ** 2
 
   def raw(self, mol: Molecule) -> jax.Array:
     """The channels in their own units, [X, Y, Z, C], float32."""
@@ -160,108 +153,23 @@ class Voxelizer:
     if self.scales:
       scale_C = np.array(self.scales, np.float32)
       raw_XYZC = raw_XYZC / scale_C.reshape((1,) * (raw_XYZC.ndim - 1) + (-1,))
-    transforms = dict(self.transforms)
     parts, begin = [], 0
-    for channel, count in zip(self.channels, self.channel_counts, strict=True):
-      end = begin + count
-      transform = TRANSFORMS[transforms.get(channel, 'none')]
-      parts.append(transform(raw_XYZC[..., begin:end]))
-      begin = end
+    for name, count in zip(self.transforms, self.channel_counts, strict=True):
+      parts.append(TRANSFORMS[name](raw_XYZC[..., begin : begin + count]))
+      begin += count
     return jnp.concatenate(parts, axis=-1)
-
-  def _fields(self, mol: Molecule) -> dict[str, jax.Array]:
-    """The untransformed channels."""
-    args = (mol, self.grid, self.supersample)
-    widths = {**_WIDTHS, **dict(self.widths)}
-    values = {}
-    # Gaussians are blurred in closed form: by their width.
-    width = float(np.hypot(widths['atoms'], self.smooth))
-    peak = (widths['atoms'] / width) ** 3
-    if 'atoms' in self.channels:
-      options = {'elements': self.elements, 'groups': self.groups}
-      binary = functools.partial(
-        fields.binary_atoms_grid, radius=widths['atoms'], **options
-      )
-      values['atoms'] = (
-        self._blurred(binary)(*args)
-        if self.binary
-        else peak * fields.atoms_grid(*args, width=width, **options)
-      )
-    density = self._density()
-    if 'gradient' in self.channels:
-      both = (
-        functools.partial(
-          fields.promolecule_and_gradient_grid, **self._promolecule()
-        )
-        if self.density == 'promolecule'
-        else fields.value_and_gradient_magnitude(density)
-      )
-      values['density'], values['gradient'] = both(*args)
-    elif 'density' in self.channels:
-      values['density'] = density(*args)
-    if 'shape' in self.channels:
-      shape = functools.partial(
-        fields.shape_grid,
-        width=widths['shape'],
-        radius=self.shape_radius,
-        groups=self.groups,
-      )
-      values['shape'] = self._blurred(shape)(*args)
-    if 'valence' in self.channels:
-      values['valence'] = peak * fields.valence_grid(
-        *args, width=width, groups=self.groups
-      )
-    if 'noise' in self.channels:
-      values['noise'] = self._blurred(fields.noise_grid)(*args)
-    return values
-
-  def _blurred(self, field: Callable) -> Callable:
-    return blurs.blurred(field, self.smooth)
-
-  def _promolecule(self) -> dict:
-    blur = self.blur or form_factors.tied_blur(self.grid.spacing)
-    return {
-      # A term's variance is (b + B)/(8 pi^2).
-      'blur': blur + 8 * np.pi**2 * self.smooth**2,
-      'use_b_factors': self.use_b_factors,
-      'groups': self.groups,
-    }
-
-  def _density(self) -> Callable:
-    promolecule = functools.partial(
-      fields.promolecule_grid, **self._promolecule()
-    )
-
-    orbitals = self._blurred(fields.orbital_density_grid)
-
-    def orbitals_beside_promolecule(*args):
-      # Channels of their own: valence and all electrons are never added. A
-      # ligand that GFN2-xTB could not do has no orbitals.
-      orbitals_XYZ = orbitals(*args)
-      atoms_XYZC = promolecule(*args)
-      has_orbitals = jnp.any(args[0].orbitals_OL9 != 0)
-      ligand_XYZ = jnp.where(has_orbitals, orbitals_XYZ, atoms_XYZC[..., 0])
-      return jnp.stack([ligand_XYZ, atoms_XYZC[..., 1]], axis=-1)
-
-    return {
-      'xtb': orbitals_beside_promolecule if self.groups else orbitals,
-      'promolecule': promolecule,
-      'free_atoms': self._blurred(fields.free_atoms_density_grid),
-      'deformation': self._blurred(fields.deformation_grid),
-      'map': self._blurred(fields.map_density_grid),
-    }[self.density]
 
 
 def make_voxelizer(
-  channels: tuple[str, ...],
+  channels: Sequence[str | Channel | channel_registry.Field],
   grid: Grid,
   *,
   density: str = 'xtb',
   supersample: int = 1,
-  blur: float = 0.0,
-  widths: Mapping[str, float] | tuple[tuple[str, float], ...] = (),
+  promolecule_b: float = 0.0,
+  widths: Mapping[str, float] = types.MappingProxyType({}),
   elements: tuple[str, ...] = fields.ELEMENTS,
-  transforms: Mapping[str, str] | tuple[tuple[str, str], ...] = (),
+  transforms: Mapping[str, str] = types.MappingProxyType({}),
   scales: tuple[float, ...] = (),
   groups: bool = False,
   binary: bool = False,
@@ -275,8 +183,10 @@ def make_voxelizer(
   on nothing random: 'noise' is keyed by the example id.
 
   Args:
-    channels: any of 'atoms', 'density', 'gradient' (length of the gradient of
-      the density), 'shape', 'valence', 'noise', in the order of the channels.
+    channels: in the order of the channels, any of 'atoms', 'density',
+      'gradient' (length of the gradient of the density), 'shape', 'valence'
+      and 'noise'; or pure functions f(mol, grid, supersample) -> [X, Y, Z] of
+      your own; see `fields.channels.channel`.
     grid: voxels.
     density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
       'promolecule' (all electrons of IT92's atoms, blurred), 'free_atoms'
@@ -284,12 +194,14 @@ def make_voxelizer(
       minus free_atoms) or 'map'. Without groups, 'xtb' and 'deformation'
       hold the atoms with orbitals alone.
     supersample: sub-points along each edge of a voxel, for every channel.
-    blur: B of the promolecule in Å^2; 0 ties it to the spacing.
-    widths: mapping or pairs: 'atoms', standard deviation in Å (the radius
-      where binary), of 'valence' too; 'shape', standard deviation in radii.
+    promolecule_b: B factor of the promolecule's atoms in Å^2; 0 ties it to
+      the spacing.
+    widths: 'atoms', standard deviation in Å (the radius where binary), of
+      'valence' too; 'shape', standard deviation in radii.
     elements: symbols with an atom channel of their own; all others share
       'other'.
-    transforms: mapping or pairs, channel to 'none', 'log1p' or 'arcsinh'.
+    transforms: kind of channel -> 'none', 'log1p' or 'arcsinh'; 'none' where
+      there is none.
     scales: one number per channel name, by which values are divided before
       they are transformed: constants, from `fit_scales` on training data.
     groups: ligand and pocket in channels of their own; the density of the
@@ -313,78 +225,43 @@ def make_voxelizer(
       sense, an option without the channel or density that it is for, or as
       many scales as there are not channels.
   """
-  channels = tuple(channels)
   if not channels:
-    raise ValueError(f'no channel; there are {CHANNELS}')
-  for name in channels:
-    _one_of('channel', name, CHANNELS)
-  if len(set(channels)) != len(channels):
-    raise ValueError(f'a channel is repeated: {channels}')
+    raise ValueError(f'no channel; there are {", ".join(CHANNELS)}')
+  chosen = tuple(channel_registry.channel(channel) for channel in channels)
+  kinds = tuple(channel.name for channel in chosen)
+  if len(set(kinds)) != len(kinds):
+    raise ValueError(f'a channel is repeated: {kinds}')
   _one_of('density', density, DENSITIES)
-  grid.refine(supersample)  # checks
-  if not (np.isfinite(blur) and blur >= 0):
-    raise ValueError(f'blur must be 0 (tied) or a B > 0 Å^2, not {blur}')
-  promolecule = density == 'promolecule' or (density == 'xtb' and groups)
-  if (blur > 0 or use_b_factors) and not promolecule:
-    raise ValueError(
-      "blur and use_b_factors are for density='promolecule', not "
-      f'density={density!r}'
-    )
-  if binary and 'atoms' not in channels:
-    raise ValueError(f"binary is for the channel 'atoms', not for {channels}")
-  if not (np.isfinite(shape_radius) and shape_radius >= 0):
-    raise ValueError(f'shape_radius must be 0 or above it, not {shape_radius}')
-  if shape_radius and 'shape' not in channels:
-    raise ValueError(
-      f"shape_radius is for the channel 'shape', not for {channels}"
-    )
-  if smooth:
-    blurs.margin(smooth, grid)  # checks
-  if groups:
-    if set(channels) == {'noise'}:
-      raise ValueError("groups have no effect on the channel 'noise'")
-    from_density = {'density', 'gradient'} & set(channels)
-    if from_density and density not in ('xtb', 'promolecule'):
-      raise ValueError(
-        f'groups: a density of {density!r} is one of ligand and pocket '
-        "together; use 'xtb' or 'promolecule'"
-      )
-  widths = _pairs('widths', widths)
-  for name, value in widths:
-    _one_of('width', name, tuple(_WIDTHS))
+  for name, value in widths.items():
+    _one_of('width', name, ('atoms', 'shape'))
     if not (np.isfinite(value) and value > 0):
       raise ValueError(f'width of {name} must be > 0, not {value}')
-  transforms = _pairs('transforms', transforms)
-  for name, transform in transforms:
-    _one_of('channel of a transform', name, CHANNELS)
-    _one_of('transform', transform, tuple(TRANSFORMS))
-    if name not in channels:
-      raise ValueError(
-        f'a transform of {name}, but the channels are {channels}'
-      )
-    signed = name == 'noise' or (
-      name == 'density' and density in _SIGNED_DENSITIES
-    )
-    if transform == 'log1p' and signed:
-      raise ValueError(
-        f'log1p cannot take {name} with density={density!r}, which has '
-        "either sign: use 'arcsinh'"
-      )
-  voxelizer = Voxelizer(
-    channels=channels,
+  options = Options(
     grid=grid,
-    density=density,
     supersample=int(supersample),
-    blur=float(blur),
-    widths=tuple((name, float(value)) for name, value in widths),
-    elements=tuple(elements),
-    transforms=transforms,
-    scales=tuple(float(s) for s in scales),
-    groups=bool(groups),
-    binary=bool(binary),
+    density=density,
+    promolecule_b=float(promolecule_b),
     use_b_factors=bool(use_b_factors),
+    atom_width=float(widths.get('atoms', fields.ATOM_WIDTH)),
+    elements=tuple(elements),
+    binary=bool(binary),
+    shape_width=float(widths.get('shape', fields.SHAPE_WIDTH)),
     shape_radius=float(shape_radius),
+    groups=bool(groups),
     smooth=float(smooth),
+  )
+  _check_options(chosen, options)
+  for name, transform in transforms.items():
+    _one_of('transform', transform, TRANSFORMS)
+    if name not in kinds:
+      raise ValueError(f'a transform of {name}, but the channels are {kinds}')
+  for channel in chosen:
+    _check_transform(channel, transforms.get(channel.name, 'none'), density)
+  voxelizer = Voxelizer(
+    channels=chosen,
+    options=options,
+    transforms=tuple(transforms.get(kind, 'none') for kind in kinds),
+    scales=tuple(float(s) for s in scales),
   )
   names = voxelizer.channel_names  # checks the elements
   if scales:
@@ -395,6 +272,58 @@ def make_voxelizer(
     if not all(np.isfinite(s) and s > 0 for s in scales):
       raise ValueError(f'scales must be > 0, not {scales}')
   return voxelizer
+
+
+def _check_options(chosen: tuple[Channel, ...], options: Options) -> None:
+  """Refuses numbers that make no sense, and options that nothing reads."""
+  options.grid.refine(options.supersample)  # checks
+  for name in ('promolecule_b', 'shape_radius'):
+    value = getattr(options, name)
+    if not (np.isfinite(value) and value >= 0):
+      raise ValueError(f'{name} must be 0 or above it, not {value}')
+  if options.smooth:
+    gaussian_blur.margin(options.smooth, options.grid)  # checks
+  kinds = tuple(channel.name for channel in chosen)
+  for owner in CHANNELS.values():
+    for name in owner.options:
+      if getattr(options, name) and owner not in chosen:
+        raise ValueError(
+          f'{name} is for the channel {owner.name!r}, not for {kinds}'
+        )
+  # With groups the pocket has the promolecule beside the ligand's orbitals.
+  read = set(DENSITIES[options.density].options)
+  if options.density == 'xtb' and options.groups:
+    read |= set(DENSITIES['promolecule'].options)
+  for owner in DENSITIES.values():
+    for name in owner.options:
+      if getattr(options, name) and name not in read:
+        raise ValueError(
+          f'{name} is for density={owner.name!r}, not '
+          f'density={options.density!r}'
+        )
+  if not options.groups:
+    return
+  if not any(channel.has_groups for channel in chosen):
+    raise ValueError(f'groups have no effect on the channels {kinds}')
+  density = DENSITIES[options.density]
+  if any(channel.of_density for channel in chosen) and not density.has_groups:
+    others = [d.name for d in DENSITIES.values() if d.has_groups]
+    raise ValueError(
+      f'groups: a density of {density.name!r} is one of ligand and pocket '
+      f'together; use {" or ".join(map(repr, others))}'
+    )
+
+
+def _check_transform(channel: Channel, transform: str, density: str) -> None:
+  """Refuses log1p of values of either sign."""
+  # The length of a gradient is not signed.
+  of_either = channel.name == 'density' and DENSITIES[density].signed
+  signed = channel.signed or of_either
+  if transform == 'log1p' and signed:
+    raise ValueError(
+      f'log1p cannot take {channel.name} with density={density!r}, which has '
+      "either sign: use 'arcsinh'"
+    )
 
 
 def voxel_chunk(voxelizer, molecules: Molecule) -> int:
@@ -472,16 +401,6 @@ def channel_scales(voxelizer: Voxelizer, raw_BXYZC: np.ndarray) -> tuple:
   return tuple(scales)
 
 
-def _pairs(name: str, pairs) -> tuple[tuple[str, object], ...]:
-  """A mapping, or pairs of a name and a value, as sorted pairs."""
-  pairs = tuple((key, value) for key, value in (
-    pairs.items() if isinstance(pairs, Mapping) else pairs
-  ))  # fmt: skip
-  if len({key for key, _ in pairs}) != len(pairs):
-    raise ValueError(f'{name} give a channel twice: {pairs}')
-  return tuple(sorted(pairs))
-
-
-def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
+def _one_of(what: str, name: str, known: Iterable[str]) -> None:
   if name not in known:
     raise ValueError(f'unknown {what} {name!r}; there are {", ".join(known)}')

@@ -7,6 +7,8 @@ import pytest
 
 from data_builders import xtb
 from edjax import fields, geometry, molecule, voxelize
+from edjax.fields import channels as registry
+from edjax.fields import shapes
 from edjax.grid import Grid
 from edjax.kernels import numerics
 from edjax.molecule import DensityMap, Molecule
@@ -92,7 +94,7 @@ def test_density_sources_and_their_gradients(density, field):
 def test_options_reach_their_fields():
   mol = _mol(b_factors=np.full(3, 9.0))
   cases = [
-    (('density',), {'density': 'promolecule', 'blur': 12.0},
+    (('density',), {'density': 'promolecule', 'promolecule_b': 12.0},
      lambda: fields.promolecule_grid(mol, GRID, blur=12.0)),
     (('density',), {'density': 'promolecule', 'use_b_factors': True},
      lambda: fields.promolecule_grid(mol, GRID, use_b_factors=True)),
@@ -100,7 +102,7 @@ def test_options_reach_their_fields():
      lambda: fields.atoms_grid(mol, GRID, width=0.8)),
     (('atoms',), {'elements': ('O',), 'groups': True},
      lambda: fields.atoms_grid(mol, GRID, elements=('O',), groups=True)),
-    (('atoms',), {'binary': True, 'widths': (('atoms', 1.3),)},
+    (('atoms',), {'binary': True, 'widths': {'atoms': 1.3}},
      lambda: fields.binary_atoms_grid(mol, GRID, radius=1.3)),
     (('shape',), {'widths': {'shape': 0.7}, 'supersample': 2},
      lambda: fields.shape_grid(mol, GRID, 2, width=0.7)),
@@ -172,7 +174,7 @@ def test_transforms_are_fixed_functions_of_the_value():
   got = _vox(
     ('density', 'gradient', 'noise'),
     density='promolecule',
-    transforms=(('density', 'log1p'), ('noise', 'arcsinh')),
+    transforms={'density': 'log1p', 'noise': 'arcsinh'},
   )
   np.testing.assert_allclose(got[..., 0], np.log1p(raw[..., 0]), rtol=1e-5)
   np.testing.assert_allclose(got[..., 1], raw[..., 1], rtol=1e-5)
@@ -266,13 +268,13 @@ def test_equal_voxelizers_share_compiled_code():
 def test_programs_share_one_trace(monkeypatch):
   """Of equal voxelizers, alone and in a batch; not of different ones."""
   traced = []
-  real = fields.shape_grid
+  real = shapes.shape_grid
 
   def counted(*args, **kwargs):
     traced.append(1)
     return real(*args, **kwargs)
 
-  monkeypatch.setattr(fields, 'shape_grid', counted)
+  monkeypatch.setattr(shapes, 'shape_grid', counted)
   grid = Grid(size=6, spacing=0.9)  # of no other test, as traces are kept
   one, same, sharper = (
     make_voxelizer(('shape',), grid, supersample=n) for n in (1, 1, 2)
@@ -318,15 +320,14 @@ def test_padding_is_inert():
     (('atoms', 'atoms'), {}, 'repeated'),
     (('density',), {'density': 'dft'}, 'there are xtb, promolecule'),
     (('density',), {'supersample': 0}, 'supersample'),
-    (('density',), {'blur': -1.0}, 'blur'),
+    (('density',), {'promolecule_b': -1.0}, 'promolecule_b'),
     (('atoms',), {'widths': {'density': 0.5}}, 'there are atoms, shape'),
     (('atoms',), {'widths': {'atoms': 0.0}}, 'width of atoms'),
-    (('atoms',), {'widths': (('atoms', 1.0), ('atoms', 2.0))}, 'twice'),
     (('atoms',), {'elements': ('C', 'Zz')}, 'unknown element'),
     (('atoms',), {'transforms': {'atoms': 'sqrt'}}, 'none, log1p, arcsinh'),
-    (('atoms',), {'transforms': {'mass': 'none'}}, 'there are atoms'),
+    (('atoms',), {'transforms': {'mass': 'none'}}, 'channels are .*atoms'),
     (('noise',), {'transforms': {'noise': 'log1p'}}, 'either sign'),
-    (('density',), {'blur': 9.0}, "blur .* not density='xtb'"),
+    (('density',), {'promolecule_b': 9.0}, "_b is for .* not density='xtb'"),
     (('density',), {'density': 'map', 'use_b_factors': True}, 'use_b_factors'),
     (('density',), {'binary': True}, 'binary'),
     (('noise',), {'groups': True}, 'groups'),
@@ -384,7 +385,7 @@ def test_other_channels_stay_in_the_cache_one_by_one():
 
 
 def test_strict_promotion(strict_promotion):
-  for density in voxelize.DENSITIES:
+  for density in registry.DENSITIES:
     f = make_voxelizer(EVERY, GRID, density=density, supersample=2,
                        scales=(2.0,) * 10, smooth=0.5)  # fmt: skip
     assert jax.eval_shape(f, _mol()).dtype == jnp.float32
@@ -422,3 +423,66 @@ def test_scratch_is_about_what_the_compiler_allots(channel, options):
   # A chunk of 3, not the batch of 12, is what takes memory.
   assert 0.3 * estimate < temporary(batch) / batch < 3 * estimate
   assert temporary(12) > 2 * temporary(batch)
+
+
+def reduced_gradient(mol, grid, supersample):
+  """A field of a user: the density's gradient over its power of 4/3."""
+  both = fields.value_and_gradient_magnitude(fields.promolecule_grid)
+  rho_XYZ, slope_XYZ = both(mol, grid, supersample)
+  return slope_XYZ / (rho_XYZ + 1e-3) ** (4 / 3)
+
+
+def test_a_function_is_a_channel():
+  f = make_voxelizer(
+    ('shape', reduced_gradient), GRID, supersample=2,
+    transforms={'reduced_gradient': 'arcsinh'}, scales=(1.0, 3.0),
+  )  # fmt: skip
+  assert f.channel_names == ('shape', 'reduced_gradient')
+  mol = _mol()
+  raw = np.asarray(jax.jit(f.raw)(mol))
+  own = np.asarray(
+    jax.jit(reduced_gradient, static_argnums=(1, 2))(mol, GRID, 2)
+  )
+  np.testing.assert_allclose(raw[..., 1], own, rtol=1e-5)
+  np.testing.assert_allclose(
+    np.asarray(jax.jit(f)(mol))[..., 1], np.arcsinh(own / 3), rtol=1e-5
+  )
+  # Its scale is fitted as that of any other, and equal ones share programs.
+  bare = make_voxelizer((reduced_gradient,), GRID)
+  assert bare == make_voxelizer((reduced_gradient,), GRID)
+  batch = jax.tree.map(lambda x: np.stack([x, x]), mol)
+  (scale,) = voxelize.fit_scales(bare, batch)
+  expected = np.sqrt(np.mean(np.asarray(jax.jit(bare.raw)(mol)) ** 2))
+  assert scale == pytest.approx(expected, rel=1e-5)
+
+
+def test_functions_of_a_user_are_blurred_like_other_fields():
+  f = make_voxelizer((fields.promolecule_grid,), GRID, smooth=0.5)
+  g = make_voxelizer(('shape', fields.promolecule_grid), GRID)
+  assert f.channel_names == ('promolecule_grid',)
+  mol = _mol()
+  blurred = np.asarray(jax.jit(f)(mol))[..., 0]
+  sharp = np.asarray(jax.jit(g)(mol))[..., 1]
+  assert blurred.max() < 0.9 * sharp.max()
+
+
+def test_functions_without_a_name_of_their_own_are_refused():
+  with pytest.raises(ValueError, match="'<lambda>'"):
+    make_voxelizer((lambda mol, grid, n: None,), GRID)
+
+  def shape(mol, grid, supersample):
+    return fields.shape_grid(mol, grid, supersample)
+
+  with pytest.raises(ValueError, match="not 'shape'"):
+    make_voxelizer((shape,), GRID)
+
+
+def test_what_a_channel_needs():
+  assert [p.name for p in registry.parts_of(('atoms', 'shape'), 'map')] == [
+    'atoms', 'shape',
+  ]  # fmt: skip
+  needs = {p.needs for p in registry.parts_of(('gradient',), 'deformation')}
+  assert needs == {'', registry.ORBITALS}
+  for channel in registry.CHANNELS.values():
+    f = make_voxelizer((channel.name,), GRID, density='promolecule')
+    assert f.scratch_bytes(_mol()) > 0 or channel.name == 'noise'

@@ -105,7 +105,7 @@ def differences(args, arm, dataset, names) -> list[dict]:
   )
   found = []
   for name in names:
-    factor = datasets.TARGETS[dataset][name].factor
+    factor = datasets.DATASETS[dataset].targets[name].factor
     truth, prediction = mine[name].T * factor
     same, reference = theirs[name].T * factor
     if not (truth == same).all():

@@ -125,7 +125,7 @@ def difference(path, reference, name: str, dataset: str) -> str:
   """MAE of a run minus that of the moments alone, paired by example."""
   truth, ours = RunDirectory(path).read_predictions('test')[name].T
   other = RunDirectory(reference).read_predictions('test')[name][:, 1]
-  factor = datasets.TARGETS[dataset][name].factor
+  factor = datasets.DATASETS[dataset].targets[name].factor
   entry = metrics.paired_mae_difference(
     truth * factor, ours * factor, other * factor, clusters_N=clusters(path)
   )

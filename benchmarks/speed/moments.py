@@ -52,7 +52,7 @@ def main() -> None:
   # The moments take powers themselves.
   config.representation.transforms[args.channel] = 'none'
   names = config.data.targets
-  units = [datasets.TARGETS['qm9_mini'][name] for name in names]
+  units = [datasets.DATASETS['qm9_mini'].targets[name] for name in names]
   head = [f'{n} ({u.report})' for n, u in zip(names, units, strict=True)]
   print(f'| voxels | {" | ".join(head)} |\n' + '|---' * (len(names) + 1) + '|')
   for size, spacing in GRIDS:

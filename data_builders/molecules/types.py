@@ -14,7 +14,7 @@ class Record(NamedTuple):
     numbers: [A] atomic numbers, int32.
     positions: [A, 3] Å, float64.
     smiles: as the source has it.
-    targets: name -> value, native units (targets.TARGETS).
+    targets: name -> value, native units (`edjax.datasets`).
   """
 
   example_id: str

@@ -10,10 +10,11 @@ from data_builders import xtb
 from data_builders.pdbbind.readers import ligand as ligands
 from data_builders.pdbbind.readers import pocket as pockets
 from data_builders.pdbbind.readers import types
+from edjax import datasets
 
 # Å about the ligand's centre: half the diagonal of the largest box that the
 # configurations have (24 Å) and 3 Å for the tails of what lies outside.
-RADIUS = 24.0
+RADIUS = datasets.DATASETS['pdbbind'].radius
 # Heavy atoms this near to each other, Å, are not where they say: the shortest
 # bond between them has 1.1 Å.
 _COINCIDENT = 0.5

@@ -9,7 +9,7 @@ from data_builders.molecules import builder
 from data_builders.molecules import records as records_lib
 from data_builders.qm9 import archive, parse
 from data_builders.support import download
-from edjax.datasets import TARGETS
+from edjax.datasets import DATASETS
 
 ARCHIVE = 'dsgdb9nsd.xyz.tar.bz2'
 UNCHARACTERIZED = 'uncharacterized.txt'
@@ -78,7 +78,7 @@ class Builder(builder.Builder, skip_registration=True):
       builder=self,
       description='QM9 with occupied GFN2-xTB orbitals',
       homepage='https://doi.org/10.6084/m9.figshare.c.978904.v5',
-      features=records_lib.features(TARGETS['qm9']),
+      features=records_lib.features(DATASETS['qm9'].targets),
       disable_shuffling=True,
     )
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from data_builders.molecules import builder
 from data_builders.molecules import records as records_lib
 from edjax.chem.units import HARTREE_EV
-from edjax.datasets import TARGETS
+from edjax.datasets import DATASETS
 
 _FILE = 'molecules.jsonl.gz'
 
@@ -30,7 +30,7 @@ class Builder(builder.Builder, skip_registration=True):
     return tfds.core.DatasetInfo(
       builder=self,
       description='Small molecules: B3LYP/6-31G(2df,p) labels, xTB orbitals',
-      features=records_lib.features(TARGETS['qm9_mini']),
+      features=records_lib.features(DATASETS['qm9_mini'].targets),
       disable_shuffling=True,
     )
 

@@ -4,11 +4,13 @@ import pathlib
 
 import jax
 
-from edjax import models
+from edjax import datasets, models
 from edjax.config import schema
 from edjax.config.representation import (
   dataset_variant,
+  density_source,
   make_voxelizer,
+  needs_orbitals,
   seen_radius,
 )
 from edjax.models import cnn3d
@@ -19,27 +21,28 @@ ENDS = ('eval_every', 'checkpoint_every', 'steps')
 
 def contradictions(config) -> list[str]:
   """What does not fit together in a configuration, a sentence each."""
-  from edjax import datasets  # builders only where they are needed
-
   found = []
-  known = datasets.TARGETS[config.data.name]
-  unknown = [t for t in config.data.targets if t not in known]
+  data = config.data
+  dataset = datasets.DATASETS[data.name]
+  unknown = [t for t in data.targets if t not in dataset.targets]
   if unknown:
     found.append(
-      f'config.data.targets has {unknown}; {config.data.name} has '
-      f'{sorted(known)}'
+      f'config.data.targets has {unknown}; {data.name} has '
+      f'{sorted(dataset.targets)}'
     )
+  for field, known in (
+    ('split', dataset.splits),
+    ('geometry', dataset.geometries),
+    ('delta', ('', *dataset.deltas)),
+  ):
+    if data[field] not in known:
+      found.append(
+        f'config.data.{field}={data[field]!r} is not for {data.name}, which '
+        f'has {", ".join(map(repr, known))}'
+      )
   if len(set(config.data.targets)) < len(config.data.targets):
     found.append('config.data.targets names a target twice')
-  split, split_file = config.data.split, config.data.split_file
-  for names, owners in (
-    (schema.QM9_SPLITS, ('qm9',)),
-    (schema.PDBBIND_SPLITS, schema.COMPLEXES),
-  ):
-    if split in names and config.data.name not in owners:
-      found.append(
-        f'config.data.split={split!r} is for {" and ".join(owners)} alone'
-      )
+  split, split_file = data.split, data.split_file
   if (split in schema.FILE_SPLITS) != bool(split_file):
     found.append(
       'config.data.split_file goes with config.data.split in '
@@ -99,12 +102,10 @@ def contradictions(config) -> list[str]:
 def _complexes(config) -> list[str]:
   """What only complexes have, and what they cannot have."""
   data, representation = config.data, config.representation
-  from_density = {'density', 'gradient'} & set(representation.channels)
-  of_orbitals = from_density and representation.density in (
-    'xtb', 'deformation',
-  )  # fmt: skip
+  source = density_source(representation)
   found = []
-  if data.name not in schema.COMPLEXES:
+  dataset = datasets.DATASETS[data.name]
+  if not dataset.is_complexes:
     for field, value, none in (
       ('data.parts', data.parts, ('ligand', 'pocket')),
       ('data.hydrogens', data.hydrogens, False),
@@ -119,22 +120,7 @@ def _complexes(config) -> list[str]:
     if representation.density == 'map':
       found.append(f"config.representation.density='map': {data.name} has none")
     return found
-  from data_builders.pdbbind import complexes
-
-  if data.geometry != 'published':
-    found.append(
-      f'config.data.geometry={data.geometry!r}: {data.name} has the published '
-      'one alone'
-    )
-  if data.delta == 'gfn2':
-    found.append(
-      f"config.data.delta='gfn2': {data.name} has no GFN2 energies; there is "
-      "'composition', of the ligand"
-    )
-  if data.split == 'size':
-    # Its test set is what has the most atoms: here a single complex.
-    found.append(f"config.data.split='size' is not for {data.name}")
-  if data.download and data.name == 'pdbbind_ligands':
+  if data.download and not dataset.has_pockets:
     found.append('config.data.download: there is nothing to fetch for ligands')
   variant = dataset_variant(config)
   if data.hydrogens and variant != 'hydrogens':
@@ -143,14 +129,14 @@ def _complexes(config) -> list[str]:
       f'{representation.density!r} has no hydrogens of the files'
     )
   radius = seen_radius(config)
-  if 'pocket' in data.parts and radius > complexes.RADIUS:
+  if 'pocket' in data.parts and radius > dataset.radius:
     found.append(
       'config.representation: with its tails and config.augment.translate, a '
       f'box of {representation.grid_size} * {representation.spacing} Å shows '
       f"atoms up to {radius:.1f} Å from the ligand's centre, and the dataset "
-      f'holds those within {complexes.RADIUS:g} Å; make it smaller'
+      f'holds those within {dataset.radius:g} Å; make it smaller'
     )
-  if of_orbitals:
+  if needs_orbitals(representation):
     # The orbitals come with the ligand's hydrogens, which the pocket lacks.
     atoms = {'atoms', 'shape', 'valence'} & set(representation.channels)
     if atoms:
@@ -170,13 +156,13 @@ def _complexes(config) -> list[str]:
         f'{representation.density!r} of complexes: a valence density and the '
         "pocket's promolecule are not added"
       )
-  if from_density and representation.density == 'free_atoms':
+  if source == 'free_atoms':
     found.append(
       "config.representation.density='free_atoms' stands beside 'xtb' of whole "
       f"molecules; {data.name} has 'promolecule'"
     )
-  if from_density and representation.density == 'map':
-    if data.name == 'pdbbind_ligands':
+  if source == 'map':
+    if not dataset.has_pockets:
       found.append("config.representation.density='map': ligands have none")
     if set(data.parts) != {'ligand', 'pocket'}:
       found.append(

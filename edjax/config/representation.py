@@ -2,37 +2,43 @@
 
 import numpy as np
 
-from edjax import voxelize
+from edjax import datasets, voxelize
+from edjax.fields import channels
 from edjax.grid import Grid
 
 
 def dataset_variant(config) -> str:
   """Which form of the dataset a configuration reads; '' where there is one."""
-  if config.data.name not in ('pdbbind', 'pdbbind_ligands'):
-    noise = f'noise_{float(config.data.noise)!r}'
-    names = {'published': '', 'gfn2': 'gfn2', 'noise': noise}
-    return names[config.data.geometry]
-  if needs_orbitals(config.representation):
-    return 'orbitals'
-  if needs_map(config.representation):
-    return 'maps'
-  return 'hydrogens' if config.data.hydrogens else 'heavy'
+  data, representation = config.data, config.representation
+  needs = {part.needs for part in parts_of(representation)}
+  return datasets.DATASETS[data.name].variant(
+    data.geometry, data.noise, needs, data.hydrogens
+  )
 
 
 def needs_orbitals(representation) -> bool:
   """Whether a representation is computed from stored orbitals."""
-  return density_source(representation) in ('xtb', 'deformation')
+  return _needs(representation, channels.ORBITALS)
 
 
 def needs_map(representation) -> bool:
   """Whether a representation is sampled from a density map."""
-  return density_source(representation) == 'map'
+  return _needs(representation, channels.MAP)
+
+
+def _needs(representation, what: str) -> bool:
+  return any(part.needs == what for part in parts_of(representation))
+
+
+def parts_of(representation) -> tuple[channels.Channel, ...]:
+  """The channels, and the source of density where one is made of it."""
+  return channels.parts_of(representation.channels, representation.density)
 
 
 def density_source(representation) -> str:
   """The source of density that channels make use of; '' where none does."""
-  from_density = {'density', 'gradient'} & set(representation.channels)
-  return representation.density if from_density else ''
+  made_of_it = any(part.of_density for part in parts_of(representation))
+  return representation.density if made_of_it else ''
 
 
 # How far Gaussians of atoms outside of a box reach into it, Å: the promolecule
@@ -82,7 +88,7 @@ def make_voxelizer(representation, scales=()):
     grid,
     density=representation.density,
     supersample=representation.supersample,
-    blur=representation.blur,
+    promolecule_b=representation.promolecule_b,
     widths=dict(representation.widths),
     elements=representation.elements,
     binary=representation.binary,
@@ -91,7 +97,8 @@ def make_voxelizer(representation, scales=()):
     shape_radius=representation.shape_radius,
     smooth=representation.smooth,
     transforms={
-      c: representation.transforms[c] for c in representation.channels
+      name: representation.transforms.get(name, 'none')
+      for name in representation.channels
     },
     scales=scales,
   )

@@ -15,6 +15,7 @@ from edjax.config import rules
 from edjax.config.consistency import ENDS, contradictions
 from edjax.config.errors import ConfigError
 from edjax.config.schema import RULES
+from edjax.fields import channels
 
 
 def flatten(config: Mapping, prefix: str = '') -> dict[str, Any]:
@@ -42,6 +43,7 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
       fields contradict each other. All complaints at once.
   """
   config = ConfigDict(config, convert_dict=True).copy_and_resolve_references()
+  _name_functions(config)
   flat = flatten(config)
   complaints = rules.complaints(flat, RULES, 'config.')
   if not complaints:
@@ -51,6 +53,19 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
   if not config.train.steps_per_call:
     config.train.steps_per_call = _steps_per_call(config.train)
   return FrozenConfigDict(config)
+
+
+def _name_functions(config: ConfigDict) -> None:
+  """Channels that are functions of a user become known by their names."""
+  try:
+    config.representation.channels = tuple(
+      channel if isinstance(channel, str) else channels.add(channel)
+      for channel in config.representation.channels
+    )
+  except (AttributeError, TypeError):
+    pass  # not there, or no tuple: the rules say so
+  except ValueError as error:
+    raise ConfigError(f'config.representation.channels: {error}') from error
 
 
 def _steps_per_call(train) -> int:

@@ -5,24 +5,19 @@
 
 from collections.abc import Mapping
 
-from edjax import voxelize
+from edjax import datasets
 from edjax.config import rules
+from edjax.fields import channels
+from edjax.voxelize import TRANSFORMS
 
-CHANNELS, DENSITIES = voxelize.CHANNELS, voxelize.DENSITIES
-TRANSFORMS = tuple(voxelize.TRANSFORMS)
-COMPLEXES = ('pdbbind', 'pdbbind_ligands')
-QM9_SPLITS = ('cormorant', 'dimenet')
-PDBBIND_SPLITS = ('clusters', 'time', 'refined_core', 'published')
 # Those that read config.data.split_file.
 FILE_SPLITS = ('file', 'published')
 
 RULES: Mapping[str, rules.Rule] = {
-  'data.name': rules.one_of('qm9', 'qm9_mini', *COMPLEXES),
+  'data.name': rules.one_of(*datasets.DATASETS),
   'data.data_dir': rules.text,
   'data.manual_dir': rules.text,
-  'data.split': rules.one_of(
-    'random', 'size', 'file', *QM9_SPLITS, *PDBBIND_SPLITS
-  ),
+  'data.split': rules.one_of(*datasets.names_of('splits')),
   'data.split_file': rules.text,
   'data.validation_fraction': rules.SHARE,
   'data.test_fraction': rules.SHARE,
@@ -39,18 +34,20 @@ RULES: Mapping[str, rules.Rule] = {
   'data.seed': rules.SEED,
   'data.parts': rules.some_of(('ligand', 'pocket')),
   'data.hydrogens': rules.flag,
-  'data.geometry': rules.one_of('published', 'gfn2', 'noise'),
+  'data.geometry': rules.one_of(*datasets.names_of('geometries')),
   'data.noise': rules.number(float, 0, 1),
   'data.shuffle_labels': rules.flag,
-  'data.delta': rules.one_of('', 'composition', 'gfn2'),
+  'data.delta': rules.one_of('', *datasets.names_of('deltas')),
   'data.download': rules.flag,
   'data.workers': rules.number(int, 0),
-  'representation.channels': rules.some_of(CHANNELS),
-  'representation.density': rules.one_of(*DENSITIES),
+  'representation.channels': lambda value: rules.some_of(channels.known())(
+    value
+  ),
+  'representation.density': rules.one_of(*channels.DENSITIES),
   'representation.grid_size': rules.COUNT,
   'representation.spacing': rules.POSITIVE,
   'representation.supersample': rules.number(int, 1, 8),
-  'representation.blur': rules.number(float, 0),
+  'representation.promolecule_b': rules.number(float, 0),
   'representation.smooth': rules.number(float, 0),
   'representation.use_b_factors': rules.flag,
   'representation.groups': rules.flag,
@@ -61,7 +58,7 @@ RULES: Mapping[str, rules.Rule] = {
   'representation.widths.shape': rules.number(float, 0.1),
   **{
     f'representation.transforms.{c}': rules.one_of(*TRANSFORMS)
-    for c in CHANNELS
+    for c in channels.CHANNELS
   },
   'augment.rotate': rules.flag,
   'augment.translate': rules.number(float, 0),

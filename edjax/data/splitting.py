@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edjax.config import ConfigError, schema
+from edjax import datasets
+from edjax.config import ConfigError
 from edjax.data import packed_dataset
 
 
@@ -128,7 +129,7 @@ class _Split(NamedTuple):
 
 
 def _split(source: packed_dataset.Pack, data) -> _Split:
-  if data.split in schema.PDBBIND_SPLITS:
+  if data.split in datasets.COMPLEX_SPLITS:
     return _affinity_split(source, data)
   from edjax.data import molecule_splits
 

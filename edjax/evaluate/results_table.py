@@ -183,7 +183,7 @@ def parity_plot(workdir, results: dict) -> pathlib.Path:
   for axis in axes[len(names) :]:
     axis.set_visible(False)
   for axis, name in zip(axes, names, strict=False):
-    _, unit, factor = datasets.TARGETS[results['dataset']][name]
+    _, unit, factor = datasets.DATASETS[results['dataset']].targets[name]
     x, y = predictions[name].T * factor
     ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
     axis.plot(ends, ends, color='0.6', linewidth=1, zorder=0)

@@ -69,7 +69,7 @@ def summarise(config, task, prediction_RBT) -> dict:
   }
   clusters_N = task.pack.columns.get('cluster')
   for j, name in enumerate(config.data.targets):
-    _, unit, factor = datasets.TARGETS[config.data.name][name]
+    _, unit, factor = datasets.DATASETS[config.data.name].targets[name]
 
     def scores(chosen_B, j=j, factor=factor):
       """Scores of some of the test examples, and of the baselines there."""

@@ -198,7 +198,7 @@ class Study:
     """(display unit, factor from the stored one)."""
     from edjax import datasets
 
-    _, unit, factor = datasets.TARGETS[self.plan['dataset']][target]
+    _, unit, factor = datasets.DATASETS[self.plan['dataset']].targets[target]
     return unit, factor
 
   def arms(self, block: str = MAIN) -> list[str]:

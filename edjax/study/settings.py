@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from edjax.config import ConfigError, rules, schema
+from edjax.config import ConfigError, rules
 from edjax.study import arms
+from edjax.voxelize import TRANSFORMS
 
 BLOCKS = (
   'main', 'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry',
@@ -35,7 +36,7 @@ RULES: Mapping[str, rules.Rule] = {
   'boxes': rules.numbers(0, open_low=True),
   'noises': rules.numbers(0, open_low=True),
   'trial_learning_rates': rules.numbers(0, open_low=True),
-  'trial_transforms': rules.some_of(('', *schema.TRANSFORMS)),
+  'trial_transforms': rules.some_of(('', *TRANSFORMS)),
   'trial_size': rules.number(int, 2),
   'trial_steps': rules.number(int, 1),
   'trial_seed': rules.number(int, 0),

@@ -4,11 +4,9 @@ import jax
 import numpy as np
 
 from edjax import fields
-from edjax.chem import elements, gfn2_basis
+from edjax.chem import elements
 from edjax.config import ConfigError
-from edjax.config.representation import (
-  density_source,
-)
+from edjax.config.representation import parts_of
 from edjax.data import (
   batching,
   box_coverage,
@@ -82,27 +80,26 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
 
 
 def check_elements(representation, pack: Pack, rows, molecules) -> None:
-  """Valence electrons are those of GFN2-xTB, which ends at Rn.
+  """Some inputs know elements up to Rn alone, as GFN2-xTB does.
 
   Raises:
     ConfigError: a molecule has an element beyond; names it.
   """
-  wants = {'valence'} & set(representation.channels)
-  wants |= {'free_atoms', 'deformation'} & {density_source(representation)}
-  if not wants:
-    return
+  parts = parts_of(representation)
+  last = min(part.max_number for part in parts)
   beyond = {}
   for part in rows:
     heaviest = np.concatenate(
       [b.numbers_A.max(1) for b in batching.blocks(molecules[part])]
     )
-    for i in np.flatnonzero(heaviest > gfn2_basis.MAX_NUMBER):
+    for i in np.flatnonzero(heaviest > last):
       beyond[pack.ids[rows[part][i]]] = int(heaviest[i])
   if beyond:
     name, number = min(beyond.items())
+    limited = ', '.join(p.name for p in parts if p.max_number == last)
     raise ConfigError(
-      f'config.representation: {", ".join(sorted(wants))} knows elements up to '
-      f'Rn; {len(beyond)} molecules have others ({name}: '
+      f'config.representation: {limited} knows elements up to '
+      f'{elements.SYMBOLS[last]}; {len(beyond)} molecules have others ({name}: '
       f'{elements.SYMBOLS[number]}). Leave them out with '
       "config.data.split='file', or take another input"
     )
@@ -136,9 +133,12 @@ def outside(config, pack, rows, molecules) -> dict[str, str]:
 
 def unseen(voxelizer, molecules) -> dict[str, int]:
   """Channels of atom types that tell a network nothing it could know."""
-  if 'atoms' not in voxelizer.channels:
+  if 'atoms' not in voxelizer.kinds:
     return {}
-  options = {'elements': voxelizer.elements, 'groups': voxelizer.groups}
+  options = {
+    'elements': voxelizer.options.elements,
+    'groups': voxelizer.options.groups,
+  }
   count = jax.jit(
     batched(
       lambda mol: fields.atom_counts(

@@ -46,7 +46,7 @@ def test_there_are_four_files(task):
 def test_every_config_resolves_and_traces(path, variant):
   config = configuration.resolve(load(path, variant))
   voxelizer = make_voxelizer(config.representation)
-  assert voxelizer.channels == (path.stem.rsplit('_', 1)[1],)
+  assert voxelizer.kinds == (path.stem.rsplit('_', 1)[1],)
   model = models.build_model(config.model, len(config.data.targets))
   grid = config.representation.grid_size
   vox = jax.ShapeDtypeStruct(
@@ -125,8 +125,8 @@ def test_every_field_is_read():
     ('data.targets', ('gap', 'mass'), r"config.data.targets has \['mass'\]"),
     ('data.targets', ('alpha',), "config.data.targets has"),
     ('data.train_size', 12.5, 'above 1 it is a whole number'),
-    ('data.split', 'dimenet', 'is for qm9 alone'),
-    ('data.split', 'clusters', 'is for pdbbind and pdbbind_ligands alone'),
+    ('data.split', 'dimenet', "is not for qm9_mini, which has 'random'"),
+    ('data.split', 'clusters', 'is not for qm9_mini'),
     ('data.fold', 5, r'data.fold=5 is not one of 0 to 4'),
     ('data.parts', ('ligand',), 'data.parts is for complexes'),
     ('data.hydrogens', True, 'data.hydrogens is for complexes'),
@@ -231,8 +231,8 @@ def test_impossible_combinations_are_named(changes, complaint):
 @pytest.mark.parametrize(
   ('changes', 'complaint'),
   [
-    ({'data.delta': 'gfn2'}, "delta='gfn2': pdbbind has no GFN2"),
-    ({'data.geometry': 'gfn2'}, "geometry='gfn2': pdbbind has the published"),
+    ({'data.delta': 'gfn2'}, "delta='gfn2' is not for pdbbind"),
+    ({'data.geometry': 'gfn2'}, "geometry='gfn2' is not for pdbbind"),
     ({'data.split': 'size'}, "split='size' is not for pdbbind"),
     (
       {'data.hydrogens': True, 'representation.density': 'xtb'},
@@ -275,7 +275,7 @@ def test_impossible_combinations_are_named(changes, complaint):
     ),
     ({'representation.density': 'map'}, "groups: a density of 'map'"),
     ({'data.split': 'published'}, 'split_file goes with'),
-    ({'data.split': 'cormorant'}, 'is for qm9 alone'),
+    ({'data.split': 'cormorant'}, 'is not for pdbbind'),
   ],
 )
 def test_impossible_complexes_are_named(changes, complaint):
@@ -321,3 +321,25 @@ def test_values_can_be_overridden_on_the_command_line():
   """ml_collections refuses to override None and lists."""
   for name, value in configuration.flatten(default.get_config()).items():
     assert isinstance(value, (str, bool, int, float, tuple)), name
+
+
+def flat(mol, grid, supersample):
+  """A field of a user: a constant."""
+  del supersample
+  return jnp.full((grid.size,) * 3, 2.0) + 0 * mol.coords_A3.sum()
+
+
+def test_functions_among_the_channels_become_names():
+  config = default.get_config()
+  config.representation.channels = ('density', flat)
+  resolved = configuration.resolve(config)
+  assert resolved.representation.channels == ('density', 'flat')
+  voxelizer = make_voxelizer(resolved.representation)
+  assert voxelizer.channel_names == ('density', 'flat')
+  assert voxelizer.transforms == ('arcsinh', 'none')
+  config.representation.channels = ('density', 'hills')
+  with pytest.raises(ConfigError, match=r"has \['hills'\]; known are .*'flat'"):
+    configuration.resolve(config)
+  config.representation.channels = (lambda mol, grid, n: None,)
+  with pytest.raises(ConfigError, match='channels: a channel of your own'):
+    configuration.resolve(config)

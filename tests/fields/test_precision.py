@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edjax import fields, geometry, voxelize
-from edjax.fields import free_atoms, orbitals
+from edjax.fields import channels, free_atoms, orbitals
 from edjax.grid import Grid
 from edjax.kernels import gaussians, interpolation
 from edjax.molecule import DensityMap, Molecule
@@ -110,9 +110,9 @@ def _functions() -> dict:
       lambda m, g=g: g(m, GRID, 2),
       name not in without,
     )
-  for density in voxelize.DENSITIES:
+  for density in channels.DENSITIES:
     found[f'voxelizer of {density}'] = (
-      voxelize.make_voxelizer(voxelize.CHANNELS, GRID, density=density),
+      voxelize.make_voxelizer(tuple(channels.CHANNELS), GRID, density=density),
       True,
     )
   turn = geometry.quaternion_to_rotation(jnp.array([0.5, 0.1, -0.3, 0.8]))

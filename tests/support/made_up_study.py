@@ -115,7 +115,7 @@ class Writer:
       },
     }  # fmt: skip
     for j, name in enumerate(names):
-      _, unit, factor = known.TARGETS[self.plan['dataset']][name]
+      _, unit, factor = known.DATASETS[self.plan['dataset']].targets[name]
       size_N = hard_N / hard_N.mean() * (1 + 0.05 * rng.normal())
       error_N = self.error(e, name) * size_N * sign_N / factor
       prediction_NT[:, j] += error_N

@@ -83,7 +83,7 @@ def test_real_records_are_consistent(real_records):
   for name, text in real_records.items():
     record = parse.parse_xyz(text, name)
     t = record.targets
-    assert set(t) == set(datasets.TARGETS['qm9'])
+    assert set(t) == set(datasets.DATASETS['qm9'].targets)
     assert t['gap'] == pytest.approx(t['lumo'] - t['homo'], abs=1.01e-4)
     assert t['u0'] < t['u'] < t['h']
     assert t['g'] < t['u0']
@@ -174,7 +174,7 @@ def test_build_and_read(manual, tmp_path):
     assert row['positions'].dtype == np.float64
     np.testing.assert_array_equal(row['positions'], record.positions)
     # Doubles come back as they went in, to the last bit.
-    for name in datasets.TARGETS['qm9']:
+    for name in datasets.DATASETS['qm9'].targets:
       assert row[name].dtype == np.float64
       assert row[name] == record.targets[name]
     result = xtb.run(record.numbers, record.positions)

@@ -33,7 +33,7 @@ def test_embedded_records_are_consistent():
   assert [r.index for r in records] == list(range(1, len(records) + 1))
   for r in records:
     t = r.targets
-    assert set(t) == set(datasets.TARGETS['qm9_mini'])
+    assert set(t) == set(datasets.DATASETS['qm9_mini'].targets)
     assert t['gap'] == pytest.approx(t['lumo'] - t['homo'], abs=2e-6)
     # A molecule is bound by 1 to 8 eV an atom, and heavier than its atoms.
     assert -8 < t['atomization'] / len(r.numbers) < -1

@@ -1,0 +1,373 @@
+"""The registry of inputs and of sources of density.
+
+A new input is a field in a file of this folder, an entry here and a test;
+voxelizer, configuration, checks and studies derive what they know of it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edjax.chem import elements, form_factors, gfn2_basis
+from edjax.fields import (
+  atom_types,
+  density_map,
+  gradients,
+  promolecules,
+  shapes,
+  valence_electrons,
+  white_noise,
+  xtb,
+)
+from edjax.grid import Grid
+from edjax.kernels import gaussian_blur
+from edjax.molecule import Molecule
+
+# What a molecule has to bring along.
+ORBITALS, MAP = 'orbitals', 'map'
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """The choices that fields depend on; `voxelize.make_voxelizer` explains them.
+
+  Hashable, so that equal ones share compiled code.
+  """
+
+  grid: Grid
+  supersample: int = 1
+  density: str = 'xtb'
+  promolecule_b: float = 0.0
+  use_b_factors: bool = False
+  atom_width: float = atom_types.ATOM_WIDTH
+  elements: tuple[str, ...] = atom_types.ELEMENTS
+  binary: bool = False
+  shape_width: float = shapes.SHAPE_WIDTH
+  shape_radius: float = 0.0
+  groups: bool = False
+  smooth: float = 0.0
+
+
+# f(mol, grid, supersample) -> [X, Y, Z], or [X, Y, Z, n] for n channels.
+Field = Callable[[Molecule, Grid, int], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel:
+  """One kind of input, of one channel or several; also a source of density.
+
+  Attributes:
+    name: as the configuration has it.
+    field: options -> `Field`.
+    unit: of its values, '' for pure numbers; of what is made of a density, what
+      follows the unit of that.
+    signed: whether values may be below 0.
+    needs: ORBITALS, MAP or '': what a molecule must hold.
+    of_density: whether it is made of the density that `options` name, and
+      needs what that needs.
+    has_groups: whether ligand and pocket have channels of their own.
+    names: options -> names of its channels, if these are others than `name`
+      or, with groups, ligand_`name` and pocket_`name`.
+    options: names of `Options` that it alone makes use of.
+    cost: (options, atoms) -> numbers that it keeps for each column of voxels
+      while it is computed. On accelerators it decides how many molecules are
+      voxelised at a time.
+    max_number: atomic number of the heaviest element that it knows.
+  """
+
+  name: str
+  field: Callable[[Options], Field]
+  unit: str = ''
+  signed: bool = False
+  needs: str = ''
+  of_density: bool = False
+  has_groups: bool = True
+  names: Callable[[Options], tuple[str, ...]] | None = None
+  options: tuple[str, ...] = ()
+  cost: Callable[[Options, int], int] = lambda options, atoms: atoms
+  max_number: int = elements.MAX_NUMBER
+
+  def channel_names(self, options: Options) -> tuple[str, ...]:
+    """One name for each of its channels, in order."""
+    if self.names is not None:
+      return self.names(options)
+    if options.groups and self.has_groups:
+      return (f'ligand_{self.name}', f'pocket_{self.name}')
+    return (self.name,)
+
+
+def _atoms(options: Options) -> Field:
+  types = {'elements': options.elements, 'groups': options.groups}
+  if options.binary:
+    field = functools.partial(
+      atom_types.binary_atoms_grid, radius=options.atom_width, **types
+    )
+    return gaussian_blur.blurred(field, options.smooth)
+  return _wider_gaussians(atom_types.atoms_grid, options, **types)
+
+
+def _valence(options: Options) -> Field:
+  return _wider_gaussians(
+    valence_electrons.valence_grid, options, groups=options.groups
+  )
+
+
+def _wider_gaussians(field, options: Options, **keywords) -> Field:
+  """Blurs Gaussians of atoms in closed form: they become wider and lower."""
+  width = float(np.hypot(options.atom_width, options.smooth))
+  peak = (options.atom_width / width) ** 3
+  return lambda *args: peak * field(*args, width=width, **keywords)
+
+
+def _cost_of_atoms(options: Options, atoms: int) -> int:
+  if not options.binary:
+    return atoms
+  # No product of factors: the distance of each point from each atom.
+  return atoms * padded_size(options) * options.supersample**3
+
+
+def _shape(options: Options) -> Field:
+  field = functools.partial(
+    shapes.shape_grid,
+    width=options.shape_width,
+    radius=options.shape_radius,
+    groups=options.groups,
+  )
+  return gaussian_blur.blurred(field, options.smooth)
+
+
+def _noise(options: Options) -> Field:
+  return gaussian_blur.blurred(white_noise.noise_grid, options.smooth)
+
+
+def _density(options: Options) -> Field:
+  return DENSITIES[options.density].field(options)
+
+
+def _gradient(options: Options) -> Field:
+  both = density_and_gradient(options)
+  return lambda *args: both(*args)[1]
+
+
+def density_and_gradient(options: Options) -> Callable:
+  """f(mol, grid, supersample) -> (density, gradient magnitude), in one go."""
+  if options.density == 'promolecule':
+    return functools.partial(
+      promolecules.promolecule_and_gradient_grid, **_promolecule_b(options)
+    )
+  return gradients.value_and_gradient_magnitude(_density(options))
+
+
+def _cost_of_density(options: Options, atoms: int) -> int:
+  return DENSITIES[options.density].cost(options, atoms)
+
+
+def _promolecule_b(options: Options) -> dict:
+  b = options.promolecule_b or form_factors.tied_blur(options.grid.spacing)
+  return {
+    # A term's variance is (b + B)/(8 pi^2).
+    'blur': b + 8 * np.pi**2 * options.smooth**2,
+    'use_b_factors': options.use_b_factors,
+    'groups': options.groups,
+  }
+
+
+def _promolecule(options: Options) -> Field:
+  return functools.partial(
+    promolecules.promolecule_grid, **_promolecule_b(options)
+  )
+
+
+def _xtb(options: Options) -> Field:
+  orbitals = gaussian_blur.blurred(xtb.orbital_density_grid, options.smooth)
+  if not options.groups:
+    return orbitals
+  promolecule = _promolecule(options)
+
+  def orbitals_beside_promolecule(*args):
+    # Channels of their own: valence and all electrons are never added. A
+    # ligand that GFN2-xTB could not do has no orbitals.
+    orbitals_XYZ = orbitals(*args)
+    atoms_XYZC = promolecule(*args)
+    has_orbitals = jnp.any(args[0].orbitals_OL9 != 0)
+    ligand_XYZ = jnp.where(has_orbitals, orbitals_XYZ, atoms_XYZC[..., 0])
+    return jnp.stack([ligand_XYZ, atoms_XYZC[..., 1]], axis=-1)
+
+  return orbitals_beside_promolecule
+
+
+def _blurred(field: Field) -> Callable[[Options], Field]:
+  return lambda options: gaussian_blur.blurred(field, options.smooth)
+
+
+def _cost_of_map(options: Options, atoms: int) -> int:
+  del atoms
+  # Indices and weights of each point; XLA does not keep the 64 values.
+  return 24 * padded_size(options) * options.supersample**3
+
+
+def padded_size(options: Options) -> int:
+  """Voxels along an edge of the grid on which fields are computed."""
+  if not options.smooth:
+    return options.grid.size
+  return gaussian_blur.wider(options.smooth, options.grid).size
+
+
+# Of each atom several Gaussians, as many as the form factors have.
+_density_source = functools.partial(
+  Channel,
+  unit='e/Å^3',
+  has_groups=False,
+  cost=lambda options, atoms: atoms * form_factors.A_EP.shape[1],
+)
+_BUILT_IN_DENSITIES = (
+  _density_source('xtb', _xtb, needs=ORBITALS, has_groups=True),
+  _density_source(
+    'promolecule',
+    _promolecule,
+    has_groups=True,
+    options=('promolecule_b', 'use_b_factors'),
+  ),
+  _density_source(
+    'free_atoms',
+    _blurred(xtb.free_atoms_density_grid),
+    max_number=gfn2_basis.MAX_NUMBER,
+  ),
+  _density_source(
+    'deformation',
+    _blurred(xtb.deformation_grid),
+    signed=True,
+    needs=ORBITALS,
+    max_number=gfn2_basis.MAX_NUMBER,
+  ),
+  # Experimental maps go below 0 as well.
+  _density_source(
+    'map',
+    _blurred(density_map.map_density_grid),
+    unit='sigma',
+    signed=True,
+    needs=MAP,
+    cost=_cost_of_map,
+  ),
+)
+DENSITIES: Mapping[str, Channel] = {d.name: d for d in _BUILT_IN_DENSITIES}
+
+_BUILT_IN_CHANNELS = (
+  Channel(
+    'atoms',
+    _atoms,
+    names=lambda options: atom_types.atom_channels(
+      options.elements, options.groups
+    ),
+    options=('binary',),
+    cost=_cost_of_atoms,
+  ),
+  Channel('density', _density, of_density=True, cost=_cost_of_density),
+  # The value and three derivatives.
+  Channel(
+    'gradient',
+    _gradient,
+    unit='/Å',
+    of_density=True,
+    cost=lambda options, atoms: 4 * _cost_of_density(options, atoms),
+  ),
+  Channel(
+    'shape',
+    _shape,
+    options=('shape_radius',),
+    cost=lambda options, atoms: atoms * options.supersample**2,
+  ),
+  Channel('valence', _valence, unit='e', max_number=gfn2_basis.MAX_NUMBER),
+  Channel(
+    'noise',
+    _noise,
+    signed=True,
+    has_groups=False,
+    cost=lambda options, atoms: 0,
+  ),
+)
+CHANNELS: Mapping[str, Channel] = {c.name: c for c in _BUILT_IN_CHANNELS}
+# Functions that a program adds to those above.
+_added: dict[str, Channel] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Own:
+  """A `Field` of a user as `Channel.field`; equal for equal functions."""
+
+  field: Field
+
+  def __call__(self, options: Options) -> Field:
+    return gaussian_blur.blurred(self.field, options.smooth)
+
+
+def channel(what: str | Channel | Field) -> Channel:
+  """The channel of a name, or of a pure function.
+
+  Args:
+    what: a name of `known()`; a `Channel`; or a function
+      f(mol, grid, supersample) -> [X, Y, Z], whose own name is the channel's
+      and which must not depend on anything but its arguments. Its values may
+      be of either sign, and are those of the whole molecule.
+
+  Raises:
+    ValueError: there is no channel of that name (the message lists those
+      there are), or a function's name is taken or is none.
+  """
+  if isinstance(what, Channel):
+    return what
+  if not callable(what):
+    if what not in known():
+      raise ValueError(
+        f'unknown channel {what!r}; there are {", ".join(known())}, and '
+        'functions f(mol, grid, supersample) of your own'
+      )
+    return known()[what]
+  name = getattr(what, '__name__', '')
+  if not name.isidentifier() or name in CHANNELS:
+    raise ValueError(
+      f'a channel of your own needs a name that is not {name!r}: define it as '
+      "a function, or pass fields.channels.Channel('name', ...)"
+    )
+  return Channel(name, _Own(what), signed=True, has_groups=False)
+
+
+def add(what: Channel | Field) -> str:
+  """Makes a channel known by its name, in the place of one added before.
+
+  Returns:
+    The name.
+
+  Raises:
+    ValueError: the name is that of a channel of edjax; see `channel`.
+  """
+  added = channel(what)
+  if added.name in CHANNELS:
+    raise ValueError(f'{added.name!r} is a channel of edjax')
+  _added[added.name] = added
+  return added.name
+
+
+def known() -> dict[str, Channel]:
+  """All channels by their names."""
+  return {**CHANNELS, **_added}
+
+
+def parts_of(names: Sequence[str], density: str) -> tuple[Channel, ...]:
+  """The channels, and the source of density where one is made of it.
+
+  Args:
+    names: of channels.
+    density: a name of DENSITIES.
+
+  Raises:
+    ValueError: a name is unknown.
+  """
+  chosen = tuple(channel(name) for name in names)
+  if any(c.of_density for c in chosen):
+    chosen += (DENSITIES[density],)
+  return chosen
