@@ -26,6 +26,11 @@ COLOURS = {
   'H': '#9a9a9a', 'C': '#404040', 'N': '#2f55d4', 'O': '#d62b20',
   'F': '#2f9e44',
 }  # fmt: skip
+SCALES = (
+  (colors.LogNorm(0.03, 10), '#4292c6', '#08306b', 'e/Å³'),
+  (colors.LogNorm(0.1, 100), '#807dba', '#3f007d', 'e/Å⁴'),
+  (colors.Normalize(0, 1), '#74c476', '#00441b', 'occupancy'),
+)
 FILE = pathlib.Path(__file__).with_name('inputs.png')
 
 
@@ -93,38 +98,13 @@ def draw(mol: Molecule) -> Figure:
   bar.ax.tick_params(length=0)
   bar.set_label('a channel an element')
 
-  for panel, values_YX, norm, middle, dark, unit in (
-    (
-      panels[1],
-      density_YX,
-      colors.LogNorm(0.03, 10),
-      '#4292c6',
-      '#08306b',
-      'e/Å³',
-    ),
-    (
-      panels[2],
-      gradient_YX,
-      colors.LogNorm(0.1, 100),
-      '#807dba',
-      '#3f007d',
-      'e/Å⁴',
-    ),
-    (
-      panels[3],
-      shape_YX,
-      colors.Normalize(0, 1),
-      '#74c476',
-      '#00441b',
-      'occupancy',
-    ),
+  for panel, values_YX, (norm, *shades, unit) in zip(
+    panels[1:], (density_YX, gradient_YX, shape_YX), SCALES, strict=True
   ):
     image = panel.imshow(
       np.maximum(values_YX, norm.vmin),
       norm=norm,
-      cmap=colors.LinearSegmentedColormap.from_list(
-        'white', ('white', middle, dark)
-      ),
+      cmap=colors.LinearSegmentedColormap.from_list('', ('white', *shades)),
       **box,
     )
     bar = figure.colorbar(image, ax=panel, location='bottom', shrink=0.85)
