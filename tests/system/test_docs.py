@@ -4,8 +4,14 @@ import functools
 import re
 import textwrap
 
+import numpy as np
 import pytest
 import test_layers
+
+from configs import default, study_base
+from docs import draw_inputs
+from edjax.config import flatten
+from edjax.grid import Grid
 
 REPOSITORY = test_layers.REPOSITORY
 ARCHITECTURE = REPOSITORY / 'docs' / 'architecture.md'
@@ -104,16 +110,37 @@ def unknown_paths(text):
         yield quoted
 
 
+@functools.cache
+def fields():
+  """Returns the names of fields and sections of all configurations."""
+  config = default.get_config()
+  study_base.add_study(config)
+  names = [name.split('.') for name in flatten(config)]
+  return {'.'.join(n[:i]) for n in names for i in range(1, len(n) + 1)}
+
+
+def unknown_fields(text):
+  """Yields each field, in backticks or a command, that no configuration has."""
+  sections = '|'.join(sorted(name for name in fields() if '.' not in name))
+  name = rf'(?:{sections})\.(?!csv|log)[\w.]+'
+  for quoted, set_to in re.findall(
+    rf'`({name})(?:=[^`]*)?`|--config\.({name})=', text
+  ):
+    if (quoted or set_to) not in fields():
+      yield quoted or set_to
+
+
 @pytest.mark.parametrize('page', [*PAGES, *DATED], ids=relative)
 def test_links_lead_somewhere(page):
   assert not list(broken_links(page.read_text(encoding='utf-8'), page.parent))
 
 
 @pytest.mark.parametrize('page', CURRENT, ids=relative)
-def test_commands_and_paths_exist(page):
+def test_commands_paths_and_fields_exist(page):
   text = page.read_text(encoding='utf-8')
   assert not list(unknown_commands(text))
   assert not list(unknown_paths(text))
+  assert not list(unknown_fields(text))
 
 
 def test_checks_of_pages_see_mistakes():
@@ -122,15 +149,17 @@ def test_checks_of_pages_see_mistakes():
     [page](no.md) [heading](#none) [fine](#a-title-and-more) [out](https://x.y)
     `edjax/no.py` `no.py` `edjax.no.name`
     `edjax/` `numerics.py` `edjax.grid.Grid`
+    `data.no` `train.seed=1` `study.sizes`
     ```sh
     python -m benchmarks.no
     python -m benchmarks.speed.density
-    python -m pytest
+    python -m pytest --config.optim.no=1 --config.model.name=cnn3d
     ```
     """)
   assert list(broken_links(text, REPOSITORY)) == ['no.md', '#none']
   assert list(unknown_commands(text)) == ['benchmarks.no']
   assert list(unknown_paths(text)) == ['edjax/no.py', 'no.py', 'edjax.no.name']
+  assert list(unknown_fields(text)) == ['data.no', 'optim.no']
 
 
 def test_readme_is_read_in_three_minutes():
@@ -147,6 +176,18 @@ def test_example_of_the_readme_runs(capsys):
   for block in blocks:
     exec(compile(block, 'README.md', 'exec'), {})
   assert '(32, 32, 32, 8)' in capsys.readouterr().out
+
+
+def test_picture_shows_four_inputs_in_the_plane_of_the_molecule(monkeypatch):
+  monkeypatch.setattr(draw_inputs, 'GRID', Grid(size=33, spacing=0.25))
+  mol = draw_inputs.molecule()
+  assert np.abs(mol.coords_A3[:, 2]).max() < 0.01
+  figure = draw_inputs.draw(mol)
+  titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+  assert titles == [
+    'atom types', 'electron density', 'gradient magnitude', 'shape',
+  ]  # fmt: skip
+  assert draw_inputs.FILE.stat().st_size < 150_000
 
 
 def node(name):
@@ -188,9 +229,8 @@ def reduced(edges):
 
 def diagram(text):
   """Returns the solid arrows, the dotted ones, and the nodes of the diagram."""
-  block = re.search(r'^```mermaid\n(.*?)^```', text, re.MULTILINE | re.DOTALL)[
-    1
-  ]
+  pattern = r'^```mermaid\n(.*?)^```'
+  block = re.search(pattern, text, re.MULTILINE | re.DOTALL)[1]
   solid, dotted = (
     set(re.findall(rf'^ *(\w+) {arrow} (\w+)$', block, re.MULTILINE))
     for arrow in ('-->', '-\\.->')
