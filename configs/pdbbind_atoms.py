@@ -3,7 +3,7 @@
   python launch.py --config configs/pdbbind_atoms.py[:VARIANT] \
     --config.data.manual_dir=DIR_OF_PDBBIND
 
-Variants: configs/pdbbind_base.py; wall times: README.md and docs/results/.
+Variants: configs/pdbbind_base.py; wall times: docs/running.md, docs/results/.
 """
 
 from configs import pdbbind_base

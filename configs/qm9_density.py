@@ -2,7 +2,7 @@
 
   python launch.py --config configs/qm9_density.py[:smoke|:qm9_cpu|:full]
 
-Device and wall time of each variant: README.md and docs/results/.
+Device and wall time of each variant: docs/running.md and docs/results/.
 """
 
 from configs import qm9_base
