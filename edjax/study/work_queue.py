@@ -61,6 +61,7 @@ class Queue:
     watch: Callable,
     look: Callable = lambda job: None,
   ):
+    # With the time of an earlier failure, to know later ones from it.
     self._waiting = collections.deque(
       (job, job.failure()) for job in jobs if not job.finished
     )
@@ -70,36 +71,54 @@ class Queue:
     self._stop = threading.Event()
     self._broken: list[BaseException] = []
 
-  def _next(self):
-    """(job, when it had failed before) or None; after a pause for locked."""
-    while not self._stop.is_set():
-      with self._mutex:
-        if self._waiting:
-          return self._waiting.popleft()
-        if not self._locked:
-          return None
-        again = self._locked.popleft()
-      self._stop.wait(POLL)
-      if not self._stop.is_set():
-        return again
-    return None
+  def run(self, slots: Sequence) -> None:
+    """Blocks until every job has ended somewhere.
 
-  def _tell(self, event, job, outcome=None) -> None:
-    with self._mutex:
-      self._watch(event, job, outcome)
+    Args:
+      slots: as `worker.ProcessSlot`; closed at the end.
 
-  def _loop(self, slot) -> None:
+    Raises:
+      preemption.PreemptedError: SIGTERM came; what was running is saved.
+    """
+    threads = [
+      threading.Thread(target=self._serve, args=(slot,), daemon=True)
+      for slot in slots
+    ]
+    for thread in threads:
+      thread.start()
     try:
-      while (item := self._next()) is not None:
+      with preemption.noticed() as asked_to_stop:
+        while alive := [thread for thread in threads if thread.is_alive()]:
+          alive[0].join(0.2)
+          if asked_to_stop() and not self._stop.is_set():
+            self._stop.set()
+            for slot in slots:
+              slot.stop()
+        if asked_to_stop():
+          raise preemption.PreemptedError(
+            'SIGTERM: what was running is saved; the same command goes on from '
+            'there'
+          )
+    except BaseException:  # Ctrl-C: nothing is lost but the steps since the
+      self._stop.set()  # last checkpoints
+      for slot in slots:
+        slot.close()
+      raise
+    if self._broken:
+      raise self._broken[0]
+
+  def _serve(self, slot) -> None:
+    """Gives one slot a job after the other."""
+    try:
+      while item := self._next():
         job, failed_before = item
         self._look(job)
         if job.finished:  # by another process
           self._tell(DONE, job)
           continue
         if job.failure() != failed_before:
-          self._tell(
-            FAILED, job, worker.Outcome(FAILED, 0, 'in another process')
-          )
+          outcome = worker.Outcome(FAILED, 0, 'in another process')
+          self._tell(FAILED, job, outcome)
           continue
         self._tell('start', job)
         outcome = slot.run(job.config, job.directory)
@@ -115,45 +134,20 @@ class Queue:
     finally:
       slot.close()
 
-  def run(self, slots: Sequence) -> None:
-    """Blocks until every job has ended somewhere.
+  def _next(self) -> tuple[Job, float] | None:
+    """Takes a job, after a pause if others were at it; None at the end."""
+    with self._mutex:
+      if self._waiting and not self._stop.is_set():
+        return self._waiting.popleft()
+      if not self._locked:
+        return None
+      item = self._locked.popleft()
+    self._stop.wait(POLL)
+    return None if self._stop.is_set() else item
 
-    Args:
-      slots: as `worker.ProcessSlot`; closed at the end.
-
-    Raises:
-      preemption.PreemptedError: SIGTERM came; what was running is saved.
-    """
-    threads = [
-      threading.Thread(target=self._loop, args=(slot,), daemon=True)
-      for slot in slots
-    ]
-    for thread in threads:
-      thread.start()
-    try:
-      with preemption.noticed() as asked_to_stop:
-        self._wait(threads, slots, asked_to_stop)
-    except BaseException:  # Ctrl-C: nothing is lost but the steps since the
-      self._stop.set()  # last checkpoints
-      for slot in slots:
-        slot.close()
-      raise
-    if self._broken:
-      raise self._broken[0]
-
-  def _wait(self, threads, slots, asked_to_stop) -> None:
-    for thread in threads:
-      while thread.is_alive():
-        thread.join(0.2)
-        if asked_to_stop() and not self._stop.is_set():
-          self._stop.set()
-          for slot in slots:
-            slot.stop()
-    if asked_to_stop():
-      raise preemption.PreemptedError(
-        'SIGTERM: what was running is saved; the same command goes on from '
-        'there'
-      )
+  def _tell(self, event: str, job: Job, outcome=None) -> None:
+    with self._mutex:
+      self._watch(event, job, outcome)
 
 
 class Progress:
