@@ -24,7 +24,7 @@ class Entry:
 
   Attributes:
     name: of its directory: what it is and a hash of its content.
-    block: see `settings.BLOCKS`.
+    block: 'main', or one of `settings.BLOCKS`.
     setting: what is varied within the block, in words; '' in 'main'.
     arm: name of `arms.ARMS`.
     size: labels that it may use.
@@ -104,7 +104,7 @@ def _parts(study) -> Iterator[_Part]:
   yield _Part('main', '', {}, study.representations, study.sizes)
   settings_of_block = _settings(study)
   for block in settings.BLOCKS:
-    if block == 'main' or block not in study.blocks:
+    if block not in study.blocks:
       continue
     for setting, fields in settings_of_block[block].items():
       names = study.block_representations or study.representations

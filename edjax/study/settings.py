@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 from edjax.config import ConfigError, rules, schema
 from edjax.study import arms
 
+# What may be varied beside the main runs.
 BLOCKS = (
-  'main', 'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry',
-  'controls',
+  'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry', 'controls',
 )  # fmt: skip
 # Seeds of initialisation are subset seed + this * number.
 INIT_STRIDE = 1000
@@ -24,7 +24,7 @@ RULES: Mapping[str, rules.Rule] = {
   'small_seeds': rules.number(int, 0, INIT_STRIDE - 1),
   'init_seeds': rules.number(int, 1, INIT_STRIDE),
   'folds': rules.number(int, 0),
-  'blocks': rules.some_of(BLOCKS),
+  'blocks': rules.some_of(BLOCKS, empty=True),
   'middle_size': rules.number(int, 2),
   'block_seeds': rules.number(int, 1, INIT_STRIDE - 1),
   'block_representations': rules.some_of(arms.ARMS, empty=True),
@@ -80,10 +80,6 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
 def _contradictions(study, base) -> Iterator[str]:
   from edjax.study import verdicts  # which reads plans, and so this module
 
-  if 'main' not in study.blocks:
-    yield (
-      "config.study.blocks must have 'main', which the rest is shown beside"
-    )
   unknown = [t for t in study.primary if t not in base.data.targets]
   if unknown or not study.primary:
     yield (
@@ -123,7 +119,7 @@ def _contradictions(study, base) -> Iterator[str]:
     yield (
       f'config.study.trial_seed={study.trial_seed} is a seed of the runs too'
     )
-  if set(study.blocks) != {'main'} and study.middle_size not in study.sizes:
+  if study.blocks and study.middle_size not in study.sizes:
     yield (
       f'config.study.middle_size={study.middle_size} is none of '
       f'config.study.sizes={study.sizes}: blocks would have nothing beside them'
