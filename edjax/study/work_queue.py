@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -151,7 +152,7 @@ class Queue:
 
 
 class Progress:
-  """What is done and left, in lines that make sense one by one.
+  """Says in lines what is done and left.
 
   Args:
     jobs: all of them, finished ones included.
@@ -159,7 +160,7 @@ class Progress:
     say: takes a line.
   """
 
-  def __init__(self, jobs: Sequence[Job], at_once: int, say=print):
+  def __init__(self, jobs: Sequence[Job], at_once: int, say: Callable):
     self._say, self._at_once = say, at_once
     self._total = len(jobs)
     self._left = {job.name: job for job in jobs if not job.finished}
@@ -170,7 +171,7 @@ class Progress:
     self._say(self.line())
 
   def watch(self, event: str, job: Job, outcome) -> None:
-    """For `Queue`."""
+    """Counts an event of `Queue`."""
     self._elsewhere.discard(job.name)
     if event == 'start':
       self._running[job.name] = time.monotonic()
@@ -186,12 +187,12 @@ class Progress:
       words = f'{job.name}: FAILED ({outcome.message})'
     elif outcome is not None:
       words += f' in {outcome.seconds:.0f} s'
-      for kind in job.kinds:
+      for kind in (*job.kinds, 'any'):
         self._seconds[kind].append(outcome.seconds)
     self._say(f'{words}; {self.line()}')
 
   def line(self) -> str:
-    """Counts, and how long the rest takes."""
+    """Says how many are done and left, and about how long that takes."""
     waiting = len(self._left) - len(self._running) - len(self._elsewhere)
     done = self._total - len(self._left) - len(self.failed)
     words = f'{done} of {self._total} done'
@@ -206,26 +207,20 @@ class Progress:
     return words
 
   def seconds_left(self) -> float | None:
-    """From what runs of the same kind took; None before the first."""
+    """Estimates the rest from runs that ended; None before the first."""
     if not self._seconds:
       return None
-    total = 0.0
+    now, total = time.monotonic(), 0.0
     for name, job in self._left.items():
-      if name in self._elsewhere:
-        continue
-      expected = self._expected(job)
-      if name in self._running:
-        spent = time.monotonic() - self._running[name]
-        expected = max(0.0, expected - spent)
-      total += expected
+      if name not in self._elsewhere:
+        spent = now - self._running.get(name, now)
+        total += max(0.0, self._expected(job) - spent)
     return total / self._at_once
 
   def _expected(self, job: Job) -> float:
-    for kind in job.kinds:
-      if seconds := self._seconds.get(kind):
-        return sum(seconds) / len(seconds)
-    known = [s for seconds in self._seconds.values() for s in seconds]
-    return sum(known) / len(known)
+    """Returns the mean of runs of the most telling kind that is known."""
+    kind = next(k for k in (*job.kinds, 'any') if k in self._seconds)
+    return statistics.fmean(self._seconds[kind])
 
 
 def _duration(seconds: float) -> str:
