@@ -49,12 +49,12 @@ def get_study() -> ConfigDict:
   # then predict every example once. 0: the split's own test set.
   study.folds = 0
 
-  # 'main' (fixed steps), and any of: 'stopping' (best weights, patience),
-  # 'delta', 'spacing', 'noise' (of coordinates), 'size_split', 'geometry',
-  # 'controls' (noise as input, exchanged labels).
-  study.blocks = ('main',)
-  # The blocks other than 'main': at one size, for so many subset seeds, of
-  # these representations (all for ()).
+  # Varied beside the main runs (of fixed steps), any of: 'stopping' (best
+  # weights, patience), 'delta', 'spacing', 'noise' (of coordinates),
+  # 'size_split', 'geometry', 'controls' (noise as input, exchanged labels).
+  study.blocks = ()
+  # These at one size, for so many subset seeds, of these representations (all
+  # for ()).
   study.middle_size = 400
   study.block_seeds = 3
   study.block_representations = ()
@@ -91,7 +91,4 @@ def get_study() -> ConfigDict:
 
   # Runs at a time; 0: on a CPU one a core (each on its core), else one.
   study.processes = 0
-  # Seeds of one representation and size as one program: 'auto' (where the
-  # device is not a CPU), 'on' or 'off'.
-  study.vmap_seeds = 'auto'
   return study

@@ -63,7 +63,6 @@ def get_config(variant: str = ''):
     study.sizes = (125, 500, 2000, 8000)
     study.small_size = 500
     study.small_seeds = 10
-    study.blocks = ('main',)
     study.middle_size = 2000
     study.trial_learning_rates = (1e-3, 3e-3, 1e-2)
     study.trial_transforms = ('none', 'arcsinh')
@@ -92,8 +91,8 @@ def get_config(variant: str = ''):
     study.small_size = 1000
     study.small_seeds = 10
     study.blocks = (
-      'main', 'stopping', 'delta', 'spacing', 'noise', 'size_split',
-      'geometry', 'controls',
+      'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry',
+      'controls',
     )  # fmt: skip
     study.middle_size = 10_000
     study.block_seeds = 5

@@ -1,17 +1,18 @@
-"""The entries of a study, and plan.json, where they are written down."""
+"""The runs of a study, and plan.json, which lists them before the first."""
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
 from edjax import config as configuration
 from edjax.config import ConfigError
-from edjax.runtime import run_directory
+from edjax.runtime import atomic_files, locks, run_directory
 from edjax.study import arms, settings
 
 FORMAT = 1
@@ -23,7 +24,7 @@ class Entry:
 
   Attributes:
     name: of its directory: what it is and a hash of its content.
-    block: see `settings.BLOCKS`.
+    block: 'main', or one of `settings.BLOCKS`.
     setting: what is varied within the block, in words; '' in 'main'.
     arm: name of `arms.ARMS`.
     size: labels that it may use.
@@ -51,41 +52,26 @@ class Entry:
 
 
 def with_fields(base: ConfigDict, fields: Mapping[str, object]) -> ConfigDict:
-  """A copy with some fields replaced.
-
-  Args:
-    base: a configuration.
-    fields: {'data.seed': ...}.
-
-  Raises:
-    ConfigError: there is no such field.
-  """
-  config = ConfigDict(base).copy_and_resolve_references()
-  for name, value in fields.items():
-    *path, last = name.split('.')
-    node = config
-    for part in path:
-      node = node[part]
-    if last not in node:
-      raise ConfigError(f'config.{name}: no such field')
-    node[last] = value
+  """Copies a configuration with some fields, {'data.seed': ...}, replaced."""
+  config = base.copy_and_resolve_references()
+  config.update_from_flattened_dict(dict(fields))
   return config
 
 
 def content(config: ConfigDict) -> dict:
-  """What a run is: its fields without those that only say where and how."""
+  """Returns the fields of a run but those that only say where and how."""
   flat = configuration.flatten(config)
   return {k: v for k, v in flat.items() if k not in run_directory.FREE}
 
 
 def digest(*parts) -> str:
-  """8 hexadecimal digits of a content."""
+  """Returns 8 hexadecimal digits of a content."""
   text = json.dumps(parts, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def trial_settings(study) -> dict:
-  """What the choice of learning rate and transform depends on."""
+  """Returns what the choice of learning rate and transform depends on."""
   return {
     'learning_rates': list(study.trial_learning_rates),
     'transforms': list(study.trial_transforms),
@@ -97,57 +83,67 @@ def trial_settings(study) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-  """One setting of one block, for some representations."""
+  """Runs of one setting of one block.
+
+  Attributes:
+    block, setting: see `Entry`.
+    fields: overrides of the setting.
+    arms: representations.
+    sizes: labels.
+  """
 
   block: str
   setting: str
-  arms: tuple[str, ...]
-  sizes: tuple[int, ...]
   fields: Mapping[str, object]
+  arms: Sequence[str]
+  sizes: Sequence[int]
 
 
-def _parts(study) -> Iterable[_Part]:
-  chosen = study.block_representations or study.representations
+def _parts(study) -> Iterator[_Part]:
+  """Yields the main block, then every setting of the blocks asked for."""
+  yield _Part('main', '', {}, study.representations, study.sizes)
+  settings_of_block = _settings(study)
+  for block in settings.BLOCKS:
+    if block not in study.blocks:
+      continue
+    for setting, fields in settings_of_block[block].items():
+      names = study.block_representations or study.representations
+      if (block, setting) == ('controls', 'noise'):
+        noisy = 'noise', 'density_noise'
+        names = [n for n in noisy if n not in study.representations]
+      yield _Part(block, setting, fields, names, (study.middle_size,))
 
-  def part(block, setting='', fields=None, names=chosen):
-    sizes = (study.middle_size,)
-    return _Part(block, setting, tuple(names), sizes, fields or {})
 
-  yield _Part('main', '', study.representations, study.sizes, {})
-  blocks = study.blocks
-  if 'stopping' in blocks:
-    fields = {'train.weights': 'best', 'train.patience': study.patience}
-    yield part('stopping', f'patience {study.patience}', fields)
-  if 'delta' in blocks:
-    for kind in study.deltas:
-      yield part('delta', kind, {'data.delta': kind})
-  if 'spacing' in blocks:
-    for spacing in study.spacings:
-      for smooth in study.smooths:
-        for box in study.boxes:
-          yield part(
-            'spacing',
-            f'spacing {spacing:g} Å, blur {smooth:g} Å, box {box:g} Å',
-            {
-              'representation.spacing': float(spacing),
-              'representation.smooth': float(smooth),
-              'representation.grid_size': round(box / spacing),
-            },
-          )
-  if 'noise' in blocks:
-    for noise in study.noises:
-      fields = {'data.geometry': 'noise', 'data.noise': float(noise)}
-      yield part('noise', f'{noise:g} Å', fields)
-  if 'size_split' in blocks:
-    yield part('size_split', 'larger molecules', {'data.split': 'size'})
-  if 'geometry' in blocks:
-    yield part('geometry', 'GFN2 geometries', {'data.geometry': 'gfn2'})
-  if 'controls' in blocks:
-    inputs = [
-      a for a in ('noise', 'density_noise') if a not in study.representations
-    ]
-    yield part('controls', 'noise', names=inputs)
-    yield part('controls', 'exchanged labels', {'data.shuffle_labels': True})
+def _settings(study) -> dict[str, dict[str, dict]]:
+  """Returns overrides by setting, and these by block."""
+  return {
+    'stopping': {
+      f'patience {study.patience}': {
+        'train.weights': 'best', 'train.patience': study.patience,
+      }
+    },
+    'delta': {kind: {'data.delta': kind} for kind in study.deltas},
+    'spacing': {
+      f'spacing {spacing:g} Å, blur {smooth:g} Å, box {box:g} Å': {
+        'representation.spacing': float(spacing),
+        'representation.smooth': float(smooth),
+        'representation.grid_size': round(box / spacing),
+      }
+      for spacing, smooth, box in itertools.product(
+        study.spacings, study.smooths, study.boxes
+      )
+    },
+    'noise': {
+      f'{noise:g} Å': {'data.geometry': 'noise', 'data.noise': float(noise)}
+      for noise in study.noises
+    },
+    'size_split': {'larger molecules': {'data.split': 'size'}},
+    'geometry': {'GFN2 geometries': {'data.geometry': 'gfn2'}},
+    'controls': {
+      'noise': {},
+      'exchanged labels': {'data.shuffle_labels': True},
+    },
+  }  # fmt: skip
 
 
 def _seeds(study, block: str, size: int) -> int:
@@ -159,7 +155,7 @@ def _seeds(study, block: str, size: int) -> int:
 
 
 def entries(study, base) -> list[Entry]:
-  """Every run of a study, in the order in which they are run.
+  """Lists every run of a study, in the order in which they are run.
 
   The main block first, and in each block seed by seed (all representations
   and sizes of seed 0, then of seed 1, ...): interrupted anywhere, the study
@@ -168,40 +164,35 @@ def entries(study, base) -> list[Entry]:
 
   Args:
     study, base: from `settings.split`.
-
-  Raises:
-    ConfigError: a field that a block needs does not exist.
   """
   folds = range(study.folds) if study.folds else (-1,)
-  found: dict[str, Entry] = {}
-  rank: dict[str, tuple] = {}
-  for number, part in enumerate(_parts(study)):
+  planned: dict[str, Entry] = {}
+  for part in _parts(study):
+    inits = study.init_seeds if part.block == 'main' else 1
     for size in part.sizes:
-      for seed in range(_seeds(study, part.block, size)):
-        for init in range(study.init_seeds if part.block == 'main' else 1):
-          for fold in folds:
-            for place, arm in enumerate(part.arms):
-              entry = _entry(study, base, part, arm, size, seed, init, fold)
-              if entry.name in found:
-                continue
-              found[entry.name] = entry
-              block = settings.BLOCKS.index(part.block)
-              rank[entry.name] = (
-                block > 0, seed, init, fold, block, number, size, place,
-              )  # fmt: skip
-  return sorted(found.values(), key=lambda entry: rank[entry.name])
+      seeds = _seeds(study, part.block, size)
+      for point in itertools.product(
+        range(seeds), range(inits), folds, part.arms
+      ):
+        entry = _entry(study, base, part, size, *point)
+        planned.setdefault(entry.name, entry)
+  return sorted(
+    planned.values(),
+    key=lambda e: (e.block != 'main', e.subset_seed, e.init_seed, e.fold),
+  )
 
 
-def _entry(study, base, part: _Part, arm, size, seed, init, fold) -> Entry:
+def _entry(
+  study, base, part: _Part, size: int, seed: int, init: int, fold: int, arm: str
+) -> Entry:
   fields = {
     **arms.fields_of(arm),
     **part.fields,
     'data.train_size': float(size),
     'data.subset_seed': seed,
     'train.seed': seed + settings.INIT_STRIDE * init,
+    **fold_fields(study, fold),
   }
-  if fold >= 0:
-    fields |= {'data.folds': study.folds, 'data.fold': fold}
   name = f'{arm}-n{size}-s{seed}'
   name += f'-f{fold}' if fold >= 0 else ''
   name += f'-i{init}' if init else ''
@@ -212,15 +203,20 @@ def _entry(study, base, part: _Part, arm, size, seed, init, fold) -> Entry:
   )
 
 
+def fold_fields(study, fold: int) -> dict[str, int]:
+  """Returns the overrides of a fold; none for -1."""
+  return {'data.folds': study.folds, 'data.fold': fold} if fold >= 0 else {}
+
+
 def in_shard(name: str, shard: tuple[int, int]) -> bool:
-  """Whether an entry is one of shard i of n: by its name alone."""
+  """Returns whether a name belongs to shard (i, n)."""
   number, count = shard
   value = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')
   return value % count == number
 
 
 def header(study, base) -> dict:
-  """What plan.json holds beside the entries."""
+  """Returns what plan.json holds beside the entries."""
   margins = dict(zip(study.primary, study.margins, strict=False))
   return {
     'format': FORMAT,
@@ -236,13 +232,13 @@ def header(study, base) -> dict:
   }
 
 
-# What was laid down before the first run and stays.
+# What stays as it was before the first run, beside the base.
 _FIXED = ('dataset', 'primary', 'metric', 'margins', 'hypotheses', 'folds',
-          'trials', 'base')  # fmt: skip
+          'trials')  # fmt: skip
 
 
 def read(workdir) -> dict:
-  """plan.json of a study.
+  """Reads plan.json of a study.
 
   Raises:
     FileNotFoundError: there is none.
@@ -274,8 +270,6 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
     ConfigError: the directory holds another study: something but the entries
       differs; it is named.
   """
-  from edjax.runtime import locks  # builders only where they are needed
-
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with locks.locked(workdir / '.plan.lock', 'the plan'):
@@ -295,12 +289,12 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
     plan = now | {
       'labels': labels, 'entries': list(rows.values()), 'history': history,
     }  # fmt: skip
-    write_json(workdir / 'plan.json', plan)
+    atomic_files.write_json(workdir / 'plan.json', plan)
   return plan
 
 
 def _growth(workdir, known: Iterable[str], added: int) -> dict:
-  """What a plan gains when, and what could be known by then.
+  """Returns how many runs a plan gained, and how many results were known.
 
   Whoever adds seeds until a verdict pleases has no error rates; the report
   says what was added after results.
@@ -315,27 +309,19 @@ def _growth(workdir, known: Iterable[str], added: int) -> dict:
 
 
 def _check_same(workdir, before: dict, now: dict) -> None:
-  changed = []
-  for key in _FIXED:
-    if before[key] == now[key]:
-      continue
-    if key != 'base':
-      changed.append(f'{key}={before[key]!r}, not {now[key]!r}')
-      continue
-    for field in sorted(before[key].keys() | now[key].keys()):
-      old, new = before[key].get(field), now[key].get(field)
-      if old != new:
-        changed.append(f'config.{field}={old!r}, not {new!r}')
+  changed = [
+    f'{key}={before[key]!r}, not {now[key]!r}'
+    for key in _FIXED
+    if before[key] != now[key]
+  ]
+  old, new = before['base'], now['base']
+  changed += [
+    f'config.{field}={old.get(field)!r}, not {new.get(field)!r}'
+    for field in sorted(old.keys() | new.keys())
+    if old.get(field) != new.get(field)
+  ]
   if changed:
     raise ConfigError(
       f'{workdir} holds a study with {"; ".join(changed)}. What is fixed '
       'before the first run stays; give another --workdir'
     )
-
-
-def write_json(path: pathlib.Path, value) -> None:
-  """Replaces a file at once, so that readers never see half of it."""
-  temporary = path.with_name(f'.{path.name}')
-  text = json.dumps(value, indent=1, allow_nan=False) + '\n'
-  temporary.write_text(text, encoding='utf-8')
-  temporary.replace(path)

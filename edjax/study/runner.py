@@ -5,14 +5,10 @@ same command goes on where it was stopped, adds what the configuration has
 gained, and can be given on several machines that share the directory.
 """
 
-import contextlib
-import functools
 import os
-import pathlib
 import re
 import sys
 import time
-from collections.abc import Sequence
 
 import jax
 
@@ -20,23 +16,12 @@ from edjax import config as configuration
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
 from edjax.data import loading, splitting
-from edjax.runtime import compile_cache, stores
-from edjax.study import (
-  many_seeds,
-  planning,
-  settings,
-  tuning,
-  work_queue,
-  worker,
-)
-from edjax.train import train_and_evaluate
-
-# The file that tells that a run has ended.
-RESULTS = 'results.json'
+from edjax.runtime import stores
+from edjax.study import planning, settings, tuning, work_queue, worker
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-  """(i, n) of 'i/n', i from 0; (0, 1) of ''.
+  """Reads (i, n) from 'i/n', i from 0; '' is (0, 1).
 
   Raises:
     ConfigError: it is neither.
@@ -58,7 +43,7 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
     config: as made by a file configs/study_*.py.
     workdir: of the study, or what `stores.opened` gave for it.
     shard: 'i/n': every n-th run; '' for all.
-    make_slots: () -> slots, instead of worker processes.
+    make_slots: () -> slots, instead of those for this machine.
 
   Returns:
     Exit status: 0, or 1 where runs failed or wait for trials that did.
@@ -69,36 +54,33 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
     FileNotFoundError: source files are missing.
   """
   part = parse_shard(shard)
-  study, base = settings.split(config)
-  if jax.default_backend() == 'cpu':
-    # Nothing is gained by data that lie on the device, and a program would
-    # depend on how many there are.
-    base.train.device_data_gib = 0.0
-  entries = planning.entries(study, base)
-  arms = list(dict.fromkeys(entry.arm for entry in entries))
-  trials = tuning.trials(study, base, arms)
-  _check(study, base, entries, trials)
-  slots = make_slots or (lambda: _slots(study))
+  study, base, entries, trials = _prepare(config)
   store = stores.of(workdir)
-  workdir = store.local
-  # Runs that have ended need no checkpoints here.
-  store.pull(lambda name: not (_run_of(workdir, name) / RESULTS).exists())
-  planning.write(workdir, study, base, entries)
+  directory = store.local
+
+  def unfinished(name: str) -> bool:  # runs that have ended need no checkpoints
+    run_of_file = directory.joinpath(*name.split('/')[:2])
+    return not (run_of_file / 'results.json').exists()
+
+  store.pull(unfinished)
+  planning.write(directory, study, base, entries)
   store.push()
   suffix = f'-{part[0]}-of-{part[1]}' if shard else ''
-  log = _Log(workdir / f'study{suffix}.log')
-  failed = {}
-  if tuning.is_tuned(study):
-    failed = _trials(store, study, base, trials, part, slots, log)
+  log = _Log(directory / f'study{suffix}.log')
+  slots = make_slots or (lambda: _slots(study))
+  jobs = _trial_jobs(directory, study, base, trials, part)
+  failed = _do('trials', jobs, slots, log, store)
+  # A trial that diverged has the worst score there is.
+  failed = {
+    name: message
+    for name, message in failed.items()
+    if tuning.score(directory / 'trials' / name) is None
+  }
   store.pull(stores.light)  # another shard may have chosen
-  chosen = tuning.freeze(workdir, study, trials)
+  chosen = tuning.freeze(directory, study, trials)
   store.push()
-  jobs, waiting = _runs(workdir, base, entries, chosen, part)
-  failed |= waiting
-  if make_slots or not _over_seeds(study):
-    failed |= _do('runs', jobs, slots, log, store)
-  else:
-    failed |= _do_seeds(jobs, workdir / f'seeds{suffix}.log', log, store)
+  jobs, waiting = _run_jobs(directory, base, entries, chosen, part)
+  failed |= waiting | _do('runs', jobs, slots, log, store)
   for name, message in failed.items():
     print(f'error: {name}: {message}', file=sys.stderr)
   if failed:
@@ -120,112 +102,76 @@ def build(config, beam: str = '') -> None:
   Raises:
     ConfigError, FileNotFoundError: see `run`.
   """
+  _prepare(config, beam)
+
+
+def _prepare(config, beam: str = '') -> tuple:
+  """Plans a study, checks all of its configurations and builds its datasets.
+
+  Returns:
+    study, base, entries, trials; `base` is what all runs share.
+
+  Raises:
+    ConfigError: a configuration is wrong, or a size asks for more labels than
+      there are.
+  """
   study, base = settings.split(config)
+  if jax.default_backend() == 'cpu':
+    # Nothing is gained by data that lie on the device, and a program would
+    # depend on how many there are.
+    base.train.device_data_gib = 0.0
   entries = planning.entries(study, base)
   arms = list(dict.fromkeys(entry.arm for entry in entries))
   trials = tuning.trials(study, base, arms)
-  _check(study, base, entries, trials, beam)
-
-
-def _run_of(workdir: pathlib.Path, name: str) -> pathlib.Path:
-  """Directory of the run or trial that a file belongs to."""
-  return workdir.joinpath(*name.split('/')[:2])
-
-
-class _Log:
-  """Lines to standard output, and with the time to a file."""
-
-  def __init__(self, path: pathlib.Path):
-    self._path, self._out = path, sys.stdout
-
-  def __call__(self, line: str) -> None:
-    print(line, file=self._out, flush=True)
-    now = time.strftime('%Y-%m-%d %H:%M:%S')
-    with self._path.open('a', encoding='utf-8') as file:
-      file.write(f'{now} {line}\n')
-
-
-def _check(study, base, entries, trials, beam: str = '') -> None:
-  """Everything that can be known before the first run; builds the datasets.
-
-  Raises:
-    ConfigError: a configuration is wrong, or a size is not to be had.
-  """
-  kinds, largest = {}, {}
-  for entry in entries:
-    kinds.setdefault((entry.block, entry.setting, entry.arm), entry)
-    place = entry.block, entry.setting, entry.fold
-    if entry.size > getattr(largest.get(place), 'size', 0):
-      largest[place] = entry
-  if tuning.is_tuned(study):
-    for trial in trials:
-      kinds.setdefault(('trial', *sorted(trial.chosen.items()), trial.arm),
-                       trial)  # fmt: skip
-    for trial in trials:
-      largest.setdefault(('trial', '', trial.fold), trial)
-  packs = {}
-  for item in kinds.values():
-    config = _resolve(planning.with_fields(base, item.fields), item.name)
-    data = dict(config.data) | {'variant': dataset_variant(config)}
-    key = tuple(str(data.get(k)) for k in _DATASET)
-    if key not in packs:
-      variant = data['variant']
-      packs[key] = loading.load_pack(config.data, variant, beam)
-  for item in largest.values():
-    config = _resolve(planning.with_fields(base, item.fields), item.name)
-    data = dict(config.data) | {'variant': dataset_variant(config)}
-    key = tuple(str(data.get(k)) for k in _DATASET)
+  # As sizes rise, the largest of each kind is the last.
+  largest = {
+    (entry.block, entry.setting, entry.arm, entry.fold): entry
+    for entry in sorted(entries, key=lambda entry: entry.size)
+  }
+  packs, drawn = {}, set()
+  for item in (*largest.values(), *(trials if tuning.is_tuned(study) else ())):
     try:
-      splitting.make_split(packs[key], config.data)
+      item_config = planning.with_fields(base, item.fields)
+      item_config = configuration.resolve(item_config)
+      data, variant = item_config.data, dataset_variant(item_config)
+      dataset = data.name, variant, data.geometry, data.noise
+      if dataset not in packs:
+        packs[dataset] = loading.load_pack(data, variant, beam)
+      if (dataset, data) not in drawn:
+        splitting.make_split(packs[dataset], data)
+      drawn.add((dataset, data))
     except ConfigError as error:
       raise ConfigError(f'{item.name}: {error}') from error
+  return study, base, entries, trials
 
 
-# What a dataset depends on, beside where it lies.
-_DATASET = ('name', 'variant', 'geometry', 'noise')
-
-
-def _resolve(config, name: str):
-  try:
-    return configuration.resolve(config)
-  except ConfigError as error:
-    raise ConfigError(f'{name}: {error}') from error
-
-
-def _trials(store, study, base, trials, part, slots, log) -> dict[str, str]:
-  """Runs trials that are missing: those of this shard first, then all.
+def _trial_jobs(directory, study, base, trials, part) -> list[work_queue.Job]:
+  """Lists the trials that are missing: those of this shard, then the others.
 
   Runs need the trials of all shards, and whoever is there does them.
-
-  Returns:
-    name -> message of those that failed otherwise than by diverging.
   """
-  workdir = store.local
-  chosen = tuning.frozen(workdir)
-  jobs = []
-  for trial in trials:
-    directory = workdir / 'trials' / trial.name
-    if tuning.key(trial.arm, trial.fold) in chosen:
-      continue
-    if tuning.score(directory) is not None:
-      continue
-    config = planning.with_fields(base, trial.fields)
-    kinds = (('trial', trial.arm),)
-    jobs.append(work_queue.Job(trial.name, directory, config, kinds))
-  jobs.sort(key=lambda job: not planning.in_shard(job.name, part))
-  failed = _do('trials', jobs, slots, log, store)
-  return {
-    name: message
-    for name, message in failed.items()
-    if tuning.score(workdir / 'trials' / name) is None
-  }
+  if not tuning.is_tuned(study):
+    return []
+  chosen = tuning.frozen(directory)
+  jobs = [
+    work_queue.Job(
+      trial.name,
+      directory / 'trials' / trial.name,
+      planning.with_fields(base, trial.fields),
+      (trial.arm,),
+    )
+    for trial in trials
+    if tuning.key(trial.arm, trial.fold) not in chosen
+  ]
+  missing = [job for job in jobs if tuning.score(job.directory) is None]
+  return sorted(missing, key=lambda job: not planning.in_shard(job.name, part))
 
 
-def _runs(workdir, base, entries, chosen, part) -> tuple[list, dict[str, str]]:
-  """The entries of this shard.
+def _run_jobs(directory, base, entries, chosen, part) -> tuple[list, dict]:
+  """Lists the runs of this shard.
 
   Returns:
-    Jobs, and name -> message of those whose trials have not chosen.
+    Jobs, and a message by name of those whose trials have not chosen.
   """
   jobs, waiting = [], {}
   for entry in entries:
@@ -238,98 +184,77 @@ def _runs(workdir, base, entries, chosen, part) -> tuple[list, dict[str, str]]:
         '(lower config.study.trial_learning_rates)'
       )
       continue
-    fields = {**entry.fields, **_fields(chosen[key])}
-    setting = entry.block, entry.setting, entry.arm
+    kind = entry.block, entry.setting, entry.arm
+    sized = *kind, entry.size
     jobs.append(
       work_queue.Job(
         entry.name,
-        workdir / 'runs' / entry.name,
-        planning.with_fields(base, fields),
-        ((*setting, entry.size, entry.fold), (*setting, entry.size), setting,
-         entry.arm),
+        directory / 'runs' / entry.name,
+        planning.with_fields(base, {**entry.fields, **chosen[key]}),
+        ((*sized, entry.fold), sized, kind, entry.arm),
       )
-    )  # fmt: skip
+    )
   return jobs, waiting
 
 
-def _over_seeds(study) -> bool:
-  if study.vmap_seeds == 'auto':
-    return jax.default_backend() != 'cpu'
-  return study.vmap_seeds == 'on'
+def _do(what: str, jobs: list, make_slots, log, store) -> dict[str, str]:
+  """Does the jobs that are missing, and shows other shards what is done.
 
-
-def _do_seeds(jobs: Sequence, printed, log, store) -> dict[str, str]:
-  """All seeds of one representation, size and setting as one program."""
-  groups: dict[tuple, list] = {}
-  for job in jobs:
-    if not job.finished:
-      groups.setdefault(job.kinds[0], []).append(job)
+  Returns:
+    Message by name, of those that failed.
+  """
   if not jobs:
     return {}
+  slots = make_slots()
   progress = work_queue.Progress(
-    jobs,
-    max(map(len, groups.values()), default=1),
-    lambda line: log(f'runs: {line}'),
+    jobs, len(slots), lambda line: log(f'{what}: {line}')
   )
-  shared = compile_cache.Programs()
-  for group in groups.values():
-    queue = _queue(group, progress, store)
-    with (
-      printed.open('a', encoding='utf-8') as file,
-      contextlib.redirect_stdout(file),
-      contextlib.redirect_stderr(file),
-    ):
-      queue.run(many_seeds.slots(len(group), shared))
-  return progress.failed
-
-
-def _fields(chosen: dict) -> dict:
-  return {k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()}
-
-
-def _queue(jobs: Sequence, progress, store) -> work_queue.Queue:
-  """What others have done is looked at, what is done here told at once."""
 
   def look(job) -> None:
-    run = job.directory.relative_to(store.local).as_posix()
-    store.pull(lambda name: name.startswith(f'{run}/') and stores.light(name))
+    run_name = job.directory.relative_to(store.local).as_posix()
+    store.pull(
+      lambda name: name.startswith(f'{run_name}/') and stores.light(name)
+    )
 
   def watch(event, job, outcome) -> None:
     progress.watch(event, job, outcome)
     if event != 'start':
       store.saved()
 
-  return work_queue.Queue(jobs, watch, look)
-
-
-def _do(what: str, jobs: Sequence, slots, log, store) -> dict[str, str]:
-  if not jobs:
-    return {}
-  made = slots()
-  progress = work_queue.Progress(
-    jobs, len(made), lambda line: log(f'{what}: {line}')
-  )
-  _queue(jobs, progress, store).run(made)
+  work_queue.Queue(jobs, watch, look).run(slots)
   return progress.failed
 
 
+class _Log:
+  """Writes lines to standard output, and with the time to a file."""
+
+  def __init__(self, path):
+    # Runs in this process have another standard output for their time.
+    self._path, self._out = path, sys.stdout
+
+  def __call__(self, line: str) -> None:
+    print(line, file=self._out, flush=True)
+    now = time.strftime('%Y-%m-%d %H:%M:%S')
+    with self._path.open('a', encoding='utf-8') as file:
+      file.write(f'{now} {line}\n')
+
+
 def _slots(study) -> list:
+  """Returns a worker process a core, or this process for an accelerator."""
   if jax.default_backend() != 'cpu':
     if study.processes > 1:
       raise ConfigError(
         'config.study.processes: an accelerator belongs to one process; '
         'spread a study with --shard over machines'
       )
-    execute = functools.partial(
-      train_and_evaluate, shared=compile_cache.Programs()
-    )
-    return [worker.LocalSlot(execute)]
+    return [worker.LocalSlot()]
   if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned
-    count = study.processes or os.cpu_count()
-    return [worker.ProcessSlot() for _ in range(count)]
+    return [
+      worker.ProcessSlot() for _ in range(study.processes or os.cpu_count())
+    ]
   cores = sorted(os.sched_getaffinity(0))
   count = study.processes or len(cores)
   return [
-    worker.ProcessSlot(tuple(cores[i::count]) or (cores[i % len(cores)],))
+    worker.ProcessSlot(tuple(cores[i % len(cores) :: count]))
     for i in range(count)
   ]

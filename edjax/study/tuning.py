@@ -1,12 +1,14 @@
-"""Trials: as many for each representation, then frozen in tuned.json."""
+"""Trials, the same for each representation, and the choice in tuned.json."""
 
 import dataclasses
+import itertools
 import json
 import math
 import pathlib
 from collections.abc import Iterable, Mapping
 
 from edjax.config import ConfigError
+from edjax.runtime import atomic_files, locks
 from edjax.study import arms, planning
 
 FORMAT = 1
@@ -14,13 +16,13 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """One point of one representation.
+  """One choice of learning rate and transform for one representation.
 
   Attributes:
     name: of its directory.
     arm: name of `arms.ARMS`.
     fold: -1 where there are none.
-    chosen: the fields that a study tunes, with their values here.
+    chosen: overrides that are kept for the runs if this trial is the best.
     fields: all overrides of the base configuration.
   """
 
@@ -32,7 +34,7 @@ class Trial:
 
 
 def trials(study, base, names: Iterable[str]) -> list[Trial]:
-  """The same points for each representation.
+  """Lists the same choices for each representation.
 
   With folds, every fold has trials of its own: the training part of one holds
   the test examples of another, which must not choose.
@@ -42,18 +44,16 @@ def trials(study, base, names: Iterable[str]) -> list[Trial]:
     names: representations.
 
   Returns:
-    Point by point, so that an interrupted study has tried all representations
-    about equally often; one point for each where nothing is tuned.
+    Choice by choice, so that an interrupted study has tried all representations
+    about equally often; one for each where nothing is tuned.
   """
   folds = range(study.folds) if study.folds else (-1,)
-  found = []
-  for rate in study.trial_learning_rates:
-    for transform in study.trial_transforms:
-      for fold in folds:
-        found += [
-          _trial(study, base, name, rate, transform, fold) for name in names
-        ]
-  return found
+  return [
+    _trial(study, base, *choice)
+    for choice in itertools.product(
+      study.trial_learning_rates, study.trial_transforms, folds, names
+    )
+  ]
 
 
 def is_tuned(study) -> bool:
@@ -61,7 +61,7 @@ def is_tuned(study) -> bool:
   return len(study.trial_learning_rates) * len(study.trial_transforms) > 1
 
 
-def _trial(study, base, arm, rate, transform, fold) -> Trial:
+def _trial(study, base, rate, transform, fold, arm) -> Trial:
   chosen = {'optim.learning_rate': float(rate)}
   if transform:
     chosen |= arms.transform_fields(arm, transform)
@@ -74,13 +74,12 @@ def _trial(study, base, arm, rate, transform, fold) -> Trial:
     'train.steps': study.trial_steps,
     'train.eval_every': study.trial_steps,
     'train.checkpoint_every': study.trial_steps,
-    # Nothing reads what a trial says of test molecules.
-    'data.max_eval': _FEW,
+    # Few test molecules: nothing reads what a trial says of them.
+    'data.max_eval': 16,
     'eval.rotations': 1,
     'eval.bootstrap': 100,
+    **planning.fold_fields(study, fold),
   }
-  if fold >= 0:
-    fields |= {'data.folds': study.folds, 'data.fold': fold}
   name = f'{arm}-lr{rate:g}' + (f'-{transform}' if transform else '')
   name += f'-f{fold}' if fold >= 0 else ''
   content = planning.content(planning.with_fields(base, fields))
@@ -88,14 +87,10 @@ def _trial(study, base, arm, rate, transform, fold) -> Trial:
   return Trial(name, arm, fold, chosen, fields)
 
 
-# Test molecules of a trial, which the run's own summary needs.
-_FEW = 16
-
-
 def score(directory: pathlib.Path) -> float | None:
-  """The last weights' standardised validation MAE of a trial.
+  """Reads the standardised validation MAE of a trial's last weights.
 
-  From metrics.jsonl, where nothing is about test molecules.
+  It is the last in metrics.jsonl. Test molecules are not in it.
 
   Args:
     directory: of the trial.
@@ -117,12 +112,12 @@ def score(directory: pathlib.Path) -> float | None:
 
 
 def key(arm: str, fold: int) -> str:
-  """Of an entry of tuned.json."""
+  """Returns the name of a choice in tuned.json."""
   return arm if fold < 0 else f'{arm}/{fold}'
 
 
 def frozen(workdir) -> dict[str, dict]:
-  """What has been chosen: `key` -> fields."""
+  """Reads tuned.json: overrides of the runs by `key`; {} before it is there."""
   path = pathlib.Path(workdir) / 'tuned.json'
   if not path.exists():
     return {}
@@ -132,9 +127,8 @@ def frozen(workdir) -> dict[str, dict]:
 def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   """Chooses for every representation whose trials have all ended.
 
-  Not for one whose trials have all diverged: its runs cannot begin.
-
-  What tuned.json holds is never chosen again.
+  Nothing is chosen where all trials have diverged: those runs cannot begin.
+  Choices that are in tuned.json already stay.
 
   Args:
     workdir: of the study.
@@ -147,32 +141,28 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   Raises:
     ConfigError: tuned.json rests on other trials.
   """
-  from edjax.runtime import locks  # builders only where they are needed
-
   workdir = pathlib.Path(workdir)
+  path = workdir / 'tuned.json'
   settings = planning.trial_settings(study)
   groups: dict[str, list[Trial]] = {}
   for trial in all_trials:
     groups.setdefault(key(trial.arm, trial.fold), []).append(trial)
   with locks.locked(workdir / '.tuned.lock', 'tuned.json'):
-    path = workdir / 'tuned.json'
-    content = {'format': FORMAT, **settings, 'chosen': {}, 'trials': []}
+    tuned = {'format': FORMAT, **settings, 'chosen': {}, 'trials': []}
     if path.exists():
-      before = json.loads(path.read_text(encoding='utf-8'))
-      if any(before[k] != v for k, v in settings.items()):
+      tuned = json.loads(path.read_text(encoding='utf-8'))
+      if any(tuned[k] != v for k, v in settings.items()):
         raise ConfigError(f'{path} rests on other trials; it stays as it is')
-      content = before
     for group, members in groups.items():
-      if group in content['chosen']:
+      if group in tuned['chosen']:
         continue
-      scores = [_score(workdir, study, trial) for trial in members]
-      if any(s is None for s in scores):
-        continue
-      best = min(range(len(members)), key=scores.__getitem__)
-      if math.isinf(scores[best]):
-        continue  # every trial diverged: nothing to choose
-      content['chosen'][group] = dict(members[best].chosen)
-      content['trials'] += [
+      scores = [0.0] * len(members)
+      if is_tuned(study):
+        scores = [score(workdir / 'trials' / trial.name) for trial in members]
+      if None in scores or math.isinf(min(scores)):
+        continue  # some have not ended, or every one has diverged
+      tuned['chosen'][group] = dict(members[scores.index(min(scores))].chosen)
+      tuned['trials'] += [
         {
           'name': trial.name, 'arm': trial.arm, 'fold': trial.fold,
           'fields': dict(trial.chosen),
@@ -180,11 +170,5 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
         }
         for trial, value in zip(members, scores, strict=True)
       ]  # fmt: skip
-    planning.write_json(path, content)
-  return content['chosen']
-
-
-def _score(workdir, study, trial: Trial) -> float | None:
-  if not is_tuned(study):
-    return 0.0  # the only point
-  return score(workdir / 'trials' / trial.name)
+    atomic_files.write_json(path, tuned)
+  return tuned['chosen']

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -61,6 +62,7 @@ class Queue:
     watch: Callable,
     look: Callable = lambda job: None,
   ):
+    # With the time of an earlier failure, to know later ones from it.
     self._waiting = collections.deque(
       (job, job.failure()) for job in jobs if not job.finished
     )
@@ -70,36 +72,54 @@ class Queue:
     self._stop = threading.Event()
     self._broken: list[BaseException] = []
 
-  def _next(self):
-    """(job, when it had failed before) or None; after a pause for locked."""
-    while not self._stop.is_set():
-      with self._mutex:
-        if self._waiting:
-          return self._waiting.popleft()
-        if not self._locked:
-          return None
-        again = self._locked.popleft()
-      self._stop.wait(POLL)
-      if not self._stop.is_set():
-        return again
-    return None
+  def run(self, slots: Sequence) -> None:
+    """Blocks until every job has ended somewhere.
 
-  def _tell(self, event, job, outcome=None) -> None:
-    with self._mutex:
-      self._watch(event, job, outcome)
+    Args:
+      slots: as `worker.ProcessSlot`; closed at the end.
 
-  def _loop(self, slot) -> None:
+    Raises:
+      preemption.PreemptedError: SIGTERM came; what was running is saved.
+    """
+    threads = [
+      threading.Thread(target=self._serve, args=(slot,), daemon=True)
+      for slot in slots
+    ]
+    for thread in threads:
+      thread.start()
     try:
-      while (item := self._next()) is not None:
+      with preemption.noticed() as asked_to_stop:
+        while alive := [thread for thread in threads if thread.is_alive()]:
+          alive[0].join(0.2)
+          if asked_to_stop() and not self._stop.is_set():
+            self._stop.set()
+            for slot in slots:
+              slot.stop()
+        if asked_to_stop():
+          raise preemption.PreemptedError(
+            'SIGTERM: what was running is saved; the same command goes on from '
+            'there'
+          )
+    except BaseException:  # Ctrl-C: nothing is lost but the steps since the
+      self._stop.set()  # last checkpoints
+      for slot in slots:
+        slot.close()
+      raise
+    if self._broken:
+      raise self._broken[0]
+
+  def _serve(self, slot) -> None:
+    """Gives one slot a job after the other."""
+    try:
+      while item := self._next():
         job, failed_before = item
         self._look(job)
         if job.finished:  # by another process
           self._tell(DONE, job)
           continue
         if job.failure() != failed_before:
-          self._tell(
-            FAILED, job, worker.Outcome(FAILED, 0, 'in another process')
-          )
+          outcome = worker.Outcome(FAILED, 0, 'in another process')
+          self._tell(FAILED, job, outcome)
           continue
         self._tell('start', job)
         outcome = slot.run(job.config, job.directory)
@@ -115,49 +135,24 @@ class Queue:
     finally:
       slot.close()
 
-  def run(self, slots: Sequence) -> None:
-    """Blocks until every job has ended somewhere.
+  def _next(self) -> tuple[Job, float] | None:
+    """Takes a job, after a pause if others were at it; None at the end."""
+    with self._mutex:
+      if self._waiting and not self._stop.is_set():
+        return self._waiting.popleft()
+      if not self._locked:
+        return None
+      item = self._locked.popleft()
+    self._stop.wait(POLL)
+    return None if self._stop.is_set() else item
 
-    Args:
-      slots: as `worker.ProcessSlot`; closed at the end.
-
-    Raises:
-      preemption.PreemptedError: SIGTERM came; what was running is saved.
-    """
-    threads = [
-      threading.Thread(target=self._loop, args=(slot,), daemon=True)
-      for slot in slots
-    ]
-    for thread in threads:
-      thread.start()
-    try:
-      with preemption.noticed() as asked_to_stop:
-        self._wait(threads, slots, asked_to_stop)
-    except BaseException:  # Ctrl-C: nothing is lost but the steps since the
-      self._stop.set()  # last checkpoints
-      for slot in slots:
-        slot.close()
-      raise
-    if self._broken:
-      raise self._broken[0]
-
-  def _wait(self, threads, slots, asked_to_stop) -> None:
-    for thread in threads:
-      while thread.is_alive():
-        thread.join(0.2)
-        if asked_to_stop() and not self._stop.is_set():
-          self._stop.set()
-          for slot in slots:
-            slot.stop()
-    if asked_to_stop():
-      raise preemption.PreemptedError(
-        'SIGTERM: what was running is saved; the same command goes on from '
-        'there'
-      )
+  def _tell(self, event: str, job: Job, outcome=None) -> None:
+    with self._mutex:
+      self._watch(event, job, outcome)
 
 
 class Progress:
-  """What is done and left, in lines that make sense one by one.
+  """Says in lines what is done and left.
 
   Args:
     jobs: all of them, finished ones included.
@@ -165,7 +160,7 @@ class Progress:
     say: takes a line.
   """
 
-  def __init__(self, jobs: Sequence[Job], at_once: int, say=print):
+  def __init__(self, jobs: Sequence[Job], at_once: int, say: Callable):
     self._say, self._at_once = say, at_once
     self._total = len(jobs)
     self._left = {job.name: job for job in jobs if not job.finished}
@@ -176,7 +171,7 @@ class Progress:
     self._say(self.line())
 
   def watch(self, event: str, job: Job, outcome) -> None:
-    """For `Queue`."""
+    """Counts an event of `Queue`."""
     self._elsewhere.discard(job.name)
     if event == 'start':
       self._running[job.name] = time.monotonic()
@@ -192,12 +187,12 @@ class Progress:
       words = f'{job.name}: FAILED ({outcome.message})'
     elif outcome is not None:
       words += f' in {outcome.seconds:.0f} s'
-      for kind in job.kinds:
+      for kind in (*job.kinds, 'any'):
         self._seconds[kind].append(outcome.seconds)
     self._say(f'{words}; {self.line()}')
 
   def line(self) -> str:
-    """Counts, and how long the rest takes."""
+    """Says how many are done and left, and about how long that takes."""
     waiting = len(self._left) - len(self._running) - len(self._elsewhere)
     done = self._total - len(self._left) - len(self.failed)
     words = f'{done} of {self._total} done'
@@ -212,26 +207,20 @@ class Progress:
     return words
 
   def seconds_left(self) -> float | None:
-    """From what runs of the same kind took; None before the first."""
+    """Estimates the rest from runs that ended; None before the first."""
     if not self._seconds:
       return None
-    total = 0.0
+    now, total = time.monotonic(), 0.0
     for name, job in self._left.items():
-      if name in self._elsewhere:
-        continue
-      expected = self._expected(job)
-      if name in self._running:
-        spent = time.monotonic() - self._running[name]
-        expected = max(0.0, expected - spent)
-      total += expected
+      if name not in self._elsewhere:
+        spent = now - self._running.get(name, now)
+        total += max(0.0, self._expected(job) - spent)
     return total / self._at_once
 
   def _expected(self, job: Job) -> float:
-    for kind in job.kinds:
-      if seconds := self._seconds.get(kind):
-        return sum(seconds) / len(seconds)
-    known = [s for seconds in self._seconds.values() for s in seconds]
-    return sum(known) / len(known)
+    """Returns the mean of runs of the most telling kind that is known."""
+    kind = next(k for k in (*job.kinds, 'any') if k in self._seconds)
+    return statistics.fmean(self._seconds[kind])
 
 
 def _duration(seconds: float) -> str:

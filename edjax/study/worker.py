@@ -1,19 +1,15 @@
-"""Processes that take one run after another.
+"""Runs one after another, in this process or in a worker process.
 
-Imports, the backend and what it has compiled stay from run to run. Parent and
-worker talk in lines of JSON over the worker's standard input and output; what
-a run prints goes to log.txt in its directory.
-
-  python -m edjax.study.worker --cores 0,1     (started by `ProcessSlot`)
+A process keeps its imports, its backend and what it has compiled from run to
+run. What a run prints goes to log.txt in its directory.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import pathlib
+import pickle
 import queue
 import signal
 import subprocess
@@ -21,6 +17,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+
+from absl import logging
+
+from edjax.runtime import compile_cache, malloc, preemption, run_directory
+from edjax.train import train_and_evaluate
 
 DONE, FAILED, LOCKED, STOPPED = 'done', 'failed', 'locked', 'stopped'
 
@@ -41,16 +43,14 @@ class Outcome:
   message: str = ''
 
 
-def attempt(execute, config, directory: pathlib.Path) -> Outcome:
-  """One run; whatever goes wrong is written to error.txt.
+def attempt(execute: Callable, config, directory: pathlib.Path) -> Outcome:
+  """Does one run; writes whatever goes wrong to error.txt.
 
   Args:
-    execute: execute(config, workdir), as `train.train_and_evaluate`.
+    execute: execute(config, workdir), as `train_and_evaluate`.
     config: of the run.
     directory: of the run.
   """
-  from edjax.runtime import preemption, run_directory
-
   begun = time.monotonic()
   try:
     execute(config, directory)
@@ -60,27 +60,34 @@ def attempt(execute, config, directory: pathlib.Path) -> Outcome:
     print(error, flush=True)
     return Outcome(STOPPED, time.monotonic() - begun)
   except Exception as error:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / 'error.txt').write_text(
-      traceback.format_exc(), encoding='utf-8'
-    )
+    _write_error(directory, traceback.format_exc())
     if isinstance(error, FloatingPointError):
       # The same again would end the same: a trial counts as the worst.
       (directory / 'diverged').touch()
-    words = f'{type(error).__name__}: {error}'.splitlines()[0]
-    return Outcome(FAILED, time.monotonic() - begun, words)
+    message = f'{type(error).__name__}: {error}'.splitlines()[0]
+    return Outcome(FAILED, time.monotonic() - begun, message)
   (directory / 'error.txt').unlink(missing_ok=True)
   return Outcome(DONE, time.monotonic() - begun)
 
 
-class LocalSlot:
-  """Runs in this process: for accelerators, which belong to one process."""
+def _write_error(directory: pathlib.Path, text: str) -> None:
+  directory.mkdir(parents=True, exist_ok=True)
+  (directory / 'error.txt').write_text(text, encoding='utf-8')
 
-  def __init__(self, execute):
-    self._execute = execute
+
+def _make_execute() -> Callable:
+  """Returns `train_and_evaluate` for runs that share compiled programs."""
+  return functools.partial(train_and_evaluate, shared=compile_cache.Programs())
+
+
+class LocalSlot:
+  """Does runs in this process: an accelerator belongs to one process."""
+
+  def __init__(self):
+    self._execute = _make_execute()
 
   def run(self, config, directory: pathlib.Path) -> Outcome:
-    """Runs one; blocks until it has ended."""
+    """Does one run; blocks until it has ended."""
     directory.mkdir(parents=True, exist_ok=True)
     with (
       (directory / 'log.txt').open('a', encoding='utf-8') as log,
@@ -97,7 +104,14 @@ class LocalSlot:
 
 
 class ProcessSlot:
-  """Runs in a worker process, which is replaced where it dies."""
+  """Does runs in a worker process, which is replaced where it dies.
+
+  Parent and worker send each other pickles through the worker's standard input
+  and output.
+
+  Args:
+    cores: the only ones that the worker may use; () for all.
+  """
 
   def __init__(self, cores: tuple[int, ...] = ()):
     self._cores = cores
@@ -105,19 +119,18 @@ class ProcessSlot:
     self._stopping = False
 
   def run(self, config, directory: pathlib.Path) -> Outcome:
-    """Runs one; blocks until it has ended."""
+    """Does one run; blocks until it has ended."""
     if self._process is None:
       self._process = self._start()
     if self._stopping:  # meanwhile, when there was no process to tell
       self.close()
       return Outcome(STOPPED)
-    job = {'directory': str(directory), 'config': config.to_dict()}
     begun = time.monotonic()
     try:
-      self._process.stdin.write(json.dumps(job) + '\n')
+      pickle.dump((config, directory), self._process.stdin)
       self._process.stdin.flush()
-      return Outcome(**json.loads(self._process.stdout.readline()))
-    except (OSError, ValueError):
+      return pickle.load(self._process.stdout)
+    except (OSError, EOFError, pickle.UnpicklingError):
       pass  # it has died, perhaps in the middle of its answer
     status = self._process.wait()
     self.close()
@@ -127,23 +140,21 @@ class ProcessSlot:
     if status < 0:
       how = f'signal {signal.Signals(-status).name}'
     message = f'its process ended with {how}; log.txt may say why'
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / 'error.txt').write_text(message + '\n', encoding='utf-8')
+    _write_error(directory, f'{message}\n')
     return Outcome(FAILED, time.monotonic() - begun, message)
 
-  def _start(self):
-    command = [sys.executable, '-m', 'edjax.study.worker']
-    if self._cores:
-      command.append(f'--cores={",".join(map(str, self._cores))}')
+  def _start(self) -> subprocess.Popen:
     root = str(pathlib.Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
-    return subprocess.Popen(
-      command,
+    process = subprocess.Popen(
+      [sys.executable, '-c', 'from edjax.study import worker; worker.serve()'],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
-      text=True,
       env=os.environ | {'PYTHONPATH': path},
     )
+    if self._cores:  # threads that it starts later inherit them
+      os.sched_setaffinity(process.pid, self._cores)
+    return process
 
   def stop(self) -> None:
     """Lets the worker save what it is at; `run` then returns."""
@@ -163,60 +174,33 @@ class ProcessSlot:
     self._process = None
 
 
-def _tuples(value):
-  """Sequences of configurations are tuples, which JSON has not."""
-  if isinstance(value, dict):
-    return {k: _tuples(v) for k, v in value.items()}
-  return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _read(jobs: queue.Queue) -> None:
-  for line in sys.stdin:
-    jobs.put(json.loads(line))
-  # The parent has ended or was killed: what it claimed must be free again.
-  os._exit(1)
-
-
-def serve(execute) -> None:
-  """Takes jobs until standard input ends, and with it this process."""
-  from ml_collections import ConfigDict
-
-  answers = os.fdopen(os.dup(1), 'w')
+def serve() -> None:
+  """Does the runs that come through standard input; ends with its parent."""
+  # A terminal's Ctrl-C goes to the parent, which ends its workers.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  malloc.keep()
+  logging.set_verbosity(logging.WARNING)
+  execute = _make_execute()
+  answers = os.fdopen(os.dup(1), 'wb')
   jobs = queue.Queue()
   threading.Thread(target=_read, args=(jobs,), daemon=True).start()
   while True:
-    job = jobs.get()
-    directory = pathlib.Path(job['directory'])
+    config, directory = jobs.get()
     directory.mkdir(parents=True, exist_ok=True)
-    log = os.open(directory / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    outcome = attempt(execute, ConfigDict(_tuples(job['config'])), directory)
+    with (directory / 'log.txt').open('a') as log:
+      os.dup2(log.fileno(), 1)
+      os.dup2(log.fileno(), 2)
+    outcome = attempt(execute, config, directory)
     sys.stdout.flush()
     sys.stderr.flush()
-    answers.write(json.dumps(dataclasses.asdict(outcome)) + '\n')
+    pickle.dump(outcome, answers)
     answers.flush()
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--cores', default='')
-  cores = parser.parse_args().cores
-  if cores:  # before JAX starts its threads
-    os.sched_setaffinity(0, {int(core) for core in cores.split(',')})
-  # A terminal's Ctrl-C goes to the parent, which ends its workers.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
-  from absl import logging
-
-  from edjax.runtime import compile_cache, malloc
-  from edjax.train import train_and_evaluate
-
-  malloc.keep()
-  logging.set_verbosity(logging.WARNING)
-  shared = compile_cache.Programs()
-  serve(functools.partial(train_and_evaluate, shared=shared))
-
-
-if __name__ == '__main__':
-  main()
+def _read(jobs: queue.Queue) -> None:
+  try:
+    while True:
+      jobs.put(pickle.load(sys.stdin.buffer))
+  finally:
+    # The parent has ended or was killed: what this process holds must be free.
+    os._exit(1)

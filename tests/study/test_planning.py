@@ -76,7 +76,7 @@ def test_names_follow_the_content_and_nothing_else():
     smoke(subset_seeds=3),
     smoke(sizes=(60, 240, 480)),
     smoke(init_seeds=2),
-    smoke(blocks=('main', 'controls')),
+    smoke(blocks=('controls',)),
   ):
     entries = planned(grown)
     assert set(names) < {e.name for e in entries}
@@ -97,7 +97,7 @@ def test_folds_are_part_of_a_run():
 
 def test_blocks_vary_what_they_are_named_for():
   config = smoke(
-    blocks=('main', 'spacing', 'controls'),
+    blocks=('spacing', 'controls'),
     spacings=(1.0, 0.5), smooths=(0.0,), boxes=(12.0,),
     block_seeds=2, middle_size=60,
   )  # fmt: skip
@@ -125,7 +125,7 @@ def test_blocks_vary_what_they_are_named_for():
 
 def test_blocks_may_have_fewer_representations():
   config = smoke(
-    blocks=('main', 'stopping', 'controls'),
+    blocks=('stopping', 'controls'),
     block_representations=('density',),
     block_seeds=1,
   )
@@ -255,20 +255,19 @@ def test_where_the_data_lie_may_change(tmp_path):
     ({'subset_seeds': 0}, r'config\.study\.subset_seeds must be'),
     ({'subset_seeds': 999, 'trial_seed': 7}, r'config\.study\.trial_seed=7'),
     ({'folds': 5}, r"config\.study\.folds=5 with config\.data\.split='random'"),
-    ({'blocks': ('stopping',)}, r"config\.study\.blocks must have 'main'"),
-    ({'blocks': ('main', 'all')}, r'config\.study\.blocks has'),
+    ({'blocks': ('all',)}, r'config\.study\.blocks has'),
     ({'trial_learning_rates': ()}, r'config\.study\.trial_learning_rates'),
     ({'trial_transforms': ('sqrt',)}, r'config\.study\.trial_transforms has'),
     ({'primary': ('volume',)}, r'config\.study\.primary has'),
     ({'margins': (1.0,)}, r'config\.study\.margins has 1 numbers for the 4'),
     ({'hypotheses': ('H9',)}, r'config\.study\.hypotheses has'),
     ({'metric': 'r2'}, r'config\.study\.metric must be one of'),
-    ({'boxes': (12.5,), 'blocks': ('main', 'spacing')}, r'study\.boxes: 12\.5'),
+    ({'boxes': (12.5,), 'blocks': ('spacing',)}, r'study\.boxes: 12\.5'),
     ({'noises': (0.1, 0.1)}, r'config\.study\.noises'),
     ({'folds': 2}, r'config\.study\.folds=2: .* three are the fewest'),
     ({'subset_seeds': 2, 'block_seeds': 9, 'trial_seed': 3}, r'trial_seed=3'),
     ({'init_seeds': 2, 'trial_seed': 1001}, r'trial_seed=1001'),
-    ({'blocks': ('main', 'noise'), 'middle_size': 61}, r'middle_size=61'),
+    ({'blocks': ('noise',), 'middle_size': 61}, r'middle_size=61'),
     ({'trial_learning_rates': (5e-3,)}, r'optim\.learning_rate=0\.003, but'),
   ],
 )  # fmt: skip
@@ -317,4 +316,4 @@ def test_every_variant_is_a_study(module, variant):
   trials = tuning.trials(study, base, names)
   for item in (*kinds.values(), *trials):
     configuration.resolve(planning.with_fields(base, item.fields))
-  assert {e.block for e in entries} == set(study.blocks)
+  assert {e.block for e in entries} == {'main', *study.blocks}

@@ -25,7 +25,8 @@ from edjax import commands
 from edjax import config as configuration
 from edjax.config import ConfigError
 from edjax.data import loading, splitting
-from edjax.runtime import run_directory, stores
+from edjax.evaluate import evaluator
+from edjax.runtime import preemption, run_directory, stores
 from edjax.study import planning, runner, settings, tuning, work_queue, worker
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -133,8 +134,8 @@ def test_a_study_runs_each_once_and_grows(smoke, tmp_path, capsys):
   assert all('-s2-' in name for name in again.done)
 
 
-def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
-  """As on an accelerator: groups of seeds, resumed and grown."""
+def test_a_stopped_study_goes_on(data_dir, tmp_path, monkeypatch):
+  """Real runs as on an accelerator: one after another in this process."""
   config = study_qm9.get_config('smoke')
   small = tiny_runs.tiny(data_dir)
   for section in ('model', 'representation'):
@@ -142,39 +143,52 @@ def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
   config.data.update(
     {'data_dir': str(data_dir), 'targets': ('gap', 'mu'), 'max_eval': 16}
   )
-  config.train.update({'steps': 2, 'eval_every': 2, 'checkpoint_every': 2})
+  config.train.update({'steps': 4, 'eval_every': 2, 'checkpoint_every': 4})
   config.eval.rotations = 1
   config.study.update(
     {
       'representations': ('shape',), 'sizes': (60,),
       'subset_seeds': 2, 'primary': ('gap', 'mu'), 'hypotheses': (),
       'trial_learning_rates': (config.optim.learning_rate,),
-      'trial_transforms': ('',), 'vmap_seeds': 'on',
+      'trial_transforms': ('',),
     }
   )  # fmt: skip
-  assert runner.run(config, tmp_path) == 0
+  slot = worker.LocalSlot()
+  log = evaluator.Evaluator.log
+
+  def stop_at_the_first_evaluation(*args):
+    monkeypatch.undo()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with preemption.noticed() as asked_to_stop:
+      while not asked_to_stop():
+        time.sleep(0.01)
+    return log(*args)
+
+  monkeypatch.setattr(evaluator.Evaluator, 'log', stop_at_the_first_evaluation)
+  with pytest.raises(preemption.PreemptedError, match='goes on from there'):
+    runner.run(config, tmp_path, make_slots=lambda: [slot])
+  (begun,) = (tmp_path / 'runs').iterdir()
+  assert 'SIGTERM: step 3 of 4 is saved' in (begun / 'log.txt').read_text()
+  assert not finished(tmp_path)
+  assert runner.run(config, tmp_path, make_slots=lambda: [slot]) == 0
+  assert 'continuing after step 3' in (begun / 'log.txt').read_text()
   names = {e['name'] for e in planning.read(tmp_path)['entries']}
   assert finished(tmp_path) == names
   assert len(names) == 2
-  found = {
-    name: json.loads((tmp_path / 'runs' / name / 'results.json').read_text())
-    for name in names
-  }
-  assert {r['cost']['runs_at_once'] for r in found.values()} == {2}
-  errors = {n: r['targets']['gap']['mae']['value'] for n, r in found.items()}
+
+  def error(name):
+    text = (tmp_path / 'runs' / name / 'results.json').read_text()
+    return json.loads(text)['targets']['gap']['mae']['value']
+
+  errors = {name: error(name) for name in names}
   assert len(set(errors.values())) == 2  # each its own
-  # One is lost, one is added: a group of two other seeds.
-  lost = next(iter(sorted(names)))
-  shutil.rmtree(tmp_path / 'runs' / lost)
+  # One is lost, one is added. Undisturbed, it comes out the same.
+  shutil.rmtree(begun)
   config.study.subset_seeds = 3
-  assert runner.run(config, tmp_path) == 0
+  assert runner.run(config, tmp_path, make_slots=lambda: [slot]) == 0
   assert len(finished(tmp_path)) == 3
-  again = json.loads((tmp_path / 'runs' / lost / 'results.json').read_text())
-  assert again['targets']['gap']['mae']['value'] == pytest.approx(
-    errors[lost], rel=1e-3
-  )
+  assert error(begun.name) == errors[begun.name]
   assert '3 of 3 done' in (tmp_path / 'study.log').read_text()
-  assert 'validation error' in (tmp_path / 'seeds.log').read_text()
 
 
 def test_the_tuned_fields_reach_the_runs(smoke, tmp_path):
