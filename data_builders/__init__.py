@@ -117,23 +117,6 @@ def _beam():
   return on_beam
 
 
-def place(name: str, variant: str = '') -> str:
-  """Where a dataset lies in `data_dir`.
-
-  Args:
-    name: a key of DATASETS.
-    variant: as in `build`; '' is the first where there are several.
-
-  Raises:
-    ValueError: an unknown name.
-  """
-  builder_class = _module(name).Builder
-  if not variant and builder_class.BUILDER_CONFIGS:
-    variant = builder_class.BUILDER_CONFIGS[0].name
-  parts = builder_class.name, variant, str(builder_class.VERSION)
-  return '/'.join(filter(None, parts))
-
-
 def report(builder) -> dict:
   """What was written, left out and why, as kept beside the dataset."""
   path = epath.Path(builder.data_dir) / records.REPORT
