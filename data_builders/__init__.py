@@ -82,7 +82,7 @@ def build(
       for path in pathlib.Path(data_dir, builder.name).rglob('incomplete.*'):
         shutil.rmtree(path, ignore_errors=True)
     if not builder.data_path.exists():
-      path = data_dir / f'.{builder.name}-{variant or "all"}.kept'
+      path = data_dir / f'.{builder.name}-{variant or "all"}.results'
       _prepare(builder, result_cache.until_done(path), beam)
       print(builder.summary(report(builder)), flush=True)
   return builder
@@ -96,11 +96,11 @@ def _prepare(builder, results, beam: str) -> None:
       engine = _beam()
       options['download_config'] = engine.download_config(beam)
       stack.enter_context(engine.importable_by_workers())
-    found = stack.enter_context(results)
+    earlier = stack.enter_context(results)
     stack.enter_context(_without_second_bar())
     stack.enter_context(_in_memory())
-    if found:
-      print(f'{found} results of an earlier build are used', flush=True)
+    if earlier:
+      print(f'{earlier} results of an earlier build are used', flush=True)
     if beam:
       stack.enter_context(engine.naming_errors())
     builder.download_and_prepare(file_format='array_record', **options)
