@@ -17,8 +17,8 @@ def get_config() -> ConfigDict:
   # 'qm9_mini' (embedded, no download), 'qm9', 'pdbbind' (complexes) or
   # 'pdbbind_ligands' (ligands in the shape they have there, without proteins).
   data.name = 'qm9_mini'
-  # Where built datasets and their packs lie; or an address (gs://, s3://), from
-  # which datasets are copied to this machine.
+  # Where built datasets and their packs lie, on this machine; with --beam also
+  # an address (gs://, s3://), into which the dataset is written.
   data.data_dir = '~/.cache/edjax'
   # Where archives lie that you downloaded yourself ('' : <data_dir>/manual).
   data.manual_dir = ''

@@ -76,7 +76,7 @@ def build(
       for path in pathlib.Path(data_dir, builder.name).rglob('incomplete.*'):
         shutil.rmtree(path, ignore_errors=True)
     if not builder.data_path.exists():
-      path = data_dir / f'.{builder.name}-{variant or "all"}.kept'
+      path = data_dir / f'.{builder.name}-{variant or "all"}.results'
       _prepare(builder, result_cache.until_done(path), beam)
       print(builder.summary(report(builder)), flush=True)
   return builder
@@ -90,11 +90,11 @@ def _prepare(builder, results, beam: str) -> None:
       engine = _beam()
       options['download_config'] = engine.download_config(beam)
       stack.enter_context(engine.importable_by_workers())
-    found = stack.enter_context(results)
+    earlier = stack.enter_context(results)
     stack.enter_context(_without_second_bar())
     stack.enter_context(_in_memory())
-    if found:
-      print(f'{found} results of an earlier build are used', flush=True)
+    if earlier:
+      print(f'{earlier} results of an earlier build are used', flush=True)
     if beam:
       stack.enter_context(engine.naming_errors())
     builder.download_and_prepare(file_format='array_record', **options)
@@ -109,23 +109,6 @@ def _beam():
       "'.[beam]' in the repository"
     ) from error
   return on_beam
-
-
-def place(name: str, variant: str = '') -> str:
-  """Where a dataset lies in `data_dir`.
-
-  Args:
-    name: of `edjax.datasets`.
-    variant: as in `build`; '' is the first where there are several.
-
-  Raises:
-    ValueError: an unknown name.
-  """
-  builder_class = _module(name).Builder
-  if not variant and builder_class.BUILDER_CONFIGS:
-    variant = builder_class.BUILDER_CONFIGS[0].name
-  parts = builder_class.name, variant, str(builder_class.VERSION)
-  return '/'.join(filter(None, parts))
 
 
 def report(builder) -> dict:

@@ -80,12 +80,12 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
   name = result_cache.key(
     program(), numbers_A, coords_A3, total_charge, unpaired
   )
-  found = result_cache.recall(name)
-  if found is None:
+  stored = result_cache.get(name)
+  if stored is None:
     result = _run(numbers_A, coords_A3, total_charge, unpaired)
-    result_cache.keep(name, result._asdict())
+    result_cache.put(name, result._asdict())
     return result
-  return XtbResult(**found | {k: float(found[k]) for k in _NUMBERS})
+  return XtbResult(**stored | {k: float(stored[k]) for k in _NUMBERS})
 
 
 # Fields of a result that are no arrays.

@@ -47,8 +47,11 @@ def build(config, workdir, beam: str = '') -> None:
     return
   config = configuration.resolve(config)
   variant = dataset_variant(config)
-  source = loading.load_pack(config.data, variant, beam)
-  print(f'{config.data.name}: {len(source)} molecules')
+  if paths.is_remote(config.data.data_dir):
+    count = loading.build_in_store(config.data, variant, beam)
+  else:
+    count = len(loading.load_pack(config.data, variant, beam))
+  print(f'{config.data.name}: {count} molecules')
 
 
 def train(config, workdir) -> None:

@@ -229,7 +229,7 @@ class Builds(Runs):
     left = [
       p.name
       for p in self.path(name).rglob('*')
-      if any(word in p.name for word in ('kept', 'incomplete', 'partial'))
+      if any(word in p.name for word in ('.results', 'incomplete', 'partial'))
     ]
     return sorted(found) + left
 
@@ -258,7 +258,7 @@ class Builds(Runs):
       path.glob('edjax_*/incomplete*')
     ):
       return 'between dataset and pack'
-    if list(path.glob('.*.kept')):
+    if list(path.glob('.*.results')):
       return 'in xTB, or while the dataset was written'
     return 'before the first molecule'
 

@@ -111,15 +111,15 @@ def relax_and_run(numbers, coords) -> tuple[np.ndarray, xtb.XtbResult]:
     XtbError: no convergence, or bonds were made or broken.
   """
   name = result_cache.key(f'relaxed {xtb.program()}', numbers, coords)
-  found = result_cache.recall(name)
-  if found is None:
+  relaxed = result_cache.get(name)
+  if relaxed is None:
     started = time.process_time()
     relaxed_A3 = relax(numbers, coords)
-    found = {'coords': relaxed_A3, 'seconds': time.process_time() - started}
-    result_cache.keep(name, found)
-  result = xtb.run(numbers, found['coords'])
-  seconds = float(found['seconds']) + result.seconds
-  return found['coords'], result._replace(seconds=seconds)
+    relaxed = {'coords': relaxed_A3, 'seconds': time.process_time() - started}
+    result_cache.put(name, relaxed)
+  result = xtb.run(numbers, relaxed['coords'])
+  seconds = float(relaxed['seconds']) + result.seconds
+  return relaxed['coords'], result._replace(seconds=seconds)
 
 
 def relax(numbers, coords, tolerance: float = TOLERANCE) -> np.ndarray:

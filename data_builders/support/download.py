@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-import os
 import pathlib
 import urllib.request
+
+from edjax.runtime import atomic_files
 
 _TIMEOUT_S = 60
 _BLOCK = 1 << 20
 
 
 def fetch(url: str, path, sha256: str) -> pathlib.Path:
-  """Downloads a file once; one that is there and right is kept.
+  """Downloads a file, unless it is there already.
 
   One attempt without retries: TFDS's own downloader goes on for minutes where
   there is no network.
@@ -32,18 +33,14 @@ def fetch(url: str, path, sha256: str) -> pathlib.Path:
   if path.is_file() and file_sha256(path) == sha256:
     return path
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'{path.name}.{os.getpid()}.part')
-  try:
-    _copy(url, part)
-    found = file_sha256(part)
-    if found != sha256:
+  with atomic_files.replacing(path) as part:
+    _copy(url, part, path.name)
+    sha = file_sha256(part)
+    if sha != sha256:
       raise ValueError(
-        f'{url} gave {part.stat().st_size} bytes with sha256 {found[:16]}..., '
+        f'{url} gave {part.stat().st_size} bytes with sha256 {sha[:16]}..., '
         f'not {sha256[:16]}...'
       )
-    part.replace(path)
-  finally:
-    part.unlink(missing_ok=True)
   return path
 
 
@@ -72,36 +69,32 @@ def fetch_recorded(url: str, path, check) -> pathlib.Path:
   record = path.with_name(f'{path.name}.json')
   known = json.loads(record.read_text()) if record.is_file() else None
   if path.is_file():
-    found = _facts(url, path)
-    if known and known['sha256'] != found['sha256']:
+    facts = _facts(url, path)
+    if known and known['sha256'] != facts['sha256']:
       raise ValueError(
         f'{path} is not what {record} says; delete it to download it again, or '
         'the record to accept it'
       )
     if not known:  # somebody put it there
       check(path)
-      _write_json(record, {**found, 'url': ''})
+      atomic_files.write_json(record, {**facts, 'url': ''})
     return path
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'{path.name}.{os.getpid()}.part')
-  try:
-    announced = _copy(url, part)
-    found = _facts(url, part)
-    if announced not in (0, found['bytes']):
-      raise ValueError(f'{url} gave {found["bytes"]} of {announced} bytes')
+  with atomic_files.replacing(path) as part:
+    announced = _copy(url, part, path.name)
+    facts = _facts(url, part)
+    if announced not in (0, facts['bytes']):
+      raise ValueError(f'{url} gave {facts["bytes"]} of {announced} bytes')
     try:
       check(part)
     except ValueError as error:
       raise ValueError(f'{url}: {error}') from error
-    if known and known['sha256'] != found['sha256']:
+    if known and known['sha256'] != facts['sha256']:
       raise ValueError(
-        f'{url} has changed since {record} was written ({found["bytes"]} '
+        f'{url} has changed since {record} was written ({facts["bytes"]} '
         f'bytes, before {known["bytes"]}); delete the record to accept it'
       )
-    part.replace(path)
-    _write_json(record, found)
-  finally:
-    part.unlink(missing_ok=True)
+  atomic_files.write_json(record, facts)
   return path
 
 
@@ -119,14 +112,17 @@ def _facts(url: str, path: pathlib.Path) -> dict:
   }
 
 
-def _write_json(path: pathlib.Path, values: dict) -> None:
-  part = path.with_name(f'{path.name}.{os.getpid()}.part')
-  part.write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
-  part.replace(path)
+def _copy(url: str, path: pathlib.Path, name: str) -> int:
+  """Downloads a file.
 
+  Args:
+    url: https://...
+    path: to write.
+    name: for the progress bar.
 
-def _copy(url: str, path: pathlib.Path) -> int:
-  """Returns the announced size; 0 for none."""
+  Returns:
+    The announced size, bytes; 0 for none.
+  """
   from tqdm import tqdm
 
   with (
@@ -134,7 +130,7 @@ def _copy(url: str, path: pathlib.Path) -> int:
     open(path, 'wb') as target,
     tqdm(
       total=_announced(source) or None,
-      desc=f'downloading {path.name.split(".")[0]}',
+      desc=f'downloading {name.split(".")[0]}',
       unit='B',
       unit_scale=True,
     ) as bar,

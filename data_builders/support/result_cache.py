@@ -1,19 +1,22 @@
-"""Results of long calculations, kept until their dataset is there.
+"""Results of long calculations, stored until their dataset is complete.
 
 A build that is killed after hours of xTB begins again at the first molecule,
-but finds what was calculated. The results lie in one SQLite file, which worker
-processes read and write; each is found by a hash of everything that it depends
-on. Where there can be no such file (in an object store, without locks, on a
-full disk), nothing is kept and the build goes on.
+but reads what was calculated. Every process appends its results to a file of
+its own and reads those that earlier processes have left, by a hash of
+everything that a result depends on. Where there can be no such files (in an
+object store, on a full disk), nothing is stored and the build goes on.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
 import pathlib
-import sqlite3
+import shutil
+import struct
 import sys
+import time
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -21,21 +24,20 @@ import numpy as np
 from data_builders.support import worker_pool
 from edjax.runtime import paths
 
-# Tells worker processes where, as environment variables are inherited.
-_VARIABLE = 'EDJAX_KEPT_RESULTS'
-# Seconds to wait for another process that writes.
-_PATIENCE = 30.0
-_connections: dict[tuple, sqlite3.Connection | None] = {}
+# Tells worker processes the directory, as environment variables are inherited.
+_VARIABLE = 'EDJAX_RESULT_CACHE'
+# Before each result: its key, SHA-256 of key and content, bytes of the content.
+_HEADER = struct.Struct('<32s32sQ')
 
 
 @contextlib.contextmanager
 def until_done(path: str | os.PathLike) -> Iterator[int]:
-  """Within it results are kept; a kill leaves them, an end removes them.
+  """Stores results within the block; its end removes them.
 
-  An error leaves them as well: the next build finds them.
+  A kill or an error leaves them, and the next build reads them.
 
   Args:
-    path: of the file; its directory exists.
+    path: of the directory for them; the one above it exists.
 
   Yields:
     How many results an earlier build has left.
@@ -43,127 +45,120 @@ def until_done(path: str | os.PathLike) -> Iterator[int]:
   if paths.is_remote(path):
     yield 0
     return
-  path = pathlib.Path(path)
-  try:
-    with worker_pool.environment(_VARIABLE, str(path)):
-      yield _count(path)
-  finally:
-    connection = _connections.pop((os.getpid(), str(path)), None)
-    if connection is not None:
-      connection.close()
-  _remove(path)
+  with worker_pool.environment(_VARIABLE, str(path)):
+    cache = _of_this_process()
+    try:
+      yield len(cache.earlier)
+    finally:
+      cache.close()
+      _opened.cache_clear()
+  shutil.rmtree(path, ignore_errors=True)
 
 
 def key(kind: str, *inputs) -> bytes:
-  """Hash of a calculation.
+  """Returns a hash of a calculation.
 
   Args:
     kind: what is calculated, by which versions of which programs.
     inputs: arrays and numbers that it depends on.
   """
-  found = hashlib.sha256(kind.encode())
+  digest = hashlib.sha256(kind.encode())
   for value in inputs:
     value = np.asarray(value)
-    found.update(f'|{value.dtype.str}{value.shape}|'.encode())
-    found.update(value.tobytes())
-  return found.digest()
+    digest.update(f'|{value.dtype.str}{value.shape}|'.encode())
+    digest.update(value.tobytes())
+  return digest.digest()
 
 
-def recall(name: bytes) -> dict[str, np.ndarray] | None:
-  """A result by its key; None where it is not kept."""
-  connection = _connection()
-  if connection is None:
-    return None
-  try:
-    row = connection.execute(
-      'SELECT content, sha256 FROM results WHERE name = ?', (name,)
-    ).fetchone()
-  except sqlite3.Error as error:
-    _give_up(error)
-    return None
-  if row is None or hashlib.sha256(row[0]).digest() != row[1]:
-    return None
-  with np.load(io.BytesIO(row[0]), allow_pickle=False) as arrays:
-    return dict(arrays)
+def get(name: bytes) -> dict[str, np.ndarray] | None:
+  """Returns a result of an earlier process by its key.
+
+  None where there is none, where it is damaged, and outside of `until_done`.
+  """
+  cache = _of_this_process()
+  return cache.get(name) if cache else None
 
 
-def keep(name: bytes, arrays: Mapping[str, np.ndarray]) -> None:
-  """Keeps a result for a build that comes after a kill.
+def put(name: bytes, arrays: Mapping[str, np.ndarray]) -> None:
+  """Stores a result for a build that comes after a kill.
 
   Args:
-    name: `key` of it.
+    name: its `key`.
     arrays: arrays and numbers.
   """
-  connection = _connection()
-  if connection is None:
-    return
-  content = io.BytesIO()
-  np.savez(content, **arrays)
-  content = content.getvalue()
-  row = name, content, hashlib.sha256(content).digest()
-  try:
-    with connection:
-      connection.execute('INSERT OR REPLACE INTO results VALUES (?, ?, ?)', row)
-  except sqlite3.Error as error:
-    _give_up(error)
+  if cache := _of_this_process():
+    cache.put(name, arrays)
 
 
-def _count(path: pathlib.Path) -> int:
-  """Results in a file; one that is damaged goes, before workers read it."""
-  try:
-    connection = _open(path)
-    with contextlib.closing(connection):
-      state = connection.execute('PRAGMA quick_check(1)').fetchone()
-      if state != ('ok',):
-        raise sqlite3.DatabaseError(state)
-      return connection.execute('SELECT count(*) FROM results').fetchone()[0]
-  except sqlite3.OperationalError:  # whoever wants to keep something will see
-    return 0
-  except sqlite3.DatabaseError:
-    _remove(path)
-    return 0
+class _Cache:
+  """The results that earlier processes have left, and a file for new ones.
 
+  Attributes:
+    earlier: key -> (path, offset, bytes, digest) of each result.
+  """
 
-def _open(path) -> sqlite3.Connection:
-  connection = sqlite3.connect(path, timeout=_PATIENCE)
-  # Writers append to a log of their own and wait for no disk: a kill loses
-  # nothing, a power failure the last results.
-  connection.execute('PRAGMA journal_mode = WAL')
-  connection.execute('PRAGMA synchronous = NORMAL')
-  with connection:
-    connection.execute(
-      'CREATE TABLE IF NOT EXISTS results '
-      '(name BLOB PRIMARY KEY, content BLOB, sha256 BLOB)'
-    )
-  return connection
+  def __init__(self, directory: str):
+    self._directory, self._file, self._stores = directory, None, True
+    self.earlier = {}
+    # In the order of time: a result that replaces a damaged one comes later.
+    for path in sorted(pathlib.Path(directory).glob('*')):
+      end = path.stat().st_size
+      with path.open('rb') as file:
+        while len(header := file.read(_HEADER.size)) == _HEADER.size:
+          name, digest, size = _HEADER.unpack(header)
+          offset = file.tell()
+          if offset + size > end:  # a kill or damage: no more can be read
+            break
+          self.earlier[name] = path, offset, size, digest
+          file.seek(size, os.SEEK_CUR)
 
+  def get(self, name: bytes) -> dict[str, np.ndarray] | None:
+    if name not in self.earlier:
+      return None
+    path, offset, size, digest = self.earlier[name]
+    with path.open('rb') as file:
+      file.seek(offset)
+      content = file.read(size)
+    if hashlib.sha256(name + content).digest() != digest:
+      return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+      return dict(arrays)
 
-def _connection() -> sqlite3.Connection | None:
-  """Of this process; None where nothing is kept."""
-  path = os.environ.get(_VARIABLE)
-  if not path:
-    return None
-  place = os.getpid(), path
-  if place not in _connections:
+  def put(self, name: bytes, arrays) -> None:
+    if not self._stores:
+      return
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    content = content.getvalue()
+    digest = hashlib.sha256(name + content).digest()
     try:
-      _connections[place] = _open(path)
-    except sqlite3.Error as error:
-      _give_up(error)
-  return _connections[place]
+      if self._file is None:
+        directory = pathlib.Path(self._directory)
+        directory.mkdir(exist_ok=True)
+        path = directory / f'{time.time_ns()}-{os.getpid()}'
+        self._file = path.open('xb')
+      self._file.write(_HEADER.pack(name, digest, len(content)) + content)
+      self._file.flush()
+    except OSError as error:
+      print(
+        f'results are not stored for a build that follows a kill: {error}',
+        file=sys.stderr,
+      )
+      self.close()
+      self._stores = False
+
+  def close(self) -> None:
+    if self._file:
+      with contextlib.suppress(OSError):  # what is left on a full disk
+        self._file.close()
 
 
-def _give_up(error) -> None:
-  """Says once a process that results are not kept."""
-  path = os.environ[_VARIABLE]
-  print(
-    f'results are not kept for a build that goes on after a kill: {path}: '
-    f'{error}',
-    file=sys.stderr,
-  )
-  _connections[os.getpid(), path] = None
+@functools.cache
+def _opened(directory: str, pid: int) -> _Cache:
+  del pid  # a fork has a file of its own
+  return _Cache(directory)
 
 
-def _remove(path: pathlib.Path) -> None:
-  for suffix in ('', '-wal', '-shm', '-journal'):
-    with contextlib.suppress(OSError):
-      path.with_name(path.name + suffix).unlink(missing_ok=True)
+def _of_this_process() -> _Cache | None:
+  directory = os.environ.get(_VARIABLE)
+  return _opened(directory, os.getpid()) if directory else None

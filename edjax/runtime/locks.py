@@ -1,46 +1,62 @@
-"""One process at a time builds; the others wait for what it makes."""
+"""Locks on files: one process at a time makes what others wait for."""
 
 import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import IO
 
 from edjax.runtime import paths
 
 
+def lock(file: IO, wait: bool) -> None:
+  """Locks an open file against other processes and threads.
+
+  Closing the file frees it, as does the end of the process.
+
+  Args:
+    file: opened for writing.
+    wait: whether to wait for another that holds it.
+
+  Raises:
+    BlockingIOError: another holds it, and `wait` is False.
+    OSError: there are no locks here (Windows, some file systems).
+  """
+  try:
+    import fcntl
+  except ImportError as error:
+    raise OSError(str(error)) from error
+  fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, what: str) -> Iterator[bool]:
-  """Keeps other processes and threads out; a kill lets them in.
+  """Waits for other processes and threads, and keeps them out of the block.
 
-  Where there are no locks (no fcntl, an object store, a file system without
-  them, a directory that may only be read) it goes on without.
+  Where there are no locks (Windows, an object store, some file systems, a
+  directory that may only be read) the block runs without.
 
   Args:
     path: of the lock file, which is made and stays; its directory exists.
-    what: is being made, for the message of those that wait.
+    what: is made in the block, for the message of those that wait.
 
   Yields:
-    Whether the lock is held: what others left half-done may then go.
+    Whether the lock is held: what others left half-done may then be removed.
   """
-  if paths.is_remote(path):
-    yield False
-    return
   with contextlib.ExitStack() as stack:
-    yield _acquire(stack, pathlib.Path(path), what)
+    yield not paths.is_remote(path) and _waited(stack, pathlib.Path(path), what)
 
 
-def _acquire(stack, path: pathlib.Path, what: str) -> bool:
+def _waited(stack, path: pathlib.Path, what: str) -> bool:
   try:
-    import fcntl  # not on Windows
-
     file = stack.enter_context(path.open('ab'))
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      lock(file, wait=False)
     except BlockingIOError:
       print(
         f'waiting for another process that makes {what} ({path})', flush=True
       )
-      fcntl.flock(file, fcntl.LOCK_EX)
-  except (ImportError, OSError):
+      lock(file, wait=True)
+  except OSError:
     return False
   return True

@@ -5,15 +5,15 @@ import pathlib
 
 
 def is_remote(path: str | os.PathLike) -> bool:
-  """Whether a path is an address with a scheme (gs://, s3://, ...).
+  """Returns whether a path is an address with a scheme (gs://, s3://, ...).
 
-  There are no locks there, no appending, no renaming and no SQLite.
+  There are no locks there, no appending and no renaming.
   """
   return '://' in os.fspath(path)
 
 
 def join(path: str | os.PathLike, name: str) -> str | pathlib.Path:
-  """A path inside a directory, wherever that is."""
+  """Returns the path of a file in a directory, wherever that is."""
   if is_remote(path):
     return f'{os.fspath(path).rstrip("/")}/{name}'
   return pathlib.Path(path) / name

@@ -5,6 +5,7 @@ import csv
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from edjax import config as configuration
 from edjax.config import ConfigError
-from edjax.runtime import stores
+from edjax.runtime import atomic_files, locks, stores
 
 _PACKAGES = (
   'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'scipy',
@@ -124,7 +125,7 @@ class RunDirectory:
   def __init__(self, path):
     store = stores.of(path)
     self.path, self.place = store.local, store.address
-    self.saved = store.saved
+    self._store = store
 
   @contextlib.contextmanager
   def lock(self):
@@ -138,16 +139,13 @@ class RunDirectory:
     self.path.mkdir(parents=True, exist_ok=True)
     with (self.path / '.lock').open('w') as file:
       try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.lock(file, wait=False)
       except BlockingIOError as error:
         raise LockedError(
           f'another process is at work in {self.place}; wait for it, or give '
           'another --workdir'
         ) from error
-      except (ImportError, OSError) as error:
-        # Windows, or a file system without locks.
+      except OSError as error:
         print(
           f'{self.path} cannot be locked ({error}): see to it that no other '
           'process is at work in it',
@@ -238,10 +236,7 @@ class RunDirectory:
       writer.writerows(sorted(rows))
 
   def _write_json(self, name: str, content: dict) -> None:
-    temporary = self.path / f'.{name}'
-    text = json.dumps(_no_nan(content), indent=2, allow_nan=False) + '\n'
-    temporary.write_text(text, encoding='utf-8')
-    temporary.replace(self.path / name)
+    atomic_files.write_json(self.path / name, _no_nan(content))
 
   def log(self, step: int, split: str, name: str, value, unit: str) -> None:
     """Appends one line to metrics.jsonl."""
@@ -257,16 +252,14 @@ class RunDirectory:
     path = self.path / 'metrics.jsonl'
     if not path.exists():
       return
-    kept = []
+    lines = []
     for line in path.read_text(encoding='utf-8').splitlines():
       try:
         if json.loads(line)['step'] <= step:
-          kept.append(line)
+          lines.append(f'{line}\n')
       except json.JSONDecodeError:
         continue  # the line at which the run was killed
-    temporary = self.path / '.metrics.jsonl'
-    temporary.write_text(''.join(f'{k}\n' for k in kept), encoding='utf-8')
-    temporary.replace(path)
+    atomic_files.write(path, ''.join(lines))
 
   def write_predictions(
     self, part, ids, names, target_BT, prediction_BT, clusters_B=None
@@ -289,13 +282,17 @@ class RunDirectory:
 
   def read_predictions(self, part: str) -> dict[str, np.ndarray]:
     """name -> [n, 2] target and prediction, native units."""
-    found: dict[str, list] = {}
+    pairs: dict[str, list] = {}
     path = self.path / f'predictions_{part}.csv'
     with path.open(newline='', encoding='utf-8') as file:
       for row in csv.DictReader(file):
         pair = float(row['target']), float(row['prediction'])
-        found.setdefault(row['name'], []).append(pair)
-    return {name: np.array(pairs) for name, pairs in found.items()}
+        pairs.setdefault(row['name'], []).append(pair)
+    return {name: np.array(rows) for name, rows in pairs.items()}
+
+  def saved(self) -> None:
+    """Copies what is whole to the object store, where the run is in one."""
+    self._store.saved()
 
   def finish(self, results: dict) -> None:
     """Writes results.json: from now on the run counts as finished."""
@@ -303,30 +300,19 @@ class RunDirectory:
     self.saved()
 
 
-class Onlooker(RunDirectory):
-  """In all processes of a run but the first: reads and writes nothing."""
+class Onlooker:
+  """Stands for the run directory in all processes but the first.
+
+  Every method does nothing and returns None.
+  """
+
+  path = pathlib.Path()
 
   def lock(self):
-    """There is nothing to lock."""
+    """Returns a context in which nothing is locked."""
     return contextlib.nullcontext()
 
-  def results(self, config) -> None:
-    """Only the first process knows."""
-
-  def start(self, config, task) -> None:
-    """The first process does it."""
-
-  def log(self, *line) -> None:
-    """The first process does it."""
-
-  def cut_metrics(self, step: int) -> None:
-    """The first process does it."""
-
-  def write_predictions(self, *columns) -> None:
-    """The first process does it."""
-
-  def saved(self) -> None:
-    """The first process does it."""
-
-  def finish(self, results) -> None:
-    """The first process does it."""
+  def __getattr__(self, name: str):
+    if not hasattr(RunDirectory, name):
+      raise AttributeError(name)
+    return lambda *args, **kwargs: None

@@ -1,9 +1,9 @@
 """Directories in object stores (gs://, s3://, ...), and their copies here.
 
-An object store has no locks, no appending and no renaming, which checkpoints,
-logs and memory-mapped packs are made of. A directory there is therefore copied
-to this machine, worked on, and copied back whenever something is complete.
-fsspec knows the stores, by the packages of each (gcsfs, s3fs, ...).
+An object store has no locks, no appending and no renaming, which checkpoints
+and logs are made of. A run directory there is therefore copied to this machine,
+worked on, and copied back whenever something is complete. fsspec knows the
+stores, by the packages of each (gcsfs, s3fs, ...).
 """
 
 import contextlib
@@ -18,22 +18,62 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from edjax.config import ConfigError
-from edjax.runtime import paths
+from edjax.runtime import atomic_files, paths
 
-# In which order files are copied, by parts of their names: what says that a run
-# is complete goes last, and a state after the metrics that belong to it and
-# the weights that it knows of.
+# Order of copying, by parts of names: a state goes after the metrics that
+# belong to it and the weights that it knows of, and the file that says that a
+# run is complete goes last.
 _ORDER = ('checkpoints/best/', 'checkpoints/latest/', 'results.json')
-# Parts of names of what is being written.
-_UNFINISHED = ('.orbax-checkpoint-tmp', '.part-of-pull')
-# Stores without directories, where one that is made would be a bucket.
-_FLAT = {'gs', 'gcs', 's3', 's3a', 'az', 'abfs', 'abfss', 'oss', 'memory'}
-# Pauses before what has failed is tried again, s: what packages of stores retry
-# by themselves has failed for longer.
+# Part of the names of what Orbax is still writing.
+_UNFINISHED = '.orbax-checkpoint-tmp'
+# Pauses before a failed copy is tried again, s: the packages of stores retry
+# by themselves for a shorter time.
 _PAUSES = (2.0, 8.0, 30.0)
 
 
-class Mirror:
+def everything(name: str) -> bool:
+  """Selects all files."""
+  del name
+  return True
+
+
+def light(name: str) -> bool:
+  """Selects the files of runs and studies but their checkpoints."""
+  return 'checkpoints' not in name.split('/')
+
+
+class Directory:
+  """A directory of this machine, which needs no copying.
+
+  Attributes:
+    local: where the files are on this machine.
+    address: what the user calls the directory.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    self.local, self.address = pathlib.Path(path), str(path)
+
+  def pull(self, wanted: Callable[[str], bool] = everything) -> int:
+    """Copies files here; returns how many."""
+    del wanted
+    return 0
+
+  def push(self) -> int:
+    """Copies files to their place; returns how many."""
+    return 0
+
+  def saved(self) -> None:
+    """Pushes; a store that does not answer is reported on standard error.
+
+    The work goes on, and the next push repeats what failed.
+    """
+    try:
+      self.push()
+    except OSError as error:
+      print(f'not copied: {error}; it goes on here', file=sys.stderr)
+
+
+class Mirror(Directory):
   """A directory of an object store, and its copy on this machine.
 
   Args:
@@ -54,15 +94,14 @@ class Mirror:
         self._store, root = fsspec.core.url_to_fs(self.address)
       except (ImportError, ValueError) as error:
         raise ConfigError(f'{address}: {error}') from error
-    self._flat = self.address.split('://')[0] in _FLAT
     self._root = root.rstrip('/')
-    # Size and time of files as they were when both sides were equal.
-    self._known: dict[str, tuple[int, int]] = {}
+    # (size, time) of files as they were when both sides were equal.
+    self._equal: dict[str, tuple[int, int]] = {}
     self._lock = threading.RLock()
 
   @contextlib.contextmanager
   def _naming(self) -> Iterator[None]:
-    """Packages of stores have errors of their own for refused requests."""
+    """Turns the errors of a store's package into OSErrors with its address."""
     try:
       yield
     except ConfigError:
@@ -73,37 +112,37 @@ class Mirror:
       ) from error
 
   def check_writable(self) -> None:
-    """Writes a file and removes it: better now than after a day of training.
+    """Writes an empty file and removes it.
 
     Raises:
       OSError: there is no such bucket, or no right to write.
     """
     name = f'.edjax-{uuid.uuid4().hex}'
-    with tempfile.NamedTemporaryFile() as empty, self._naming():
-      self._put(empty.name, name)
+    self._put(os.devnull, name)
+    with self._naming():
       self._store.rm_file(f'{self._root}/{name}')
 
   def sizes(self) -> dict[str, int]:
-    """Files in the store, relative to the directory, and their bytes."""
+    """Returns name in the directory -> bytes, of the files in the store."""
     with self._naming():
       self._store.invalidate_cache()
       try:
-        found = self._store.find(self._root, detail=True)
+        files = self._store.find(self._root, detail=True)
       except FileNotFoundError:  # not yet a directory
         return {}
     begin = len(self._root) + 1
     return {
       name[begin:]: int(facts['size'])
-      for name, facts in found.items()
+      for name, facts in files.items()
       # Some tools leave objects that stand for directories.
       if name[begin:] and not name.endswith('/')
     }
 
-  def pull(self, wanted: Callable[[str], bool] = lambda name: True) -> int:
-    """Copies files that are not here, or have grown there and not changed here.
+  def pull(self, wanted: Callable[[str], bool] = everything) -> int:
+    """Copies files that are not here, or have changed there and not here.
 
     Args:
-      wanted: by name, which ones.
+      wanted: name -> whether to copy it.
 
     Returns:
       How many were copied.
@@ -111,17 +150,15 @@ class Mirror:
     with self._lock:
       copied = 0
       for name, size in sorted(self.sizes().items()):
-        state = self._at(name)
-        changed = state is not None and state != self._known.get(name)
-        if not wanted(name) or changed or (state and state[0] == size):
+        here = self._stamp(name)
+        changed = here is not None and here != self._equal.get(name)
+        if not wanted(name) or changed or (here and here[0] == size):
           continue
         path = self.local / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'.{uuid.uuid4().hex}.part-of-pull')
-        with self._naming():
+        with atomic_files.replacing(path) as part, self._naming():
           self._store.get_file(f'{self._root}/{name}', str(part))
-        part.replace(path)
-        self._known[name] = self._at(name)
+        self._equal[name] = self._stamp(name)
         copied += 1
       return copied
 
@@ -136,75 +173,57 @@ class Mirror:
       How many were copied.
     """
     with self._lock:
-      here, there = list(self._here()), self.sizes()
-      done = {
+      finished = tuple(
         name.removesuffix('results.json')
-        for name in there
+        for name in self.sizes()
         if name.endswith('/results.json') and not (self.local / name).exists()
-      }
+      )
       copied = 0
-      for name in sorted(here, key=_order):
-        state = self._at(name)
-        if state is None or self._known.get(name) == state:
-          continue
-        if any(name.startswith(run) for run in done):
+      for name in sorted(self._files_here(), key=_order):
+        stamp = self._stamp(name)
+        if stamp in (None, self._equal.get(name)) or name.startswith(finished):
           continue
         try:
-          with self._naming():
-            self._put(str(self.local / name), name)
+          self._put(str(self.local / name), name)
         except OSError:
-          if self._at(name) is not None:
+          if self._stamp(name) is not None:
             raise
-        # Also where it has gone in this moment: what of it came there goes.
-        self._known[name] = state
+        # A file that has just gone counts too: its copy is removed below.
+        self._equal[name] = stamp
         copied += 1
-      for name in [n for n in self._known if self._at(n) is None]:
-        del self._known[name]
+      for name in [n for n in self._equal if self._stamp(n) is None]:
+        del self._equal[name]
         with self._naming(), contextlib.suppress(FileNotFoundError):
           self._store.rm_file(f'{self._root}/{name}')
       return copied
 
-  def saved(self) -> None:
-    """`push`, where it must not end what is being done: later it is repeated.
-
-    What it says of a store that does not answer goes to standard error.
-    """
-    try:
-      self.push()
-    except OSError as error:
-      print(f'not copied: {error}; it goes on here', file=sys.stderr)
-
   def _put(self, path: str, name: str) -> None:
-    target = f'{self._root}/{name}'
-    if not self._flat:
-      self._store.makedirs(target.rpartition('/')[0], exist_ok=True)
-    self._store.put_file(path, target)
+    with self._naming():
+      self._store.put_file(path, f'{self._root}/{name}')
 
-  def _at(self, name: str) -> tuple[int, int] | None:
-    """Size and time of a file here."""
+  def _stamp(self, name: str) -> tuple[int, int] | None:
+    """Returns size and time of a file here; None where there is none."""
     try:
       stat = (self.local / name).stat()
     except (FileNotFoundError, NotADirectoryError):
       return None
     return stat.st_size, stat.st_mtime_ns
 
-  def _here(self) -> Iterator[str]:
-    """Files here; others may be writing and renaming meanwhile."""
-    for directory, below, names in os.walk(self.local, onerror=_unless_gone):
-      below[:] = [n for n in below if not _unfinished(n)]
-      for name in names:
-        if not (name.startswith('.') or _unfinished(name)):
-          path = pathlib.Path(directory, name)
-          yield path.relative_to(self.local).as_posix()
+  def _files_here(self) -> list[str]:
+    """Lists complete files here; others may be writing and renaming some."""
+    names = []
+    for directory, below, files in os.walk(self.local, onerror=_unless_gone):
+      below[:] = [n for n in below if _UNFINISHED not in n]
+      for file in files:
+        if not file.startswith('.') and _UNFINISHED not in file:
+          path = pathlib.Path(directory, file)
+          names.append(path.relative_to(self.local).as_posix())
+    return names
 
 
 def _order(name: str) -> tuple[int, str]:
-  found = [i for i, part in enumerate(_ORDER, 1) if part in name]
-  return max(found, default=0), name
-
-
-def _unfinished(name: str) -> bool:
-  return any(word in name for word in _UNFINISHED)
+  ranks = [i for i, part in enumerate(_ORDER, 1) if part in name]
+  return max(ranks, default=0), name
 
 
 def _unless_gone(error: OSError) -> None:
@@ -212,62 +231,43 @@ def _unless_gone(error: OSError) -> None:
     raise error
 
 
-class Here:
-  """A directory of this machine, in place of a `Mirror`."""
-
-  def __init__(self, path: str | os.PathLike):
-    self.local = pathlib.Path(path)
-    self.address = str(path)
-
-  def pull(self, wanted=None) -> int:
-    """There is nothing to copy."""
-    return 0
-
-  def push(self) -> int:
-    """There is nothing to copy."""
-    return 0
-
-  def saved(self) -> None:
-    """There is nothing to copy."""
-
-
-def of(place: str | os.PathLike | Mirror | Here) -> Mirror | Here:
-  """A directory of this machine, or what `opened` gave.
+def of(place: str | os.PathLike | Directory) -> Directory:
+  """Returns a directory of this machine, or what `opened` gave, as it is.
 
   Raises:
     ConfigError: it is an address.
   """
-  if isinstance(place, (Mirror, Here)):
+  if isinstance(place, Directory):
     return place
   if paths.is_remote(place):
     raise ConfigError(
       f'{place}: open it with edjax.runtime.stores.opened, and give what that '
       'gives'
     )
-  return Here(place)
+  return Directory(place)
 
 
 @contextlib.contextmanager
 def opened(
-  path: str | os.PathLike, wanted: Callable[[str], bool] = lambda name: True
-) -> Iterator[Mirror | Here]:
-  """A directory to work in, and at the end what was done is in its place.
+  path: str | os.PathLike, wanted: Callable[[str], bool] = everything
+) -> Iterator[Directory]:
+  """Opens a directory to work in; at the end all that was done is in its place.
 
   Args:
     path: of this machine, or the address of one in an object store. Its copy
       lies in the directory for temporary files (TMPDIR) and goes at the end;
       it stays, and is named, where the store does not take what was done.
-    wanted: by name, which files are copied here.
+    wanted: name -> whether the file is copied here.
 
   Raises:
     ConfigError, OSError: see `Mirror`.
   """
   if not paths.is_remote(path):
-    yield Here(path)
+    yield Directory(path)
     return
-  scratch = tempfile.mkdtemp(prefix='edjax-')
+  scratch = pathlib.Path(tempfile.mkdtemp(prefix='edjax-'))
   try:
-    mirror = Mirror(str(path), pathlib.Path(scratch))
+    mirror = Mirror(str(path), scratch)
     mirror.check_writable()
     mirror.pull(wanted)
   except BaseException:
@@ -275,31 +275,29 @@ def opened(
     raise
   try:
     yield mirror
-  finally:
-    _push_at_last(mirror)
-  shutil.rmtree(scratch, ignore_errors=True)
+  except BaseException:
+    try:
+      _push_and_remove(mirror)
+    except OSError as error:  # must not hide what happened before
+      print(error, file=sys.stderr)
+    raise
+  _push_and_remove(mirror)
 
 
-def _push_at_last(mirror: Mirror) -> None:
-  """Several times, and what happened before is not hidden by a failure."""
-  earlier = sys.exception()
+def _push_and_remove(mirror: Mirror) -> None:
+  """Pushes, in several tries, and removes the copy here.
+
+  Raises:
+    OSError: the store still refuses; the copy stays.
+  """
   for pause in (*_PAUSES, None):
     try:
       mirror.push()
       break
     except OSError as error:
-      if pause is not None:
-        time.sleep(pause)
-        continue
-      words = f'not copied: {error}; everything is kept in {mirror.local}'
-      if earlier is None:
-        raise OSError(words) from error
-      print(words, file=sys.stderr)
-      return
-  if earlier is not None:
-    shutil.rmtree(mirror.local, ignore_errors=True)
-
-
-def light(name: str) -> bool:
-  """Of the files of runs and studies: all but checkpoints."""
-  return 'checkpoints' not in name.split('/')
+      if pause is None:
+        raise OSError(
+          f'not copied: {error}; everything is kept in {mirror.local}'
+        ) from error
+      time.sleep(pause)
+  shutil.rmtree(mirror.local, ignore_errors=True)

@@ -89,7 +89,7 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
   """
   config = configuration.resolve(config)
   with contextlib.ExitStack() as stack:
-    run = run_directory.Onlooker('.')
+    run = run_directory.Onlooker()
     if multihost.is_first():
       run = run_directory.RunDirectory(
         stack.enter_context(stores.opened(workdir))

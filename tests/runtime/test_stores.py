@@ -1,4 +1,4 @@
-"""Run directories, studies and datasets in object stores."""
+"""Run directories and studies in object stores."""
 
 import itertools
 import json
@@ -7,17 +7,14 @@ import sys
 import tempfile
 import threading
 
-import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from support import tiny_runs
-from support.made_up_qm9 import SHAPES, record_text, write_archive
 
 import data_builders
-from configs import qm9_density
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import commands
 from edjax.config import ConfigError
-from edjax.data import loading, remote_datasets
 from edjax.runtime import compile_cache, stores
 from edjax.train import train_and_evaluate
 
@@ -135,7 +132,7 @@ def test_files_that_come_and_go_meanwhile(memory_store, tmp_path):
   assert mirror.sizes() == {}
 
 
-def refuse(mirror, *args):
+def refuse(store, *args):
   raise OSError('no route')
 
 
@@ -143,7 +140,7 @@ def work_in(monkeypatch, error=None):
   """Makes a file, in a store that then does not answer any more."""
   with stores.opened('memory://bucket/run') as mirror:
     (mirror.local / 'a').write_text('a')
-    monkeypatch.setattr(stores.Mirror, '_put', refuse)
+    monkeypatch.setattr(MemoryFileSystem, 'put_file', refuse)
     mirror.saved()
     if error:
       raise error
@@ -153,7 +150,7 @@ def test_a_store_that_refuses(memory_store, scratch, monkeypatch, capsys):
   """Before anything is done; later it is said, and nothing done is lost."""
   monkeypatch.setattr(stores, '_PAUSES', (0.0,))
   with monkeypatch.context() as patch:
-    patch.setattr(stores.Mirror, '_put', refuse)
+    patch.setattr(MemoryFileSystem, 'put_file', refuse)
     with (
       pytest.raises(OSError, match='memory://bucket/run: OSError: no route'),
       stores.opened('memory://bucket/run'),
@@ -174,67 +171,20 @@ def test_a_store_that_refuses(memory_store, scratch, monkeypatch, capsys):
     assert 'everything is kept in' in capsys.readouterr().err
   # It comes back in time.
   tries = []
-  put = stores.Mirror._put
+  put = MemoryFileSystem.put_file
 
-  def second(mirror, path, name):
+  def second(store, path, name):
     tries.append(name)
-    return refuse(mirror) if len(tries) == 2 else put(mirror, path, name)
+    return refuse(store) if len(tries) == 2 else put(store, path, name)
 
   with monkeypatch.context() as patch:
-    patch.setattr(stores.Mirror, '_put', second)
+    patch.setattr(MemoryFileSystem, 'put_file', second)
     with stores.opened('memory://bucket/run') as mirror:
       (mirror.local / 'a').write_text('a')
-  assert tries[1:] == ['a', 'a']
+  assert tries[1:] == ['/bucket/run/a'] * 2
   assert memory_store.cat_file('/bucket/run/a') == b'a'
   with pytest.raises(ConfigError, match=r'stores\.opened'):
     stores.of('memory://bucket/run')
-
-
-def test_a_directory_arrives_whole_or_not_at_all(
-  memory_store, tmp_path, monkeypatch
-):
-  there, local = 'memory://data/set', tmp_path / 'data' / 'set'
-  source = tmp_path / 'source'
-  source.mkdir()
-  (source / 'shard').write_text('x')
-  (source / 'report.json').write_text('{}')
-  stores.Mirror(there, source).push()  # and killed before it was sealed
-  assert not remote_datasets.is_complete(there)
-  remote_datasets.send(source, there)
-  assert remote_datasets.is_complete(there)
-  whole = stores.Mirror.pull
-
-  def broken(mirror):
-    whole(mirror, lambda name: name == 'report.json')
-    raise OSError('no route')
-
-  with monkeypatch.context() as patch:
-    patch.setattr(stores.Mirror, 'pull', broken)
-    with pytest.raises(OSError, match='no route'):
-      remote_datasets.fetch(there, local)
-
-  def visible():
-    return [p.name for p in local.parent.iterdir() if 'lock' not in p.name]
-
-  assert visible() == []
-  memory_store.mv('/data/set/shard', '/data/shard')
-  with pytest.raises(OSError, match='not what was once complete there: shard'):
-    remote_datasets.fetch(there, local)
-  assert visible() == []
-  memory_store.mv('/data/shard', '/data/set/shard')
-  # Two at once.
-  threads = [
-    threading.Thread(target=remote_datasets.fetch, args=(there, local))
-    for _ in range(2)
-  ]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
-  assert sorted(p.name for p in local.iterdir()) == ['report.json', 'shard']
-  assert visible() == ['set']
-  memory_store.rm('/data', recursive=True)
-  remote_datasets.fetch(there, local)
 
 
 @pytest.mark.parametrize('address', ['gs://a/b', 's3://a/b', 'nowhere://a'])
@@ -244,9 +194,6 @@ def test_stores_that_nobody_knows(address, tmp_path, capsys, monkeypatch):
   config = tiny_runs.tiny(tmp_path)
   assert commands.run(config, address, 'train') == 2
   assert f'error: {address}: ' in capsys.readouterr().err
-  config.data.data_dir = address
-  assert commands.run(config, str(tmp_path), 'train') == 2
-  assert f'{address}/edjax_qm9_mini/1.1.0: ' in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -274,19 +221,19 @@ def test_a_killed_run_goes_on_elsewhere(
   config.train.eval_every = 6
   shared = compile_cache.Programs()
   here = train_and_evaluate(config, tmp_path / 'here', shared)
-  put = stores.Mirror._put
+  put = MemoryFileSystem.put_file
 
   def go_on(files=None):
     """Until so many files have been copied; then killed, amid a push."""
     left = itertools.count(files or 10**6, -1)
 
-    def dies(mirror, path, name):
+    def dies(store, path, name):
       if next(left) <= 0:
         raise Killed
-      put(mirror, path, name)
+      put(store, path, name)
 
     with monkeypatch.context() as patch:
-      patch.setattr(stores.Mirror, '_put', dies)
+      patch.setattr(MemoryFileSystem, 'put_file', dies)
       return train_and_evaluate(config, 'memory://bucket/run', shared)
 
   for files in (3, 9, 20, 40):
@@ -318,59 +265,33 @@ def test_a_killed_run_goes_on_elsewhere(
   assert len(list(scratch.glob('edjax-*'))) == 4
 
 
-def test_a_dataset_is_made_once_for_all_machines(
-  few, memory_store, tmp_path, monkeypatch
-):
-  config = qm9_density.get_config('smoke')
-  config.data.data_dir = 'memory://bucket/data/'
-  config.data.workers = 1
-  packs = []
-  for machine in ('one', 'two'):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / machine))
-    packs.append(loading.load_pack(config.data))
-    monkeypatch.setattr(data_builders, '_prepare', lambda *args: 1 / 0)
-  assert packs[0].fingerprint == packs[1].fingerprint
-  assert len(packs[0]) == 60
-  np.testing.assert_array_equal(packs[0].positions, packs[1].positions)
-  found = memory_store.find('/bucket/data')
-  assert {name.split('/')[3] for name in found} == {'edjax_qm9_mini'}
-  # Negative control: another address, where there is nothing.
-  config.data.data_dir = 'memory://bucket/other'
-  with pytest.raises(ZeroDivisionError):
-    loading.load_pack(config.data)
+@pytest.mark.parametrize('field', ['data_dir', 'manual_dir'])
+@pytest.mark.parametrize('mode', ['build', 'train'])
+def test_datasets_in_stores_are_refused(field, mode, tmp_path, capsys):
+  config = tiny_runs.tiny(tmp_path / 'data')
+  config.data[field] = 'gs://bucket/data'
+  config.data.manual_dir = config.data.manual_dir or str(tmp_path)
+  assert commands.run(config, str(tmp_path / 'run'), mode) == 2
+  said = capsys.readouterr().err
+  assert f'error: config.data.{field}=gs://bucket/data: ' in said
+  assert 'gcloud storage cp' in said
 
 
-def test_a_copy_that_was_not_sent_is_sent(
-  few, memory_store, tmp_path, monkeypatch
-):
-  """A build that was killed while it was copied into the store."""
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  config = qm9_density.get_config('smoke')
-  config.data.data_dir = 'memory://bucket/data'
-  config.data.workers = 1
-  with monkeypatch.context() as patch:
-    patch.setattr(stores.Mirror, '_put', refuse)
-    with pytest.raises(OSError, match='no route'):
-      loading.load_pack(config.data)
-  monkeypatch.setattr(data_builders, '_prepare', lambda *args: 1 / 0)
-  there = 'memory://bucket/data/edjax_qm9_mini/1.1.0'
-  assert not remote_datasets.is_complete(there)
-  loading.load_pack(config.data)
-  assert remote_datasets.is_complete(there)
-  loading.load_pack(config.data)
-  # Another one at the same address is not taken for it.
-  memory_store.pipe_file(f'{there}/report.json', b'{"sha256": "other"}')
-  with pytest.raises(ConfigError, match='another dataset than its copy'):
-    loading.load_pack(config.data)
-
-
-def test_source_files_come_from_a_store(memory_store, tmp_path, monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  texts = {i: record_text(i, s) for i, s in enumerate(SHAPES, start=1)}
-  write_archive(tmp_path / 'archive', texts)
-  name = '/bucket/manual/dsgdb9nsd.xyz.tar.bz2'
-  memory_store.pipe_file(name, (tmp_path / 'archive').read_bytes())
-  data = qm9_density.get_config('qm9_cpu').data
-  data.data_dir, data.workers = str(tmp_path / 'data'), 1
-  data.manual_dir = 'memory://bucket/manual'
-  assert len(loading.load_pack(data)) == len(SHAPES)
+def test_beam_builds_into_a_store(tmp_path, monkeypatch, capsys):
+  """Nothing is read from there."""
+  built = []
+  monkeypatch.setattr(
+    data_builders, 'build', lambda *args, **kwargs: built.append((args, kwargs))
+  )
+  monkeypatch.setattr(data_builders, 'report', lambda builder: {'written': 7})
+  config = tiny_runs.tiny('gs://bucket/data')
+  assert commands.run(config, '', 'build', beam='--runner=X') == 2
+  assert 'config.data.manual_dir' in capsys.readouterr().err
+  assert built == []
+  config.data.manual_dir = str(tmp_path)
+  assert commands.run(config, '', 'build', beam='--runner=X') == 0
+  assert 'qm9_mini: 7 molecules' in capsys.readouterr().out
+  ((args, kwargs),) = built
+  assert args == ('qm9_mini', 'gs://bucket/data')
+  assert kwargs['beam'] == '--runner=X'
+  assert kwargs['manual_dir'] == tmp_path

@@ -127,7 +127,8 @@ def test_builders_import_physics_files_and_ids_alone():
   allowed = {
     f'edjax.{name}'
     for name in (
-      'runtime.paths', 'runtime.locks', 'runtime.reading', 'data.pdb_ids',
+      'runtime.paths', 'runtime.locks', 'runtime.reading',
+      'runtime.atomic_files', 'data.pdb_ids',
       'data.molecule_splits',
     )
   }  # fmt: skip

@@ -498,8 +498,6 @@ def test_entries_of_the_wwpdb_and_a_table_suffice(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match='nothing was downloaded for it'):
     complete('a')
   completed = complete('b')
-  place = tmp_path / 'b' / data_builders.place('pdbbind')
-  assert pathlib.Path(completed.data_dir) == place
   assert fetched == ['1aa1']
   assert rows_of(completed)['1aa1']['status'] == 'kept'
   complete('b')  # and stays

@@ -1,9 +1,9 @@
 """Results that outlive a build that is killed."""
 
+import contextlib
 import json
 import os
 import pathlib
-import sqlite3
 import subprocess
 import sys
 
@@ -12,28 +12,55 @@ import pytest
 
 from data_builders import xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
-from data_builders.support import result_cache
+from data_builders.support import result_cache, worker_pool
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 WATER = [8, 1, 1], [[0.0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]
 
 
+@contextlib.contextmanager
+def interrupted(path):
+  """A build that ends with Ctrl-C."""
+  with (
+    contextlib.suppress(KeyboardInterrupt),
+    result_cache.until_done(path) as earlier,
+  ):
+    yield earlier
+    raise KeyboardInterrupt
+
+
+def put_some(path, count=3):
+  """A build that leaves some results."""
+  with interrupted(path):
+    for i in range(count):
+      result_cache.put(result_cache.key('a', i), {'i': np.array(i)})
+
+
+def get_some(count=3):
+  """Which of these results are there."""
+  results = [result_cache.get(result_cache.key('a', i)) for i in range(count)]
+  assert all(r is None or int(r['i']) == i for i, r in enumerate(results))
+  return [i for i, r in enumerate(results) if r is not None]
+
+
 def test_round_trip_and_removal(tmp_path):
-  path = tmp_path / 'kept'
+  path = tmp_path / 'cache'
   name = result_cache.key('sum', [1, 2], 0.5)
   arrays = {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': 1.5}
-  with result_cache.until_done(path) as found:
-    assert found == 0
-    assert result_cache.recall(name) is None
-    result_cache.keep(name, arrays)
-    back = result_cache.recall(name)
+  with interrupted(path) as earlier:
+    assert earlier == 0
+    assert result_cache.get(name) is None
+    result_cache.put(name, arrays)
+  with result_cache.until_done(path) as earlier:
+    assert earlier == 1
+    back = result_cache.get(name)
     np.testing.assert_array_equal(back['a'], arrays['a'])
     assert back['a'].dtype == np.float32
     assert float(back['b']) == 1.5
   assert list(tmp_path.iterdir()) == []
-  # Outside there is nothing to keep it in.
-  result_cache.keep(name, arrays)
-  assert result_cache.recall(name) is None
+  # Outside there is nothing to store it in.
+  result_cache.put(name, arrays)
+  assert result_cache.get(name) is None
 
 
 def test_keys_differ_in_everything():
@@ -49,68 +76,70 @@ def test_keys_differ_in_everything():
   assert result_cache.key('a', [1, 2], [3]) in keys
 
 
-def interrupted(path, results=3):
-  """A build that has left some results."""
-
-  def build():
-    with result_cache.until_done(path):
-      for i in range(results):
-        result_cache.keep(result_cache.key('a', i), {'i': np.array(i)})
-      raise KeyboardInterrupt
-
-  with pytest.raises(KeyboardInterrupt):
-    build()
+def test_each_interrupted_build_adds_to_them(tmp_path):
+  put_some(tmp_path / 'cache', 2)
+  put_some(tmp_path / 'cache', 3)
+  with result_cache.until_done(tmp_path / 'cache') as earlier:
+    assert earlier == 3
+    assert get_some() == [0, 1, 2]
+  assert not (tmp_path / 'cache').exists()
 
 
-def test_an_interrupted_build_leaves_them(tmp_path):
-  interrupted(tmp_path / 'kept')
-  with result_cache.until_done(tmp_path / 'kept') as found:
-    assert found == 3
-    assert int(result_cache.recall(result_cache.key('a', 2))['i']) == 2
-  assert not (tmp_path / 'kept').exists()
+def test_damaged_results_are_calculated_again(tmp_path):
+  """Any byte of the file, any length of it, another file."""
+  path = tmp_path / 'cache'
+  put_some(path)
+  (file,) = path.iterdir()
+  whole = file.read_bytes()
+  damages = [b'', b'no results' * 99]
+  damages += [whole[:n] for n in range(1, len(whole), 17)]
+  for n in range(0, len(whole), 7):
+    changed = bytearray(whole)
+    changed[n] ^= 1 << n % 8
+    damages.append(bytes(changed))
+  for damage in damages:
+    file.write_bytes(damage)
+    with interrupted(path) as earlier:
+      assert earlier <= 3
+      assert len(get_some()) <= 2
+  # The middle one alone; then it is there again.
+  size = len(whole) // 3
+  file.write_bytes(whole[: 2 * size - 30] + bytes(30) + whole[2 * size :])
+  with interrupted(path):
+    assert get_some() == [0, 2]
+    result_cache.put(result_cache.key('a', 1), {'i': np.array(1)})
+  with interrupted(path):
+    assert get_some() == [0, 1, 2]
 
 
-def test_a_damaged_result_is_calculated_again(tmp_path):
-  path = tmp_path / 'kept'
-  interrupted(path)
-  connection = sqlite3.connect(path)
-  with connection:
-    row = connection.execute('SELECT name, content FROM results').fetchone()
-    content = row[1][:-30] + bytes(30)
-    connection.execute(
-      'UPDATE results SET content = ? WHERE name = ?', (content, row[0])
-    )
-  connection.close()
-  with result_cache.until_done(path) as found:
-    assert found == 3
-    values = [result_cache.recall(result_cache.key('a', i)) for i in range(3)]
-  assert sum(v is None for v in values) == 1
+def test_processes_write_at_once(tmp_path):
+  call = (
+    '[r.put(r.key("a", i), {"i": i}) for r in'
+    ' [__import__("data_builders.support.result_cache").support.result_cache]'
+    ' for i in range({0}, {0} + 50)]'
+  )
+  items = [(call.replace('{0}', str(50 * n)),) for n in range(6)]
+  with interrupted(tmp_path / 'cache'):
+    list(worker_pool.map_ordered('builtins:eval', items, 3, chunk=1))
+  with interrupted(tmp_path / 'cache') as earlier:
+    assert earlier == 300
+    assert get_some(300) == list(range(300))
 
 
-@pytest.mark.parametrize('what', ['text', 'cut'])
-def test_a_damaged_file_is_begun_anew(tmp_path, what):
-  path = tmp_path / 'kept'
-  interrupted(path, 300)
-  content = path.read_bytes()
-  path.write_bytes(b'no database' * 99 if what == 'text' else content[:5000])
-  with result_cache.until_done(path) as found:
-    assert found < 300
-    result_cache.keep(result_cache.key('b'), {'i': 1})
-    assert int(result_cache.recall(result_cache.key('b'))['i']) == 1
-
-
-def test_no_place_to_keep_them(tmp_path, capsys):
-  with result_cache.until_done(tmp_path / 'nowhere' / 'kept') as found:
-    assert found == 0
-    result_cache.keep(result_cache.key('a'), {'i': 1})
-    assert result_cache.recall(result_cache.key('a')) is None
-  assert capsys.readouterr().err.count('results are not kept') == 1
+def test_no_place_to_store_them(tmp_path, capsys):
+  with result_cache.until_done(tmp_path / 'nowhere' / 'cache') as earlier:
+    assert earlier == 0
+    for i in range(2):
+      result_cache.put(result_cache.key('a', i), {'i': np.array(i)})
+    assert get_some() == []
+  assert capsys.readouterr().err.count('results are not stored') == 1
 
 
 def test_xtb_is_not_run_twice(tmp_path, monkeypatch):
   first = xtb.run(*WATER)
-  with result_cache.until_done(tmp_path / 'kept'):
+  with interrupted(tmp_path / 'cache'):
     assert xtb.run(*WATER).energy == first.energy
+  with result_cache.until_done(tmp_path / 'cache'):
     monkeypatch.setattr(xtb, '_run', lambda *args: pytest.fail('again'))
     again = xtb.run(*WATER)
     np.testing.assert_array_equal(again.orbitals, first.orbitals)
@@ -161,4 +190,4 @@ def test_a_killed_build_goes_on_with_its_results(tmp_path):
   ]
   assert reports[0]['sha256'] == reports[1]['sha256']
   assert reports[0]['written'] == 12
-  assert not [p for p in (tmp_path / 'a').iterdir() if 'kept' in p.name]
+  assert not [p for p in (tmp_path / 'a').iterdir() if 'results' in p.name]
