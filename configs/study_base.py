@@ -91,7 +91,4 @@ def get_study() -> ConfigDict:
 
   # Runs at a time; 0: on a CPU one a core (each on its core), else one.
   study.processes = 0
-  # Seeds of one representation and size as one program: 'auto' (where the
-  # device is not a CPU), 'on' or 'off'.
-  study.vmap_seeds = 'auto'
   return study

@@ -209,7 +209,7 @@ def _parts(rotate: bool, model, voxelizer):
     flat = traverse_util.flatten_dict(activity, sep='/')
     return features_BF, moments_BF, flat
 
-  return compile_cache.one_at_a_time(jax.jit(parts))
+  return jax.jit(parts)
 
 
 def _head(model):
@@ -221,4 +221,4 @@ def _head(model):
   def head(params, features_BF, moments_BF):
     return model.apply({'params': params}, features_BF, moments_BF, method=read)
 
-  return compile_cache.one_at_a_time(jax.jit(head))
+  return jax.jit(head)

@@ -7,7 +7,6 @@ Without that each of them would be compiled again.
 
 import dataclasses
 import functools
-import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -75,38 +74,15 @@ def shared_part(config) -> FrozenConfigDict:
   )
 
 
-def one_at_a_time(f: Callable) -> Callable:
-  """Makes threads wait for each other, so that the first alone compiles f."""
-  lock = threading.Lock()
-
-  def call(*args):
-    with lock:
-      return f(*args)
-
-  return call
-
-
 class Programs:
   """Keeps what was compiled last.
 
   Args:
     most: how many programs.
-
-  Attributes:
-    at_once: runs that a call of the train step serves.
   """
 
-  at_once = 1
-
   def __init__(self, most: int = 64):
-    made = functools.lru_cache(most)(lambda make, *key: make(*key))
-    lock = threading.RLock()
-
-    def get(make, *key):
-      with lock:  # seeds that train side by side make it once
-        return made(make, *key)
-
-    self.get = get
+    self.get = functools.lru_cache(most)(lambda make, *key: make(*key))
     """get(make, *key) is make(*key), of which the last few are kept."""
 
   def of_run(self, make, config, task, *options):

@@ -5,7 +5,6 @@ same command goes on where it was stopped, adds what the configuration has
 gained, and can be given on several machines that share the directory.
 """
 
-import contextlib
 import functools
 import os
 import pathlib
@@ -22,7 +21,6 @@ from edjax.config.representation import dataset_variant
 from edjax.data import loading, splitting
 from edjax.runtime import compile_cache, stores
 from edjax.study import (
-  many_seeds,
   planning,
   settings,
   tuning,
@@ -95,10 +93,7 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   store.push()
   jobs, waiting = _runs(workdir, base, entries, chosen, part)
   failed |= waiting
-  if make_slots or not _over_seeds(study):
-    failed |= _do('runs', jobs, slots, log, store)
-  else:
-    failed |= _do_seeds(jobs, workdir / f'seeds{suffix}.log', log, store)
+  failed |= _do('runs', jobs, slots, log, store)
   for name, message in failed.items():
     print(f'error: {name}: {message}', file=sys.stderr)
   if failed:
@@ -250,37 +245,6 @@ def _runs(workdir, base, entries, chosen, part) -> tuple[list, dict[str, str]]:
       )
     )  # fmt: skip
   return jobs, waiting
-
-
-def _over_seeds(study) -> bool:
-  if study.vmap_seeds == 'auto':
-    return jax.default_backend() != 'cpu'
-  return study.vmap_seeds == 'on'
-
-
-def _do_seeds(jobs: Sequence, printed, log, store) -> dict[str, str]:
-  """All seeds of one representation, size and setting as one program."""
-  groups: dict[tuple, list] = {}
-  for job in jobs:
-    if not job.finished:
-      groups.setdefault(job.kinds[0], []).append(job)
-  if not jobs:
-    return {}
-  progress = work_queue.Progress(
-    jobs,
-    max(map(len, groups.values()), default=1),
-    lambda line: log(f'runs: {line}'),
-  )
-  shared = compile_cache.Programs()
-  for group in groups.values():
-    queue = _queue(group, progress, store)
-    with (
-      printed.open('a', encoding='utf-8') as file,
-      contextlib.redirect_stdout(file),
-      contextlib.redirect_stderr(file),
-    ):
-      queue.run(many_seeds.slots(len(group), shared))
-  return progress.failed
 
 
 def _fields(chosen: dict) -> dict:

@@ -44,7 +44,6 @@ RULES: Mapping[str, rules.Rule] = {
   'margins': rules.numbers(0, open_low=True, distinct=False),
   'hypotheses': rules.names(empty=True),
   'processes': rules.number(int, 0),
-  'vmap_seeds': rules.one_of('auto', 'on', 'off'),
 }
 
 

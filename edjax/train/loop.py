@@ -139,12 +139,8 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
     'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
     'seconds': round(spent['seconds'] + time.time() - started, 1),
   }
-  # Seeds that train as one program share its time.
-  results['cost']['runs_at_once'] = shared.at_once
   if spent['step_seconds']:
-    results['cost']['train_seconds_per_step'] = (
-      spent['step_seconds'] / shared.at_once
-    )
+    results['cost']['train_seconds_per_step'] = spent['step_seconds']
   run.finish(results)
   return results
 

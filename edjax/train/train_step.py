@@ -163,14 +163,13 @@ def make_train_step(config, model, optimizer, voxelizer):
   return step
 
 
-def make_train_call(step, on_device: bool, over_seeds: bool = False):
+def make_train_call(step, on_device: bool):
   """Several steps as one program over all devices.
 
   Args:
     step: from `make_train_step`.
     on_device: whether the data lie on the devices and batches are indices
       into them, or batches are sent.
-    over_seeds: whether every argument has an axis of seeds after the devices'.
 
   Returns:
     call(state, data, indices_SB, *constants) -> (state, losses_S) or
@@ -192,12 +191,11 @@ def make_train_call(step, on_device: bool, over_seeds: bool = False):
   def from_host(state, batches, *own):
     return loop(lambda s, batch: step(s, *batch, *own), state, batches)
 
-  call = from_device if on_device else from_host
-  return parallel.pmap(jax.vmap(call) if over_seeds else call)
+  return parallel.pmap(from_device if on_device else from_host)
 
 
-def compile_call(config, model, voxelizer, on_device: bool, over_seeds=False):
-  """For `compile_cache.Programs.of_run`; options as of `make_train_call`."""
+def compile_call(config, model, voxelizer, on_device: bool):
+  """For `compile_cache.Programs.of_run`; on_device as of `make_train_call`."""
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   step = make_train_step(config, model, optimizer, voxelizer)
-  return make_train_call(step, on_device, over_seeds)
+  return make_train_call(step, on_device)

@@ -5,6 +5,7 @@ process of the real kind.
 """
 
 import collections
+import functools
 import json
 import math
 import os
@@ -25,8 +26,9 @@ from edjax import commands
 from edjax import config as configuration
 from edjax.config import ConfigError
 from edjax.data import loading, splitting
-from edjax.runtime import run_directory, stores
+from edjax.runtime import compile_cache, run_directory, stores
 from edjax.study import planning, runner, settings, tuning, work_queue, worker
+from edjax.train import train_and_evaluate
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -133,8 +135,8 @@ def test_a_study_runs_each_once_and_grows(smoke, tmp_path, capsys):
   assert all('-s2-' in name for name in again.done)
 
 
-def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
-  """As on an accelerator: groups of seeds, resumed and grown."""
+def test_a_study_of_one_process_trains_resumes_and_grows(data_dir, tmp_path):
+  """As on an accelerator: real runs, one after another."""
   config = study_qm9.get_config('smoke')
   small = tiny_runs.tiny(data_dir)
   for section in ('model', 'representation'):
@@ -149,10 +151,17 @@ def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
       'representations': ('shape',), 'sizes': (60,),
       'subset_seeds': 2, 'primary': ('gap', 'mu'), 'hypotheses': (),
       'trial_learning_rates': (config.optim.learning_rate,),
-      'trial_transforms': ('',), 'vmap_seeds': 'on',
+      'trial_transforms': ('',),
     }
   )  # fmt: skip
-  assert runner.run(config, tmp_path) == 0
+  execute = functools.partial(
+    train_and_evaluate, shared=compile_cache.Programs()
+  )
+
+  def slots():
+    return [worker.LocalSlot(execute)]
+
+  assert runner.run(config, tmp_path, make_slots=slots) == 0
   names = {e['name'] for e in planning.read(tmp_path)['entries']}
   assert finished(tmp_path) == names
   assert len(names) == 2
@@ -160,21 +169,19 @@ def test_a_study_with_seeds_as_one_program(data_dir, tmp_path):
     name: json.loads((tmp_path / 'runs' / name / 'results.json').read_text())
     for name in names
   }
-  assert {r['cost']['runs_at_once'] for r in found.values()} == {2}
   errors = {n: r['targets']['gap']['mae']['value'] for n, r in found.items()}
   assert len(set(errors.values())) == 2  # each its own
-  # One is lost, one is added: a group of two other seeds.
+  # One is lost, one is added.
   lost = next(iter(sorted(names)))
   shutil.rmtree(tmp_path / 'runs' / lost)
   config.study.subset_seeds = 3
-  assert runner.run(config, tmp_path) == 0
+  assert runner.run(config, tmp_path, make_slots=slots) == 0
   assert len(finished(tmp_path)) == 3
   again = json.loads((tmp_path / 'runs' / lost / 'results.json').read_text())
-  assert again['targets']['gap']['mae']['value'] == pytest.approx(
-    errors[lost], rel=1e-3
-  )
+  assert again['targets']['gap']['mae']['value'] == errors[lost]
   assert '3 of 3 done' in (tmp_path / 'study.log').read_text()
-  assert 'validation error' in (tmp_path / 'seeds.log').read_text()
+  log = tmp_path / 'runs' / lost / 'log.txt'
+  assert 'validation error' in log.read_text()
 
 
 def test_the_tuned_fields_reach_the_runs(smoke, tmp_path):
