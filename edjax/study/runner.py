@@ -285,7 +285,7 @@ def _slots(study) -> list:
         'spread a study with --shard over machines'
       )
     execute = functools.partial(
-      train_and_evaluate, shared=compile_cache.Programs()
+      train_and_evaluate, shared=compile_cache.CompileCache()
     )
     return [worker.LocalSlot(execute)]
   if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned

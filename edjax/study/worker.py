@@ -214,7 +214,7 @@ def main() -> None:
 
   malloc.keep()
   logging.set_verbosity(logging.WARNING)
-  shared = compile_cache.Programs()
+  shared = compile_cache.CompileCache()
   serve(functools.partial(train_and_evaluate, shared=shared))
 
 

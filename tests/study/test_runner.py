@@ -155,7 +155,7 @@ def test_a_study_of_one_process_trains_resumes_and_grows(data_dir, tmp_path):
     }
   )  # fmt: skip
   execute = functools.partial(
-    train_and_evaluate, shared=compile_cache.Programs()
+    train_and_evaluate, shared=compile_cache.CompileCache()
   )
 
   def slots():
