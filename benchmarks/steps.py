@@ -3,6 +3,7 @@
 import flax.struct
 import jax
 
+from edjax.runtime import compile_cache, parallel
 from edjax.train import train_step
 
 
@@ -18,12 +19,17 @@ class Ready:
   """In the place of a voxelizer."""
 
   batches_on_cpu = True
+  scales = ()
+  num_channels = 1
 
   def scratch_bytes(self, voxels: Voxels) -> int:
     return voxels.vox_XYZC.nbytes
 
-  def __call__(self, voxels: Voxels) -> jax.Array:
+  def raw(self, voxels: Voxels) -> jax.Array:
     return voxels.vox_XYZC
+
+  def finish(self, vox_XYZC: jax.Array) -> jax.Array:
+    return vox_XYZC
 
 
 def on_voxels(config, model, optimizer):
@@ -40,4 +46,6 @@ def on_voxels(config, model, optimizer):
   if config.augment.rotate:
     raise ValueError('voxels cannot be rotated')
   step = train_step.make_train_step(config, model, optimizer, Ready())
-  return train_step.make_train_call(step, on_device=True)
+  call = train_step.make_train_call(step, on_device=True)
+  inputs = parallel.replicate(compile_cache.step_inputs(config, Ready()))
+  return lambda *args: call(*args, inputs)

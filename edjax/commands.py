@@ -78,7 +78,7 @@ def _evaluate(config, run) -> dict:
   before = run.results(config) or {}
   task = tasks.make_task(config)
   run.start(config, task)
-  _, fresh = train_step.fresh_state(config, task)
+  fresh = train_step.fresh_state(config, task)
   with checkpoint.Checkpoints(run.path) as checkpoints:
     selected = checkpoints.selected(config.train.weights, fresh)
   if selected is None:

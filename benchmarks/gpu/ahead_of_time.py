@@ -41,12 +41,12 @@ from jax.experimental import topologies
 from benchmarks import timing
 from benchmarks.gpu import common
 from edjax import config as configurations
-from edjax import models
+from edjax import models, optim
 from edjax import task as tasks
 from edjax.config.representation import make_voxelizer
 from edjax.models import input_moments
-from edjax.runtime import parallel
-from edjax.train import optim, train_step
+from edjax.runtime import compile_cache, parallel
+from edjax.train import train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Step:
     # For shapes of molecules, which do not depend on the number of voxels.
     task = tasks.make_task(configuration(name, options, _EDGE))
     channels = task.sample_BXYZC.shape[-1]
-    voxelizer = make_voxelizer(self.config.representation, (1.0,) * channels)
+    voxelizer = make_voxelizer(self.config.representation)
     targets = task.labels.values_NT[task.rows['train']].astype(np.float32)
     self.model = models.build_model(self.config.model, targets.shape[1])
     optimizer = optim.make_optimizer(self.config.optim, self.config.train.steps)
@@ -210,12 +210,14 @@ class Step:
     with mock.patch.object(parallel, 'pmap', mapped):
       call = train_step.make_train_call(step, on_device=True)
     data = task.molecules['train'], targets
+    inputs = compile_cache.step_inputs(self.config, voxelizer)
     shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((self.count, *x.shape), x.dtype),
-      (state, data),
+      (state, data, inputs),
     )
     indices = jax.ShapeDtypeStruct((self.count, 1, self.each), np.int32)
-    self.lowered = call.lower(*shapes, indices)
+    state, data, inputs = shapes
+    self.lowered = call.lower(state, data, indices, inputs)
 
   def layers(self) -> list[tuple]:
     """As `common.layers` has them."""

@@ -17,13 +17,13 @@ import numpy as np
 from benchmarks import steps
 from benchmarks.gpu import common
 from benchmarks.robustness import faults
-from edjax import commands
+from edjax import commands, optim
 from edjax import config as configurations
 from edjax import task as tasks
 from edjax.data import loading, packed_dataset
 from edjax.kernels import gto_dense, gto_tiled_accelerator
 from edjax.kernels.numerics import batched
-from edjax.runtime import checkpoint, parallel
+from edjax.runtime import checkpoint, compile_cache, parallel
 from edjax.train import loop, train_and_evaluate, train_step
 from edjax.voxelize import voxel_chunk
 
@@ -84,20 +84,24 @@ class Run:
     self.config = configuration(part.argument, part.tiny)
     with pack_of(part):
       self.task = tasks.make_task(self.config)
-      self.optimizer, self.fresh = train_step.fresh_state(
-        self.config, self.task
-      )
-    self.on_device, self.feed = loop.make_feed(self.config, self.task)
+      self.fresh = train_step.fresh_state(self.config, self.task)
+    self.on_device, feed = loop.make_feed(self.config, self.task)
+    inputs = parallel.replicate(
+      compile_cache.step_inputs(self.config, self.task.voxelizer)
+    )
+    self.feed = lambda step: (*feed(step), inputs)
     self.per_call = self.config.train.steps_per_call
     self.batch = self.config.train.batch_size
     self.shape = (self.batch, *self.task.sample_BXYZC.shape[1:])
 
   def call(self):
     """The steps as one program, not yet compiled."""
-    step = train_step.make_train_step(
-      self.config, self.task.model, self.optimizer, self.task.voxelizer
+    return train_step.compile_call(
+      self.config,
+      self.task.model,
+      compile_cache.bare(self.task.voxelizer),
+      self.on_device,
     )
-    return train_step.make_train_call(step, self.on_device)
 
   def first(self, call, feed) -> tuple[float, object]:
     """Seconds of the first call, and the state after it."""
@@ -242,7 +246,9 @@ def _on_ready_voxels(part, run) -> float:
   placed = parallel.replicate((voxels, labels_NT))
   order = np.random.default_rng(0).integers(0, n, (run.per_call, run.batch))
   indices = np.stack([order.astype(np.int32)] * jax.local_device_count())
-  call = steps.on_voxels(still, run.task.model, run.optimizer)
+  call = steps.on_voxels(
+    still, run.task.model, optim.make_optimizer(still.optim, still.train.steps)
+  )
 
   def feed(_):
     return placed, indices

@@ -23,13 +23,13 @@ from flax import traverse_util
 from benchmarks import timing
 from configs import qm9_atoms
 from edjax import config as configuration
-from edjax import models
+from edjax import models, optim
 from edjax.config.representation import make_voxelizer
 from edjax.models import pooling
 from edjax.models.conv import Conv3D
 from edjax.molecule import Molecule, stack
-from edjax.runtime import malloc, parallel
-from edjax.train import optim, train_step
+from edjax.runtime import compile_cache, malloc, parallel
+from edjax.train import train_step
 
 BATCH, SIZE, CHANNELS, TARGETS = 16, 24, 5, 1
 SPACING = 0.5
@@ -183,6 +183,7 @@ def training(data, labels):
   )
   step = train_step.make_train_step(config, model, optimizer, voxelizer)
   call = train_step.make_train_call(step, on_device=True)
+  inputs = parallel.replicate(compile_cache.step_inputs(config, voxelizer))
   state = parallel.replicate(state)
   data = parallel.replicate((data, labels))
   rng = np.random.default_rng(1)
@@ -191,7 +192,7 @@ def training(data, labels):
     nonlocal state
     rows = rng.integers(len(labels), size=(1, BATCH))
     indices_DSB = np.swapaxes(parallel.shard(rows.T), 1, 2)
-    state, losses = call(state, data, indices_DSB)
+    state, losses = call(state, data, indices_DSB, inputs)
     jax.block_until_ready(losses)
 
   return params, sample.shape[-1], run

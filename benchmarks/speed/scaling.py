@@ -106,9 +106,9 @@ def step(batch: int = 16, edge: int = 24, devices: int = 1):
   from benchmarks import steps
   from configs import qm9_density
   from edjax import config as configuration
-  from edjax import models
+  from edjax import models, optim
   from edjax.runtime import parallel
-  from edjax.train import optim, train_step
+  from edjax.train import train_step
 
   config = qm9_density.get_config()
   config.augment.rotate = False

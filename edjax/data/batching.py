@@ -77,7 +77,7 @@ def blocks(molecules: Molecule | Stream) -> Iterator[Molecule]:
     yield molecules.take(np.arange(begin, end))
 
 
-class Ahead:
+class Prefetcher:
   """Batches of a stream, made in threads while steps are computed.
 
   Args:

@@ -18,29 +18,29 @@ def make_predict(config, task, shared=None):
   Args:
     config: resolved.
     task: the task.
-    shared: `compile_cache.Programs` of several runs in one process.
+    shared: `compile_cache.CompileCache` of several runs in one process.
 
   Returns:
     predict(params, molecules, rotation_number) -> standardised [D, B/D, T];
     every argument has a leading device axis.
   """
 
-  shared = shared or compile_cache.Programs()
+  shared = shared or compile_cache.CompileCache()
   voxelizer = compile_cache.bare(task.voxelizer)
   predict = shared.get(_predict, config.augment.rotate, task.model, voxelizer)
-  constants = parallel.replicate(compile_cache.constants_of(config, task))
-  return lambda *args: predict(*args, constants)
+  inputs = parallel.replicate(compile_cache.step_inputs(config, task.voxelizer))
+  return lambda *args: predict(*args, inputs)
 
 
 def _predict(rotate: bool, model, voxelizer):
-  def predict(params, molecules, rotation_number, constants):
-    vox_BXYZC = voxels(rotate, voxelizer, molecules, rotation_number, constants)
+  def predict(params, molecules, rotation_number, inputs):
+    vox_BXYZC = voxels(rotate, voxelizer, molecules, rotation_number, inputs)
     return model.apply({'params': params}, vox_BXYZC, train=False)
 
   return parallel.pmap(predict)
 
 
-def voxels(rotate: bool, voxelizer, molecules, rotation_number, constants):
+def voxels(rotate: bool, voxelizer, molecules, rotation_number, inputs):
   """Voxels that a network is evaluated on, within a program.
 
   Args:
@@ -48,15 +48,15 @@ def voxels(rotate: bool, voxelizer, molecules, rotation_number, constants):
     voxelizer: from `compile_cache.bare`.
     molecules: a batch.
     rotation_number: which of the random rotations of every molecule.
-    constants: `compile_cache.Constants`.
+    inputs: `compile_cache.StepInputs`.
 
   Returns:
     vox_BXYZC.
   """
-  key = jax.random.key(constants.seed)
+  key = jax.random.key(inputs.seed)
   key = jax.random.fold_in(key, _EVALUATE)
   key = jax.random.fold_in(key, rotation_number)
-  voxelize = compile_cache.scaled(voxelizer, constants)
+  voxelize = compile_cache.scaled(voxelizer, inputs)
 
   def turned(mol):
     if rotate:

@@ -104,13 +104,13 @@ class Observer:
   Args:
     config: resolved.
     task: the task.
-    shared: `compile_cache.Programs` of several runs in one process.
+    shared: `compile_cache.CompileCache` of several runs in one process.
   """
 
   def __init__(self, config, task, shared=None):
-    shared = shared or compile_cache.Programs()
+    shared = shared or compile_cache.CompileCache()
     self._config, self._task = config, task
-    self._constants = compile_cache.constants_of(config, task)
+    self._inputs = compile_cache.step_inputs(config, task.voxelizer)
     model = task.model
     self._has_trunk = isinstance(model, models.Network) and bool(model.trunk)
     voxelizer = compile_cache.bare(task.voxelizer)
@@ -160,7 +160,7 @@ class Observer:
       # The last batch is filled up with the first molecules, so that channels
       # are judged by as many different ones.
       batch = batching.take(molecules, np.arange(begin, begin + size) % n)
-      found.append(jax.device_get(self._look(params, batch, self._constants)))
+      found.append(jax.device_get(self._look(params, batch, self._inputs)))
     features, moments, activities = zip(*found, strict=True)
     moments_NF = None if moments[0] is None else np.concatenate(moments)[:n]
     std_of_layer = {
@@ -196,10 +196,10 @@ def log(carried: Mapping, ratios: Mapping, step: int, run) -> None:
 
 
 def _parts(rotate: bool, model, voxelizer):
-  """Compile (params, molecules, constants) -> what a batch is to the head."""
+  """Compile (params, molecules, inputs) -> what a batch is to the head."""
 
-  def parts(params, molecules, constants):
-    vox_BXYZC = predicting.voxels(rotate, voxelizer, molecules, 0, constants)
+  def parts(params, molecules, inputs):
+    vox_BXYZC = predicting.voxels(rotate, voxelizer, molecules, 0, inputs)
     variables = {'params': params}
     features_BF, noted = model.apply(
       variables, vox_BXYZC, False, method='features', mutable=['activity']

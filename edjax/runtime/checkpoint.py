@@ -314,19 +314,21 @@ class _OfFirst:
   def resume(self, fresh, weights: str):
     """See `Checkpoints.resume`."""
     found = self._own.resume(fresh, weights) if self._own else None
-    about = multihost.of_first(found and (found[0], found[2]))
+    about = multihost.broadcast_from_first(found and (found[0], found[2]))
     if about is None:
       return None
-    state = multihost.of_first(None, found[1] if found else fresh)
+    state = multihost.broadcast_from_first(None, found[1] if found else fresh)
     return about[0], state, about[1]
 
   def selected(self, weights: str, fresh):
     """See `Checkpoints.selected`."""
     found = self._own.selected(weights, fresh) if self._own else None
-    step = multihost.of_first(found and found[0])
+    step = multihost.broadcast_from_first(found and found[0])
     if step is None:
       return None
-    params = multihost.of_first(None, found[1] if found else fresh.ema_params)
+    params = multihost.broadcast_from_first(
+      None, found[1] if found else fresh.ema_params
+    )
     return step, params
 
   def __enter__(self):

@@ -1,8 +1,8 @@
 """Compiled programs that several runs share.
 
 Runs of one configuration that differ in seeds, subsets and sizes differ in
-numbers that a program may be given: the seed and the scales of the channels.
-Without that each of them would be compiled again.
+numbers that a program may be given: the seed, the scales of the channels and
+the learning rate. Without that each of them would be compiled again.
 """
 
 import dataclasses
@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import FrozenConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from edjax.voxelize import Voxelizer
 
 
-class Constants(NamedTuple):
-  """What differs between runs of one program.
+class StepInputs(NamedTuple):
+  """Numbers of a run that its compiled programs are given.
 
   Attributes:
     seed: `config.train.seed`, uint32.
@@ -29,53 +31,47 @@ class Constants(NamedTuple):
   learning_rate: jax.Array
 
 
-def constants_of(config, task) -> Constants:
-  """Those of a run, on the host."""
-  return Constants(
+def step_inputs(config: ConfigDict, voxelizer: Voxelizer) -> StepInputs:
+  """Return the step inputs of a run, on the host."""
+  return StepInputs(
     np.uint32(config.train.seed),
-    scales_of(task.voxelizer),
+    scales_of(voxelizer),
     np.float32(config.optim.learning_rate),
   )
 
 
-def scales_of(voxelizer) -> np.ndarray:
-  """scale_C of a voxelizer; ones where it has none."""
+def scales_of(voxelizer: Voxelizer) -> np.ndarray:
+  """Return scale_C of a voxelizer; ones where it has none."""
   scales = voxelizer.scales or (1.0,) * voxelizer.num_channels
   return np.array(scales, np.float32)
 
 
-def bare(voxelizer):
-  """A voxelizer that knows no scales, so that runs share it."""
+def bare(voxelizer: Voxelizer) -> Voxelizer:
+  """Return a voxelizer without scales, which runs share."""
   return dataclasses.replace(voxelizer, scales=())
 
 
-def scaled(voxelizer, constants: Constants | None) -> Callable:
-  """Molecule -> vox_XYZC with the scales given.
-
-  Args:
-    voxelizer: `bare`, or anything where constants is None.
-    constants: of the run; None: the voxelizer as it is.
-  """
-  if constants is None:
-    return voxelizer
-  scale_C = constants.scale_C.reshape(1, 1, 1, -1)
+def scaled(voxelizer: Voxelizer, inputs: StepInputs) -> Callable:
+  """Return Molecule -> vox_XYZC of a `bare` voxelizer and the scales given."""
+  scale_C = inputs.scale_C.reshape(1, 1, 1, -1)
   return lambda mol: voxelizer.finish(voxelizer.raw(mol) / scale_C)
 
 
-def shared_part(config) -> FrozenConfigDict:
-  """The fields that steps and predictions depend on, beside their model."""
+def shared_part(config: ConfigDict) -> FrozenConfigDict:
+  """Return the fields that programs depend on, beside their network."""
+  optim = config.optim.to_dict()
+  del optim['learning_rate']  # one of the `StepInputs`
   return FrozenConfigDict(
     {
       'augment': config.augment.to_dict(),
-      # Updates are proportional to the rate, which is given.
-      'optim': config.optim.to_dict() | {'learning_rate': 1.0},
-      'train': {'steps': config.train.steps, 'seed': 0},
+      'optim': optim,
+      'train': {'steps': config.train.steps},
     }
   )
 
 
-class Programs:
-  """Keeps what was compiled last.
+class CompileCache:
+  """Keeps the programs that were compiled last.
 
   Args:
     most: how many programs.
@@ -83,9 +79,9 @@ class Programs:
 
   def __init__(self, most: int = 64):
     self.get = functools.lru_cache(most)(lambda make, *key: make(*key))
-    """get(make, *key) is make(*key), of which the last few are kept."""
+    """get(make, *key) returns make(*key), made once for each key."""
 
-  def of_run(self, make, config, task, *options):
-    """make(shared_part, model, bare voxelizer, *options) of a run."""
+  def of_run(self, make: Callable, config: ConfigDict, task, *options):
+    """Return make(shared_part, model, bare voxelizer, *options) of a run."""
     key = shared_part(config), task.model, bare(task.voxelizer)
     return self.get(make, *key, *options)

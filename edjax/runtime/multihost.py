@@ -93,7 +93,7 @@ def any_of(flag: bool) -> bool:
   return bool(joined(np.array([flag])).any())
 
 
-def of_first(value, tree=None):
+def broadcast_from_first(value, tree=None):
   """What the first process has, in all of them.
 
   Args:

@@ -125,7 +125,7 @@ def make_task(config, shared=None) -> Task:
 
   Args:
     config: from `config.resolve`.
-    shared: `compile_cache.Programs` of several runs in one process.
+    shared: `compile_cache.CompileCache` of several runs in one process.
 
   Raises:
     ValueError: a part of the split is empty or too small, or a target cannot
@@ -171,7 +171,7 @@ def make_task(config, shared=None) -> Task:
   shapes, tree = jax.tree.flatten(
     jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
   )
-  shared = shared or compile_cache.Programs()
+  shared = shared or compile_cache.CompileCache()
   field = shared.get(_raw_field, raw, tuple(shapes), tree)
   field(batch)  # what a first call takes longer, 0.1 s, would show
   started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Training: loop, step, optimiser, losses."""
+"""Training: the loop and its step."""
 
 from edjax.train.loop import train_and_evaluate
 

@@ -1,15 +1,19 @@
-"""Training: the loop over steps, and the whole run."""
+"""Training: the loop over steps, and a whole run around it."""
 
 import collections
 import contextlib
+import dataclasses
 import math
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
 from tqdm import tqdm
 
 from edjax import config as configuration
+from edjax import optim
 from edjax import task as tasks
 from edjax.data import batching
 from edjax.evaluate import evaluator, predicting, vitals
@@ -22,14 +26,347 @@ from edjax.runtime import (
   run_directory,
   stores,
 )
-from edjax.train import nonfinite, optim, train_step
+from edjax.train import nonfinite, train_step
+
+# ---- A run: data, training, evaluation -------------------------------------
 
 
-def make_feed(config, task):
-  """How a call gets its batches.
+def train_and_evaluate(
+  config: ConfigDict,
+  workdir,
+  shared: compile_cache.CompileCache | None = None,
+  change_task: Callable[[tasks.Task], tasks.Task] | None = None,
+) -> dict:
+  """Trains, or continues where a run stopped, and evaluates on test.
+
+  Args:
+    config: as made by a file of configs/.
+    workdir: run directory; made where missing. It may be the address of one
+      in an object store (gs://, s3://, ...): see `stores`.
+    shared: compiled programs of several runs in one process.
+    change_task: makes another task of the run's, such as one with a voxelizer
+      of one's own. The configuration does not know of it: give each a workdir.
 
   Returns:
-    (on_device, feed): feed(step) -> arguments of a call after the state.
+    What results.json holds.
+
+  Raises:
+    ValueError: a wrong configuration, a run directory of another one, or one
+      in which another process is at work (run_directory.LockedError).
+    FloatingPointError: the loss, the parameters or every validation error are
+      not finite; checkpoints are kept.
+    preemption.PreemptedError: SIGTERM came; the state was saved.
+    OSError: something cannot be written; earlier checkpoints are kept.
+  """
+  config = configuration.resolve(config)
+  with contextlib.ExitStack() as stack:
+    run = run_directory.Onlooker('.')
+    if multihost.is_first():
+      run = run_directory.RunDirectory(
+        stack.enter_context(stores.opened(workdir))
+      )
+    stack.enter_context(multihost.one_voice())
+    finished = multihost.broadcast_from_first(run.results(config))
+    if finished is not None:
+      print(f'{run.place} is finished; its results:', flush=True)
+      return finished
+    with run.lock():
+      # Another command may have finished it before this one had the lock.
+      finished = multihost.broadcast_from_first(run.results(config))
+      return finished or _train_and_evaluate(config, run, shared, change_task)
+
+
+def _train_and_evaluate(
+  config: FrozenConfigDict,
+  run: run_directory.RunDirectory,
+  shared: compile_cache.CompileCache | None,
+  change_task: Callable[[tasks.Task], tasks.Task] | None,
+) -> dict:
+  started, shared = time.time(), shared or compile_cache.CompileCache()
+  # Prepare the data and the network.
+  task = tasks.make_task(config, shared)
+  if change_task:
+    task = change_task(task)
+  run.start(config, task)
+  print(run_directory.describe(task), flush=True)
+  fresh = train_step.fresh_state(config, task)
+  predict = predicting.make_predict(config, task, shared)
+  # Train.
+  with (
+    checkpoint.open_checkpoints(run.path) as checkpoints,
+    preemption.noticed() as asked_to_stop,
+  ):
+    trained = train(
+      config,
+      task,
+      LoopState(fresh, started=started),
+      checkpoints,
+      run,
+      evaluator.Evaluator(config, task, 'validation', predict),
+      shared,
+      asked_to_stop,
+    )
+    selected = checkpoints.selected(config.train.weights, fresh)
+  if selected is None:
+    raise FloatingPointError(
+      'no validation error was finite, so that no weights could be selected; '
+      'lower config.optim.learning_rate'
+    )
+  # Evaluate the selected weights.
+  step, params = selected
+  results = evaluator.final_evaluation(config, task, params, run, predict)
+  results |= vitals.Observer(config, task, shared).carried(params)
+  state = trained.state
+  results |= {
+    'update_over_weight': optim.update_over_weight(config, state),
+    'selected_step': step,
+    'trained_steps': trained.step,
+    'skipped_steps': nonfinite.skipped(state),
+    'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
+    'seconds': round(time.time() - trained.started, 1),
+  }
+  if trained.step_seconds:
+    results['cost']['train_seconds_per_step'] = trained.step_seconds
+  run.finish(results)
+  return results
+
+
+# ---- The loop --------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class LoopState:
+  """Where training stands: what checkpoints save and a resumed run restores.
+
+  Attributes:
+    state: parameters, their average, the optimiser's state; on the host.
+    best: lowest validation error so far.
+    best_step: step of the weights saved as the best; None before there are any.
+    stale: evaluations since the last improvement.
+    loss_sum: sum of the training losses since the last evaluation.
+    loss_count: how many losses that is.
+    step_seconds: median seconds of a step; None before there is one.
+    started: `time.time()` at the start of the run, without the time between
+      its launches.
+  """
+
+  state: train_step.TrainState
+  best: float = math.inf
+  best_step: int | None = None
+  stale: int = 0
+  loss_sum: float = 0.0
+  loss_count: int = 0
+  step_seconds: float | None = None
+  started: float = dataclasses.field(default_factory=lambda: time.time())
+
+  @property
+  def step(self) -> int:
+    """Steps done."""
+    return int(self.state.step)
+
+  def facts(self) -> dict:
+    """Return what a checkpoint holds beside the arrays, as JSON."""
+    names = 'best', 'best_step', 'stale', 'loss_sum', 'loss_count'
+    facts = {name: getattr(self, name) for name in (*names, 'step_seconds')}
+    return facts | {'seconds': time.time() - self.started}
+
+  def out_of_patience(self, config: FrozenConfigDict) -> bool:
+    """Whether training ends before its last step."""
+    return 0 < config.train.patience <= self.stale
+
+
+def train(
+  config: FrozenConfigDict,
+  task: tasks.Task,
+  loop: LoopState,
+  checkpoints: checkpoint.Checkpoints,
+  run: run_directory.RunDirectory,
+  validate: evaluator.Evaluator,
+  shared: compile_cache.CompileCache,
+  asked_to_stop: Callable[[], bool] = lambda: False,
+) -> LoopState:
+  """Trains from the latest checkpoint, if any, to the last step.
+
+  Args:
+    config: resolved.
+    task: the task.
+    loop: where a run without checkpoints begins.
+    checkpoints: of the run.
+    run: its directory.
+    validate: evaluates the validation part.
+    shared: compiled programs.
+    asked_to_stop: () -> whether to save and leave.
+
+  Returns:
+    Where training has ended.
+
+  Raises:
+    FloatingPointError, OSError, preemption.PreemptedError: see
+      `train_and_evaluate`.
+  """
+  loop = restore(config, loop, checkpoints)
+  begin, steps = loop.step, config.train.steps
+  per_call = config.train.steps_per_call
+  run.cut_metrics(begin)  # a killed launch may have logged the steps that come
+  if begin >= steps or loop.out_of_patience(config):
+    return loop
+  call = make_call(config, task, shared)
+  state = parallel.replicate(loop.state)
+  observer = vitals.Observer(config, task, shared)
+  losses = nonfinite.Losses(
+    config, task, run, loop.state, loop.loss_sum, loop.loss_count
+  )
+  timer, pending = _StepTimer(per_call), None
+  with tqdm(
+    total=steps, initial=begin, unit='step', desc='train', mininterval=1,
+    dynamic_ncols=True, disable=not multihost.is_first(),
+  ) as bar:  # fmt: skip
+    for first in range(begin, steps, per_call):
+      # Start a call; fetch the losses of the one before while this one runs.
+      state, call_losses = call(state, first)
+      leaving = multihost.any_of(asked_to_stop())
+      losses.add(pending)
+      pending = first, call_losses
+      timer.lap()
+      done = first + per_call
+      timer.show(bar, losses, config.train.batch_size)
+      # Is it time to evaluate or to save?
+      is_last = done == steps
+      evaluating = is_last or done % config.train.eval_every == 0
+      saving = leaving or is_last or done % config.train.checkpoint_every == 0
+      if not (evaluating or saving):
+        continue
+      losses.add(pending)
+      pending = None
+      loop.step_seconds = timer.pause() or loop.step_seconds
+      loop.state = parallel.unreplicate(state)
+      nonfinite.check_parameters(loop.state)
+      if evaluating:
+        evaluate(config, loop, losses, validate, observer, checkpoints, run)
+        # A resumed run must find the best weights of what it resumes from.
+        saving |= loop.best_step == done or loop.out_of_patience(config)
+      if saving:
+        loop.loss_sum, loop.loss_count = losses.total, losses.count
+        checkpoints.save('latest', done, loop.state, loop.facts())
+        run.saved()
+      # Is it time to end?
+      if leaving:
+        raise preemption.PreemptedError(
+          f'SIGTERM: step {done} of {steps} is saved in {run.place}; the same '
+          'command goes on from there'
+        )
+      if loop.out_of_patience(config):
+        tqdm.write(f'no improvement in {loop.stale} evaluations: training ends')
+        break
+  return loop
+
+
+def restore(
+  config: FrozenConfigDict,
+  fresh: LoopState,
+  checkpoints: checkpoint.Checkpoints,
+) -> LoopState:
+  """Return the loop's state of the newest whole checkpoint, else `fresh`."""
+  restored = checkpoints.resume(fresh.state, config.train.weights)
+  if not restored:
+    return fresh
+  step, state, facts = restored
+  print(f'continuing after step {step}', flush=True)
+  started = fresh.started - facts.pop('seconds')
+  return LoopState(state, started=started, **facts)
+
+
+def make_call(
+  config: FrozenConfigDict,
+  task: tasks.Task,
+  shared: compile_cache.CompileCache,
+) -> Callable:
+  """Compile the steps of a call and place what they read on the devices.
+
+  Returns:
+    call(state, first step) -> (state, losses [D, S]), both on the devices.
+  """
+  on_device, feed = make_feed(config, task)
+  compiled = shared.of_run(train_step.compile_call, config, task, on_device)
+  inputs = parallel.replicate(compile_cache.step_inputs(config, task.voxelizer))
+  return lambda state, first: compiled(state, *feed(first), inputs)
+
+
+def evaluate(
+  config: FrozenConfigDict,
+  loop: LoopState,
+  losses: nonfinite.Losses,
+  validate: evaluator.Evaluator,
+  observer: vitals.Observer,
+  checkpoints: checkpoint.Checkpoints,
+  run: run_directory.RunDirectory,
+) -> None:
+  """Logs how training stands, and saves the weights if they are the best."""
+  step, params = loop.step, loop.state.ema_params
+  if losses.count:
+    run.log(step, 'train', 'loss', losses.mean, '')
+  losses.clear()
+  value = validate.log(params, step, run)
+  ratios = optim.update_over_weight(config, loop.state)
+  vitals.log(observer.carried(params), ratios, step, run)
+  tqdm.write(f'step {step}: validation error {value:.4f} (standardised)')
+  loop.stale += 1
+  if value < loop.best:
+    loop.best, loop.stale = value, 0
+    if config.train.weights == 'best':
+      loop.best_step = step
+      checkpoints.save('best', step, params, loop.facts())
+
+
+class _StepTimer:
+  """Measures the steps of calls that follow one another.
+
+  Args:
+    per_call: steps of a call.
+  """
+
+  def __init__(self, per_call: int):
+    self._per_call, self._last = per_call, None
+    self._begun, self._steps = time.time(), 0
+    self._seconds = collections.deque(maxlen=1000)
+
+  def lap(self) -> None:
+    """Notes that a call was started, which waits for the one before."""
+    now = time.time()
+    if self._last is not None:
+      self._seconds.append((now - self._last) / self._per_call)
+    self._last = now
+    self._steps += self._per_call
+
+  def pause(self) -> float | None:
+    """Leave out what comes before the next call.
+
+    Returns:
+      The median of the seconds of a step; None where there is none yet.
+    """
+    self._last = None
+    return float(np.median(self._seconds)) if self._seconds else None
+
+  def show(self, bar: tqdm, losses: nonfinite.Losses, batch_size: int) -> None:
+    """Updates the progress bar."""
+    bar.update(self._per_call)
+    if losses.count:
+      rate = self._steps * batch_size / (time.time() - self._begun)
+      text = f'loss {losses.mean:.4f}, {rate:.0f} examples/s'
+      bar.set_postfix_str(text, refresh=False)
+
+
+# ---- Batches ---------------------------------------------------------------
+
+
+def make_feed(
+  config: FrozenConfigDict, task: tasks.Task
+) -> tuple[bool, Callable[[int], tuple]]:
+  """Return how a call gets its batches.
+
+  Returns:
+    (on_device, feed): whether the data lie on the devices, and feed(step) ->
+    the data of a call, as `train_step.make_train_call` takes them.
   """
   molecules = task.molecules['train']
   labels_NT = task.labels.values_NT[task.rows['train']]
@@ -59,225 +396,7 @@ def make_feed(config, task):
   if on_device:
     return True, lambda step: (placed, indices_of(step))
   if streamed:
-    batch = batching.Ahead(
+    batch = batching.Prefetcher(
       batch, config.train.steps, config.train.steps_per_call
     )
   return False, lambda step: (batch(step),)
-
-
-def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
-  """Trains, or continues where a run stopped, and evaluates on test.
-
-  Args:
-    config: a ConfigDict as made by a file of configs/.
-    workdir: run directory; made where missing. It may be the address of one
-      in an object store (gs://, s3://, ...): see `stores`.
-    shared: `compile_cache.Programs` of several runs in one process.
-    change_task: `task.Task` -> another, such as one with a voxelizer of one's
-      own. The configuration does not know of it: give each a workdir.
-
-  Returns:
-    What results.json holds.
-
-  Raises:
-    ValueError: a wrong configuration, a run directory of another one, or one
-      in which another process is at work (run_directory.LockedError).
-    FloatingPointError: the loss, the parameters or every validation error are
-      not finite; checkpoints are kept.
-    preemption.PreemptedError: SIGTERM came; the state was saved.
-    OSError: something cannot be written; earlier checkpoints are kept.
-  """
-  config = configuration.resolve(config)
-  with contextlib.ExitStack() as stack:
-    run = run_directory.Onlooker()
-    if multihost.is_first():
-      run = run_directory.RunDirectory(
-        stack.enter_context(stores.opened(workdir))
-      )
-    stack.enter_context(multihost.one_voice())
-    finished = multihost.of_first(run.results(config))
-    if finished is not None:
-      print(f'{run.place} is finished; its results:', flush=True)
-      return finished
-    with run.lock():
-      # Another command may have finished it before this one had the lock.
-      finished = multihost.of_first(run.results(config))
-      return finished or _train_and_evaluate(config, run, shared, change_task)
-
-
-def _train_and_evaluate(config, run, shared, change_task) -> dict:
-  started, shared = time.time(), shared or compile_cache.Programs()
-  task = tasks.make_task(config, shared)
-  if change_task:
-    task = change_task(task)
-  run.start(config, task)
-  print(run_directory.describe(task), flush=True)
-  _, fresh = train_step.fresh_state(config, task)
-  predict = predicting.make_predict(config, task, shared)
-  validate = evaluator.Evaluator(config, task, 'validation', predict)
-  with (
-    checkpoint.open_checkpoints(run.path) as checkpoints,
-    preemption.noticed() as asked_to_stop,
-  ):
-    state, spent = train(
-      config, task, fresh, checkpoints, run, validate, shared, asked_to_stop
-    )
-    selected = checkpoints.selected(config.train.weights, fresh)
-  if selected is None:
-    raise FloatingPointError(
-      'no validation error was finite, so that no weights could be selected; '
-      'lower config.optim.learning_rate'
-    )
-  step, params = selected
-  results = evaluator.final_evaluation(config, task, params, run, predict)
-  results |= vitals.Observer(config, task, shared).carried(params)
-  results |= {
-    'update_over_weight': optim.update_over_weight(config, state),
-    'selected_step': step,
-    'trained_steps': int(state.step),
-    'skipped_steps': nonfinite.skipped(state),
-    'parameters': sum(x.size for x in jax.tree.leaves(state.params)),
-    'seconds': round(spent['seconds'] + time.time() - started, 1),
-  }
-  if spent['step_seconds']:
-    results['cost']['train_seconds_per_step'] = spent['step_seconds']
-  run.finish(results)
-  return results
-
-
-def train(
-  config,
-  task,
-  state,
-  checkpoints,
-  run,
-  validate,
-  shared,
-  asked_to_stop=lambda: False,
-) -> tuple[train_step.TrainState, dict]:
-  """The loop: from the latest checkpoint, if any, to the last step.
-
-  Args:
-    config: resolved.
-    task: the task.
-    state: fresh, on the host.
-    checkpoints: of the run.
-    run: its directory.
-    validate: `evaluator.Evaluator` of the validation part.
-    shared: `compile_cache.Programs`.
-    asked_to_stop: () -> whether to save and leave.
-
-  Raises:
-    FloatingPointError, OSError, preemption.PreemptedError: see
-      `train_and_evaluate`.
-
-  Returns:
-    The last state, on the host, and 'seconds' that earlier launches trained
-    and 'step_seconds', the median of a step (None where there are none).
-  """
-  host_state = state
-  # Best validation error and its step, evaluations since then, the training
-  # losses since the last evaluation, the seconds spent, and those of a step.
-  meta = {
-    'best': math.inf, 'best_step': None, 'stale': 0,
-    'loss_sum': 0.0, 'loss_count': 0, 'seconds': 0.0, 'step_seconds': None,
-  }  # fmt: skip
-  restored = checkpoints.resume(host_state, config.train.weights)
-  if restored:
-    begin, host_state, kept = restored
-    meta |= kept
-    print(f'continuing after step {begin}', flush=True)
-  begin = int(host_state.step)
-  spent = {name: meta[name] for name in ('seconds', 'step_seconds')}
-  # What a killed launch left of the steps that come now.
-  run.cut_metrics(begin)
-  if begin >= config.train.steps or _out_of_patience(config, meta):
-    return host_state, spent
-  state = parallel.replicate(host_state)
-  on_device, feed = make_feed(config, task)
-  call = shared.of_run(train_step.compile_call, config, task, on_device)
-  constants = parallel.replicate(compile_cache.constants_of(config, task))
-  observer = vitals.Observer(config, task, shared)
-  per_call = config.train.steps_per_call
-  pending = None  # (first step, losses) of the call before
-  losses = nonfinite.Losses(
-    config, task, run, host_state, meta['loss_sum'], meta['loss_count']
-  )
-  bar = tqdm(
-    total=config.train.steps, initial=begin, unit='step', desc='train',
-    mininterval=1, dynamic_ncols=True, disable=not multihost.is_first(),
-  )  # fmt: skip
-  clock, laps, lap = time.time(), collections.deque(maxlen=1000), None
-  for first in range(begin, config.train.steps, per_call):
-    state, loss = call(state, *feed(first), constants)
-    leaving = multihost.any_of(asked_to_stop())
-    # Fetch the losses of the call before while this one runs.
-    losses.add(pending)
-    pending = first, loss
-    # From one call to the next, which waits for the step of the first.
-    lap, last = time.time(), lap
-    if last is not None:
-      laps.append((lap - last) / per_call)
-    done = first + per_call
-    bar.update(per_call)
-    is_last = done == config.train.steps
-    evaluating = is_last or done % config.train.eval_every == 0
-    saving = leaving or is_last or done % config.train.checkpoint_every == 0
-    if losses.count:
-      rate = (done - begin) * config.train.batch_size / (time.time() - clock)
-      bar.set_postfix_str(
-        f'loss {losses.mean:.4f}, {rate:.0f} examples/s',
-        refresh=False,
-      )
-    if not (evaluating or saving):
-      continue
-    losses.add(pending)
-    pending = lap = None
-    if laps:
-      spent['step_seconds'] = float(np.median(laps))
-    host_state = parallel.unreplicate(state)
-    nonfinite.check_parameters(host_state)
-    if evaluating:
-      if losses.count:
-        run.log(done, 'train', 'loss', losses.mean, '')
-      losses.clear()
-      value = validate.log(host_state.ema_params, done, run)
-      vitals.log(
-        observer.carried(host_state.ema_params),
-        optim.update_over_weight(config, host_state),
-        done,
-        run,
-      )
-      bar.write(f'step {done}: validation error {value:.4f} (standardised)')
-      meta = meta | {'stale': meta['stale'] + 1}
-      if value < meta['best']:
-        meta = meta | {'best': value, 'stale': 0}
-        if config.train.weights == 'best':
-          meta = meta | {'best_step': done}
-          checkpoints.save('best', done, host_state.ema_params, meta)
-          # A resumed run must find the best weights of what it resumes from.
-          saving = True
-      saving |= _out_of_patience(config, meta)
-    if saving:
-      meta = meta | {
-        'loss_sum': losses.total,
-        'loss_count': losses.count,
-        'step_seconds': spent['step_seconds'],
-        'seconds': spent['seconds'] + time.time() - clock,
-      }
-      checkpoints.save('latest', done, host_state, meta)
-      run.saved()
-    if leaving:
-      raise preemption.PreemptedError(
-        f'SIGTERM: step {done} of {config.train.steps} is saved in '
-        f'{run.place}; the same command goes on from there'
-      )
-    if _out_of_patience(config, meta):
-      bar.write(f'no improvement in {meta["stale"]} evaluations: training ends')
-      break
-  bar.close()
-  return host_state, spent
-
-
-def _out_of_patience(config, meta) -> bool:
-  return 0 < config.train.patience <= meta['stale']

@@ -1,17 +1,21 @@
 """The training step, and several of them as one program."""
 
 import functools
+from collections.abc import Callable
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
 
-from edjax import geometry
+from edjax import geometry, optim
 from edjax.kernels.numerics import batched
+from edjax.molecule import Molecule
 from edjax.runtime import compile_cache, parallel
-from edjax.train import losses, optim
-from edjax.voxelize import voxel_chunk
+from edjax.task import Task
+from edjax.voxelize import Voxelizer, voxel_chunk
 
 # What a key is folded with first, so that no two uses share random numbers.
 _INITIALISE, _AUGMENT, _DROPOUT = range(3)
@@ -29,16 +33,21 @@ class TrainState:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _draw(model, key, sample_BXYZC):
-  """Parameters; compiled once for a model, whatever the seed."""
+  """Draws parameters; compiled once for a model, whatever the seed."""
   return model.init(key, sample_BXYZC, train=False)
 
 
-def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
-  """Fresh parameters on the host.
+def init_state(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  seed: int,
+  sample_BXYZC: jax.Array,
+) -> TrainState:
+  """Return an untrained state.
 
   Args:
-    model: Flax module.
-    optimizer: its optimiser.
+    model: network.
+    optimizer: from `optim.make_optimizer`.
     seed: of the initialisation.
     sample_BXYZC: voxels of training molecules, from which layers that
       standardise their input take their first shift and scale.
@@ -53,25 +62,18 @@ def init_state(model, optimizer, seed: int, sample_BXYZC) -> TrainState:
   )
 
 
-def fresh_state(config, task):
-  """The optimiser and the untrained state of a run.
-
-  Args:
-    config: resolved.
-    task: the task.
-
-  Returns:
-    (optimizer, state), the state on the host.
-  """
+def fresh_state(config: ConfigDict, task: Task) -> TrainState:
+  """Return the untrained state of a run, on the host."""
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
-  state = init_state(
-    task.model, optimizer, config.train.seed, task.sample_BXYZC
+  return jax.device_get(
+    init_state(task.model, optimizer, config.train.seed, task.sample_BXYZC)
   )
-  return optimizer, jax.device_get(state)
 
 
-def augment(key, mol, rotate: bool, translate: float):
-  """A random rigid motion that depends on the key and the example alone.
+def augment(
+  key: jax.Array, mol: Molecule, rotate: bool, translate: float
+) -> Molecule:
+  """Moves a molecule at random, by its id and the key alone.
 
   Args:
     key: of the step.
@@ -90,48 +92,52 @@ def augment(key, mol, rotate: bool, translate: float):
   return mol
 
 
-def make_train_step(config, model, optimizer, voxelizer):
-  """One optimisation step on one device's share of a batch.
+def make_train_step(
+  config: ConfigDict,
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  voxelizer: Voxelizer,
+) -> Callable:
+  """Return one optimisation step on one device's share of a batch.
 
   Args:
-    config: resolved.
-    model: Flax module.
-    optimizer: its optimiser.
-    voxelizer: Molecule -> vox_XYZC.
+    config: resolved, or `compile_cache.shared_part` of it.
+    model: network.
+    optimizer: from `optim.make_optimizer`.
+    voxelizer: from `compile_cache.bare`.
 
   Returns:
-    step(state, molecules, labels_BT, constants=None) -> (state, loss); it sums
-    over the axis `parallel.AXIS`, which `pmap` or `vmap(axis_name=...)` binds.
-    With `compile_cache.Constants`, of config the `compile_cache.shared_part` is
-    enough.
+    step(state, molecules, labels_BT, inputs) -> (state, loss), with
+    `compile_cache.StepInputs`. It sums over the axis `parallel.AXIS`, which
+    `pmap` or `vmap(axis_name=...)` binds.
   """
-  loss_function = losses.LOSSES[config.optim.loss]
+  loss_function = optim.LOSSES[config.optim.loss]
 
-  def step(state, molecules, labels_BT, constants=None):
-    root = jax.random.key(constants.seed if constants else config.train.seed)
+  def step(state, molecules, labels_BT, inputs):
+    # Random numbers: addressed by seed, step and example (or device).
+    root = jax.random.key(inputs.seed)
     key = jax.random.fold_in(jax.random.fold_in(root, _AUGMENT), state.step)
-    moved = jax.vmap(
-      functools.partial(
-        augment,
-        key,
-        rotate=config.augment.rotate,
-        translate=config.augment.translate,
-      )
-    )(molecules)
-    chunk = voxel_chunk(voxelizer, moved)
-    vox_BXYZC = batched(compile_cache.scaled(voxelizer, constants), chunk)(
-      moved
-    )
     dropout = jax.random.fold_in(root, _DROPOUT)
     dropout = jax.random.fold_in(dropout, state.step)
     dropout = jax.random.fold_in(dropout, parallel.device_index())
 
+    # Augmentation, then voxels.
+    move = functools.partial(
+      augment,
+      key,
+      rotate=config.augment.rotate,
+      translate=config.augment.translate,
+    )
+    moved = jax.vmap(move)(molecules)
+    voxelize = compile_cache.scaled(voxelizer, inputs)
+    vox_BXYZC = batched(voxelize, voxel_chunk(voxelizer, moved))(moved)
+
+    # Loss and gradient: sums over all devices, divided once.
     def loss_sum(params):
       prediction_BT = model.apply(
         {'params': params}, vox_BXYZC, train=True, rngs={'dropout': dropout}
       )
-      mask_B = jnp.ones(len(labels_BT), bool)
-      return losses.masked_sum(loss_function(prediction_BT, labels_BT), mask_B)
+      return optim.loss_sum(loss_function, prediction_BT, labels_BT)
 
     (total, count), gradients = jax.value_and_grad(loss_sum, has_aux=True)(
       state.params
@@ -139,32 +145,33 @@ def make_train_step(config, model, optimizer, voxelizer):
     total, count, gradients = parallel.psum((total, count, gradients))
     loss = total / count
     gradients = jax.tree.map(lambda g: g / count, gradients)
-    # A step is finite as a whole or not: what reads the losses sees it.
+
+    # A step is finite as a whole or not at all: what reads the losses and
+    # `optax.apply_if_finite`, which reads gradients, have to agree.
     whole = functools.reduce(
       jnp.logical_and,
       [jnp.isfinite(g).all() for g in jax.tree.leaves(gradients)],
       jnp.isfinite(loss),
     )
     loss = jnp.where(whole, loss, jnp.nan)
-    # So that `optax.apply_if_finite` also sees a loss that is not.
     gradients = jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradients)
+
+    # Update, and average of the weights.
     updates, opt_state = optimizer.update(
       gradients, state.opt_state, state.params
     )
-    if constants:
-      updates = jax.tree.map(lambda u: u * constants.learning_rate, updates)
+    updates = jax.tree.map(lambda u: u * inputs.learning_rate, updates)
     params = optax.apply_updates(state.params, updates)
     ema_params = optim.ema_update(
       state.ema_params, params, config.optim.ema_decay, state.step
     )
-    state = TrainState(state.step + 1, params, ema_params, opt_state)
-    return state, loss
+    return TrainState(state.step + 1, params, ema_params, opt_state), loss
 
   return step
 
 
-def make_train_call(step, on_device: bool):
-  """Several steps as one program over all devices.
+def make_train_call(step: Callable, on_device: bool) -> Callable:
+  """Return several steps as one program over all devices.
 
   Args:
     step: from `make_train_step`.
@@ -172,8 +179,8 @@ def make_train_call(step, on_device: bool):
       into them, or batches are sent.
 
   Returns:
-    call(state, data, indices_SB, *constants) -> (state, losses_S) or
-    call(state, (molecules, labels), *constants), leading axes [D, S, B/D].
+    call(state, data, indices_SB, inputs) -> (state, losses_S) or
+    call(state, (molecules, labels), inputs), leading axes [D, S, B/D].
   """
 
   def loop(body, state, xs):
@@ -182,20 +189,23 @@ def make_train_call(step, on_device: bool):
       return state, loss[None]
     return jax.lax.scan(body, state, xs)
 
-  def from_device(state, data, indices_SB, *own):
+  def from_device(state, data, indices_SB, inputs):
     def body(state, indices_B):
-      return step(state, *jax.tree.map(lambda x: x[indices_B], data), *own)
+      batch = jax.tree.map(lambda x: x[indices_B], data)
+      return step(state, *batch, inputs)
 
     return loop(body, state, indices_SB)
 
-  def from_host(state, batches, *own):
-    return loop(lambda s, batch: step(s, *batch, *own), state, batches)
+  def from_host(state, batches, inputs):
+    return loop(lambda s, batch: step(s, *batch, inputs), state, batches)
 
   return parallel.pmap(from_device if on_device else from_host)
 
 
-def compile_call(config, model, voxelizer, on_device: bool):
-  """For `compile_cache.Programs.of_run`; on_device as of `make_train_call`."""
+def compile_call(
+  config: ConfigDict, model: nn.Module, voxelizer: Voxelizer, on_device: bool
+) -> Callable:
+  """Return `make_train_call` of a configuration, see `CompileCache.of_run`."""
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   step = make_train_step(config, model, optimizer, voxelizer)
   return make_train_call(step, on_device)

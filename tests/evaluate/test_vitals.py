@@ -11,11 +11,11 @@ import pytest
 from flax import linen as nn
 from support.made_up_results import made_up_results
 
-from edjax import models
+from edjax import models, optim
 from edjax.evaluate import results_table, vitals
 from edjax.models import layers
 from edjax.molecule import Molecule, stack
-from edjax.train import optim, train_step
+from edjax.train import train_step
 
 N = 13
 
@@ -261,7 +261,7 @@ def test_a_network_without_convolutions():
 def test_updates_are_those_of_the_rate_of_the_run():
   """Two steps as training takes them: compiled for a rate of 1."""
   config = types.SimpleNamespace(optim=OPTIM)
-  optimizer = optim.make_optimizer(OPTIM | {'learning_rate': 1.0}, 10)
+  optimizer = optim.make_optimizer(OPTIM, 10)
   rng = np.random.default_rng(0)
 
   def draw():

@@ -11,9 +11,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from configs import default
-from edjax import models
+from edjax import models, optim
 from edjax.models import input_moments, layers, pooling, registry, standardise
-from edjax.train import optim
 
 CONFIG = {
   'name': 'resnet3d',
@@ -248,7 +247,7 @@ def test_memorises_a_batch(changes):
   target = normal(1, (4, 3))
   model = build(dropout=0.0, **changes)
   params = start(model, vox)
-  config = default.get_config().optim.to_dict() | {'learning_rate': 1e-2}
+  config = default.get_config().optim
   optimizer = optim.make_optimizer(config, 60)
 
   def loss(params):
@@ -258,6 +257,7 @@ def test_memorises_a_batch(changes):
   def step(params, state):
     value, gradient = jax.value_and_grad(loss)(params)
     updates, state = optimizer.update(gradient, state, params)
+    updates = jax.tree.map(lambda u: 1e-2 * u, updates)
     return optax.apply_updates(params, updates), state, value
 
   state = optimizer.init(params)

@@ -9,8 +9,8 @@ import pytest
 from support import tiny_runs
 
 from edjax import config as configuration
+from edjax import optim, voxelize
 from edjax import task as tasks
-from edjax import voxelize
 from edjax.runtime import compile_cache, parallel
 from edjax.train import loop, train_and_evaluate, train_step
 
@@ -30,33 +30,40 @@ def tiny(data_dir, **fields):
 
 def one_step(config, task, shared):
   """Two steps with shared programs; the state and both losses."""
-  _, fresh = train_step.fresh_state(config, task)
+  fresh = train_step.fresh_state(config, task)
   on_device, feed = loop.make_feed(config, task)
   call = shared.of_run(train_step.compile_call, config, task, on_device)
-  constants = parallel.replicate(compile_cache.constants_of(config, task))
+  inputs = parallel.replicate(compile_cache.step_inputs(config, task.voxelizer))
   state, losses = parallel.replicate(fresh), []
   for step in range(2):
-    state, loss = call(state, *feed(step), constants)
+    state, loss = call(state, *feed(step), inputs)
     losses.append(parallel.unreplicate(loss)[0])
   return parallel.unreplicate(state), losses
 
 
 def plain_step(config, task):
-  """The same with everything fixed in the program."""
-  optimizer, fresh = train_step.fresh_state(config, task)
+  """The same with all inputs fixed in the program."""
+  fresh = train_step.fresh_state(config, task)
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
   step = train_step.make_train_step(
-    config, task.model, optimizer, task.voxelizer
+    config, task.model, optimizer, compile_cache.bare(task.voxelizer)
   )
+  inputs = compile_cache.step_inputs(config, task.voxelizer)
   on_device, feed = loop.make_feed(config, task)
-  call = train_step.make_train_call(step, on_device)
+  call = train_step.make_train_call(
+    lambda state, molecules, labels, _: step(state, molecules, labels, inputs),
+    on_device,
+  )
   state, losses = parallel.replicate(fresh), []
   for number in range(2):
-    state, loss = call(state, *feed(number))
+    # Other numbers, which must not be looked at.
+    ignored = parallel.replicate(inputs._replace(learning_rate=np.float32(9)))
+    state, loss = call(state, *feed(number), ignored)
     losses.append(parallel.unreplicate(loss)[0])
   return parallel.unreplicate(state), losses
 
 
-def test_constants_are_those_of_the_run(data_dir):
+def test_inputs_are_those_of_the_run(data_dir):
   """Two runs through one program, each as if alone; and not as the other."""
   configs = [
     tiny(
@@ -69,7 +76,7 @@ def test_constants_are_those_of_the_run(data_dir):
   ]
   works = [tasks.make_task(config) for config in configs]
   assert works[0].voxelizer.scales != works[1].voxelizer.scales
-  shared = compile_cache.Programs()
+  shared = compile_cache.CompileCache()
   together = [
     one_step(*pair, shared) for pair in zip(configs, works, strict=True)
   ]
@@ -89,7 +96,7 @@ def test_constants_are_those_of_the_run(data_dir):
 def test_one_program_for_seeds_and_sizes(data_dir):
   """What a program depends on makes another one; the rest does not."""
   work = tasks.make_task(tiny(data_dir))
-  shared, made = compile_cache.Programs(most=8), []
+  shared, made = compile_cache.CompileCache(most=8), []
 
   def make(*key):
     made.append(key)
@@ -137,7 +144,7 @@ def test_runs_of_one_shape_compile_nothing_twice(data_dir, tmp_path):
 
   handler = Counting()
   log = logging.getLogger('jax')
-  shared, counts = compile_cache.Programs(), []
+  shared, counts = compile_cache.CompileCache(), []
   log.addHandler(handler)
   try:
     with jax.log_compiles():
@@ -161,12 +168,12 @@ def test_scales_given_are_scales_fixed(data_dir):
   config = tiny(data_dir, representation__channels=('atoms', 'shape'))
   work = tasks.make_task(config)
   mol = jax.tree.map(lambda x: x[0], work.molecules['train'])
-  constants = compile_cache.constants_of(config, work)
+  inputs = compile_cache.step_inputs(config, work.voxelizer)
   given = jax.jit(
     lambda mol, c: compile_cache.scaled(compile_cache.bare(work.voxelizer), c)(
       mol
     )
-  )(mol, constants)
+  )(mol, inputs)
   fixed = jax.jit(work.voxelizer)(mol)
   np.testing.assert_allclose(given, fixed, rtol=2e-6, atol=1e-7)
   unscaled = jax.jit(compile_cache.bare(work.voxelizer))(mol)

@@ -219,7 +219,7 @@ def test_a_killed_run_goes_on_elsewhere(
   config.data.train_size, config.train.batch_size = 32.0, 8
   config.train.steps, config.train.checkpoint_every = 12, 3
   config.train.eval_every = 6
-  shared = compile_cache.Programs()
+  shared = compile_cache.CompileCache()
   here = train_and_evaluate(config, tmp_path / 'here', shared)
   put = MemoryFileSystem.put_file
 

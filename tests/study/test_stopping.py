@@ -281,12 +281,12 @@ def trained(config, workdir, shared):
   task = tasks.make_task(config)
   run = run_directory.RunDirectory(workdir)
   run.path.mkdir()
-  _, fresh = train_step.fresh_state(config, task)
+  fresh = train_step.fresh_state(config, task)
   predict = predicting.make_predict(config, task, shared)
   validate = evaluator.Evaluator(config, task, 'validation', predict)
   with checkpoint.Checkpoints(workdir) as checkpoints:
-    state, _ = loop.train(
-      config, task, fresh, checkpoints, run, validate, shared
+    trained = loop.train(
+      config, task, loop.LoopState(fresh), checkpoints, run, validate, shared
     )
     selected = checkpoints.selected(config.train.weights, fresh)
   fitted = {
@@ -294,7 +294,7 @@ def trained(config, workdir, shared):
     'ridge': [b[task.rows['train']] for b in task.baselines.values()],
     'scales': task.voxelizer.scales,
     'whitening': task.sample_BXYZC,
-    'params': state.params,
+    'params': trained.state.params,
     'selected': selected,
     'validation': [
       json.loads(line)['value']
@@ -336,7 +336,7 @@ def test_labels_outside_of_the_n_are_of_no_effect(source, data, tmp_path):
   Control: two labels of the n change all but what is made of voxels.
   """
   config = resolved(**{'train.steps': 4, 'data.delta': 'composition'})
-  shared = compile_cache.Programs()  # compiled once
+  shared = compile_cache.CompileCache()  # compiled once
   task, before = trained(config, tmp_path / 'before', shared)
   used = np.concatenate([task.rows['train'], task.rows['validation']])
   assert len(used) == 16

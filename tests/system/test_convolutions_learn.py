@@ -14,11 +14,10 @@ import optax
 import pytest
 
 from configs import default
-from edjax import geometry, models, voxelize
+from edjax import geometry, models, optim, voxelize
 from edjax.grid import Grid
 from edjax.models import input_moments
 from edjax.molecule import Molecule, stack
-from edjax.train import optim
 
 SQUARE = np.array([[1, 1, 0], [1, -1, 0], [-1, -1, 0], [-1, 1, 0]])
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
@@ -84,7 +83,6 @@ def share_right(vox_BXYZC, labels_B, steps, **changes):
       **changes,
     }
   )
-  config.optim.learning_rate = RATE
   model = models.build_model(config.model, 1)
   optimizer = optim.make_optimizer(config.optim, steps)
   init = jax.jit(functools.partial(model.init, train=False))
@@ -100,6 +98,7 @@ def share_right(vox_BXYZC, labels_B, steps, **changes):
       return ((predict(params, vox_BXYZC) - labels_B) ** 2).mean()
 
     updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+    updates = jax.tree.map(lambda u: RATE * u, updates)
     return optax.apply_updates(params, updates), state
 
   rng = np.random.default_rng(0)

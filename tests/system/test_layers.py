@@ -20,7 +20,7 @@ ORDER = [
   {'grid', 'molecule'},
   {'kernels'},
   {'geometry', 'fields', 'view'},
-  {'models'},
+  {'models', 'optim'},
   {'voxelize'},
   {'config'},
   {'runtime'},
@@ -38,10 +38,10 @@ RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 ALLOWED = {
   'chem': {'numpy', 'scipy'},
   'grid': {'jax'},
-  'models': {'flax'},
+  'models': {'flax', 'optax'},
+  'optim': {'ml_collections'},
   'config': {'ml_collections'},
   'runtime': {'absl', 'orbax', 'tqdm'},
-  'train': {'optax'},
 }
 
 

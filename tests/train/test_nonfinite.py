@@ -11,10 +11,11 @@ from flax import linen as nn
 
 from configs import default
 from edjax import config as configuration
+from edjax import optim
 from edjax.data import batching
 from edjax.molecule import Molecule, stack
-from edjax.runtime import parallel
-from edjax.train import nonfinite, optim, train_step
+from edjax.runtime import compile_cache, parallel
+from edjax.train import nonfinite, train_step
 
 STEPS = 4
 
@@ -34,6 +35,19 @@ class Linear(nn.Module):
     return jnp.sqrt(value_B2) if self.root else value_B2
 
 
+class FirstCoordinate:
+  """A voxelizer of one voxel."""
+
+  scales = ()
+  num_channels = 1
+
+  def raw(self, mol):
+    return mol.coords_A3[:1, :1].reshape(1, 1, 1, 1)
+
+  def finish(self, vox_XYZC):
+    return vox_XYZC
+
+
 def made_up(allowed, root=False, batch_size=0):
   """(config, step, fresh state) of one voxel with the first coordinate."""
   config = default.get_config()
@@ -47,18 +61,17 @@ def made_up(allowed, root=False, batch_size=0):
   model = Linear(root)
   optimizer = optim.make_optimizer(config.optim, STEPS)
 
-  def voxelizer(mol):
-    return mol.coords_A3[:1, :1].reshape(1, 1, 1, 1)
-
-  step = train_step.make_train_step(config, model, optimizer, voxelizer)
+  step = train_step.make_train_step(config, model, optimizer, FirstCoordinate())
   sample = jnp.ones((1, 1, 1, 1, 1))
   state = train_step.init_state(model, optimizer, 0, sample)
-  return config, step, jax.device_get(state)
+  inputs = compile_cache.step_inputs(config, FirstCoordinate())
+  inputs = parallel.replicate(inputs)
+  call = train_step.make_train_call(step, False)
+  return config, lambda *args: call(*args, inputs), jax.device_get(state)
 
 
 def run(step, state, places):
   """A step for each place of the first of four one-atom molecules."""
-  call = train_step.make_train_call(step, False)
   state, found = parallel.replicate(state), []
   count = jax.local_device_count()
   labels = np.ones((1, count, 2), np.float32)
@@ -71,7 +84,7 @@ def run(step, state, places):
       lambda x: np.swapaxes(parallel.shard(np.swapaxes(x, 0, 1)), 1, 2),
       (batch, labels),
     )
-    state, loss = call(state, split)
+    state, loss = step(state, split)
     found.append(float(parallel.unreplicate(loss)[0]))
   return parallel.unreplicate(state), found
 

@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 
 from configs import default
 from edjax import config as configuration
-from edjax import fields, grid, models
+from edjax import fields, grid, models, optim
 from edjax.config.representation import make_voxelizer
 from edjax.data import batching
 from edjax.models import conv
 from edjax.molecule import Molecule, stack
-from edjax.runtime import parallel
-from edjax.train import loop, optim, train_step
+from edjax.runtime import compile_cache, parallel
+from edjax.train import loop, train_step
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +56,8 @@ def small():
   sample = jax.jit(jax.vmap(voxelizer))(molecules)
   state = train_step.init_state(model, optimizer, 0, sample)
   step = train_step.make_train_step(config, model, optimizer, voxelizer)
-  return config, molecules, labels, state, step
+  inputs = compile_cache.step_inputs(config, voxelizer)
+  return config, molecules, labels, state, step, inputs
 
 
 def as_type(tree, dtype):
@@ -73,27 +74,31 @@ def tree_error(a, b):
   )
 
 
-def run_on_devices(step, state, molecules, labels):
+def run_on_devices(step, state, molecules, labels, inputs):
   call = parallel.pmap(step)
   out, loss = call(
     parallel.replicate(jax.device_get(state)),
     jax.tree.map(parallel.shard, molecules),
     parallel.shard(labels),
+    parallel.replicate(inputs),
   )
   return parallel.unreplicate(out), parallel.unreplicate(loss), out
 
 
 def test_pmap_equals_vmap(small):
   """4 devices against 4 shares of one device, and against the whole batch."""
-  _, molecules, labels, state, step = small
-  on_devices, loss, out = run_on_devices(step, state, molecules, labels)
-  shares = jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS)
+  _, molecules, labels, state, step, inputs = small
+  on_devices, loss, out = run_on_devices(step, state, molecules, labels, inputs)
+  shares = jax.vmap(step, in_axes=(None, 0, 0, None), axis_name=parallel.AXIS)
   mapped, mapped_loss = jax.jit(shares)(
-    state, jax.tree.map(parallel.shard, molecules), parallel.shard(labels)
+    state,
+    jax.tree.map(parallel.shard, molecules),
+    parallel.shard(labels),
+    inputs,
   )
   whole, whole_loss = jax.jit(
-    jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS)
-  )(state, jax.tree.map(lambda x: x[None], molecules), labels[None])
+    jax.vmap(step, in_axes=(None, 0, 0, None), axis_name=parallel.AXIS)
+  )(state, jax.tree.map(lambda x: x[None], molecules), labels[None], inputs)
   first = jax.tree.map(lambda x: np.asarray(x[0]), (mapped, whole))
   assert tree_error(on_devices.params, first[0].params) < 1e-5
   # The whole batch sums in another order: float32 rounding, which Adam's
@@ -107,34 +112,47 @@ def test_pmap_equals_vmap(small):
     for copy in copies[1:]:
       np.testing.assert_array_equal(copy, copies[0])
   # Negative control: a step with other labels is another step.
-  wrong, *_ = run_on_devices(step, state, molecules, -labels)
+  wrong, *_ = run_on_devices(step, state, molecules, -labels, inputs)
   assert tree_error(wrong.params, first[0].params) > 1e-2
 
 
 def test_pmap_equals_vmap_in_float64(small, x64):
   """The same program in doubles: only the order of sums may differ."""
-  config, molecules, labels, _, _ = small
+  config, molecules, labels, *_ = small
   molecules, labels = as_type((molecules, labels), np.float64)
-  voxel_grid = grid.Grid(8, 1.0)
-
-  def voxelizer(mol):  # edjax.voxelize casts to float32
-    return fields.promolecule_grid(mol, voxel_grid, blur=72.0)[..., None]
-
+  voxelizer = Promolecule()
   model = TwoLayers()
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
-  sample = jax.jit(jax.vmap(voxelizer))(molecules)
+  sample = jax.jit(jax.vmap(voxelizer.raw))(molecules)
   state = train_step.init_state(model, optimizer, 0, sample)
   state = as_type(jax.device_get(state), np.float64)
   step = train_step.make_train_step(config, model, optimizer, voxelizer)
-  on_devices, loss, _ = run_on_devices(step, state, molecules, labels)
-  shares = jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS)
+  inputs = compile_cache.step_inputs(config, voxelizer)
+  on_devices, loss, _ = run_on_devices(step, state, molecules, labels, inputs)
+  shares = jax.vmap(step, in_axes=(None, 0, 0, None), axis_name=parallel.AXIS)
   mapped, mapped_loss = jax.jit(shares)(
-    state, jax.tree.map(parallel.shard, molecules), parallel.shard(labels)
+    state,
+    jax.tree.map(parallel.shard, molecules),
+    parallel.shard(labels),
+    inputs,
   )
   mapped = jax.tree.map(lambda x: np.asarray(x[0]), mapped)
   assert mapped.params['Dense_0']['kernel'].dtype == np.float64
   assert tree_error(on_devices.params, mapped.params) < 1e-10
   np.testing.assert_allclose(loss, mapped_loss[0], rtol=1e-10)
+
+
+class Promolecule:
+  """A voxelizer in doubles: `edjax.voxelize` casts to float32."""
+
+  scales = ()
+  num_channels = 1
+
+  def raw(self, mol):
+    return fields.promolecule_grid(mol, grid.Grid(8, 1.0), blur=72.0)[..., None]
+
+  def finish(self, vox_XYZC):
+    return vox_XYZC
 
 
 class TwoLayers(nn.Module):
@@ -148,7 +166,7 @@ class TwoLayers(nn.Module):
 
 
 def test_augmentation_is_addressed_by_example(small):
-  _, molecules, _, _, _ = small
+  _, molecules, *_ = small
   key = jax.random.key(5)
   turn = functools.partial(train_step.augment, rotate=True, translate=0.3)
   moved = jax.vmap(functools.partial(turn, key))(molecules)
@@ -186,12 +204,15 @@ def make_call_inputs(config, molecules, labels, on_device, first=0):
 
 
 def test_data_on_the_device_and_sent_are_the_same(small):
-  config, molecules, labels, state, step = small
+  config, molecules, labels, state, step, inputs = small
+  inputs = parallel.replicate(inputs)
   out = []
   for on_device in (True, False):
     call = train_step.make_train_call(step, on_device)
-    inputs = make_call_inputs(config, molecules, labels, on_device)
-    new, losses_S = call(parallel.replicate(jax.device_get(state)), *inputs)
+    data = make_call_inputs(config, molecules, labels, on_device)
+    new, losses_S = call(
+      parallel.replicate(jax.device_get(state)), *data, inputs
+    )
     assert parallel.unreplicate(losses_S).shape == (2,)
     out.append(parallel.unreplicate(new))
   assert int(out[0].step) == 2
@@ -199,13 +220,14 @@ def test_data_on_the_device_and_sent_are_the_same(small):
 
 
 def test_two_steps_in_a_call_are_two_calls(small):
-  config, molecules, labels, state, step = small
+  config, molecules, labels, state, step, inputs = small
+  inputs = parallel.replicate(inputs)
   call = train_step.make_train_call(step, True)
   data, indices = make_call_inputs(config, molecules, labels, True)
   start = parallel.replicate(jax.device_get(state))
-  both, losses_S = call(start, data, indices)
-  one, first = call(start, data, indices[:, :1])
-  two, second = call(one, data, indices[:, 1:])
+  both, losses_S = call(start, data, indices, inputs)
+  one, first = call(start, data, indices[:, :1], inputs)
+  two, second = call(one, data, indices[:, 1:], inputs)
   error = tree_error(
     parallel.unreplicate(both).params, parallel.unreplicate(two).params
   )
@@ -228,7 +250,7 @@ def make_feed_task(molecules, labels):
 
 def test_steps_of_a_call_are_fed_by_indices_alone(small):
   """Data lie on every device once; a call brings 4 bytes an example."""
-  config, molecules, labels, _, _ = small
+  config, molecules, labels, *_ = small
   config = ConfigDict(config).copy_and_resolve_references()
   config.train.steps_per_call = 5
   task = make_feed_task(molecules, labels)
@@ -258,7 +280,8 @@ def test_steps_of_a_call_are_fed_by_indices_alone(small):
 
 
 def test_one_compilation_in_three_steps(small):
-  config, molecules, labels, state, step = small
+  config, molecules, labels, state, step, inputs = small
+  inputs = parallel.replicate(inputs)
   call = train_step.make_train_call(step, True)
   state = parallel.replicate(jax.device_get(state))
   data = parallel.replicate((molecules, labels))
@@ -272,7 +295,7 @@ def test_one_compilation_in_three_steps(small):
     indices = batching.batch_indices(0, i, 16, config.train.batch_size)
     indices = np.swapaxes(parallel.shard(indices[None].T), 1, 2)
     jax.monitoring.register_event_duration_secs_listener(listen)
-    state, _ = call(state, data, indices)
+    state, _ = call(state, data, indices, inputs)
     jax.block_until_ready(state)
     jax.monitoring.unregister_event_duration_listener(listen)
   assert len(count) == 1
@@ -280,7 +303,7 @@ def test_one_compilation_in_three_steps(small):
 
 def test_memorises_a_batch(small):
   """Two hundred steps on eight molecules at rest: the loss falls far."""
-  config, molecules, labels, _, _ = small
+  config, molecules, labels, *_ = small
   changed = ConfigDict(config).copy_and_resolve_references()
   changed.augment.rotate = False
   changed.optim.loss = 'mse'
@@ -292,10 +315,12 @@ def test_memorises_a_batch(small):
   sample = jax.jit(jax.vmap(voxelizer))(molecules)
   state = train_step.init_state(model, optimizer, 0, sample)
   eight = jax.tree.map(lambda x: x[None, :8], (molecules, labels))
-  one = jax.jit(jax.vmap(step, in_axes=(None, 0, 0), axis_name=parallel.AXIS))
-  losses = []
+  one = jax.jit(
+    jax.vmap(step, in_axes=(None, 0, 0, None), axis_name=parallel.AXIS)
+  )
+  inputs, losses = compile_cache.step_inputs(changed, voxelizer), []
   for _ in range(150):
-    state, loss = one(state, *eight)
+    state, loss = one(state, *eight, inputs)
     state = jax.tree.map(lambda x: x[0], state)
     losses.append(float(loss[0]))
   assert losses[-1] < 0.02 * losses[0]

@@ -7,8 +7,8 @@ import optax
 import pytest
 from flax import traverse_util
 
-from edjax import models
-from edjax.train import optim
+from edjax import models, optim
+from edjax.optim import optimizer as optimizers
 
 CONFIG = {
   'name': 'adamw',
@@ -28,14 +28,16 @@ def test_schedule_in_closed_form():
   total, warmup = 101, 10
   schedule = optim.make_schedule(CONFIG, total)
   rates = np.array([float(schedule(step)) for step in range(total + 5)])
-  peak, floor = 0.02, 0.02 * 0.05
+  peak, floor = 1, 0.05
   assert rates[0] == pytest.approx(peak / (warmup + 1), rel=1e-6)
   assert rates[warmup] == pytest.approx(peak, rel=1e-6)
   # Half-way down the cosine lies the mean of its ends.
   assert rates[55] == pytest.approx((peak + floor) / 2, rel=1e-5)
   assert rates[total - 1] == pytest.approx(floor, rel=1e-5)
   np.testing.assert_allclose(rates[total:], floor, rtol=1e-5)
-  np.testing.assert_allclose(np.diff(rates[: warmup + 1], 2), 0, atol=1e-8)
+  np.testing.assert_allclose(
+    0.02 * np.diff(rates[: warmup + 1], 2), 0, atol=1e-8
+  )
   assert (np.diff(rates[warmup:total]) < 0).all()
 
 
@@ -47,9 +49,9 @@ def test_short_runs(total, warmup):
   rates = np.array([float(schedule(step)) for step in range(total)])
   assert np.isfinite(rates).all()
   assert (rates > 0).all()
-  assert rates.max() == pytest.approx(0.02, rel=1e-6)
+  assert rates.max() == pytest.approx(1, rel=1e-6)
   peak_is_last = round(warmup * total) >= total - 1
-  last = 0.02 if peak_is_last else 0.02 * 0.05
+  last = 1 if peak_is_last else 0.05
   assert rates[-1] == pytest.approx(last, rel=1e-5)
   optimizer = optim.make_optimizer(config, total)
   params = {'kernel': jnp.ones(2)}
@@ -58,27 +60,6 @@ def test_short_runs(total, warmup):
     updates, state = optimizer.update(params, state, params)
     params = optax.apply_updates(params, updates)
   assert np.isfinite(params['kernel']).all()
-
-
-def test_refuses():
-  with pytest.raises(ValueError, match='total_steps'):
-    optim.make_schedule(CONFIG, 0)
-  for name in ('warmup_fraction', 'final_fraction'):
-    with pytest.raises(ValueError, match=f'optim.{name}'):
-      optim.make_schedule(CONFIG | {name: 1.5}, 10)
-  for name, values in {
-    'learning_rate': (-1.0, 0.0),
-    'clip_norm': (0.0, -1.0),
-    'weight_decay': (-0.1, np.inf),
-    'b1': (1.0, -0.1),
-    'b2': (1.0, 1.5),
-  }.items():
-    for value in (*values, np.nan):
-      with pytest.raises(ValueError, match=rf'optim\.{name} '):
-        optim.make_optimizer(CONFIG | {name: value}, 10)
-  with pytest.raises(ValueError, match=r"optim\.name .* got 'sgd'"):
-    optim.make_optimizer(CONFIG | {'name': 'sgd'}, 10)
-  optim.make_optimizer(CONFIG | {'b1': 0.0, 'b2': 0.0, 'weight_decay': 0.0}, 10)
 
 
 @pytest.mark.parametrize('name', optim.OPTIMIZERS)
@@ -93,21 +74,21 @@ def test_weight_decay_reaches_kernels_only(name):
   optimizer = optim.make_optimizer(config, 10)
   zero = jax.tree.map(jnp.zeros_like, params)
   updates, _ = optimizer.update(zero, optimizer.init(params), params)
-  expected = -0.02 * 0.1 * 2.0  # rate * decay * weight
+  expected = -0.1 * 2.0  # decay * weight, for a rate of 1
   for path, leaf in jax.tree.leaves_with_path(updates):
     wanted = expected if path[-1].key == 'kernel' else 0
     np.testing.assert_allclose(leaf, wanted, rtol=1e-6)
 
 
 def test_first_step_in_closed_form():
-  # Adam's first step is -rate * sign(gradient), whatever the clipping.
+  # Adam's first step is -sign(gradient), whatever the clipping.
   config = CONFIG | {'warmup_fraction': 0.0, 'weight_decay': 0.0}
   optimizer = optim.make_optimizer(config, 10)
   params = {'kernel': jnp.zeros(3)}
   gradient = {'kernel': jnp.array([300.0, -400.0, 0.5])}
   updates, _ = optimizer.update(gradient, optimizer.init(params), params)
   np.testing.assert_allclose(
-    updates['kernel'], -0.02 * np.sign(gradient['kernel']), rtol=1e-4
+    updates['kernel'], -np.sign(gradient['kernel']), rtol=1e-4
   )
 
 
@@ -211,7 +192,7 @@ def test_what_is_a_matrix(changes, wanted):
   }  # fmt: skip
   shapes = shapes_of(**changes)
   found = traverse_util.flatten_dict(
-    optim._matrices(traverse_util.unflatten_dict(shapes, sep='/')), sep='/'
+    optimizers._matrices(traverse_util.unflatten_dict(shapes, sep='/')), sep='/'
   )
   matrices = {k: axes for k, axes in found.items() if axes is not None}
   assert {k: shapes[k].shape for k in matrices} == wanted
@@ -278,22 +259,20 @@ def first_params():
 
 
 @pytest.mark.parametrize('name', optim.OPTIMIZERS)
-@pytest.mark.parametrize(('allowed', 'rate'), [(0, None), (3, 0.02)])
-def test_norms_are_those_of_what_a_step_added(x64, name, allowed, rate):
+@pytest.mark.parametrize('allowed', [0, 3])
+def test_norms_are_those_of_what_a_step_added(x64, name, allowed):
   """At each step of a run, and where a step is skipped; in doubles.
 
-  With a rate the optimiser is that of several runs, whose rate is 1, and its
-  updates are multiplied afterwards: norms are to be multiplied, too.
+  Updates are multiplied by the learning rate afterwards, and so are norms.
   """
   config = CONFIG | {'name': name, 'skip_nonfinite': allowed}
-  shared = config if rate is None else config | {'learning_rate': 1.0}
-  optimizer = optim.make_optimizer(shared, 6)
+  optimizer = optim.make_optimizer(config, 6)
   params = first_params()
   state = optimizer.init(params)
   found = jax.device_get(optim.last_update_norms(state))
   assert not any(jax.tree.leaves(found))
   rng = np.random.default_rng(1)
-  scale, update = rate or 1.0, jax.jit(optimizer.update)
+  rate, update = 0.02, jax.jit(optimizer.update)
   for step in range(6):
     gradient = jax.tree.map(lambda p: rng.normal(size=p.shape), params)
     skipped = allowed and step == 3
@@ -301,7 +280,7 @@ def test_norms_are_those_of_what_a_step_added(x64, name, allowed, rate):
       gradient['out']['bias'][0] = np.nan
     before, earlier = params, found
     updates, state = update(gradient, state, params)
-    updates = jax.tree.map(lambda u: u * scale, updates)
+    updates = jax.tree.map(lambda u: u * rate, updates)
     params = jax.device_get(optax.apply_updates(params, updates))
     found = jax.device_get(optim.last_update_norms(state))
     if skipped:  # the norms of the step before
@@ -311,7 +290,7 @@ def test_norms_are_those_of_what_a_step_added(x64, name, allowed, rate):
     added = jax.tree.map(lambda a, b: np.linalg.norm(a - b), params, before)
     jax.tree.map(
       lambda norm, wanted: np.testing.assert_allclose(
-        scale * norm, wanted, rtol=1e-9
+        rate * norm, wanted, rtol=1e-9
       ),
       found,
       added,

@@ -1,7 +1,7 @@
 """Muon or AdamW, warm-up, cosine decay, clipping; an average of the weights."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +10,7 @@ import numpy as np
 import optax
 import optax.contrib
 from flax import traverse_util
-
-OPTIMIZERS = ('muon', 'adamw')
+from ml_collections import ConfigDict
 
 # As published: the momentum, and the root mean square of an update over the
 # learning rate, which is what AdamW's comes to.
@@ -26,34 +25,21 @@ _LAST_LAYERS = ('out', 'linear')
 _TINY = 1e-12
 
 
-def make_schedule(config_optim: Mapping, total_steps: int) -> optax.Schedule:
-  """Learning rate at each step: a line up, then half a cosine down.
+def make_schedule(config_optim: ConfigDict, total_steps: int) -> optax.Schedule:
+  """Return the share of the learning rate at each step.
 
-  With w = round(warmup_fraction * total_steps), at most total_steps - 1, step
-  s < w takes learning_rate * (s + 1) / (w + 1) (never 0: no step is wasted),
-  step w takes learning_rate, and the last step, where it comes after w,
-  final_fraction of it.
+  It is a line up, then half a cosine down. With w = round(warmup_fraction *
+  total_steps), at most total_steps - 1, step s < w takes (s + 1) / (w + 1)
+  (never 0: no step is wasted), step w takes 1, and the last step, where it
+  comes after w, final_fraction.
+
+  Written out: `optax.warmup_cosine_decay_schedule` rounds otherwise, by up to
+  3e-6, after which no network is the same.
 
   Args:
-    config_optim: learning_rate, warmup_fraction, final_fraction.
+    config_optim: `config.optim`; reads warmup_fraction and final_fraction.
     total_steps: number of optimisation steps, at least 1.
-
-  Returns:
-    step -> learning rate.
-
-  Raises:
-    ValueError: for total_steps < 1, a learning rate that is not above 0 or
-      fractions outside [0, 1].
   """
-  if total_steps < 1:
-    raise ValueError(f'total_steps must be 1 or more, got {total_steps}.')
-  _check_above_0(config_optim, 'learning_rate')
-  for name in ('warmup_fraction', 'final_fraction'):
-    if not 0 <= config_optim[name] <= 1:
-      raise ValueError(
-        f'optim.{name} must lie in [0, 1], got {config_optim[name]}.'
-      )
-  peak = config_optim['learning_rate']
   floor = config_optim['final_fraction']
   # At least one step is left at the peak.
   warmup = min(
@@ -64,22 +50,50 @@ def make_schedule(config_optim: Mapping, total_steps: int) -> optax.Schedule:
   def schedule(step):
     progress = jnp.clip((step - warmup) / decay, 0, 1)
     cosine = floor + (1 - floor) * 0.5 * (1 + jnp.cos(math.pi * progress))
-    return peak * jnp.minimum((step + 1) / (warmup + 1), cosine)
+    return jnp.minimum((step + 1) / (warmup + 1), cosine)
 
   return schedule
 
 
-def decay_mask(params: Any) -> Any:
-  """True at the leaves named 'kernel', which weight decay applies to."""
+def _decay_mask(params: Any) -> Any:
+  """Return True at the leaves named 'kernel', which alone decay."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1].key == 'kernel', params
   )
 
 
+def _muon(config_optim: ConfigDict) -> optax.GradientTransformation:
+  # Without its decay: optax's Muon would have its AdamW decay biases and
+  # constants as well.
+  return optax.contrib.muon(
+    1.0,
+    ns_coeffs=_MUON_COEFFICIENTS,
+    beta=_MUON_BETA,
+    adam_b1=config_optim['b1'],
+    adam_b2=config_optim['b2'],
+    consistent_rms=_MUON_RMS,
+    muon_weight_dimension_numbers=_matrices,
+  )
+
+
+def _adamw(config_optim: ConfigDict) -> optax.GradientTransformation:
+  return optax.adam(1.0, b1=config_optim['b1'], b2=config_optim['b2'])
+
+
+# `config.optim` -> updates of a learning rate of 1, without weight decay.
+OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
+  'muon': _muon,
+  'adamw': _adamw,
+}
+
+
 def make_optimizer(
-  config_optim: Mapping, total_steps: int
+  config_optim: ConfigDict, total_steps: int
 ) -> optax.GradientTransformation:
-  """Clipping by global norm, then Muon or AdamW on the schedule.
+  """Clips by the global norm, then takes Muon or AdamW on the schedule.
+
+  Updates are for a learning rate of 1: a step multiplies them by that of its
+  run, so that runs of other rates share a program.
 
   Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) makes the
   update of a kernel, seen as a matrix from inputs to outputs, orthogonal: all
@@ -96,64 +110,27 @@ def make_optimizer(
   scaled by the learning rate, and applies to kernels only.
 
   Args:
-    config_optim: `config.optim`: name ('muon' or 'adamw'), learning_rate,
-      warmup_fraction, final_fraction, weight_decay (>= 0), clip_norm (> 0), b1
-      and b2 of AdamW (in [0, 1)), skip_nonfinite (>= 0).
+    config_optim: `config.optim`; its learning_rate is not read.
     total_steps: number of optimisation steps.
 
   Returns:
     An optax transformation; its update needs the parameters. Its state holds
     the norms of the last update, see `last_update_norms`.
-
-  Raises:
-    ValueError: for a field out of range.
   """
-  name = config_optim['name']
-  if name not in OPTIMIZERS:
-    raise ValueError(f'optim.name must be one of {OPTIMIZERS}, got {name!r}.')
-  _check_above_0(config_optim, 'clip_norm')
-  if not 0 <= config_optim['weight_decay'] < math.inf:
-    raise ValueError(
-      f'optim.weight_decay must be 0 or more, got '
-      f'{config_optim["weight_decay"]}.'
-    )
-  for field in ('b1', 'b2'):  # at 1 the corrected moments are 0 / 0
-    if not 0 <= config_optim[field] < 1:
-      raise ValueError(
-        f'optim.{field} must lie in [0, 1), got {config_optim[field]}.'
-      )
-  schedule = make_schedule(config_optim, total_steps)
-  b1, b2 = config_optim['b1'], config_optim['b2']
-  # Of rate 1 and without decay: optax's Muon would have its AdamW decay biases
-  # and constants as well.
-  if name == 'muon':
-    rule = optax.contrib.muon(
-      1.0,
-      ns_coeffs=_MUON_COEFFICIENTS,
-      beta=_MUON_BETA,
-      adam_b1=b1,
-      adam_b2=b2,
-      consistent_rms=_MUON_RMS,
-      muon_weight_dimension_numbers=_matrices,
-    )
-  else:
-    rule = optax.adam(1.0, b1=b1, b2=b2)
   optimizer = optax.chain(
     optax.clip_by_global_norm(config_optim['clip_norm']),
-    rule,
+    OPTIMIZERS[config_optim['name']](config_optim),
     # Updates point downhill by now.
-    optax.add_decayed_weights(-config_optim['weight_decay'], decay_mask),
-    optax.scale_by_schedule(schedule),
+    optax.add_decayed_weights(-config_optim['weight_decay'], _decay_mask),
+    optax.scale_by_schedule(make_schedule(config_optim, total_steps)),
     _keep_norms(),
   )
   allowed = config_optim['skip_nonfinite']
-  if allowed:
-    optimizer = optax.apply_if_finite(optimizer, allowed)
-  return optimizer
+  return optax.apply_if_finite(optimizer, allowed) if allowed else optimizer
 
 
 def _matrices(params: Any) -> Any:
-  """How Muon sees each parameter as a matrix; None for those of AdamW."""
+  """Return how Muon sees each parameter as a matrix; None: AdamW takes it."""
 
   def axes(path, leaf):
     last_layer = len(path) > 1 and path[-2].key in _LAST_LAYERS
@@ -166,7 +143,7 @@ def _matrices(params: Any) -> Any:
 
 
 class UpdateNorms(NamedTuple):
-  """Norm of the last update of each parameter, as part of a state."""
+  """Norms of the last update of each parameter, as part of a state."""
 
   norms: Any
 
@@ -185,24 +162,20 @@ def _keep_norms() -> optax.GradientTransformation:
 
 
 def last_update_norms(opt_state: Any) -> Any:
-  """Norms of what the last step that counted added to the parameters.
+  """Return the norm of each parameter's last update, for a rate of 1.
 
   Args:
     opt_state: of `make_optimizer`.
 
   Returns:
-    A scalar for each parameter, 0 before the first step.
+    A scalar for each parameter, 0 before the first step. Steps that were
+    skipped do not count.
   """
   return optax.tree_utils.tree_get(opt_state, 'norms')
 
 
-def _check_above_0(config_optim: Mapping, name: str) -> None:
-  if not 0 < config_optim[name] < math.inf:  # false for NaN
-    raise ValueError(f'optim.{name} must be above 0, got {config_optim[name]}.')
-
-
 def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:
-  """One step of the exponential moving average of the weights.
+  """Return the exponential moving average of the weights after a step.
 
   The decay in force is min(decay, (1 + step) / (10 + step)), so that the
   initial weights are forgotten early (the warm-up of TensorFlow's
@@ -220,13 +193,14 @@ def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:
   decay = jnp.minimum(decay, (1 + step) / (10 + step))
 
   def average(old, new):
-    # The difference form keeps an average of equal weights equal to them.
+    # Unlike `optax.incremental_update` the difference keeps an average of
+    # equal weights equal to them.
     return old + (1 - decay).astype(old.dtype) * (new - old)
 
   return jax.tree.map(average, ema_params, params)
 
 
-def update_over_weight(config, state) -> dict[str, float]:
+def update_over_weight(config: ConfigDict, state) -> dict[str, float]:
   """Divide the norm of the last update of each kernel by the kernel's norm.
 
   Kernels that start at zero have large ratios in the first steps, which mean
@@ -240,7 +214,6 @@ def update_over_weight(config, state) -> dict[str, float]:
     Path of the layer, such as 'trunk/stem/conv' -> ratio.
   """
   norms = traverse_util.flatten_dict(last_update_norms(state.opt_state))
-  # Programs are compiled for a rate of 1, which is multiplied by afterwards.
   rate = config.optim.learning_rate
   return {
     '/'.join(path[:-1]): rate * float(norms[path]) / max(_norm(kernel), _TINY)

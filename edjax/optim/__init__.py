@@ -1,0 +1,22 @@
+"""What `config.optim` names: losses, optimisers, schedule, weight average."""
+
+from edjax.optim.losses import LOSSES, loss_sum
+from edjax.optim.optimizer import (
+  OPTIMIZERS,
+  ema_update,
+  last_update_norms,
+  make_optimizer,
+  make_schedule,
+  update_over_weight,
+)
+
+__all__ = [
+  'LOSSES',
+  'OPTIMIZERS',
+  'ema_update',
+  'last_update_norms',
+  'loss_sum',
+  'make_optimizer',
+  'make_schedule',
+  'update_over_weight',
+]
