@@ -15,12 +15,7 @@ from edjax.chem import elements, form_factors, gfn2_basis, gfn2_occupations
 from edjax.chem.gfn2_basis import from_slots, overlap, shells, to_slots
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.kernels import (
-  gaussians,
-  gto_dense,
-  gto_tiled_accelerator,
-  gto_tiled_cpu,
-)
+from edjax.kernels import gaussians, gto_dense, gto_tiled_cpu
 from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
 
@@ -85,7 +80,7 @@ def density_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   return jax.lax.platform_dependent(
     *carriers(mol),
     cpu=functools.partial(gto_tiled_cpu.density, grid, supersample),
-    default=functools.partial(gto_tiled_accelerator.density, grid, supersample),
+    default=functools.partial(gto_dense.density_means, grid, supersample),
   )
 
 

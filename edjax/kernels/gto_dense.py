@@ -4,9 +4,9 @@ A Cartesian Gaussian x^i y^j z^k exp(-a r^2) is a product of three factors,
 each along one axis. A basis function is a short sum of such products over its
 primitives P, and all of them are made by small matrix products [X, P] x
 [P, YZ]; one large product [O, K] x [K, XYZ] then makes the orbitals. The grid
-is worked through in slabs. Nothing is left out: `gto_tiled_cpu` and
-`gto_tiled_accelerator`, which leave out what is far, use this where they have
-no room for a molecule's functions.
+is worked through in slabs. Nothing is left out. Accelerators use this form;
+`gto_tiled_cpu`, which leaves out what is far, uses it where it has no room for
+a molecule's functions.
 
 The derivative is written out (custom_jvp), because autodiff would repeat the
 large product for every direction: with psi = c chi,
@@ -88,30 +88,6 @@ def density_means(grid: Grid, supersample: int, *molecule) -> jax.Array:
   """`density`, as means over supersample^3 sub-points of each voxel."""
   rho_XYZ = density(grid.refine(supersample), *molecule)
   return grids.pool(rho_XYZ, supersample)
-
-
-def density_in_room(
-  tight_density, grid: Grid, supersample: int, molecule, of_batch=lambda n: n
-) -> jax.Array:
-  """A density with the tight room, or `density_means` where it is too small.
-
-  Args:
-    tight_density: f(grid, supersample, room, *molecule).
-    grid: the voxels.
-    supersample: sub-points along each edge of a voxel.
-    molecule: numbers_L, coords_L3, orbitals_OL9.
-    of_batch: what all of a batch under `vmap` make of 1 (too small) or 0.
-  """
-  numbers_L, _, orbitals_OL9 = molecule
-  tight, _ = rooms(orbitals_OL9)
-  too_small = of_batch((~holds(tight, numbers_L)).astype(jnp.int32))
-  return jax.lax.cond(
-    too_small == 0,
-    functools.partial(tight_density, grid, supersample, tight),
-    # Rare, and not worth more programs.
-    functools.partial(density_means, grid, supersample),
-    *molecule,
-  )
 
 
 def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
