@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import grid as grids
-from edjax.chem import elements, gfn2_basis
+from edjax.chem import gfn2_basis
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.kernels.numerics import HIGHEST
@@ -113,16 +113,11 @@ def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
 
   Returns:
     Exponents (bohr^-2) and coefficients, [98 + 1, P] each, with the P that
-    this l needs. NaN beyond Rn: orbitals on an element outside the basis must
-    not give a number.
+    this l needs; NaN beyond Rn.
   """
   every = gfn2_basis.tables()
-  used = every.coefficients_Z3P[:, l].any(axis=0)
-  missing = ((0, elements.MAX_NUMBER - gfn2_basis.MAX_NUMBER), (0, 0))
-  return tuple(
-    np.pad(table[:, l, used], missing, constant_values=np.nan)
-    for table in every
-  )
+  used = every.coefficients_Z3P[: gfn2_basis.MAX_NUMBER + 1, l].any(axis=0)
+  return tuple(table[:, l, used] for table in every)
 
 
 def rooms(orbitals_OL9: jax.Array) -> tuple[Room, ...]:
