@@ -22,7 +22,7 @@ METHOD = 'GFN2-xTB'
 # function passes it about 0.5 eV above the Fermi level; what is lost is below
 # the rounding of float32.
 MIN_OCCUPATION = 1e-8
-# tblite and gto_basis agree within 2e-10; another order of the orbitals or
+# tblite and gfn2_basis agree within 2e-10; another order of the orbitals or
 # another basis shows at 1e-2 and more.
 _OVERLAP_TOLERANCE = 1e-6
 _ELECTRON_TOLERANCE = 1e-6
@@ -164,19 +164,8 @@ def run_many(
 
 def _checked(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
   numbers_A = elements.check_numbers(numbers)
-  if numbers_A.max() > gfn2_basis.MAX_NUMBER:
-    raise ValueError(
-      f'{METHOD} covers atomic numbers 1 to {gfn2_basis.MAX_NUMBER}, not '
-      f'{numbers_A.max()}'
-    )
-  coords_A3 = np.array(coords, np.float64)
-  if coords_A3.shape != (len(numbers_A), 3):
-    raise ValueError(
-      f'coords must be [{len(numbers_A)}, 3], not {list(coords_A3.shape)}'
-    )
-  if not np.isfinite(coords_A3).all():
-    row = int(np.argwhere(~np.isfinite(coords_A3))[0][0])
-    raise ValueError(f'coords of atom {row} are not finite: {coords_A3[row]}')
+  gfn2_basis.shells(int(numbers_A.max()))  # raises beyond Rn
+  coords_A3 = elements.check_rows('coords', coords, (len(numbers_A), 3))
   apart_AA = np.linalg.norm(coords_A3[:, None] - coords_A3, axis=-1)
   apart_AA[np.diag_indices(len(numbers_A))] = np.inf
   if apart_AA.min() < _MIN_DISTANCE_A:

@@ -2,7 +2,7 @@
 
 Shape suffixes, everywhere in edjax (a digit is literal: `coords_A3`):
 
-  B batch            A atoms, padded      L atoms that carry orbitals
+  B batch            A atoms, padded      L atoms with orbitals
   G points           X Y Z voxel axes     C channels (always last)
   O occupied orbitals                     K basis functions (AOs)
   P primitives       D devices            T targets
@@ -41,7 +41,7 @@ class DensityMap:
 
   Attributes:
     values_XYZ: density, e/Å^3 (or the unit of the map).
-    origin_3: position of value (0, 0, 0), Å.
+    origin_3: coordinates of value (0, 0, 0), Å.
     steps_33: rows are the steps along the three grid axes, Å.
   """
 
@@ -57,7 +57,7 @@ class Molecule:
 
   Attributes:
     numbers_A: atomic numbers, int32; 0 is padding.
-    coords_A3: positions in the molecule's frame, Å; 0 on padding.
+    coords_A3: coordinates in the molecule's frame, Å; 0 on padding.
     b_factors_A: isotropic displacement parameters B = 8 pi^2 <u^2>, Å^2, as
       read from a file; fields use them on request only.
     groups_A: 0 ligand, 1 pocket, int32.
@@ -100,7 +100,7 @@ class Molecule:
 
     Args:
       numbers: [A] atomic numbers, 1 to 98.
-      coords: [A, 3] positions, Å.
+      coords: [A, 3], Å.
       orbitals: [O, L, 9] or [O, L, 4], see the class; L <= A.
       b_factors: [A] in Å^2 (default 0).
       groups: [A] of 0 (ligand) and 1 (pocket) (default 0).
@@ -121,8 +121,8 @@ class Molecule:
     """
     numbers_A = elements.check_numbers(numbers)
     n_atoms = len(numbers_A)
-    coords_A3 = _checked('coords', coords, (n_atoms, 3))
-    b_factors_A = _checked(
+    coords_A3 = elements.check_rows('coords', coords, (n_atoms, 3))
+    b_factors_A = elements.check_rows(
       'b_factors', np.zeros(n_atoms) if b_factors is None else b_factors,
       (n_atoms,),
     )  # fmt: skip
@@ -190,16 +190,6 @@ def frame_origin(numbers_A, coords_A3, groups_A) -> np.ndarray:
   return masses_A @ np.asarray(coords_A3, np.float64) / masses_A.sum()
 
 
-def _checked(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
-  values = np.asarray(values, np.float64)
-  if values.shape != shape:
-    raise ValueError(f'{name} must be {list(shape)}, not {list(values.shape)}')
-  if not np.isfinite(values).all():
-    row = int(np.argwhere(~np.isfinite(values))[0][0])
-    raise ValueError(f'{name} of atom {row} is not finite: {values[row]}')
-  return values
-
-
 def _check_map(density_map: DensityMap) -> None:
   values_XYZ = np.asarray(density_map.values_XYZ)
   if values_XYZ.ndim != 3 or not values_XYZ.size:
@@ -235,9 +225,11 @@ def _pad_orbitals(orbitals, n_atoms, max_atoms, max_orbitals) -> jax.Array:
     raise ValueError(
       f'orbitals must be [O, L, 4] or [O, L, 9], not {list(orbitals.shape)}'
     )
-  n_orbitals, n_carriers, _ = orbitals.shape
-  if n_carriers > n_atoms:
-    raise ValueError(f'orbitals for {n_carriers} atoms, but {n_atoms} atoms')
+  n_orbitals, n_with_orbitals, _ = orbitals.shape
+  if n_with_orbitals > n_atoms:
+    raise ValueError(
+      f'orbitals for {n_with_orbitals} atoms, but {n_atoms} atoms'
+    )
   if not np.isfinite(orbitals).all():
     raise ValueError('orbitals are not finite')
   count = n_orbitals if max_orbitals is None else int(max_orbitals)
@@ -245,8 +237,8 @@ def _pad_orbitals(orbitals, n_atoms, max_atoms, max_orbitals) -> jax.Array:
     raise ValueError(
       f'max_orbitals={count} is less than the {n_orbitals} orbitals'
     )
-  length = max_atoms if n_carriers == n_atoms else n_carriers
-  padding = ((0, count - n_orbitals), (0, length - n_carriers), (0, 0))
+  length = max_atoms if n_with_orbitals == n_atoms else n_with_orbitals
+  padding = ((0, count - n_orbitals), (0, length - n_with_orbitals), (0, 0))
   return jnp.asarray(np.pad(orbitals, padding), jnp.float32)
 
 

@@ -21,7 +21,6 @@ from edjax import commands, optim
 from edjax import config as configurations
 from edjax import task as tasks
 from edjax.data import loading, packed_dataset
-from edjax.kernels import gto_dense, gto_tiled_accelerator
 from edjax.kernels.numerics import batched
 from edjax.runtime import checkpoint, compile_cache, parallel
 from edjax.train import loop, train_and_evaluate, train_step
@@ -176,17 +175,6 @@ def train(options) -> None:
   table.row(
     'voxelising alone', 1e3 * voxels, 'ms', '', 1e3 * written,
     f'{voxels / seconds:.0%} of a step',
-  )  # fmt: skip
-  # What leaving out far functions is worth on this device.
-  with mock.patch.object(
-    gto_tiled_accelerator, 'density', gto_dense.density_means
-  ):
-    jax.clear_caches()
-    whole = _voxelising(run)
-  jax.clear_caches()
-  table.row(
-    'voxelising alone, nothing left out', 1e3 * whole, 'ms', '',
-    1e3 * written, f'{whole / voxels:.2f} of the time above',
   )  # fmt: skip
   ready = _on_ready_voxels(part, run)
   table.row(

@@ -72,3 +72,23 @@ def check_numbers(numbers) -> np.ndarray:
       f'(known: 1 to {MAX_NUMBER})'
     )
   return as_int
+
+
+def check_rows(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
+  """Finite numbers of atoms, a row each, as float64.
+
+  Args:
+    name: of the values, for messages.
+    values: [A, ...].
+    shape: that they must have.
+
+  Raises:
+    ValueError: another shape, or a number that is not finite.
+  """
+  values = np.asarray(values, np.float64)
+  if values.shape != shape:
+    raise ValueError(f'{name} must be {list(shape)}, not {list(values.shape)}')
+  if not np.isfinite(values).all():
+    row = int(np.argwhere(~np.isfinite(values))[0][0])
+    raise ValueError(f'{name} of atom {row} is not finite: {values[row]}')
+  return values

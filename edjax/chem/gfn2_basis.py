@@ -71,11 +71,14 @@ class Shell(NamedTuple):
 
 
 class Tables(NamedTuple):
-  """The shells of all elements, padded; rows without a shell are 0.
+  """The shells of H to Cf by atomic number, l and primitive.
+
+  Row 0 stands for padding. Rows beyond Rn are NaN, so that orbitals of an
+  element outside the basis never give a number.
 
   Attributes:
-    exponents_Z3P: bohr^-2 by atomic number, l and primitive; 1 on padding.
-    coefficients_Z3P: see Shell; 0 on padding.
+    exponents_Z3P: bohr^-2; 1 where there is no shell.
+    coefficients_Z3P: see Shell; 0 where there is no shell.
   """
 
   exponents_Z3P: np.ndarray
@@ -111,11 +114,13 @@ def shells(z: int) -> tuple[Shell, ...]:
 
 @functools.cache
 def tables() -> Tables:
-  """All elements, gathered by atomic number; row 0 stands for padding."""
+  """Gathers the shells of all elements."""
   every = [(z, s) for z in range(1, MAX_NUMBER + 1) for s in shells(z)]
   width = max(len(s.exponents_P) for _, s in every)
-  exponents_Z3P = np.ones((MAX_NUMBER + 1, MAX_L + 1, width))
+  exponents_Z3P = np.ones((elements.MAX_NUMBER + 1, MAX_L + 1, width))
   coefficients_Z3P = np.zeros_like(exponents_Z3P)
+  exponents_Z3P[MAX_NUMBER + 1 :] = np.nan
+  coefficients_Z3P[MAX_NUMBER + 1 :] = np.nan
   for z, shell in every:
     n = len(shell.exponents_P)
     exponents_Z3P[z, shell.l, :n] = shell.exponents_P
@@ -191,11 +196,7 @@ def overlap(numbers, coords) -> np.ndarray:
     ValueError: an element beyond Rn, or a shape that does not fit.
   """
   numbers = elements.check_numbers(numbers)
-  coords_A3 = np.asarray(coords, np.float64) / BOHR_A
-  if coords_A3.shape != (len(numbers), 3):
-    raise ValueError(
-      f'coords must be [{len(numbers)}, 3], not {list(coords_A3.shape)}'
-    )
+  coords_A3 = elements.check_rows('coords', coords, (len(numbers), 3)) / BOHR_A
   blocks = _blocks(tuple(numbers.tolist()))
   size = sum(block.where_K.size for block in blocks)
   overlap_KK = np.empty((size, size))

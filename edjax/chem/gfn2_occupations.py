@@ -10,33 +10,32 @@ import json
 
 import numpy as np
 
-from edjax.chem import gfn2_basis
+from edjax.chem import elements
 
 
 @functools.cache
 def occupations() -> np.ndarray:
-  """Reference occupations of the valence shells: [87, 3] by Z and l."""
+  """Reference occupations of the valence shells by atomic number and l.
+
+  Returns:
+    occupations_Z3 of H to Cf; 0 for padding (Z = 0), NaN beyond Rn.
+  """
   path = importlib.resources.files('edjax.chem') / 'tables'
   text = (path / 'gfn2_occupations.json').read_text(encoding='utf-8')
   rows = json.loads(text)['elements']
-  return np.array([[0.0, 0.0, 0.0], *(row[2:5] for row in rows)])
+  occupations_Z3 = np.full((elements.MAX_NUMBER + 1, 3), np.nan)
+  occupations_Z3[0] = 0
+  occupations_Z3[1 : len(rows) + 1] = [row[2:5] for row in rows]
+  return occupations_Z3
 
 
 def valence_electrons(numbers) -> np.ndarray:
   """Valence electrons of each neutral atom in GFN2-xTB.
 
   Args:
-    numbers: [...] atomic numbers up to 86, 0 for padding.
+    numbers: [...] atomic numbers up to 98, 0 for padding.
 
   Returns:
-    [...], same shape.
-
-  Raises:
-    ValueError: an element beyond Rn.
+    [...], same shape; NaN beyond Rn, where GFN2-xTB ends.
   """
-  numbers = np.asarray(numbers)
-  if numbers.size and numbers.max() > gfn2_basis.MAX_NUMBER:
-    raise ValueError(
-      f'GFN2-xTB has no atomic number {numbers.max()} (it covers H to Rn)'
-    )
-  return occupations().sum(axis=1)[numbers]
+  return occupations().sum(axis=1)[np.asarray(numbers)]

@@ -177,9 +177,8 @@ def _checked(numbers_BA, coords_BA3) -> tuple[np.ndarray, np.ndarray]:
 
 def _valence(numbers: np.ndarray) -> np.ndarray:
   """Valence electrons; all electrons beyond Rn, where GFN2 ends."""
-  known = len(gfn2_occupations.occupations())
-  few = gfn2_occupations.valence_electrons(np.minimum(numbers, known - 1))
-  return np.where(numbers < known, few, numbers)
+  valence = gfn2_occupations.valence_electrons(numbers)
+  return np.where(np.isnan(valence), numbers, valence)
 
 
 @functools.cache

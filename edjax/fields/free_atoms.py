@@ -29,8 +29,7 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
 
   Returns:
     exponents [Z, 3, P] in Å^-2 and factors [Z, 3, P] in e/Å^(3 + 2l) of
-    r^(2l) exp(-exponent r^2); P runs over pairs of primitives. The last Z,
-    elements that GFN2 does not have, gives NaN.
+    r^(2l) exp(-exponent r^2); P runs over pairs of primitives. NaN beyond Rn.
   """
   exponents_Z3P, coefficients_Z3P = gfn2_basis.tables()
   i, j = np.triu_indices(exponents_Z3P.shape[2])
@@ -40,21 +39,12 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
   factors = factors * (occupations() / [1, 3, 5 * 3])[:, :, None]
   exponents = exponents_Z3P[..., i] + exponents_Z3P[..., j]
   powers = np.array([3, 5, 7])[None, :, None]
-  beyond = ((0, 1), (0, 0), (0, 0))
-  return (
-    np.pad(exponents / BOHR_A**2, beyond, constant_values=1),
-    np.pad(factors / BOHR_A**powers, beyond, constant_values=np.nan),
-  )
+  return exponents / BOHR_A**2, factors / BOHR_A**powers
 
 
 def _gather(numbers_A: jax.Array, dtype, with_d: bool):
-  exponents, factors = _terms()
   n = 3 if with_d else 2
-  pick = jnp.minimum(numbers_A, gfn2_basis.MAX_NUMBER + 1)
-  return (
-    jnp.asarray(exponents[:, :n], dtype)[pick],
-    jnp.asarray(factors[:, :n], dtype)[pick],
-  )
+  return tuple(jnp.asarray(t[:, :n], dtype)[numbers_A] for t in _terms())
 
 
 def density(

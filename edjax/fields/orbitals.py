@@ -11,16 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax.chem import elements, form_factors, gfn2_basis, gfn2_occupations
+from edjax.chem import elements, form_factors, gfn2_occupations
 from edjax.chem.gfn2_basis import from_slots, overlap, shells, to_slots
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.kernels import (
-  gaussians,
-  gto_dense,
-  gto_tiled_accelerator,
-  gto_tiled_cpu,
-)
+from edjax.kernels import gaussians, gto_dense, gto_tiled_cpu
 from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
 
@@ -85,7 +80,7 @@ def density_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   return jax.lax.platform_dependent(
     *carriers(mol),
     cpu=functools.partial(gto_tiled_cpu.density, grid, supersample),
-    default=functools.partial(gto_tiled_accelerator.density, grid, supersample),
+    default=functools.partial(gto_dense.density_means, grid, supersample),
   )
 
 
@@ -93,13 +88,10 @@ def core_electrons(numbers) -> np.ndarray:
   """Electrons that GFN2-xTB leaves out: 2 for C to F, 10 for P, S, Cl, ...
 
   Args:
-    numbers: [...] atomic numbers up to 86, 0 for padding.
+    numbers: [...] atomic numbers up to 98, 0 for padding.
 
   Returns:
-    [...] atomic number minus valence electrons, float64.
-
-  Raises:
-    ValueError: an element beyond Rn.
+    [...] atomic number minus valence electrons, float64; NaN beyond Rn.
   """
   return np.asarray(numbers) - gfn2_occupations.valence_electrons(numbers)
 
@@ -193,9 +185,7 @@ def _core_terms(mol: Molecule, blur: float):
   """Coordinates, weights and widths of the Gaussians of the core."""
   blur = form_factors.check_blur(blur)
   dtype = mol.coords_A3.dtype
-  known = np.arange(gfn2_basis.MAX_NUMBER + 1)
-  beyond = elements.MAX_NUMBER - gfn2_basis.MAX_NUMBER
-  core_Z = np.append(core_electrons(known), np.full(beyond, np.nan))
+  core_Z = core_electrons(np.arange(elements.MAX_NUMBER + 1))
   weights_A1 = jnp.asarray(core_Z, dtype)[mol.numbers_A][:, None]
   sigma_A = jnp.full(len(weights_A1), np.sqrt(blur / (8 * np.pi**2)), dtype)
   return mol.coords_A3, weights_A1, sigma_A

@@ -1,12 +1,10 @@
 """Atoms weighted by their valence electrons."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax.chem import gfn2_basis, gfn2_occupations
+from edjax.chem import gfn2_occupations
 from edjax.chem.elements import MAX_NUMBER
 from edjax.fields.atom_types import ATOM_WIDTH
 from edjax.fields.common import apart, check_width, group_weights, splat_grid
@@ -71,20 +69,11 @@ def valence_grid(
   return apart(splat_grid(terms, grid, supersample, width, same=True), groups)
 
 
-@functools.cache
-def _valence_table() -> np.ndarray:
-  """[Z], with NaN for the elements that GFN2-xTB lacks."""
-  known = gfn2_occupations.valence_electrons(
-    np.arange(gfn2_basis.MAX_NUMBER + 1)
-  )
-  beyond = MAX_NUMBER - gfn2_basis.MAX_NUMBER
-  return np.pad(known, (0, beyond), constant_values=np.nan)
-
-
 def _valence_terms(mol: Molecule, width: float, groups: bool):
   check_width('width', width)
   dtype = mol.coords_A3.dtype
   sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
-  weights_A = jnp.asarray(_valence_table(), dtype)[mol.numbers_A]
+  valence_Z = gfn2_occupations.valence_electrons(np.arange(MAX_NUMBER + 1))
+  weights_A = jnp.asarray(valence_Z, dtype)[mol.numbers_A]
   weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
   return mol.coords_A3, weights_A[:, None] * group_weights(mol, groups), sigma_A

@@ -4,9 +4,9 @@ A Cartesian Gaussian x^i y^j z^k exp(-a r^2) is a product of three factors,
 each along one axis. A basis function is a short sum of such products over its
 primitives P, and all of them are made by small matrix products [X, P] x
 [P, YZ]; one large product [O, K] x [K, XYZ] then makes the orbitals. The grid
-is worked through in slabs. Nothing is left out: `gto_tiled_cpu` and
-`gto_tiled_accelerator`, which leave out what is far, use this where they have
-no room for a molecule's functions.
+is worked through in slabs. Nothing is left out. Accelerators use this form;
+`gto_tiled_cpu`, which leaves out what is far, uses it where it has no room for
+a molecule's functions.
 
 The derivative is written out (custom_jvp), because autodiff would repeat the
 large product for every direction: with psi = c chi,
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import grid as grids
-from edjax.chem import elements, gfn2_basis
+from edjax.chem import gfn2_basis
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.kernels.numerics import HIGHEST
@@ -90,30 +90,6 @@ def density_means(grid: Grid, supersample: int, *molecule) -> jax.Array:
   return grids.pool(rho_XYZ, supersample)
 
 
-def density_in_room(
-  tight_density, grid: Grid, supersample: int, molecule, of_batch=lambda n: n
-) -> jax.Array:
-  """A density with the tight room, or `density_means` where it is too small.
-
-  Args:
-    tight_density: f(grid, supersample, room, *molecule).
-    grid: the voxels.
-    supersample: sub-points along each edge of a voxel.
-    molecule: numbers_L, coords_L3, orbitals_OL9.
-    of_batch: what all of a batch under `vmap` make of 1 (too small) or 0.
-  """
-  numbers_L, _, orbitals_OL9 = molecule
-  tight, _ = rooms(orbitals_OL9)
-  too_small = of_batch((~holds(tight, numbers_L)).astype(jnp.int32))
-  return jax.lax.cond(
-    too_small == 0,
-    functools.partial(tight_density, grid, supersample, tight),
-    # Rare, and not worth more programs.
-    functools.partial(density_means, grid, supersample),
-    *molecule,
-  )
-
-
 def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
   """The shell of one l on each atom; coefficients 0 where there is none.
 
@@ -137,16 +113,11 @@ def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
 
   Returns:
     Exponents (bohr^-2) and coefficients, [98 + 1, P] each, with the P that
-    this l needs. NaN beyond Rn: orbitals on an element outside the basis must
-    not give a number.
+    this l needs; NaN beyond Rn.
   """
   every = gfn2_basis.tables()
-  used = every.coefficients_Z3P[:, l].any(axis=0)
-  missing = ((0, elements.MAX_NUMBER - gfn2_basis.MAX_NUMBER), (0, 0))
-  return tuple(
-    np.pad(table[:, l, used], missing, constant_values=np.nan)
-    for table in every
-  )
+  used = every.coefficients_Z3P[: gfn2_basis.MAX_NUMBER + 1, l].any(axis=0)
+  return tuple(table[:, l, used] for table in every)
 
 
 def rooms(orbitals_OL9: jax.Array) -> tuple[Room, ...]:

@@ -5,7 +5,7 @@ are too small to be seen in the rounding of the density, and in many of them
 all are. What a function can reach in a tile is bounded by the product of its
 largest factors along x, y and z there.
 
-`gto_tiled_cpu` and `gto_tiled_accelerator` compute what is left.
+`gto_tiled_cpu` computes what is left.
 """
 
 import math

@@ -56,8 +56,16 @@ def density(
   Returns:
     rho_XYZ, e/Å^3.
   """
-  molecule = numbers_L, coords_L3, orbitals_OL9
-  return gto_dense.density_in_room(_density, grid, supersample, molecule)
+  tight, _ = gto_dense.rooms(orbitals_OL9)
+  return jax.lax.cond(
+    gto_dense.holds(tight, numbers_L),
+    functools.partial(_density, grid, supersample, tight),
+    # Rare, and not worth more programs.
+    functools.partial(gto_dense.density_means, grid, supersample),
+    numbers_L,
+    coords_L3,
+    orbitals_OL9,
+  )
 
 
 def value_cut(grid: Grid, supersample: int) -> Cut:

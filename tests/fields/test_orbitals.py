@@ -543,8 +543,7 @@ def test_core_electrons():
   np.testing.assert_array_equal(
     orbitals.core_electrons(list(known)), list(known.values())
   )
-  with pytest.raises(ValueError, match='87'):
-    orbitals.core_electrons([6, 87])
+  assert np.isnan(orbitals.core_electrons([87, 98])).all()
 
 
 def test_valence_and_core_make_neutral_atoms():

@@ -1,7 +1,4 @@
-"""Leaving out what is far changes nothing beyond rounding.
-
-Of both forms: one tile at a time (a CPU's) and chunks of them (accelerators').
-"""
+"""Leaving out what is far changes nothing beyond rounding."""
 
 import functools
 
@@ -11,12 +8,7 @@ import numpy as np
 import pytest
 
 from edjax.grid import Grid
-from edjax.kernels import (
-  gto_dense,
-  gto_screening,
-  gto_tiled_accelerator,
-  gto_tiled_cpu,
-)
+from edjax.kernels import gto_dense, gto_screening, gto_tiled_cpu
 from edjax.molecule import Molecule
 
 ATOMS, ORBITALS = 30, 12  # half of the atoms may have p functions
@@ -42,13 +34,6 @@ def _largest_error(values, expected):
   return float(jnp.max(jnp.abs(values - expected)) / jnp.max(jnp.abs(expected)))
 
 
-FORMS = {'tiles': gto_tiled_cpu, 'chunks': gto_tiled_accelerator}
-BOTH = pytest.mark.parametrize(
-  'form', [form.density for form in FORMS.values()], ids=FORMS
-)
-
-
-@BOTH
 @pytest.mark.parametrize(
   ('grid', 'supersample'),
   [
@@ -60,49 +45,47 @@ BOTH = pytest.mark.parametrize(
     (Grid(16, 0.3), 1),  # inside of the molecule
   ],
 )
-def test_tiles_equal_slabs(form, grid, supersample):
-  values = jax.jit(functools.partial(form, grid, supersample))(*_chain())
+def test_tiles_equal_slabs(grid, supersample):
+  tiled = functools.partial(gto_tiled_cpu.density, grid, supersample)
+  values = jax.jit(tiled)(*_chain())
   expected = gto_dense.density_means(grid, supersample, *_chain())
   assert values.shape == (grid.size,) * 3
   assert _largest_error(values, expected) < 1e-6
   assert float(jnp.min(values)) >= 0
 
 
-def _screened(grid, form):
-  cut = form.value_cut(grid, 1)
+def _screened(grid):
+  cut = gto_tiled_cpu.value_cut(grid, 1)
   room, _ = gto_dense.rooms(_chain()[2])
   assert gto_dense.holds(room, _chain()[0])
   rows = gto_dense.gather(room, *_chain())
   lines = gto_screening.tables(grid, cut, rows)
-  return gto_screening.screen(cut, rows, lines, form.SIZES)
+  return gto_screening.screen(cut, rows, lines, gto_tiled_cpu.SIZES)
 
 
-@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
-def test_every_size_is_used(form):
+def test_every_size_is_used():
   """So that the comparisons above see them all."""
   seen = set()
   for grid in (Grid(24, 0.5), Grid(22, 0.55)):
-    tiles = _screened(grid, form)
+    tiles = _screened(grid)
     seen |= set(np.asarray(tiles.sizes_T).tolist())
     count_T = np.asarray(tiles.ranks_TK)[:, -1]
     assert (count_T <= np.array(tiles.sizes)[tiles.sizes_T]).all()
   assert seen == set(range(len(tiles.sizes)))
 
 
-@BOTH
-def test_leaving_out_more_shows(form, monkeypatch):
+def test_leaving_out_more_shows(monkeypatch):
   """A limit a thousand times as high is not hidden by the tolerance."""
   monkeypatch.setattr(gto_screening, '_NEGLIGIBLE', 2500.0)
-  # Of this test alone, as JAX keeps what it has traced; of several chunks.
+  # A grid of this test alone, as JAX keeps what it has traced.
   grid = Grid(40, 0.51)
-  values = form(grid, 1, *_chain())
+  values = gto_tiled_cpu.density(grid, 1, *_chain())
   error = _largest_error(values, gto_dense.density_means(grid, 1, *_chain()))
   assert 1e-5 < error < 1e-2
 
 
-@BOTH
 @pytest.mark.parametrize('supersample', [1, 2])
-def test_derivatives_equal_those_of_slabs(form, supersample):
+def test_derivatives_equal_those_of_slabs(supersample):
   """Along all atoms and coefficients, forwards and backwards."""
   grid = Grid(16, 0.6)
   numbers, *place = _chain()
@@ -120,7 +103,7 @@ def test_derivatives_equal_those_of_slabs(form, supersample):
     )
 
   args = tuple(place), tuple(along)
-  found = derivatives(form, *args)
+  found = derivatives(gto_tiled_cpu.density, *args)
   expected = derivatives(gto_dense.density_means, *args)
   for one, other in zip(
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
@@ -151,56 +134,3 @@ def test_the_smaller_product_is_not_negative():
   np.testing.assert_allclose(wide, expected, atol=1e-5 * expected.max())
   squares_G = (v_O @ v_O) * (u_J @ np.asarray(ao_JG, float)) ** 2
   np.testing.assert_allclose(wide, squares_G, atol=1e-5 * squares_G.max())
-
-
-def _batch(count: int):
-  """Chains in different places, of which the last are cut short."""
-  numbers, coords, orbs = _chain()
-  numbers_BL = np.tile(numbers, (count, 1))
-  numbers_BL[-1, 5:] = 0
-  shift_B13 = 0.4 * np.arange(count)[:, None, None]
-  return numbers_BL, coords[None] + shift_B13, jnp.stack([orbs] * count)
-
-
-def test_a_batch_shares_decisions_and_not_results():
-  """Of chunks, also under two `vmap`, and with one molecule without room."""
-  grid = Grid(16, 0.7)
-  field = functools.partial(gto_tiled_accelerator.density, grid, 1)
-  batch = _batch(4)
-  one_by_one = jnp.stack([field(*mol) for mol in zip(*batch, strict=True)])
-  assert _largest_error(jax.jit(jax.vmap(field))(*batch), one_by_one) < 1e-6
-  pairs = [jnp.reshape(x, (2, 2, *x.shape[1:])) for x in batch]
-  twice = jax.jit(jax.vmap(jax.vmap(field)))(*pairs)
-  assert _largest_error(twice.reshape(one_by_one.shape), one_by_one) < 1e-6
-  numbers_BL = batch[0].copy()
-  numbers_BL[1] = 55  # Cs has more primitives than the tight room
-  room, _ = gto_dense.rooms(batch[2][0])
-  holds_B = [gto_dense.holds(room, numbers_L) for numbers_L in numbers_BL]
-  assert [bool(h) for h in holds_B] == [True, False, True, True]
-  found = jax.jit(jax.vmap(field))(numbers_BL, *batch[1:])
-  assert _largest_error(found[::2], one_by_one[::2]) < 3e-6
-  without = field(numbers_BL[1], *(x[1] for x in batch[1:]))
-  assert _largest_error(found[1], without) < 1e-6
-
-
-def test_what_a_batch_can_skip_is_skipped():
-  """Under `vmap` chunks stay choices: nothing is computed for all sizes."""
-  field = functools.partial(gto_tiled_accelerator.density, Grid(16, 0.7), 1)
-  program = str(jax.make_jaxpr(jax.vmap(field))(*_batch(3)))
-  one = str(jax.make_jaxpr(field)(*_chain()))
-  assert program.count('cond[') == one.count('cond[') == 2
-
-
-def test_gradient_magnitude_of_chunks():
-  """Against one tile at a time, by forward mode over three directions."""
-  grid = Grid(16, 0.6)
-  numbers, coords, orbs = _chain()
-
-  def gradients(form):
-    def moved(shift_3):
-      return form(grid, 2, numbers, coords + shift_3[None, :], orbs)
-
-    return jax.jit(jax.jacfwd(moved))(jnp.zeros(3, coords.dtype))
-
-  found = gradients(gto_tiled_accelerator.density)
-  assert _largest_error(found, gradients(gto_tiled_cpu.density)) < 3e-6
