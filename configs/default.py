@@ -85,7 +85,9 @@ def get_config() -> ConfigDict:
   config.representation = representation = ConfigDict()
   # Any of 'atoms', 'density', 'gradient', 'shape', 'valence' (all atoms in one
   # channel, as Gaussians weighted by valence electrons) and 'noise', in the
-  # order of the network's channels.
+  # order of the network's channels. From Python also pure functions
+  # f(mol, grid, supersample) -> [X, Y, Z]: the configuration then keeps their
+  # names alone, so give another function another name.
   representation.channels = ('density',)
   # What 'density' and 'gradient' are made of: 'xtb', 'promolecule' (IT92, all
   # electrons, blurred), 'free_atoms' (GFN2's valence, as sharp as 'xtb'),
@@ -120,7 +122,7 @@ def get_config() -> ConfigDict:
   representation.widths = ConfigDict({'atoms': 0.5, 'shape': 0.5})
   # 'none', 'log1p' or 'arcsinh', by kind of channel, after division by the
   # channel's root mean square over the first training molecules (of all atom
-  # types together).
+  # types together). Functions of your own have 'arcsinh'.
   representation.transforms = ConfigDict(
     {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
      'shape': 'none', 'valence': 'none', 'noise': 'none'}

@@ -97,7 +97,7 @@ def make_voxelizer(representation, scales=()):
     shape_radius=representation.shape_radius,
     smooth=representation.smooth,
     transforms={
-      name: representation.transforms.get(name, 'none')
+      name: representation.transforms.get(name, 'arcsinh')
       for name in representation.channels
     },
     scales=scales,

@@ -77,7 +77,9 @@ def _write_error(directory: pathlib.Path, text: str) -> None:
 
 def _make_execute() -> Callable:
   """Returns `train_and_evaluate` for runs that share compiled programs."""
-  return functools.partial(train_and_evaluate, shared=compile_cache.CompileCache())
+  return functools.partial(
+    train_and_evaluate, shared=compile_cache.CompileCache()
+  )
 
 
 class LocalSlot:

@@ -35,7 +35,6 @@ def train_and_evaluate(
   config: ConfigDict,
   workdir,
   shared: compile_cache.CompileCache | None = None,
-  change_task: Callable[[tasks.Task], tasks.Task] | None = None,
 ) -> dict:
   """Trains, or continues where a run stopped, and evaluates on test.
 
@@ -44,8 +43,6 @@ def train_and_evaluate(
     workdir: run directory; made where missing. It may be the address of one
       in an object store (gs://, s3://, ...): see `stores`.
     shared: compiled programs of several runs in one process.
-    change_task: makes another task of the run's, such as one with a voxelizer
-      of one's own. The configuration does not know of it: give each a workdir.
 
   Returns:
     What results.json holds.
@@ -73,20 +70,17 @@ def train_and_evaluate(
     with run.lock():
       # Another command may have finished it before this one had the lock.
       finished = multihost.broadcast_from_first(run.results(config))
-      return finished or _train_and_evaluate(config, run, shared, change_task)
+      return finished or _train_and_evaluate(config, run, shared)
 
 
 def _train_and_evaluate(
   config: FrozenConfigDict,
   run: run_directory.RunDirectory,
   shared: compile_cache.CompileCache | None,
-  change_task: Callable[[tasks.Task], tasks.Task] | None,
 ) -> dict:
   started, shared = time.time(), shared or compile_cache.CompileCache()
   # Prepare the data and the network.
   task = tasks.make_task(config, shared)
-  if change_task:
-    task = change_task(task)
   run.start(config, task)
   print(run_directory.describe(task), flush=True)
   fresh = train_step.fresh_state(config, task)
