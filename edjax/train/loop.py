@@ -57,7 +57,7 @@ def train_and_evaluate(
   """
   config = configuration.resolve(config)
   with contextlib.ExitStack() as stack:
-    run = run_directory.Onlooker('.')
+    run = run_directory.Onlooker()
     if multihost.is_first():
       run = run_directory.RunDirectory(
         stack.enter_context(stores.opened(workdir))
@@ -87,7 +87,7 @@ def _train_and_evaluate(
   predict = predicting.make_predict(config, task, shared)
   # Train.
   with (
-    checkpoint.open_checkpoints(run.path) as checkpoints,
+    checkpoint.Checkpoints(run.path) as checkpoints,
     preemption.noticed() as asked_to_stop,
   ):
     trained = train(
