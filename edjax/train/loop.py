@@ -95,13 +95,13 @@ def train_and_evaluate(config, workdir, shared=None, change_task=None) -> dict:
         stack.enter_context(stores.opened(workdir))
       )
     stack.enter_context(multihost.one_voice())
-    finished = multihost.of_first(run.results(config))
+    finished = multihost.broadcast_from_first(run.results(config))
     if finished is not None:
       print(f'{run.place} is finished; its results:', flush=True)
       return finished
     with run.lock():
       # Another command may have finished it before this one had the lock.
-      finished = multihost.of_first(run.results(config))
+      finished = multihost.broadcast_from_first(run.results(config))
       return finished or _train_and_evaluate(config, run, shared, change_task)
 
 
@@ -116,7 +116,7 @@ def _train_and_evaluate(config, run, shared, change_task) -> dict:
   predict = predicting.make_predict(config, task, shared)
   validate = evaluator.Evaluator(config, task, 'validation', predict)
   with (
-    checkpoint.open_checkpoints(run.path) as checkpoints,
+    checkpoint.Checkpoints(run.path) as checkpoints,
     preemption.noticed() as asked_to_stop,
   ):
     state, spent = train(
