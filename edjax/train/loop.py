@@ -59,7 +59,7 @@ def make_feed(config, task):
   if on_device:
     return True, lambda step: (placed, indices_of(step))
   if streamed:
-    batch = batching.Ahead(
+    batch = batching.Prefetcher(
       batch, config.train.steps, config.train.steps_per_call
     )
   return False, lambda step: (batch(step),)

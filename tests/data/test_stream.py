@@ -89,9 +89,9 @@ def test_batches_come_in_order_and_from_anywhere():
     made.append(step)
     return step * 10
 
-  ahead = batching.Ahead(make, steps=40, per_call=2)
-  assert [ahead(s) for s in (4, 6, 8)] == [40, 60, 80]
-  assert [ahead(s) for s in (0, 2)] == [0, 20]  # begun again
+  prefetcher = batching.Prefetcher(make, steps=40, per_call=2)
+  assert [prefetcher(s) for s in (4, 6, 8)] == [40, 60, 80]
+  assert [prefetcher(s) for s in (0, 2)] == [0, 20]  # begun again
   # Made ahead, but not without end.
   assert max(made) < 30
 
@@ -137,7 +137,7 @@ few = padded.make_molecules(source, rows[:64], padding, selection)
 before = anonymous()
 molecules = batching.molecules_of(
   source, rows, padding, selection, memory)
-batches = batching.Ahead(
+batches = batching.Prefetcher(
   lambda step: batching.take(molecules, batching.batch_indices(
     0, step, len(rows), 64)), 200, 1)
 total = sum(float(batches(step).coords_A3.sum()) for step in range(200))
