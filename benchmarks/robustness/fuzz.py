@@ -326,7 +326,7 @@ class Readers:
       'file', ids=ids, heavy_atoms=[5] * 6, seed=0, path=str(path),
       fractions=(0.1, 0.1), uncharacterized=None,
     )  # fmt: skip
-    yield split.train
+    yield split.parts['train']
 
   def _split_csv_files(self):
     # As LP-PDBBind's, which is not everywhere.
@@ -340,7 +340,7 @@ class Readers:
   def _split_csv(self, path):
     from edjax.data import complex_splits
 
-    yield [len(complex_splits.read(path).parts['train'])]
+    yield [len(complex_splits.read(path)['train'])]
 
   def _casf_files(self):
     return self._some('pdbbind/splits/casf*.txt', 10**6)

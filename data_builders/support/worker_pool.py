@@ -10,6 +10,7 @@ one in fresh processes, so that one bad item costs itself alone.
 import collections
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import pickle
@@ -38,7 +39,7 @@ _CHILD = (
 
 @contextlib.contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-  """Within it a variable has a value, also for processes that are started."""
+  """Sets a variable within the block, also for processes started there."""
   before = os.environ.get(name)
   os.environ[name] = value
   try:
@@ -51,7 +52,7 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 
 class Failure(NamedTuple):
-  """What stands in place of the value of an item that failed.
+  """Stands in place of the value of an item that failed.
 
   Attributes:
     index: of the item.
@@ -69,7 +70,7 @@ def map_ordered(
   chunk: int = 64,
   progress: str = '',
 ) -> Iterator[Any]:
-  """Values of function(*item), in the order of the items.
+  """Computes function(*item) in the order of the items.
 
   At most a few chunks per worker are in flight, so that memory stays bounded
   when the values are consumed slowly.
@@ -92,20 +93,18 @@ def map_ordered(
     workers = len(os.sched_getaffinity(0))
   if workers < 1 or chunk < 1:
     raise ValueError(f'workers={workers} and chunk={chunk} must be at least 1')
-  starts = range(0, len(items), chunk)
   pool = Pool(function)
+  starts = range(0, len(items), chunk)
+  chunks = ((start, items[start : start + chunk]) for start in starts)
   bar = _bar(progress, len(items))
   with ThreadPoolExecutor(max(1, min(workers, len(starts)))) as threads:
     try:
       pending = collections.deque()
-      for start in starts:
-        job = (start, items[start : start + chunk])
-        pending.append(threads.submit(pool.run, *job))
-        if len(pending) > 3 * workers:
-          for value in pending.popleft().result():
-            bar.update()
-            yield value
-      while pending:
+      while True:
+        for job in itertools.islice(chunks, 3 * workers + 1 - len(pending)):
+          pending.append(threads.submit(pool.run, *job))
+        if not pending:
+          break
         for value in pending.popleft().result():
           bar.update()
           yield value
@@ -116,21 +115,20 @@ def map_ordered(
 
 
 class Pool:
-  """One child per thread that asks, replaced when it dies."""
+  """Worker processes: one a thread that calls `run`, replaced when it dies.
+
+  Args:
+    function: 'module:name', importable in a fresh process.
+  """
 
   def __init__(self, function: str):
-    """Starts nothing yet.
-
-    Args:
-      function: 'module:name', importable in a fresh process.
-    """
     self._function = function
     self._lock = threading.Lock()
-    self._children = {}
+    self._children = {}  # by thread
     self._closed = False
 
   def run(self, start: int, items: Sequence) -> list:
-    """Values of one chunk.
+    """Computes the values of one chunk.
 
     Args:
       start: index of its first item.
@@ -155,32 +153,28 @@ class Pool:
       return Failure(index, str(error))
 
   def _ask(self, start: int, items: Sequence) -> list:
-    child = self._child()
+    thread = threading.get_ident()
+    if thread not in self._children and not self._closed:
+      child = _Child(self._function)
+      with self._lock:
+        self._children[thread] = child
+    if self._closed:  # perhaps while the child started
+      self.close()
+      raise RuntimeError('the pool is closed')
+    child = self._children[thread]
     try:
       return child.ask((start, items))
     except _ChildDiedError:
       with self._lock:
-        del self._children[threading.get_ident()]
+        del self._children[thread]
       raise
 
-  def _child(self):
-    key = threading.get_ident()
-    if key not in self._children and not self._closed:
-      child = _Child(self._function)
-      with self._lock:
-        self._children[key] = child
-    if self._closed:  # maybe meanwhile, too early for the new child
-      self.close()
-      raise RuntimeError('the pool is closed')
-    return self._children[key]
-
   def close(self) -> None:
-    """Ends all children, whatever they do."""
+    """Ends all workers, whatever they are doing."""
     with self._lock:
       self._closed = True
-      children = list(self._children.values())
-    for child in children:
-      child.close()
+      for child in self._children.values():
+        child.close()
 
 
 class _ChildDiedError(Exception):
@@ -238,7 +232,7 @@ class _Child:
 
 
 def _serve(function: str) -> None:
-  """The worker's main loop; ends with its input."""
+  """Runs the main loop of a worker; ends with its input."""
   import signal
 
   # Ctrl-C reaches the whole group; the caller decides and closes the pipe.

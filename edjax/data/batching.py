@@ -9,15 +9,15 @@ import numpy as np
 from edjax.data.padded import make_molecules
 from edjax.molecule import Molecule
 
-# Molecules of a stream that are looked at at once.
+# Molecules of a stream that `blocks` makes at once.
 _BLOCK = 4096
 
 
 class Stream:
   """Padded molecules of some rows, made when they are asked for.
 
-  For parts that do not fit into memory: the pack is memory-mapped, and what is
-  read of it is what a batch has.
+  For parts that do not fit into memory: the pack is memory-mapped, and only the
+  molecules of a batch are read.
 
   Args:
     source, rows, padding, selection: see `make_molecules`.
@@ -31,7 +31,7 @@ class Stream:
     return len(self._rows)
 
   def take(self, indices) -> Molecule:
-    """See `take`."""
+    """Returns some of the molecules, as `batching.take` does."""
     indices = np.asarray(indices)
     made = make_molecules(
       self._source, self._rows[indices.ravel()], self._padding, self._selection
@@ -40,7 +40,7 @@ class Stream:
 
 
 def molecules_of(source, rows, padding, selection, memory: float):
-  """Padded molecules in memory, or a `Stream` where these take too much.
+  """Returns padded molecules, or a `Stream` where they take too much memory.
 
   Args:
     source, rows, padding, selection: see `make_molecules`.
@@ -53,7 +53,7 @@ def molecules_of(source, rows, padding, selection, memory: float):
 
 
 def take(molecules: Molecule | Stream, indices) -> Molecule:
-  """Some of the molecules of a part, as host arrays.
+  """Returns some of the molecules of a part, as host arrays.
 
   Args:
     molecules: from `molecules_of`.
@@ -68,7 +68,7 @@ def take(molecules: Molecule | Stream, indices) -> Molecule:
 
 
 def blocks(molecules: Molecule | Stream) -> Iterator[Molecule]:
-  """All molecules of a part in order, some thousands at a time."""
+  """Yields all molecules of a part in order, some thousands at a time."""
   if not isinstance(molecules, Stream):
     yield molecules
     return
@@ -78,12 +78,12 @@ def blocks(molecules: Molecule | Stream) -> Iterator[Molecule]:
 
 
 class Prefetcher:
-  """Batches of a stream, made in threads while steps are computed.
+  """Makes the batches of a stream in threads, while steps are computed.
 
   Args:
     make: step -> batch.
-    steps: in all.
-    per_call: steps of a batch.
+    steps: number of steps in all.
+    per_call: steps that one batch serves.
   """
 
   def __init__(self, make, steps: int, per_call: int):
@@ -109,7 +109,7 @@ def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
 
 
 def batch_indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
-  """Which examples make up the batch of a step.
+  """Returns the examples that make up the batch of a step.
 
   The examples run through one permutation after another; a batch may end one
   and begin the next, so that every example is used equally often.
@@ -117,7 +117,7 @@ def batch_indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
   Args:
     seed: of the order.
     step: number of the batch, from 0.
-    n: examples.
+    n: number of examples.
     batch: batch size.
 
   Returns:

@@ -1,7 +1,7 @@
 """Whether molecules fit into a box in whatever orientation they are turned.
 
-Rotations about the frame's origin are part of training and evaluation: what
-counts is the worst orientation. An atom sticks out in some orientation when
+Training and evaluation rotate molecules about the frame's origin, so that the
+worst orientation counts. An atom sticks out in some orientation when
 it is farther from the origin than half the box's edge. For electrons the
 atoms are the Gaussians of their form factors, each with 0.5 Å^2 added to its B
 (their tails are longer than those of an xTB density, which errs on the safe
@@ -22,7 +22,7 @@ from scipy.special import erf, erfc
 from edjax.chem import form_factors, gfn2_occupations
 from edjax.grid import Grid
 
-# Electrons are counted against the valence electrons, what the xTB density
+# Electrons are counted against the valence electrons, which the xTB density
 # holds. Core electrons stay with their atoms, so that the tails are valence.
 MAX_OUTSIDE = 0.005
 # Added to the B of every term, Å^2: it makes the form factors' constant a
@@ -33,7 +33,7 @@ _ORIENTATIONS = 256
 
 
 def farthest_atom(numbers_BA, coords_BA3) -> np.ndarray:
-  """Distance of each molecule's farthest atom from the origin.
+  """Returns the distance of each molecule's farthest atom from the origin.
 
   Args:
     numbers_BA: atomic numbers, 0 for padding.
@@ -48,10 +48,10 @@ def farthest_atom(numbers_BA, coords_BA3) -> np.ndarray:
 
 
 def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
-  """Electrons outside of a sphere about the origin, over the valence ones.
+  """Returns the electrons outside of a sphere about the origin.
 
-  For the sphere inscribed in a box this bounds what is outside of the box in
-  any orientation from above. A Gaussian of width s at distance d has the part
+  For the sphere inscribed in a box this is an upper bound of those outside of
+  the box in any orientation. A Gaussian of width s at distance d has the part
   (erfc(u+) + erfc(u-))/2 + s/(d sqrt(2 pi)) (exp(-u-^2) - exp(-u+^2)) outside
   of radius R, with u+- = (R +- d)/(sqrt(2) s): the tail of the noncentral chi
   distribution with three degrees of freedom.
@@ -62,7 +62,7 @@ def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
     radius: Å.
 
   Returns:
-    [B], fractions.
+    [B], fractions of the valence electrons.
   """
   numbers_BA, coords_BA3 = _checked(numbers_BA, coords_BA3)
   mask_BA = numbers_BA > 0
@@ -83,7 +83,7 @@ def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
 def electrons_outside_box(
   numbers_A, coords_A3, half_edge: float, translate: float = 0.0
 ) -> float:
-  """Electrons of one molecule outside of a box in its worst orientation.
+  """Returns the electrons of one molecule outside of a box at worst.
 
   The worst of 256 uniform orientations (the same for all molecules), each
   evaluated in closed form.
@@ -92,8 +92,7 @@ def electrons_outside_box(
     numbers_A: atomic numbers, 0 for padding.
     coords_A3: Å.
     half_edge: half the edge of the box, Å.
-    translate: how far the turned molecule is then moved along each of the
-      axes, Å.
+    translate: shift of the turned molecule along each of the axes, Å.
 
   Returns:
     Fraction of the valence electrons.
@@ -122,7 +121,7 @@ def outside(
   limit: float = MAX_OUTSIDE,
   translate: float = 0.0,
 ) -> list[str]:
-  """Why molecules do not fit into a grid's box, for counts and lists.
+  """Returns why molecules do not fit into a grid's box, for counts and lists.
 
   Args:
     numbers_BA: atomic numbers, 0 for padding.
@@ -150,17 +149,17 @@ def outside(
   moved = f' when moved by {translate:.2f} Å' if translate else ''
   reasons = []
   for row, (radius, bound) in enumerate(zip(radius_B, bound_B, strict=True)):
-    found = []
+    why = []
     if radius + translate > half:
-      found.append(f'an atom {radius:.2f} Å from the centre of a box of half '
+      why.append(f'an atom {radius:.2f} Å from the centre of a box of half '
                    f'edge {half:.2f} Å{moved}')  # fmt: skip
     if bound > limit:
       part = electrons_outside_box(
         numbers_BA[row], coords_BA3[row], half, translate
       )
       if part > limit:
-        found.append(f'{100 * part:.2f} % of the electrons outside{moved}')
-    reasons.append('; '.join(found))
+        why.append(f'{100 * part:.2f} % of the electrons outside{moved}')
+    reasons.append('; '.join(why))
   return reasons
 
 
@@ -183,7 +182,7 @@ def _valence(numbers: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _orientations() -> np.ndarray:
-  """Fixed rotations, uniform (normalised Gaussian quaternions): [R, 3, 3]."""
+  """Returns fixed uniform rotations (Gaussian quaternions): [R, 3, 3]."""
   q = np.random.default_rng(0).normal(size=(_ORIENTATIONS, 4))
   q /= np.sqrt(np.sum(q**2, axis=1, keepdims=True))
   w, v_R3 = q[:, 0], q[:, 1:]

@@ -1,17 +1,21 @@
 """Which complex is for training, validation and testing, in terms of PDB ids.
 
-Pure functions, and readers of splits as others published them. A split may
-have several test sets, for instance a leaky one and a clean one side by side.
+Pure functions, and readers of splits as others published them. A split as
+published is a dict: 'train', 'validation' (may be missing) and, under any other
+name, test sets -> PDB ids. It may have several test sets, for instance a leaky
+one and a clean one side by side.
 """
 
 import csv
 import pathlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 from edjax.data import molecule_splits
+from edjax.data.molecule_splits import Split
 from edjax.data.pdb_ids import pdb_id, read_ids
 from edjax.runtime import reading
+
+Parts = Mapping[str, Sequence[str]]
 
 TRAIN, VALIDATION = 'train', 'validation'
 # The time split of EquiBind and DiffDock as DiffDock has it
@@ -29,129 +33,52 @@ _PARTS = {
 }  # fmt: skip
 
 
-class Lists(NamedTuple):
-  """A split as published, before it meets a dataset.
-
-  Attributes:
-    parts: 'train', 'validation' (may be missing) and, under any other name,
-      test sets -> PDB ids.
-    left_out: reason -> PDB ids that the file has in no part.
-  """
-
-  parts: dict[str, tuple[str, ...]]
-  left_out: dict[str, tuple[str, ...]]
-
-
-class AffinitySplit(NamedTuple):
-  """PDB ids of a dataset by part.
-
-  Attributes:
-    train: ids in the dataset, in the order of the split.
-    validation: the same.
-    tests: name -> the same. Test sets may overlap each other.
-    missing: part -> ids asked for that the dataset does not hold; no entry
-      where there are none.
-    unused: reason -> ids in the dataset that are in no part.
-    leaks: name of a test set -> its ids that are in train or validation too;
-      empty unless leaks were allowed.
-    sha256: over the ids of each part, in order, in hexadecimal.
-  """
-
-  train: tuple[str, ...]
-  validation: tuple[str, ...]
-  tests: dict[str, tuple[str, ...]]
-  missing: dict[str, tuple[str, ...]]
-  unused: dict[str, tuple[str, ...]]
-  leaks: dict[str, tuple[str, ...]]
-  sha256: str
-
-
 def make_split(
   ids: Iterable[str],
-  lists: Lists,
-  tests: Collection[str] = (),
+  parts: Parts,
   clusters: Mapping[str, str] | None = None,
   validation: float = 0.1,
   seed: int = 0,
-  allow_leaks: bool = False,
-) -> AffinitySplit:
-  """What a split is in a dataset.
+) -> Split:
+  """Returns what a published split is in a dataset.
 
   Where the split has no validation set, a share of the training set becomes
   one: whole clusters where clusters are known, so that stopping early is not
-  rewarded for remembering relatives.
+  rewarded for remembering relatives. Ids that are published in a test set and
+  in another part stay in both.
 
   Args:
     ids: PDB ids of the dataset.
-    lists: the split (`refined_core`, `time`, `read`, ...).
-    tests: names of the test sets to keep; () for all.
+    parts: the split (`refined_core`, `by_time`, `read`, ...).
     clusters: PDB id -> cluster, for all of `ids`.
     validation: share of the training set, where the split has no validation.
     seed: of the choice of validation.
-    allow_leaks: report ids that a published file has in a test set and in
-      train or validation too, in `leaks`, and leave them where they are.
-
-  Returns:
-    The split.
 
   Raises:
-    ValueError: a part is empty; an id is in train and validation, or in one of
-      them and a test set, or twice in one part; an id of the dataset has no
-      cluster; or there is no such test set. The message names it.
+    ValueError: a part is empty; an id is in train and validation, or twice in
+      one part; or an id of the dataset has no cluster. The message names it.
   """
-  known = _distinct(ids)
-  parts = {name: tuple(map(pdb_id, keys)) for name, keys in lists.parts.items()}
-  names = [name for name in parts if name not in (TRAIN, VALIDATION)]
-  for name in tests:
-    if name not in names:
-      raise ValueError(f'no test set {name!r} (there are: {", ".join(names)})')
-  if not names:
+  dataset = _distinct(ids)
+  parts = {name: list(map(pdb_id, keys)) for name, keys in parts.items()}
+  if not parts.keys() - {TRAIN, VALIDATION}:
     raise ValueError('the split has no test set')
-  names = [name for name in names if not tests or name in tests]
-  leaks = _checked(parts, names, allow_leaks)
-  found = {
-    name: [key for key in parts.get(name, ()) if key in known]
-    for name in (TRAIN, VALIDATION, *names)
-  }
-  missing = {
-    name: tuple(key for key in parts[name] if key not in known)
-    for name in found
-    if name in parts
-  }
-  if VALIDATION not in parts:
-    found[VALIDATION] = _held_out(found[TRAIN], clusters, validation, seed)
-    held_out = set(found[VALIDATION])
-    found[TRAIN] = [key for key in found[TRAIN] if key not in held_out]
-  for name, keys in found.items():
-    if not keys:
-      raise ValueError(
-        f'the split leaves no complex for {name} ({len(known)} in the dataset; '
-        f'{len(missing.get(name, ()))} of the split are not in it); tests=... '
-        'leaves test sets out'
-      )
-  frozen = {name: tuple(keys) for name, keys in found.items()}
-  used = {key for keys in frozen.values() for key in keys}
-  return AffinitySplit(
-    train=frozen[TRAIN],
-    validation=frozen[VALIDATION],
-    tests={name: frozen[name] for name in names},
-    missing={name: keys for name, keys in missing.items() if keys},
-    unused=_unused(known, used, lists.left_out),
-    leaks={
-      name: tuple(key for key in leaks[name] if key in known)
-      for name in names
-      if leaks.get(name)
-    },
-    sha256=molecule_splits.fingerprint(frozen),
-  )
+  _check_repeated(parts)
+  split = Split.of(parts, dataset)
+  train, held_out = split.parts[TRAIN], split.parts.get(VALIDATION)
+  if held_out is None:
+    held_out = tuple(_held_out(train, clusters, validation, seed))
+    rest = set(train).difference(held_out)
+    train = tuple(key for key in train if key in rest)
+  parts = {TRAIN: train, VALIDATION: held_out, **split.tests}
+  split = split._replace(parts=parts)
+  split.check_filled('the split', len(dataset))
+  return split
 
 
-def with_clean_tests(
-  split: AffinitySplit, clusters: Mapping[str, str]
-) -> AffinitySplit:
-  """Beside every test set '<name>_clean': what shares no cluster with train.
+def with_clean_tests(split: Split, clusters: Mapping[str, str]) -> Split:
+  """Adds to every test set '<name>_clean': those that share no cluster.
 
-  Nor with validation, which chose the model.
+  Neither with train nor with validation, which chose the model.
 
   Args:
     split: any split.
@@ -164,83 +91,53 @@ def with_clean_tests(
   Raises:
     ValueError: an id has no cluster.
   """
-  _need_clusters(
-    clusters, (split.train, split.validation, *split.tests.values())
-  )
-  seen = {clusters[key] for key in (*split.train, *split.validation)}
-  tests = {}
+  _need_clusters(clusters, split.parts.values())
+  seen = {clusters[k] for p in (TRAIN, VALIDATION) for k in split.parts[p]}
+  parts = {name: split.parts[name] for name in (TRAIN, VALIDATION)}
   for name, keys in split.tests.items():
-    tests[name] = keys
+    parts[name] = keys
     clean = tuple(key for key in keys if clusters[key] not in seen)
     if clean:
-      tests[f'{name}_clean'] = clean
-  parts = {TRAIN: split.train, VALIDATION: split.validation, **tests}
-  return split._replace(tests=tests, sha256=molecule_splits.fingerprint(parts))
+      parts[f'{name}_clean'] = clean
+  return split._replace(parts=parts)
 
 
-def refined_core(
-  refined: Iterable[str], core: Iterable[str], test: str = 'core'
-) -> Lists:
-  """Train on the refined set without the core set, test on the core set.
+def refined_core(refined: Iterable[str], core: Iterable[str]) -> Parts:
+  """Trains on the refined set without the core set, tests on the core set.
 
   Args:
     refined: PDB ids of the refined set.
     core: PDB ids of the core set (CASF).
-    test: name of the test set.
 
   Returns:
-    The lists, without validation.
+    The parts, without validation; the test set is 'core'.
   """
   core = _distinct(core)
   train = [key for key in _distinct(refined) if key not in core]
-  return Lists({TRAIN: tuple(train), test: tuple(core)}, {})
+  return {TRAIN: train, 'core': list(core)}
 
 
-def time(
-  years: Mapping[str, int], test_from: int, validation_from: int = 0
-) -> Lists:
-  """Train on what was released before a year, test on the rest.
+def by_time(years: Mapping[str, int], test_from: int) -> Parts:
+  """Trains on what was released before a year, tests on the rest.
 
   Args:
     years: PDB id -> year of release; 0 where unknown, which is left out.
     test_from: first year of the test set.
-    validation_from: first year of the validation set, before `test_from`; 0:
-      no validation set by year.
 
   Returns:
-    The lists.
-
-  Raises:
-    ValueError: validation does not come before test.
+    The parts, without validation.
   """
-  if validation_from >= test_from:
-    raise ValueError(
-      f'validation_from={validation_from} must be before test_from={test_from}'
-    )
-  parts = {TRAIN: []}
-  if validation_from:
-    parts[VALIDATION] = []
-  parts['test'] = []
-  unknown = []
+  parts = {TRAIN: [], 'test': []}
   for key, year in sorted(years.items()):
-    if year == 0:
-      unknown.append(key)
-    elif year >= test_from:
-      parts['test'].append(key)
-    elif validation_from and year >= validation_from:
-      parts[VALIDATION].append(key)
-    else:
-      parts[TRAIN].append(key)
-  return Lists(
-    {name: tuple(keys) for name, keys in parts.items()},
-    {'no year': tuple(unknown)} if unknown else {},
-  )
+    if year:
+      parts['test' if year >= test_from else TRAIN].append(key)
+  return parts
 
 
 def folds(
   clusters: Mapping[str, str], k: int, seed: int = 0
 ) -> list[list[str]]:
-  """Ids in k parts of about the same size that share no cluster.
+  """Divides ids into k parts of about the same size that share no cluster.
 
   Clusters go, the largest first and equal ones in the order of a hash, to the
   part that is the smallest so far.
@@ -273,8 +170,8 @@ def folds(
 
 def grouped_kfold(
   clusters: Mapping[str, str], k: int, fold: int, seed: int = 0
-) -> AffinitySplit:
-  """One round of cross-validation over clusters.
+) -> Split:
+  """Returns one round of cross-validation over clusters.
 
   Fold `fold` is for testing, the next one for validation; none shares a
   cluster with another.
@@ -284,9 +181,6 @@ def grouped_kfold(
     k: number of folds, at least 3.
     fold: 0 to k - 1.
     seed: as for `folds`; the same for all rounds.
-
-  Returns:
-    The split.
 
   Raises:
     ValueError: k or fold is out of range.
@@ -300,15 +194,11 @@ def grouped_kfold(
   train = sorted(
     key for i in range(k) if i not in (fold, other) for key in parts[i]
   )
-  named = {
-    TRAIN: tuple(train),
-    VALIDATION: tuple(parts[other]),
-    'test': tuple(parts[fold]),
-  }
-  return make_split(clusters, Lists(named, {}))
+  named = {TRAIN: train, VALIDATION: parts[other], 'test': parts[fold]}
+  return make_split(clusters, named)
 
 
-def read(path, clean: int = 1, covalent: bool = False) -> Lists:
+def read(path) -> Parts:
   """Reads a published split, whichever of these it is.
 
   - a csv with the column new_split: LP-PDBBind (`read_lp_pdbbind`);
@@ -319,11 +209,6 @@ def read(path, clean: int = 1, covalent: bool = False) -> Lists:
 
   Args:
     path: of the file or directory.
-    clean: for LP-PDBBind.
-    covalent: for LP-PDBBind.
-
-  Returns:
-    The lists.
 
   Raises:
     ValueError: none of these, or what is in it cannot be read.
@@ -341,23 +226,20 @@ def read(path, clean: int = 1, covalent: bool = False) -> Lists:
   if path.suffix.lower() == '.json':
     return read_json(path)
   if path.suffix.lower() == '.csv':
-    return read_lp_pdbbind(path, clean, covalent)
+    return read_lp_pdbbind(path)
   raise ValueError(
     f"{path} is neither LP-PDBBind's csv, nor a .json file, nor a directory "
     'with one list of ids a part'
   )
 
 
-def read_lists(files: Mapping[str, str | pathlib.Path]) -> Lists:
+def read_lists(files: Mapping[str, str | pathlib.Path]) -> Parts:
   """Reads one file of ids a part.
 
   Args:
     files: 'train', 'validation' (may be missing) and names of test sets ->
       path: a list of ids (ATOM3D, DiffDock: see `read_ids`), or a .csv
       with a column pdbid (GIGN).
-
-  Returns:
-    The lists.
 
   Raises:
     ValueError: no training set, or a file that cannot be read.
@@ -373,10 +255,10 @@ def read_lists(files: Mapping[str, str | pathlib.Path]) -> Lists:
       parts[part] = tuple(_id(row['pdbid'], path) for row in rows)
     else:
       parts[part] = read_ids(path)
-  return Lists(parts, {})
+  return parts
 
 
-def read_json(path) -> Lists:
+def read_json(path) -> Parts:
   """Reads {part: [PDB id, ...]}.
 
   CleanSplit is such a file (`PDBbind_data_split_cleansplit.json` of
@@ -385,9 +267,6 @@ def read_json(path) -> Lists:
 
   Args:
     path: of the file.
-
-  Returns:
-    The lists.
 
   Raises:
     ValueError: another format, or no training set.
@@ -408,95 +287,50 @@ def read_json(path) -> Lists:
     raise ValueError(
       f'{path} has no {TRAIN} among {", ".join(data) or "nothing"}'
     )
-  return Lists(parts, {})
+  return parts
 
 
-def read_lp_pdbbind(path, clean: int = 1, covalent: bool = False) -> Lists:
+def read_lp_pdbbind(path) -> Parts:
   """Reads LP-PDBBind (github.com/THGLab/LP-PDBBind, dataset/LP_PDBBind.csv).
 
   Li et al., arXiv 2308.09639. The first column has no name and is the PDB id;
-  new_split is train, val, test or empty; CL1, CL2 and CL3 (clean levels, each
-  within the one before) and covalent are True or False. The authors train on
-  CL1 without covalent ligands.
+  new_split is train, val, test or empty; CL1 (the first of three levels of
+  cleaning) and covalent are True or False. As the authors do, complexes of
+  CL1 without a covalent ligand are taken.
 
   Args:
     path: of the file.
-    clean: level that every complex must have, 1 to 3; 0 for any.
-    covalent: keep covalent ligands.
-
-  Returns:
-    The lists; rows without a part, below the level or covalent are left out.
 
   Raises:
     ValueError: a column is missing, or has other values than these.
     FileNotFoundError: there is no such file.
   """
-  if clean not in (0, 1, 2, 3):
-    raise ValueError(f'clean={clean} must be 0, 1, 2 or 3')
-  level = f'CL{clean}'
-  needed = ('', 'new_split', 'covalent', *((level,) if clean else ()))
   parts = {TRAIN: [], VALIDATION: [], 'test': []}
-  left_out = {}
-  for row in _table(path, needed):
+  for row in _table(path, ('', 'new_split', 'CL1', 'covalent')):
     key = _id(row[''], path)
     part = row['new_split'].strip()
     if part not in ('train', 'val', 'test', ''):
       raise ValueError(f'{path}: {key} has new_split {part!r}')
-    reason = ''
-    if not part:
-      reason = 'no part in the file'
-    elif clean and not _boolean(row[level], level, key, path):
-      reason = f'not {level}'
-    elif _boolean(row['covalent'], 'covalent', key, path) and not covalent:
-      reason = 'covalent'
-    if reason:
-      left_out.setdefault(reason, []).append(key)
-    else:
+    clean = part and _boolean(row, 'CL1', path)
+    if clean and not _boolean(row, 'covalent', path):
       parts[_PARTS.get(part, part)].append(key)
-  return Lists(
-    {name: tuple(keys) for name, keys in parts.items()},
-    {reason: tuple(keys) for reason, keys in left_out.items()},
-  )
+  return parts
 
 
-def _checked(parts: dict, names: Sequence[str], allow_leaks: bool) -> dict:
-  """Raises on repeated ids; test set -> ids that leak, where allowed."""
-  owner = {}
-  for part in (TRAIN, VALIDATION):
-    for key in parts.get(part, ()):
-      if key in owner:
-        raise ValueError(f'{key} is in {owner[key]} and again in {part}')
-      owner[key] = part
-  leaks = {}
-  for name in names:
-    if len(set(parts[name])) != len(parts[name]):
-      twice = next(k for k in parts[name] if parts[name].count(k) > 1)
-      raise ValueError(f'{twice} is in {name} and again in {name}')
-    leaks[name] = [key for key in parts[name] if key in owner]
-    if leaks[name] and not allow_leaks:
-      key = leaks[name][0]
-      raise ValueError(
-        f'{key} is in {owner[key]} and again in {name}, as are '
-        f'{len(leaks[name]) - 1} more; allow_leaks=True reports them instead'
-      )
-  return leaks
-
-
-def _unused(known: dict, used: set, left_out: Mapping) -> dict:
-  reasons = {}
-  for reason, keys in left_out.items():
-    for key in keys:
-      reasons.setdefault(key, reason)
-  result = {}
-  for key in known:
-    if key not in used:
-      reason = reasons.get(key, 'not in the split')
-      result.setdefault(reason, []).append(key)
-  return {reason: tuple(keys) for reason, keys in result.items()}
+def _check_repeated(parts: Parts) -> None:
+  """Raises on ids that are in train and validation, or twice in one part."""
+  tests = [(name,) for name in parts if name not in (TRAIN, VALIDATION)]
+  for disjoint in ((TRAIN, VALIDATION), *tests):
+    owner = {}
+    for part in disjoint:
+      for key in parts.get(part, ()):
+        if key in owner:
+          raise ValueError(f'{key} is in {owner[key]} and again in {part}')
+        owner[key] = part
 
 
 def _held_out(train: Sequence[str], clusters, share: float, seed: int) -> list:
-  """Part of a training set, whole clusters where these are known."""
+  """Chooses part of a training set, whole clusters where they are known."""
   if not 0 < share < 1:
     raise ValueError(f'validation={share} must be a share between 0 and 1')
   wanted = max(1, round(share * len(train)))
@@ -525,7 +359,7 @@ def _need_clusters(clusters: Mapping, parts: Iterable[Sequence[str]]) -> None:
 
 
 def _distinct(ids: Iterable[str]) -> dict[str, None]:
-  """Ids as keys, in their order."""
+  """Returns ids as keys, in their order."""
   result = {}
   for text in ids:
     key = pdb_id(text)
@@ -581,7 +415,7 @@ def _id(text, path) -> str:
     raise ValueError(f'{path}: {error}') from None
 
 
-def _boolean(text: str, column: str, key: str, path) -> bool:
-  if text not in ('True', 'False'):
-    raise ValueError(f'{path}: {key} has {column} {text!r}')
-  return text == 'True'
+def _boolean(row: Mapping[str, str], column: str, path) -> bool:
+  if row[column] not in ('True', 'False'):
+    raise ValueError(f'{path}: {row[""]} has {column} {row[column]!r}')
+  return row[column] == 'True'

@@ -1,4 +1,4 @@
-"""Labels as networks learn them: standardised, masked, shuffled."""
+"""Labels as networks learn them: standardised, or shuffled for a control."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from edjax.data.splitting import Rows
 
 
 def shuffled(columns_NT: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
-  """Labels of training and validation examples exchanged among themselves.
+  """Exchanges the labels of training and validation examples, each part's own.
 
-  A control: what is still learned from these is a property of the labels, not
-  of the input. Test labels stay.
+  A control: whatever is still learned from these labels is a property of the
+  labels, not of the input. Test labels stay.
 
   Args:
     columns_NT: targets.
@@ -36,9 +36,9 @@ class Labels:
 
   Attributes:
     values_NT: (column - offset_NT - mean_T) / scale_T, float32.
-    offset_NT: what is added back, native units: zeros, or the linear fit of
-      delta learning.
-    mean_T: of the training molecules.
+    offset_NT: native units, added back: zeros, or the linear fit of delta
+      learning.
+    mean_T: mean of the training molecules.
     scale_T: standard deviation of the training molecules.
     columns_NT: the targets, native units, float64.
   """
@@ -50,7 +50,7 @@ class Labels:
   columns_NT: np.ndarray
 
   def to_native(self, values_BT: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Network outputs of some rows, [..., B, T], in native units."""
+    """Returns network outputs of some rows, [..., B, T], in native units."""
     return (
       np.asarray(values_BT, np.float64) * self.scale_T
       + self.mean_T
@@ -79,7 +79,7 @@ def make_labels(
   remainder_NT = columns_NT - offset_NT
   mean_T = remainder_NT[train_rows].mean(0)
   scale_T = remainder_NT[train_rows].std(0)
-  # Of equal values the deviation may be a rounding error, and not 0.
+  # The deviation of equal values may be a rounding error, and not 0.
   spread_T = np.ptp(remainder_NT[train_rows], axis=0)
   usable_T = np.isfinite(scale_T) & (spread_T > 0)
   bad = [name for name, ok in zip(names, usable_T, strict=True) if not ok]

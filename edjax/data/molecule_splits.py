@@ -2,7 +2,7 @@
 
 import hashlib
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,21 +37,53 @@ NAMES = ('random', 'size', 'file', *PUBLISHED)
 
 
 class Split(NamedTuple):
-  """Rows of a dataset by part.
+  """Ids of a dataset by part.
 
   Attributes:
-    train: [*] int64 rows, in the order of the split.
-    validation: the same.
-    test: the same.
-    sha256: over the ids of each part, in order, in hexadecimal.
-    missing: part -> how many of its molecules the dataset does not hold.
+    parts: 'train', 'validation' and names of test sets -> ids that the dataset
+      holds, in the order of the split. Test sets may overlap each other.
+    missing: part -> ids of the split that the dataset does not hold; no entry
+      where there are none.
   """
 
-  train: np.ndarray
-  validation: np.ndarray
-  test: np.ndarray
-  sha256: str
-  missing: dict[str, int]
+  parts: dict[str, tuple[str, ...]]
+  missing: dict[str, tuple[str, ...]]
+
+  @classmethod
+  def of(cls, parts: Mapping[str, Sequence[str]], dataset: Collection[str]):
+    """Divides the ids of each part into those that a dataset holds and not."""
+    present, missing = {}, {}
+    for name, ids in parts.items():
+      present[name] = tuple(key for key in ids if key in dataset)
+      if len(present[name]) < len(ids):
+        missing[name] = tuple(key for key in ids if key not in dataset)
+    return cls(present, missing)
+
+  @property
+  def tests(self) -> dict[str, tuple[str, ...]]:
+    """The test sets by name."""
+    return {
+      name: ids
+      for name, ids in self.parts.items()
+      if name not in ('train', 'validation')
+    }
+
+  def check_filled(self, what: str, size: int) -> None:
+    """Raises where a part holds nothing.
+
+    Args:
+      what: the name of the split, for the message.
+      size: of the dataset.
+
+    Raises:
+      ValueError: a part is empty; it is named.
+    """
+    for name, ids in self.parts.items():
+      if not ids:
+        raise ValueError(
+          f'{what} leaves nothing for {name} ({size} in the dataset; '
+          f'{len(self.missing.get(name, ()))} of the split are not in it)'
+        )
 
 
 def make_split(
@@ -85,7 +117,7 @@ def make_split(
       'dimenet': which molecules these permute depends on them.
 
   Returns:
-    The split.
+    The split, with the one test set 'test'.
 
   Raises:
     ValueError: an unknown name, an argument that the split needs is missing
@@ -108,23 +140,14 @@ def make_split(
     parts = _translated(published(name, uncharacterized), keys)
   else:
     raise ValueError(f'unknown split {name!r} (known: {", ".join(NAMES)})')
-  missing = {part: sum(k not in rows for k in parts[part]) for part in PARTS}
-  found = {part: [k for k in parts[part] if k in rows] for part in PARTS}
-  for part in PARTS:
-    if not found[part]:
-      of_file = f' of {path}' if name == 'file' else ''
-      raise ValueError(
-        f'split {name!r}{of_file} leaves no molecule for {part} ({len(keys)} '
-        f'in the dataset; {missing[part]} of the split are not in it)'
-      )
-  arrays = {
-    part: np.array([rows[k] for k in found[part]], np.int64) for part in PARTS
-  }
-  return Split(**arrays, sha256=fingerprint(found), missing=missing)
+  split = Split.of({part: parts[part] for part in PARTS}, rows)
+  of_file = f' of {path}' if name == 'file' else ''
+  split.check_filled(f'split {name!r}{of_file}', len(keys))
+  return split
 
 
 def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
-  """A published split of the whole of QM9.
+  """Returns a published split of the whole of QM9.
 
   Args:
     name: a key of PUBLISHED.
@@ -201,7 +224,7 @@ def _from_file(path: str, keys: list) -> dict:
 
 
 def _read(path: str) -> dict:
-  """Lists of ids by part."""
+  """Reads lists of ids by part."""
   if not path:
     raise ValueError("split 'file' needs a path")
   where = pathlib.Path(path)
@@ -219,7 +242,7 @@ def _read(path: str) -> dict:
 
 
 def _translated(parts: dict, keys: list) -> dict:
-  """Ids of parts as the dataset writes them; numbers match text endings."""
+  """Writes ids as the dataset does; numbers match the endings of texts."""
   names = {}
   for key in keys:
     ending = key.rsplit('_', 1)[-1]
@@ -241,16 +264,7 @@ def _translated(parts: dict, keys: list) -> dict:
 
 
 def hash_order(keys: Iterable[str], seed: int | str) -> list[str]:
-  """Keys sorted by a hash of seed and key: random, whatever their order was."""
-  return sorted(keys, key=lambda key: _hash(f'{seed}:{key}'))
-
-
-def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
-  """SHA-256 over the ids of each part, in order, in hexadecimal."""
-  return _hash(
-    '\n'.join(line for part in parts for line in (f'[{part}]', *parts[part]))
+  """Sorts keys by a hash of seed and key: random, whatever their order was."""
+  return sorted(
+    keys, key=lambda key: hashlib.sha256(f'{seed}:{key}'.encode()).digest()
   )
-
-
-def _hash(text: str) -> str:
-  return hashlib.sha256(text.encode()).hexdigest()

@@ -25,6 +25,12 @@ _ARRAYS = (
 )  # fmt: skip
 # Written while records are read, and mapped as a whole.
 _LARGE = ('orbitals', 'maps')
+# Arrays of one number a molecule.
+_TYPES = {
+  'ligand_counts': np.int32, 'orbital_counts': np.int32,
+  'orbital_widths': np.int32, 'index': np.uint32, 'map_points': np.int32,
+  'map_spacings': np.float64,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +43,9 @@ class Pack:
     b_factors: [sum A] Å^2, float32; 0 where the source has none.
     orbitals: [sum O*L*W] float32, see `Molecule.orbitals_OL9`.
     atom_offsets: [N + 1] where each molecule's atoms begin.
-    ligand_counts: [N] how many of its atoms, the first ones, are the ligand:
-      all where there is no pocket. Orbitals are those of the ligand.
-    orbital_offsets: [N + 1] the same for orbitals.
+    ligand_counts: [N] number of its first atoms that are the ligand: all where
+      there is no pocket. Orbitals are those of the ligand.
+    orbital_offsets: [N + 1] where each molecule's orbitals begin.
     orbital_counts: [N] occupied orbitals O.
     orbital_widths: [N] slots W, 4 or 9.
     index: [N] number of the molecule in its source, uint32.
@@ -51,12 +57,12 @@ class Pack:
     columns: name -> [N] float64: targets, GFN2 values and whatever else a
       split or a baseline needs, native units.
     ids: [N] identifiers.
-    fingerprint: of the dataset the pack was written from.
+    fingerprint: of the dataset that the pack was written from.
     uncharacterized: numbers of the molecules that the source drops for a
       failed consistency check, which published splits count without; None
       where the source does not say.
-    xtb_seconds: of one core for xTB on one molecule, where the dataset's report
-      says so; not part of what is packed.
+    xtb_seconds: seconds of one core for xTB on one molecule, where the report
+      of the dataset says so; not in the files of the pack.
   """
 
   numbers: np.ndarray
@@ -98,7 +104,7 @@ class Pack:
 
 
 def name_of(dataset: str, fingerprint: str) -> str:
-  """Name of a pack's directory: dataset, contents, layout."""
+  """Returns the name of a pack's directory: dataset, contents, layout."""
   return f'{dataset}-{fingerprint[:16]}-v{VERSION}'
 
 
@@ -197,19 +203,13 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
     if len(values) != len(ids):
       raise ValueError(f'column {key} is missing in some records')
   arrays = {
-    'numbers': np.concatenate(lists['numbers']),
-    'positions': np.concatenate(lists['positions']),
-    'b_factors': np.concatenate(lists['b_factors']),
-    'atom_offsets': np.cumsum([0, *lists['atom_offsets']]),
-    'ligand_counts': np.array(lists['ligand_counts'], np.int32),
-    'orbital_offsets': np.cumsum([0, *lists['orbital_offsets']]),
-    'orbital_counts': np.array(lists['orbital_counts'], np.int32),
-    'orbital_widths': np.array(lists['orbital_widths'], np.int32),
-    'index': np.array(lists['index'], np.uint32),
-    'map_offsets': np.cumsum([0, *lists['map_offsets']]),
-    'map_points': np.array(lists['map_points'], np.int32),
-    'map_spacings': np.array(lists['map_spacings'], np.float64),
+    name: np.concatenate(lists[name])
+    for name in ('numbers', 'positions', 'b_factors')
   }
+  for name in ('atom_offsets', 'orbital_offsets', 'map_offsets'):
+    arrays[name] = np.cumsum([0, *lists[name]])
+  for name, dtype in _TYPES.items():
+    arrays[name] = np.array(lists[name], dtype)
   for name, array in arrays.items():
     np.save(directory / f'{name}.npy', array)
   np.savez(directory / 'columns.npz', **columns)
@@ -234,8 +234,7 @@ def open_pack(directory: str | os.PathLike) -> Pack:
     raise FileNotFoundError(f'no pack at {directory}')
   try:
     return _mapped(directory)
-  # What numpy and json raise for files that are missing, empty or cut short.
-  except (
+  except (  # of numpy and json, for files that are missing, empty or cut short
     ValueError,
     KeyError,
     EOFError,

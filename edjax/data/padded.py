@@ -13,14 +13,14 @@ from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """Which atoms of complexes are of use.
+  """Selects atoms of complexes.
 
   Attributes:
     parts: some of 'ligand' and 'pocket'.
     radius: Å; pocket atoms farther than this from the frame's origin are left
       out (inf: none).
-    orbitals: whether the orbitals of the ligand (one of the parts) come along.
-    maps: whether density maps do.
+    orbitals: whether the orbitals of the ligand (one of the parts) are used.
+    maps: whether density maps are used.
   """
 
   parts: tuple[str, ...] = ('ligand', 'pocket')
@@ -34,11 +34,11 @@ class Padding:
   """Lengths that molecules of one batch share.
 
   Attributes:
-    ligand: slots for atoms of the ligand (of a molecule without a pocket, for
-      all atoms).
-    pocket: slots for atoms of the pocket, after those.
+    ligand: slots for atoms of the ligand; for all atoms of a molecule without a
+      pocket.
+    pocket: slots for atoms of the pocket, after those of the ligand.
     orbitals: occupied orbitals; 0: none.
-    width: slots of an atom's orbitals.
+    width: slots for the orbitals of an atom.
     map_points: values along the edge of a map; 0: none.
   """
 
@@ -54,7 +54,7 @@ def padding_of(
   rows: np.ndarray,
   selection: Selection = Selection(),
 ) -> Padding:
-  """The tightest padding for some rows of a pack."""
+  """Returns the tightest padding for some rows of a pack."""
   atoms = _atoms(source, rows, selection)
   ligand, pocket = (
     int(np.bincount(atoms.row[atoms.group == g], minlength=1).max())
@@ -81,8 +81,8 @@ def make_molecules(
   Args:
     source: the pack.
     rows: [B] row numbers.
-    padding: at least as large as each of them.
-    selection: which of their atoms.
+    padding: at least as large as each molecule.
+    selection: of their atoms.
 
   Returns:
     Molecules with numpy leaves and a leading axis B, each in the frame of its
@@ -113,7 +113,7 @@ def make_molecules(
 
 
 def _maps(source, rows, padding) -> DensityMap:
-  """Cubes about the origin; shorter ones end in zeros, as it is outside."""
+  """Returns cubes about the origin; smaller ones are followed by zeros."""
   size = padding.map_points
   values_BXYZ = np.zeros((len(rows), size, size, size), np.float32)
   points_B, spacing_B = source.map_points[rows], source.map_spacings[rows]
@@ -134,7 +134,7 @@ class _Atoms(NamedTuple):
 
   Attributes:
     index: [M] in the pack.
-    row: [M] which of the rows.
+    row: [M] position among the rows.
     group: [M] LIGAND or POCKET.
     rank: [M] number among the atoms of that row and group.
     coords: [M, 3] Å, in the frame of their row.
@@ -181,10 +181,10 @@ def _orbitals(source, rows, padding) -> np.ndarray:
   padded = np.zeros(
     (len(rows), padding.orbitals, padding.ligand, padding.width), np.float32
   )
-  carriers = source.ligand_counts[rows]
+  atoms = source.ligand_counts[rows]
   for i, row in enumerate(rows):
     begin, end = source.orbital_offsets[row : row + 2]
-    shape = counts[i], carriers[i], widths[i]
+    shape = counts[i], atoms[i], widths[i]
     orbitals = source.orbitals[begin:end].reshape(shape)
     padded[i, : shape[0], : shape[1], : shape[2]] = orbitals
   return padded

@@ -7,15 +7,15 @@ _ID = re.compile(r'[1-9][a-z0-9]{3}')
 
 
 def is_pdb_id(text: str) -> bool:
-  """Whether a text is a PDB id: a digit from 1, three digits or letters."""
+  """Returns whether a text is a digit from 1 and three digits or letters."""
   return _ID.fullmatch(text.lower()) is not None
 
 
 def pdb_id(text: str) -> str:
-  """A PDB id in lower case.
+  """Returns a PDB id in lower case.
 
   Raises:
-    ValueError: it is none (a digit from 1 to 9, three digits or letters).
+    ValueError: it is no PDB id (a digit from 1 to 9, three digits or letters).
   """
   key = text.strip().lower()
   if not is_pdb_id(key):
@@ -24,7 +24,7 @@ def pdb_id(text: str) -> str:
 
 
 def read_ids(path) -> tuple[str, ...]:
-  """PDB ids of a list: the first word of every line.
+  """Reads a list of PDB ids, the first word of every line.
 
   Id lists (`INDEX_core.2016`, ATOM3D's and DiffDock's), `INDEX_*_name` and
   `INDEX_*_data` files are such lists. '#' starts a comment, and what follows
@@ -62,6 +62,6 @@ def read_ids(path) -> tuple[str, ...]:
 
 
 def text_of(path) -> str:
-  """A file of PDBbind as text; letters that are no UTF-8 are replaced."""
+  """Reads a file of PDBbind; letters that are not UTF-8 are replaced."""
   # The references of some versions have letters in other encodings.
   return path.read_text(encoding='utf-8-sig', errors='replace')

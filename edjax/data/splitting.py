@@ -5,15 +5,14 @@ import fractions
 import hashlib
 import math
 import pathlib
-import types
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from edjax import datasets
 from edjax.config import ConfigError
-from edjax.data import packed_dataset
+from edjax.data import complex_splits, molecule_splits, packed_dataset
+from edjax.data.molecule_splits import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +21,11 @@ class Rows:
 
   Attributes:
     train, validation, test: [n] row numbers.
-    pool: how many rows the training subset was drawn from.
+    pool: number of rows that the training subset was drawn from.
     sha256: of the ids in the three parts.
-    missing: ids that a published split or a file names and the pack lacks.
-    missing_ids: part -> which these are, of complexes; else empty.
+    missing: number of ids that a published split or a file names and the pack
+      lacks.
+    missing_ids: part -> these ids, for complexes; else empty.
     test_sets: name -> positions in `test`, where the split has several test
       sets; else empty.
   """
@@ -41,7 +41,7 @@ class Rows:
 
 
 def make_split(source: packed_dataset.Pack, data) -> Rows:
-  """The split of `config.data`, with the training subset drawn.
+  """Makes the split of `config.data`, and draws the training subset.
 
   Subsets of one subset_seed are nested: a larger one contains the smaller
   ones. With a validation_share, so are their training and their validation
@@ -59,10 +59,11 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
     split = _split(source, data)
   except ValueError as error:
     raise ConfigError(f'config.data.split: {error}') from error
+  train, validation = split.parts['train'], split.parts['validation']
   limit = data.max_eval or None
-  pool, fewest = split.train, 1
+  pool, fewest = train, 1
   if data.validation_share:
-    pool, fewest = np.concatenate([split.train, split.validation]), 2
+    pool, fewest = train + validation, 2
   size = data.train_size
   count = round(size * len(pool)) if size <= 1 else int(size)
   if not fewest <= count <= len(pool):
@@ -71,69 +72,54 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
       + ('molecules' if data.validation_share else 'training molecules')
       + f'; at least {fewest}'
     )
-  train = _draw(source, pool, count, f'subset {data.subset_seed}')
+  # By a hash of seed and id: a larger subset begins with a smaller one, and
+  # where a variant of the dataset lacks some molecules, the others are drawn as
+  # before.
+  train = molecule_splits.hash_order(pool, f'subset {data.subset_seed}')[:count]
   if data.validation_share:
     train, validation = _divide(train, data.validation_share)
   else:
-    validation = _draw(source, split.validation, limit, f'eval {data.seed}')
-  test = _draw(source, split.test, limit, f'eval {data.seed}')
+    validation = molecule_splits.hash_order(validation, f'eval {data.seed}')
+    validation = validation[:limit]
+  test = set().union(*split.tests.values())
+  test = molecule_splits.hash_order(test, f'eval {data.seed}')[:limit]
   parts = {'train': train, 'validation': validation, 'test': test}
   digest = hashlib.sha256()
-  for part, rows in parts.items():
-    names = sorted(source.ids[row] for row in rows)
-    digest.update('\n'.join([part, *names, '']).encode())
+  for part, ids in parts.items():
+    digest.update('\n'.join([part, *sorted(ids), '']).encode())
+  row_of = {name: row for row, name in enumerate(source.ids)}
   return Rows(
-    **parts,
+    **{
+      part: np.array([row_of[name] for name in ids], np.int64)
+      for part, ids in parts.items()
+    },
     pool=len(pool),
     sha256=digest.hexdigest(),
-    missing=split.missing,
-    missing_ids=split.missing_ids,
-    test_sets=_test_sets(source, parts['test'], split.tests),
+    missing=sum(map(len, split.missing.values())),
+    missing_ids=split.missing if data.split in datasets.COMPLEX_SPLITS else {},
+    test_sets=_positions(test, split.tests),
   )
 
 
-def _draw(source, rows, count: int | None, seed: str) -> np.ndarray:
-  """Some rows at random; a larger count begins with those of a smaller.
+def _divide(ids: list, share: float) -> tuple[list, list]:
+  """Divides ids in two, of which the second has the share, rounded up.
 
-  By a hash of seed and id: where another variant of the dataset lacks some
-  molecules, the others are drawn as before.
-  """
-  from edjax.data import molecule_splits
-
-  row_of = {source.ids[row]: row for row in rows}
-  ordered = molecule_splits.hash_order(row_of, seed)[:count]
-  return np.array([row_of[name] for name in ordered], np.int64)
-
-
-def _divide(rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-  """Rows in two, of which the second has the share, rounded up.
-
-  A row's side follows from its position, so that both are nested in the
-  number of rows.
+  An id's side follows from its position, so that both are nested in the
+  number of ids.
   """
   share = fractions.Fraction(str(share))  # exact: as floats, 3 * 0.1 > 0.3
-  ends = [math.ceil(i * share) for i in range(len(rows) + 1)]
-  chosen = np.diff(ends) > 0
-  return rows[~chosen], rows[chosen]
+  ends = [math.ceil(i * share) for i in range(len(ids) + 1)]
+  sides = [], []
+  for name, begin, end in zip(ids, ends[:-1], ends[1:], strict=True):
+    sides[end > begin].append(name)
+  return sides
 
 
-class _Split(NamedTuple):
-  """A split before subsets are drawn: rows, and ids of each test set."""
-
-  train: np.ndarray
-  validation: np.ndarray
-  test: np.ndarray
-  missing: int
-  missing_ids: Mapping[str, Sequence[str]] = types.MappingProxyType({})
-  tests: Mapping[str, Collection[str]] = types.MappingProxyType({})
-
-
-def _split(source: packed_dataset.Pack, data) -> _Split:
+def _split(source: packed_dataset.Pack, data) -> Split:
+  """Returns the split before subsets are drawn."""
   if data.split in datasets.COMPLEX_SPLITS:
-    return _affinity_split(source, data)
-  from edjax.data import molecule_splits
-
-  split = molecule_splits.make_split(
+    return _complex_split(source, data)
+  return molecule_splits.make_split(
     data.split,
     ids=source.ids,
     heavy_atoms=source.heavy_atoms(),
@@ -142,62 +128,46 @@ def _split(source: packed_dataset.Pack, data) -> _Split:
     path=data.split_file,
     uncharacterized=source.uncharacterized,
   )
-  missing = sum(split.missing.values())
-  return _Split(split.train, split.validation, split.test, missing)
 
 
-def _affinity_split(source: packed_dataset.Pack, data) -> _Split:
-  from edjax.data import complex_splits
-
+def _complex_split(source: packed_dataset.Pack, data) -> Split:
   columns = source.columns
   cluster_of = dict(zip(source.ids, columns['cluster'].tolist(), strict=True))
   if data.split == 'clusters':
-    split = complex_splits.grouped_kfold(
+    return complex_splits.grouped_kfold(
       cluster_of, data.folds, data.fold, data.seed
     )
-  else:
-    if data.split == 'time':
-      years = dict(zip(source.ids, columns['year'].astype(int), strict=True))
-      lists = complex_splits.time(years, data.split_year)
-    elif data.split == 'refined_core':
-      refined, core = (
-        [source.ids[row] for row in np.flatnonzero(columns[name])]
-        for name in ('refined', 'core')
-      )
-      lists = complex_splits.refined_core(refined, core)
-    else:
-      lists = complex_splits.read(pathlib.Path(data.split_file).expanduser())
-    split = complex_splits.make_split(
-      source.ids,
-      lists,
-      clusters=cluster_of,
-      validation=data.validation_fraction,
-      seed=data.seed,
-      allow_leaks=True,
+  if data.split == 'time':
+    years = dict(zip(source.ids, columns['year'].astype(int), strict=True))
+    parts = complex_splits.by_time(years, data.split_year)
+  elif data.split == 'refined_core':
+    refined, core = (
+      [source.ids[row] for row in np.flatnonzero(columns[name])]
+      for name in ('refined', 'core')
     )
-    split = complex_splits.with_clean_tests(split, cluster_of)
-  for name, keys in split.leaks.items():
-    print(f'{name}: {len(keys)} of its ids are in the training data as well')
-  row_of = {key: row for row, key in enumerate(source.ids)}
-  test = sorted(set().union(*split.tests.values()))
-  train, validation, test = (
-    np.array([row_of[key] for key in keys], np.int64)
-    for keys in (split.train, split.validation, test)
+    parts = complex_splits.refined_core(refined, core)
+  else:
+    parts = complex_splits.read(pathlib.Path(data.split_file).expanduser())
+  split = complex_splits.make_split(
+    source.ids, parts, cluster_of, data.validation_fraction, data.seed
   )
-  missing = sum(map(len, split.missing.values()))
-  return _Split(train, validation, test, missing, split.missing, split.tests)
+  seen = {*split.parts['train'], *split.parts['validation']}
+  for name, ids in split.tests.items():
+    if leaks := seen.intersection(ids):
+      print(f'{name}: {len(leaks)} of its ids are in the training data as well')
+  return complex_splits.with_clean_tests(split, cluster_of)
 
 
-def _test_sets(source, test_rows, tests) -> dict[str, np.ndarray]:
-  """Positions in the test rows of each of several test sets.
+def _positions(
+  test: Sequence[str], tests: Mapping[str, Sequence[str]]
+) -> dict[str, np.ndarray]:
+  """Returns the positions in the test ids of each of several test sets.
 
-  Without those of which config.data.max_eval has left nothing.
+  Test sets of which config.data.max_eval has left nothing are not there.
   """
   if len(tests) < 2:
     return {}
-  ids = [source.ids[row] for row in test_rows]
-  found = {
-    name: np.flatnonzero(np.isin(ids, list(members)))
-    for name, members in tests.items()
+  positions = {
+    name: np.flatnonzero(np.isin(test, ids)) for name, ids in tests.items()
   }
-  return {name: chosen for name, chosen in found.items() if len(chosen)}
+  return {name: chosen for name, chosen in positions.items() if len(chosen)}

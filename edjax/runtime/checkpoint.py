@@ -4,9 +4,9 @@ They hold host numpy arrays without a device axis, so that they restore on
 any number of devices. Saves are synchronous: Orbax writes into a temporary
 directory and renames it, so a killed save leaves no half checkpoint.
 
-Every checkpoint has a digest of its arrays: Orbax reads a flipped byte of its
-data files as another number. What cannot be read is put aside, and the one
-before is taken.
+Every checkpoint has a digest of its arrays, because Orbax reads a flipped byte
+of its data files as another number. A checkpoint that cannot be read is put
+aside, and the one before is taken.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ import orbax.checkpoint as ocp
 
 from edjax.runtime import multihost
 
-# Of what a checkpoint holds: {'format', 'sha256', 'facts'} as JSON beside the
+# Version of the contents: {'format', 'sha256', 'facts'} as JSON beside the
 # arrays of the state; since 2 its parameters lie under trunk, head and whiten.
 FORMAT = 2
 
-# Two of each: the previous one survives until the next save has ended.
+# Checkpoints of each kind: the previous one survives the next save.
 _KEEP = 2
 
-# Storage that cannot be reached at the moment is no damage: a run that began
-# again because of it would lose what is there.
+# Errors of storage that cannot be reached for now. They are no damage: a run
+# that began again because of them would lose what is there.
 _PASSING = ('PERMISSION_DENIED', 'UNAVAILABLE', 'DEADLINE_EXCEEDED')
 
 
@@ -39,59 +39,50 @@ class DamagedError(Exception):
 
 
 class FormatError(ValueError):
-  """A checkpoint is of another version of edjax."""
+  """A checkpoint was written by another version of edjax."""
 
 
 def digest(arrays: dict, facts: dict) -> str:
-  """SHA-256 of the names, types, shapes and values of a checkpoint.
+  """Returns the SHA-256 of names, types, shapes and values, in hexadecimal.
 
   Args:
     arrays: tree of arrays.
     facts: JSON-compatible.
   """
-  found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+  sha256 = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
     leaf = np.asarray(leaf)
     head = f'{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}\n'
-    found.update(head.encode())
-    found.update(np.ascontiguousarray(leaf).tobytes())
-  return found.hexdigest()
-
-
-def open_checkpoints(workdir: str | pathlib.Path):
-  """Those of a run, of which the first of several processes has them.
-
-  Args:
-    workdir: the run directory.
-
-  Raises:
-    OSError: see `Checkpoints`.
-  """
-  if multihost.count() == 1:
-    return Checkpoints(workdir)
-  return _OfFirst(Checkpoints(workdir) if multihost.is_first() else None)
+    sha256.update(head.encode())
+    sha256.update(np.ascontiguousarray(leaf).tobytes())
+  return sha256.hexdigest()
 
 
 class Checkpoints:
   """The checkpoints of one run directory.
 
+  The first of several processes alone reads and writes them; the others call
+  the same methods and get what it has read.
+
   Args:
     workdir: the run directory.
 
   Raises:
-    OSError: they cannot be made or read there.
+    OSError: the directories cannot be made or read.
   """
 
   def __init__(self, workdir: str | pathlib.Path):
     self._root = pathlib.Path(workdir).resolve() / 'checkpoints'
     options = ocp.CheckpointManagerOptions(
       max_to_keep=_KEEP, create=False, enable_async_checkpointing=False,
-      # The first of several processes is alone with them.
+      # The other processes do not take part.
       multiprocessing_options=ocp.options.MultiprocessingOptions(
         primary_host=0, active_processes={0}, barrier_sync_key_prefix='first',
       ),
     )  # fmt: skip
     self._managers = {}
+    if not multihost.is_first():
+      return
     for kind in ('latest', 'best'):
       (self._root / kind).mkdir(parents=True, exist_ok=True)
       self._managers[kind] = _manager(self._root / kind, options)
@@ -108,6 +99,8 @@ class Checkpoints:
     Raises:
       OSError: it cannot be written; those before are still there.
     """
+    if not multihost.is_first():
+      return
     manager = self._managers[kind]
     if step in manager.all_steps():
       manager.delete(step)
@@ -130,24 +123,24 @@ class Checkpoints:
       ) from error
 
   def steps(self, kind: str) -> list[int]:
-    """Steps of the checkpoints that are there, the newest first."""
+    """Returns the steps of the checkpoints of a kind, the newest first."""
     return sorted(self._managers[kind].all_steps(), reverse=True)
 
   def read(self, kind: str, step: int, target: Any) -> tuple[Any, dict]:
-    """One checkpoint.
+    """Reads one checkpoint.
 
     Args:
       kind: 'latest' or 'best'.
-      step: of it.
+      step: its training steps.
       target: pytree of the same structure and shapes as was saved.
 
     Returns:
       (state, facts).
 
     Raises:
-      DamagedError: it is not what was saved.
+      DamagedError: it does not hold what was saved.
       FormatError: another version of edjax wrote it.
-      OSError: storage that refuses to be read.
+      OSError: the storage refuses to be read.
     """
     path = self._root / kind / str(step)
     arrays = jax.tree.map(np.asarray, flax.serialization.to_state_dict(target))
@@ -158,7 +151,7 @@ class Checkpoints:
           state=ocp.args.StandardRestore(arrays), meta=ocp.args.JsonRestore()
         ),
       )
-    except Exception as error:  # of Orbax, TensorStore, JSON, ...
+    except Exception as error:  # Orbax, TensorStore and JSON have their own
       passing = isinstance(error, OSError) and not isinstance(
         error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)
       )
@@ -184,7 +177,7 @@ class Checkpoints:
     return flax.serialization.from_state_dict(target, state), meta['facts']
 
   def restore(self, kind: str, target: Any) -> tuple[int, Any, dict] | None:
-    """The newest checkpoint of a kind.
+    """Reads the newest checkpoint of a kind.
 
     Args:
       kind: 'latest' or 'best'.
@@ -200,24 +193,28 @@ class Checkpoints:
     return (steps[0], *self.read(kind, steps[0], target)) if steps else None
 
   def resume(self, fresh, weights: str) -> tuple[int, Any, dict] | None:
-    """Where a run goes on: the newest state that is whole.
+    """Returns where a run goes on: the newest state that is whole.
 
     With `weights='best'` a state counts as whole only with the best weights
     that it knows of (its fact 'best_step'): without these the run would end
-    in other ones. What is damaged is put aside, newer checkpoints than the
-    one that is taken are deleted; the run makes them again.
+    in other ones. Damaged checkpoints are put aside, and those newer than the
+    returned one deleted: the run makes them again.
 
     Args:
       fresh: untrained `edjax.train.train_step.TrainState` of the run.
       weights: `config.train.weights`.
 
     Returns:
-      (step, state, facts), or None: from the beginning.
+      (step, state, facts), or None where the run begins at step 0.
 
     Raises:
       FormatError, OSError: see `read`.
     """
-    found = None
+    newest = self._newest_whole(fresh, weights) if self._managers else None
+    return _from_first(newest, fresh)
+
+  def _newest_whole(self, fresh, weights: str):
+    newest = None
     for step in self.steps('latest'):
       try:
         state, facts = self.read('latest', step, fresh)
@@ -231,10 +228,10 @@ class Checkpoints:
         except DamagedError as error:
           self._put_aside('best', best, error)
           continue
-      found = step, state, facts
+      newest = step, state, facts
       break
-    self._forget_after(found[0] if found else 0)
-    return found
+    self._delete_after(newest[0] if newest else 0)
+    return newest
 
   def _put_aside(self, kind: str, step: int, error: DamagedError) -> None:
     print(f'damaged: {error}; going back to the one before', flush=True)
@@ -245,14 +242,14 @@ class Checkpoints:
       path.rename(aside / f'{kind}-{step}-{time.time_ns()}')
     self._managers[kind].reload()
 
-  def _forget_after(self, step: int) -> None:
-    """Deletes what a run makes again."""
+  def _delete_after(self, step: int) -> None:
+    """Deletes the checkpoints of later steps."""
     for kind, manager in self._managers.items():
       for newer in [s for s in self.steps(kind) if s > step]:
         manager.delete(newer)
 
   def selected(self, weights: str, fresh) -> tuple[int, Any] | None:
-    """The averaged weights that a run is evaluated with.
+    """Returns the averaged weights that a run is evaluated with.
 
     Args:
       weights: `config.train.weights`.
@@ -266,11 +263,12 @@ class Checkpoints:
     """
     target = fresh.ema_params if weights == 'best' else fresh
     kind = {'best': 'best', 'last': 'latest'}[weights]
-    restored = self.restore(kind, target)
-    if restored is None:
+    newest = self.restore(kind, target) if self._managers else None
+    newest = _from_first(newest, target)
+    if newest is None:
       return None
-    step, found, _ = restored
-    return step, found if weights == 'best' else found.ema_params
+    step, restored, _ = newest
+    return step, restored if weights == 'best' else restored.ema_params
 
   def close(self) -> None:
     for manager in self._managers.values():
@@ -283,11 +281,27 @@ class Checkpoints:
     self.close()
 
 
-def _manager(root: pathlib.Path, options) -> ocp.CheckpointManager:
-  """Orbax's manager of a directory, also where a description is damaged.
+def _from_first(restored: tuple | None, target: Any) -> tuple | None:
+  """Returns (step, tree, facts) of the first process in all of them.
 
-  It reads what describes each step (when it was written, and the like) before
-  anything is asked for, and does without where there is none.
+  Args:
+    restored: in the first process, what it has read; None: nothing.
+    target: pytree of the same structure and shapes.
+  """
+  about = multihost.broadcast_from_first(
+    restored and (restored[0], restored[2])
+  )
+  if about is None:
+    return None
+  tree = restored[1] if restored else target
+  return about[0], multihost.broadcast_arrays_from_first(tree), about[1]
+
+
+def _manager(root: pathlib.Path, options) -> ocp.CheckpointManager:
+  """Opens Orbax's manager of a directory, also where a description is damaged.
+
+  Orbax reads a description of each step (when it was written, and the like) as
+  soon as it opens the directory, and does without where there is none.
   """
   try:
     return ocp.CheckpointManager(root, options=options)
@@ -298,42 +312,3 @@ def _manager(root: pathlib.Path, options) -> ocp.CheckpointManager:
     for file in root.glob('*/_CHECKPOINT_METADATA'):
       file.unlink()
     return ocp.CheckpointManager(root, options=options)
-
-
-class _OfFirst:
-  """What the first process reads and writes, in all of them."""
-
-  def __init__(self, own: Checkpoints | None):
-    self._own = own
-
-  def save(self, kind, step, state, facts) -> None:
-    """See `Checkpoints.save`."""
-    if self._own:
-      self._own.save(kind, step, state, facts)
-
-  def resume(self, fresh, weights: str):
-    """See `Checkpoints.resume`."""
-    found = self._own.resume(fresh, weights) if self._own else None
-    about = multihost.broadcast_from_first(found and (found[0], found[2]))
-    if about is None:
-      return None
-    state = multihost.broadcast_from_first(None, found[1] if found else fresh)
-    return about[0], state, about[1]
-
-  def selected(self, weights: str, fresh):
-    """See `Checkpoints.selected`."""
-    found = self._own.selected(weights, fresh) if self._own else None
-    step = multihost.broadcast_from_first(found and found[0])
-    if step is None:
-      return None
-    params = multihost.broadcast_from_first(
-      None, found[1] if found else fresh.ema_params
-    )
-    return step, params
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    if self._own:
-      self._own.close()

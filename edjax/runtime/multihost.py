@@ -1,8 +1,8 @@
 """Several processes, on one machine or many, as one run.
 
 Every process holds the data, computes its share of each batch and of each
-evaluation, and takes the same decisions; the first one alone has the run
-directory: it reads checkpoints, writes, and tells the others.
+evaluation, and takes the same decisions. The first one alone has the run
+directory: it reads checkpoints, writes, and sends the others what they need.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ from edjax.config import ConfigError
 
 
 def start(coordinator: str, count: int = 0, index: int = -1) -> None:
-  """Connects the processes; before anything else that JAX does.
+  """Connects the processes; must come before anything else that JAX does.
 
   Args:
     coordinator: address:port of the first process, the same for all, or
-      'auto': of a TPU pod, SLURM or another cluster that JAX knows.
-    count: how many processes; with an address.
-    index: of this one, from 0; with an address.
+      'auto' on a TPU pod, SLURM or another cluster that JAX knows.
+    count: number of processes; needed with an address.
+    index: number of this one, from 0; needed with an address.
 
   Raises:
     ConfigError: an address without a count or an index that is one of them.
   """
-  # Of no effect on accelerators, which have their own.
+  # Accelerators have their own collectives, whatever this says.
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   if coordinator == 'auto':
     jax.distributed.initialize()
@@ -42,18 +42,18 @@ def start(coordinator: str, count: int = 0, index: int = -1) -> None:
 
 
 def count() -> int:
-  """How many there are."""
+  """Returns the number of processes."""
   return jax.process_count()
 
 
 def is_first() -> bool:
-  """Whether this one has the run directory."""
+  """Returns whether this process has the run directory."""
   return jax.process_index() == 0
 
 
 @contextlib.contextmanager
 def one_voice() -> Iterator[None]:
-  """The others print nothing but errors (and show no progress bars)."""
+  """Silences standard output in all processes but the first."""
   if is_first():
     yield
     return
@@ -62,7 +62,7 @@ def one_voice() -> Iterator[None]:
 
 
 def share(x_B: np.ndarray) -> np.ndarray:
-  """This process's part of a batch that all processes have.
+  """Returns this process's part of a batch [B, ...] that all processes have.
 
   Raises:
     ValueError: its length is no multiple of the number of all devices.
@@ -78,7 +78,7 @@ def share(x_B: np.ndarray) -> np.ndarray:
 
 
 def joined(x_B: np.ndarray) -> np.ndarray:
-  """The parts of all processes, in order."""
+  """Returns the parts of all processes, one after the other: [B, ...]."""
   if count() == 1:
     return x_B
   from jax.experimental import multihost_utils
@@ -87,29 +87,36 @@ def joined(x_B: np.ndarray) -> np.ndarray:
 
 
 def any_of(flag: bool) -> bool:
-  """Whether it is so in any process; the same answer in all."""
+  """Returns in all processes whether the flag is set in any."""
   if count() == 1:
     return flag
   return bool(joined(np.array([flag])).any())
 
 
-def broadcast_from_first(value, tree=None):
-  """What the first process has, in all of them.
+def broadcast_from_first(value):
+  """Returns the first process's value in all of them.
 
   Args:
-    value: JSON-compatible, in the first process; ignored in the others.
-    tree: with it, value is ignored, and this is a pytree of arrays, of the same
-      structure, types and shapes in all processes.
+    value: JSON-compatible; ignored in the others.
   """
   if count() == 1:
-    return value if tree is None else tree
-  from jax.experimental import multihost_utils
-
-  send = multihost_utils.broadcast_one_to_all
-  if tree is not None:
-    return jax.tree.map(np.asarray, send(tree))
+    return value
   text = json.dumps(value).encode() if is_first() else b''
-  size = int(send(np.array(len(text))))
+  size = int(broadcast_arrays_from_first(np.array(len(text))))
   padded = np.zeros(size, np.uint8)
   padded[: len(text)] = np.frombuffer(text, np.uint8)
-  return json.loads(np.asarray(send(padded)).tobytes())
+  return json.loads(broadcast_arrays_from_first(padded).tobytes())
+
+
+def broadcast_arrays_from_first(tree):
+  """Returns the first process's arrays in all of them.
+
+  Args:
+    tree: pytree of host arrays; in the others only its structure, types and
+      shapes matter, which must be the same.
+  """
+  if count() == 1:
+    return tree
+  from jax.experimental import multihost_utils
+
+  return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))

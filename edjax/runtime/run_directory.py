@@ -306,7 +306,7 @@ class Onlooker:
   Every method does nothing and returns None.
   """
 
-  path = pathlib.Path()
+  path, place = pathlib.Path(), '.'
 
   def lock(self):
     """Returns a context in which nothing is locked."""

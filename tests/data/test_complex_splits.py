@@ -7,36 +7,34 @@ import random
 import pytest
 
 from data_builders.pdbbind.readers import index
-from edjax.data import complex_splits, molecule_splits
+from edjax.data import complex_splits
 
 IDS = [f'{i}ab{c}' for i in range(1, 10) for c in 'abcdefghij']
-Lists = complex_splits.Lists
 
 
-def accounted(split, ids):
-  """Every id of the dataset is in one part or has a reason."""
-  everything = [*split.train, *split.validation]
-  everything += {key for keys in split.tests.values() for key in keys}
-  everything += itertools.chain(*split.unused.values())
-  return sorted(everything) == sorted(ids)
+def disjoint(split):
+  """No id is in two of train, validation and the test sets together."""
+  ids = [*split.parts['train'], *split.parts['validation']]
+  ids += {key for keys in split.tests.values() for key in keys}
+  return len(ids) == len(set(ids))
 
 
 def test_refined_core():
   lists = complex_splits.refined_core(IDS[:60], [*IDS[50:70], '9zzz'])
   split = complex_splits.make_split(IDS, lists, validation=0.2, seed=1)
+  assert list(split.parts) == ['train', 'validation', 'core']
   assert set(split.tests['core']) == set(IDS[50:70])
-  assert len(split.validation) == 10
-  assert set(split.train) | set(split.validation) == set(IDS[:50])
+  assert len(split.parts['validation']) == 10
+  trained = split.parts['train'] + split.parts['validation']
+  assert set(trained) == set(IDS[:50])
   assert split.missing == {'core': ('9zzz',)}
-  assert split.unused == {'not in the split': tuple(IDS[70:])}
-  assert accounted(split, IDS)
+  assert disjoint(split)
   # Neither the order of the dataset nor anything but the seed matters.
   again = complex_splits.make_split(IDS[::-1], lists, validation=0.2, seed=1)
-  assert again.sha256 == split.sha256
+  assert again == split
   other = complex_splits.make_split(IDS, lists, validation=0.2, seed=2)
-  assert set(other.validation) != set(split.validation)
+  assert set(other.parts['validation']) != set(split.parts['validation'])
   assert other.tests == split.tests
-  assert other.sha256 != split.sha256
 
 
 def test_validation_of_whole_clusters():
@@ -45,15 +43,15 @@ def test_validation_of_whole_clusters():
   split = complex_splits.make_split(
     IDS, lists, clusters=clusters, validation=0.25
   )
-  held_out = {clusters[key] for key in split.validation}
+  held_out = {clusters[key] for key in split.parts['validation']}
   assert len(held_out) == 2
-  assert not held_out & {clusters[key] for key in split.train}
+  assert not held_out & {clusters[key] for key in split.parts['train']}
   # A share below any cluster takes the smallest one.
   clusters = dict.fromkeys(IDS, 'large') | dict.fromkeys(IDS[:5], 'small')
   split = complex_splits.make_split(
     IDS, lists, clusters=clusters, validation=0.01
   )
-  assert set(split.validation) == set(IDS[:5])
+  assert set(split.parts['validation']) == set(IDS[:5])
   del clusters[IDS[7]]
   with pytest.raises(ValueError, match=f'{IDS[7]} has no cluster'):
     complex_splits.make_split(IDS, lists, clusters=clusters)
@@ -63,20 +61,12 @@ def test_validation_of_whole_clusters():
 
 def test_by_year():
   years = {key: 2000 + i % 20 for i, key in enumerate(IDS)} | {IDS[0]: 0}
-  lists = complex_splits.time(years, 2016, validation_from=2014)
-  split = complex_splits.make_split(IDS, lists)
-  assert max(years[k] for k in split.train) == 2013
-  assert {years[k] for k in split.validation} == {2014, 2015}
-  assert min(years[k] for k in split.tests['test']) == 2016
-  assert split.unused == {'no year': (IDS[0],)}
-  assert accounted(split, IDS)
-  lists = complex_splits.time(years, 2016)
-  split = complex_splits.make_split(IDS, lists)
-  assert {years[k] for k in (*split.train, *split.validation)} <= {
-    *range(2000, 2016)
-  }
-  with pytest.raises(ValueError, match='validation_from=2016 must be before'):
-    complex_splits.time(years, 2016, validation_from=2016)
+  split = complex_splits.make_split(IDS, complex_splits.by_time(years, 2016))
+  trained = split.parts['train'] + split.parts['validation']
+  assert {years[key] for key in trained} == {*range(2000, 2016)}
+  assert {years[key] for key in split.tests['test']} == {*range(2016, 2020)}
+  assert disjoint(split)
+  assert {*trained, *split.tests['test']} == {*IDS[1:]}  # it has no year
 
 
 def test_folds_hold_whole_clusters_and_are_balanced():
@@ -105,15 +95,13 @@ def test_rounds_of_cross_validation():
   tested = []
   for fold in range(4):
     split = complex_splits.grouped_kfold(clusters, 4, fold)
-    groups = [
-      {clusters[key] for key in part}
-      for part in (split.train, split.validation, split.tests['test'])
-    ]
+    groups = [{clusters[key] for key in part} for part in split.parts.values()]
+    assert len(groups) == 3
     assert not any(a & b for a, b in itertools.combinations(groups, 2))
-    assert accounted(split, IDS)
+    assert sorted(itertools.chain(*split.parts.values())) == sorted(IDS)
     tested.append(split.tests['test'])
     following = complex_splits.grouped_kfold(clusters, 4, (fold + 1) % 4)
-    assert split.validation == following.tests['test']
+    assert split.parts['validation'] == following.tests['test']
   assert sorted(itertools.chain(*tested)) == sorted(IDS)
   with pytest.raises(ValueError, match='need 3 folds'):
     complex_splits.grouped_kfold(clusters, 2, 0)
@@ -123,17 +111,15 @@ def test_rounds_of_cross_validation():
 
 def test_overlaps_are_named():
   def made(**parts):
-    return complex_splits.make_split(IDS, Lists(parts, {}))
+    return complex_splits.make_split(IDS, parts)
 
   a, b, c, d = IDS[:4]
   with pytest.raises(ValueError, match=f'{b} is in train and again in validat'):
     made(train=(a, b), validation=(b,), test=(c,))
-  with pytest.raises(ValueError, match=f'{a} is in train and again in clean'):
-    made(train=(a, b), validation=(c,), test=(d,), clean=(a, d))
   with pytest.raises(
-    ValueError, match=f'{c} is in validation and again in tes'
+    ValueError, match=f'{c} is in validation and again in val'
   ):
-    made(train=(a, b), validation=(c,), test=(c.upper(), d))
+    made(train=(a, b), validation=(c, c.upper()), test=(d,))
   with pytest.raises(ValueError, match=f'{a} is in train and again in train'):
     made(train=(a, a), validation=(c,), test=(d,))
   with pytest.raises(ValueError, match=f'{d} is in test and again in test'):
@@ -143,12 +129,10 @@ def test_overlaps_are_named():
   # Test sets may overlap each other.
   split = made(train=(a,), validation=(b,), test=(c, d), clean=(d,))
   assert split.tests == {'test': (c, d), 'clean': (d,)}
-  # A leaky publication is reported as it is.
-  lists = Lists({'train': (a, b), 'validation': (c,), 'test': (a, c, d)}, {})
-  split = complex_splits.make_split(IDS, lists, allow_leaks=True)
-  assert split.leaks == {'test': (a, c)}
+  # A leaky publication stays as it is.
+  split = made(train=(a, b), validation=(c,), test=(a, c, d))
   assert split.tests['test'] == (a, c, d)
-  assert split.train == (a, b)
+  assert split.parts['train'] == (a, b)
 
 
 def test_empty_parts_are_named():
@@ -156,30 +140,20 @@ def test_empty_parts_are_named():
   for empty in ('train', 'validation', 'test'):
     parts = {'train': (a,), 'validation': (b,), 'test': (c,), empty: ('9zzz',)}
     with pytest.raises(ValueError, match=rf'for {empty} \(90 in .*; 1 of the'):
-      complex_splits.make_split(IDS, Lists(parts, {}))
-  # Unless it is a test set that is not asked for.
-  lists = Lists(
-    {'train': (a,), 'validation': (b,), 'test': (c,), 'far': ('9zzz',)}, {}
-  )
-  split = complex_splits.make_split(IDS, lists, tests=('test',))
-  assert split.tests == {'test': (c,)}
-  assert split.missing == {}
-  with pytest.raises(ValueError, match=r"no test set 'near' .*test, far"):
-    complex_splits.make_split(IDS, lists, tests=('near',))
+      complex_splits.make_split(IDS, parts)
   with pytest.raises(ValueError, match=f'{a} is there twice'):
-    complex_splits.make_split([a, a.upper()], lists)
+    complex_splits.make_split([a, a.upper()], parts)
 
 
 def test_clean_beside_leaky():
   clusters = {key: key[0] for key in IDS}
   parts = {'train': IDS[:25], 'validation': IDS[30:35]}
   parts |= {'core': IDS[25:30] + IDS[50:55], 'near': IDS[35:40]}
-  lists = Lists({name: tuple(keys) for name, keys in parts.items()}, {})
-  split = complex_splits.make_split(IDS, lists)
+  split = complex_splits.make_split(IDS, parts)
   both = complex_splits.with_clean_tests(split, clusters)
   assert list(both.tests) == ['core', 'core_clean', 'near']
   assert both.tests['core_clean'] == tuple(IDS[50:55])
-  assert both.sha256 != split.sha256
+  assert both.parts['train'] == split.parts['train']
   with pytest.raises(ValueError, match='has no cluster'):
     complex_splits.with_clean_tests(split, {})
 
@@ -200,23 +174,10 @@ remove_for_balancing_val,kd/ki,value,covalent
 def test_lp_pdbbind(tmp_path):
   path = tmp_path / 'LP_PDBBind.csv'
   path.write_text(LP)
-  lists = complex_splits.read(path)
-  assert lists.parts == {
-    'train': ('1aba',), 'validation': ('1abd',), 'test': ('1abe',),
+  # Not the covalent ligand, what is not CL1, and what has no part.
+  assert complex_splits.read(path) == {
+    'train': ['1aba'], 'validation': ['1abd'], 'test': ['1abe'],
   }  # fmt: skip
-  assert lists.left_out == {
-    'covalent': ('1abb',), 'not CL1': ('1abc',),
-    'no part in the file': ('1abf',),
-  }  # fmt: skip
-  split = complex_splits.make_split(IDS, lists)
-  assert split.unused['covalent'] == ('1abb',)
-  assert accounted(split, IDS)
-  lists = complex_splits.read(path, clean=0, covalent=True)
-  assert lists.parts['train'] == ('1aba', '1abb', '1abc')
-  lists = complex_splits.read(path, clean=2)
-  assert lists.parts['validation'] == ()
-  with pytest.raises(ValueError, match='clean=4 must be'):
-    complex_splits.read(path, clean=4)
   for old, new, message in (
     (',val,', ',valley,', "1abd has new_split 'valley'"),
     ('train,False', 'train,maybe', "1abc has CL1 'maybe'"),
@@ -233,8 +194,7 @@ def test_lists_in_a_directory(tmp_path):
   (tmp_path / 'train.txt').write_text('1aba\n1abb\n')
   (tmp_path / 'val.txt').write_text('1ABC\n')
   (tmp_path / 'test.txt').write_text('1abd\n')
-  lists = complex_splits.read(tmp_path)
-  assert lists.parts == {
+  assert complex_splits.read(tmp_path) == {
     'train': ('1aba', '1abb'), 'validation': ('1abc',), 'test': ('1abd',),
   }  # fmt: skip
   # What it writes are numbers of rows.
@@ -244,7 +204,7 @@ def test_lists_in_a_directory(tmp_path):
   (tmp_path / 'test.txt').unlink()
   # As GIGN has them.
   (tmp_path / 'test2013.csv').write_text('pdbid,-logKd/Ki\n1abe,2.28\n')
-  assert complex_splits.read(tmp_path).parts['test2013'] == ('1abe',)
+  assert complex_splits.read(tmp_path)['test2013'] == ('1abe',)
   (tmp_path / 'valid.csv').write_text('pdbid,-logKd/Ki\n1abf,2.28\n')
   with pytest.raises(ValueError, match=r'val.txt and valid.csv'):
     complex_splits.read(tmp_path)
@@ -308,47 +268,26 @@ def test_real_published_splits(shared_data, name, parts, empty):
   lists = complex_splits.read(root / 'splits' / name)
   with open(root / 'splits' / 'coverage.csv', encoding='utf-8') as file:
     counted = {row['set']: row for row in csv.DictReader(file)}
-  assert lists.parts.keys() == parts.keys()
-  for part, keys in lists.parts.items():
+  assert lists.keys() == parts.keys()
+  for part, keys in lists.items():
     assert len(keys) == int(counted[parts[part]]['n'])
   # The whole index as the dataset.
   read = index.read_index(root / 'index' / 'INDEX_general_PL_data.2020')
   ids = [entry.pdb_id for entry in read.entries]
   split = complex_splits.make_split(ids, lists)
-  assert accounted(split, ids)
-  assert split.leaks == {}
+  assert disjoint(split)
   for part in parts:
     row = counted[parts[part]]
     gone = int(row['n']) - int(row['in_index2020'])
     assert len(split.missing.get(part, ())) == gone
-  # The 386 complexes: a test set of which nothing is there must be given up.
+  # The 386 complexes: a test set of which nothing is there cannot be used.
   with open(root / 'manifest.csv', encoding='utf-8') as file:
     ids = [row['id'] for row in csv.DictReader(file)]
   if empty:
     with pytest.raises(ValueError, match=f'for {min(empty)} '):
       complex_splits.make_split(ids, lists)
-  tests = [p for p in parts if p not in ('train', 'validation', *empty)]
-  split = complex_splits.make_split(ids, lists, tests)
-  assert list(split.tests) == tests
-  assert accounted(split, ids)
+  lists = {part: keys for part, keys in lists.items() if part not in empty}
+  split = complex_splits.make_split(ids, lists)
+  assert disjoint(split)
   for part, keys in split.tests.items():
-    assert set(keys) == set(lists.parts[part]) & set(ids)
-
-
-def test_order_and_fingerprint():
-  """What every split of the project is made of."""
-  keys = [f'{i}abc' for i in range(1, 9)]
-  assert molecule_splits.hash_order(keys, 3) == molecule_splits.hash_order(
-    keys[::-1], 3
-  )
-  assert molecule_splits.hash_order(keys, 3) != molecule_splits.hash_order(
-    keys, 4
-  )
-  parts = {'train': ('1abc',), 'test': ('2abc',)}
-  # printf '[train]\n1abc\n[test]\n2abc' | sha256sum
-  assert molecule_splits.fingerprint(parts) == (
-    'a0372629a41c8a092c9f9ad684a9d2833928af0d6be1616d98eb294cc1361bdf'
-  )
-  assert molecule_splits.fingerprint(parts) != molecule_splits.fingerprint(
-    {'train': ('1abc', '2abc'), 'test': ()}
-  )
+    assert set(keys) == set(lists[part]) & set(ids)

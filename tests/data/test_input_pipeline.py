@@ -1,5 +1,6 @@
 """Batches by index, labels, padding, splits."""
 
+import json
 import types
 
 import numpy as np
@@ -362,19 +363,24 @@ def test_subsets_are_nested_and_the_rest_stays(small_pack):
 
 def test_molecules_that_are_missing_do_not_change_the_draw_of_others(tmp_path):
   """A variant of a dataset may lack some of them, and has other rows."""
-  found = []
-  for kept in (RECORDS, [r for r in RECORDS if r['index'] % 7][::-1]):
-    directory = tmp_path / str(len(kept))
-    packed_dataset.write(directory, kept, 'fingerprint')
+  ids = [r['example_id'].decode() for r in RECORDS]
+  parts = {'train': ids[:25], 'validation': ids[25:30], 'test': ids[30:]}
+  (tmp_path / 'split.json').write_text(json.dumps(parts))
+  fields = {'split': 'file', 'split_file': str(tmp_path / 'split.json')}
+
+  def drawn(records, subset_seed=0):
+    directory = tmp_path / f'{len(records)}-{subset_seed}'
+    packed_dataset.write(directory, records, 'fingerprint')
     source = packed_dataset.open_pack(directory)
-    rows = splitting._draw(source, np.arange(len(source)), None, 'a 0')
-    found.append([source.ids[row] for row in rows])
-  every, some = found
-  assert len(some) < len(every) == len(RECORDS)
+    data = data_config(**fields, subset_seed=subset_seed)
+    return [source.ids[row] for row in splitting.make_split(source, data).train]
+
+  fewer = [r for r in RECORDS if r['index'] % 7][::-1]
+  every, some = drawn(RECORDS), drawn(fewer)
+  assert len(some) < len(every) == 25
   assert some == [name for name in every if name in set(some)]
   assert every != sorted(every)
-  again = splitting._draw(source, np.arange(len(source)), None, 'a 1')
-  assert [source.ids[row] for row in again] != some
+  assert drawn(fewer, subset_seed=1) != some
 
 
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.5])

@@ -1,5 +1,6 @@
 """Splits are disjoint, complete, frozen, and those that were published."""
 
+import hashlib
 import itertools
 import json
 
@@ -14,10 +15,10 @@ HEAVY = np.array([6 + i % 4 for i in range(300)])
 LEFT_OUT = list(range(5, 5 + 40 * molecule_splits.N_UNCHARACTERIZED, 40))
 
 
-def names(split, ids=IDS):
-  return {
-    p: [ids[row] for row in getattr(split, p)] for p in molecule_splits.PARTS
-  }
+def sha256(split):
+  """Over the ids of each part, in order."""
+  text = [f'[{part}]\n' + '\n'.join(ids) for part, ids in split.parts.items()]
+  return hashlib.sha256('\n'.join(text).encode()).hexdigest()
 
 
 def disjoint(parts):
@@ -32,37 +33,38 @@ def test_disjoint_complete_and_independent_of_order(name):
   split = molecule_splits.make_split(
     name, IDS, HEAVY, seed=3, fractions=(0.2, 0.1)
   )
-  parts = names(split)
+  parts = split.parts
+  assert list(parts) == ['train', 'validation', 'test']
   assert disjoint(parts)
   assert sorted(itertools.chain(*parts.values())) == IDS
   again = molecule_splits.make_split(
     name, IDS[::-1], HEAVY[::-1], seed=3, fractions=(0.2, 0.1)
   )
-  assert names(again, IDS[::-1]) == parts
-  assert again.sha256 == split.sha256
+  assert again == split
   other = molecule_splits.make_split(
     name, IDS, HEAVY, seed=4, fractions=(0.2, 0.1)
   )
-  assert names(other) != parts
-  assert other.sha256 != split.sha256
+  assert all(other.parts[part] != parts[part] for part in parts)
 
 
 def test_random_counts_and_hash():
   split = molecule_splits.make_split('random', IDS, fractions=(0.2, 0.1))
-  counts = [len(getattr(split, part)) for part in molecule_splits.PARTS]
-  assert counts == [210, 60, 30]
+  counts = {part: len(ids) for part, ids in split.parts.items()}
+  assert counts == {'train': 210, 'validation': 60, 'test': 30}
   fewer = molecule_splits.make_split('random', IDS[:-1], fractions=(0.2, 0.1))
-  assert fewer.sha256 != split.sha256
+  assert fewer != split
   # Frozen: runs of other versions must find the same molecules.
-  assert split.sha256.startswith('27a5260f6123c0f1')
+  assert sha256(split).startswith('27a5260f6123c0f1')
 
 
 def test_size_tests_on_the_largest():
   split = molecule_splits.make_split('size', IDS, HEAVY, fractions=(0.2, 0.0))
-  assert set(HEAVY[split.test]) == {9}
-  assert HEAVY[split.train].max() == HEAVY[split.validation].max() == 8
-  assert len(split.test) == 75
-  assert len(split.validation) == 45
+  heavy_of = dict(zip(IDS, HEAVY.tolist(), strict=True))
+  heavy = {p: {heavy_of[i] for i in ids} for p, ids in split.parts.items()}
+  assert heavy['test'] == {9}
+  assert max(heavy['train']) == max(heavy['validation']) == 8
+  assert len(split.parts['test']) == 75
+  assert len(split.parts['validation']) == 45
 
 
 @pytest.mark.parametrize(
@@ -103,11 +105,11 @@ def test_published_on_a_subset_counts_what_is_missing():
   whole = molecule_splits.published('dimenet', LEFT_OUT)
   split = molecule_splits.make_split('dimenet', ids, uncharacterized=LEFT_OUT)
   for part in molecule_splits.PARTS:
-    inside = [f'gdb_{i:06d}' for i in whole[part] if i <= 2000]
-    assert names(split, ids)[part] == inside
-    assert split.missing[part] == len(whole[part]) - len(inside)
+    inside = tuple(f'gdb_{i:06d}' for i in whole[part] if i <= 2000)
+    assert split.parts[part] == inside
+    assert len(split.missing[part]) == len(whole[part]) - len(inside)
   # Uncharacterized molecules that the dataset holds are in no part.
-  used = set(itertools.chain(*names(split, ids).values()))
+  used = set(itertools.chain(*split.parts.values()))
   assert used == set(ids) - {f'gdb_{i:06d}' for i in LEFT_OUT}
 
 
@@ -127,12 +129,15 @@ def test_id_files(tmp_path):
   path = tmp_path / 'split.json'
   path.write_text(json.dumps(lists))
   split = molecule_splits.make_split('file', IDS, path=str(path))
-  assert [r.tolist() for r in split[:3]] == [[0, 1, 3], [6], [8]]
-  assert split.missing == {'train': 0, 'validation': 0, 'test': 1}
+  assert split.parts == {
+    'train': (IDS[0], IDS[1], IDS[3]), 'validation': (IDS[6],),
+    'test': (IDS[8],),
+  }  # fmt: skip
+  assert split.missing == {'test': ('12345',)}
   for part, ids in lists.items():
     (tmp_path / f'{part}.txt').write_text('\n'.join(map(str, ids)))
   texts = molecule_splits.make_split('file', IDS, path=str(tmp_path))
-  assert texts.sha256 == split.sha256
+  assert texts == split
 
 
 def test_id_files_with_other_ids(tmp_path):
@@ -141,7 +146,7 @@ def test_id_files_with_other_ids(tmp_path):
   path.write_text(json.dumps(lists))
   ids = ['4hhb', '1abc', '9zzz', '2xyz', '1a0q']
   split = molecule_splits.make_split('file', ids, path=str(path))
-  assert [r.tolist() for r in split[:3]] == [[4, 1], [3], [0]]
+  assert split.parts == {part: tuple(ids) for part, ids in lists.items()}
 
 
 def test_a_leak_in_a_file_raises(tmp_path):
@@ -155,7 +160,7 @@ def test_a_leak_in_a_file_raises(tmp_path):
   ('kwargs', 'message'),
   [
     ({'name': 'scaffold'}, 'unknown split .* random, size, file'),
-    ({'name': 'random', 'fractions': (0.1, 0.0)}, 'no molecule for test'),
+    ({'name': 'random', 'fractions': (0.1, 0.0)}, 'leaves nothing for test'),
     ({'name': 'random', 'fractions': (0.001, 0.1)}, 'for validation'),
     ({'name': 'random', 'fractions': (0.6, 0.4)}, 'training set'),
     ({'name': 'random', 'fractions': (-0.1, 0.4)}, 'negative'),
@@ -168,3 +173,22 @@ def test_a_leak_in_a_file_raises(tmp_path):
 def test_unusable_splits_raise(kwargs, message):
   with pytest.raises(ValueError, match=message):
     molecule_splits.make_split(**{'ids': IDS, **kwargs})
+
+
+def test_order_of_hashes():
+  """What every split of the project is made of."""
+  keys = [f'{i}abc' for i in range(1, 9)]
+  ordered = molecule_splits.hash_order(keys, 3)
+  assert molecule_splits.hash_order(keys[::-1], 3) == ordered
+  assert molecule_splits.hash_order(keys, 4) != ordered
+  # for i in 1 ... 8; do printf "3:${i}abc" | sha256sum; done | sort
+  assert ordered == [
+    '6abc',
+    '3abc',
+    '8abc',
+    '7abc',
+    '5abc',
+    '1abc',
+    '4abc',
+    '2abc',
+  ]

@@ -100,7 +100,7 @@ def test_wrong_flags(tmp_path, capsys):
 def test_alone_everything_is_the_first_ones():
   assert (multihost.count(), multihost.is_first()) == (1, True)
   assert multihost.broadcast_from_first({'a': 1}) == {'a': 1}
-  assert multihost.broadcast_from_first(None, [np.ones(2)])[0].sum() == 2
+  assert multihost.broadcast_arrays_from_first([np.ones(2)])[0].sum() == 2
   assert multihost.any_of(True)
   assert not multihost.any_of(False)
   assert multihost.share(np.arange(8)).tolist() == list(range(8))

@@ -145,3 +145,16 @@ def test_going_on_elsewhere_is_said_and_kept(
   facts = json.loads((tmp_path / 'config.json').read_text())
   assert facts['device'] == here['device']
   assert [f['device'] for f in facts['continued']] == ['abacus']
+
+
+def test_other_processes_do_nothing(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  run = run_directory.Onlooker()
+  with run.lock():
+    run.log(1, 'train', 'loss', 0.5, '')
+    run.finish({})
+  assert run.results(None) is None
+  assert (run.place, str(run.path)) == ('.', '.')
+  assert list(tmp_path.iterdir()) == []
+  with pytest.raises(AttributeError, match='finnish'):
+    run.finnish({})
