@@ -121,11 +121,11 @@ def _prepare(config, beam: str = '') -> tuple:
     # depend on how many there are.
     base.train.device_data_gib = 0.0
   entries = planning.entries(study, base)
-  arms = list(dict.fromkeys(entry.arm for entry in entries))
-  trials = tuning.trials(study, base, arms)
+  names = list(dict.fromkeys(entry.representation for entry in entries))
+  trials = tuning.trials(study, base, names)
   # As sizes rise, the largest of each kind is the last.
   largest = {
-    (entry.block, entry.setting, entry.arm, entry.fold): entry
+    (entry.ablation, entry.setting, entry.representation, entry.fold): entry
     for entry in sorted(entries, key=lambda entry: entry.size)
   }
   packs, drawn = {}, set()
@@ -158,10 +158,10 @@ def _trial_jobs(directory, study, base, trials, part) -> list[work_queue.Job]:
       trial.name,
       directory / 'trials' / trial.name,
       planning.with_fields(base, trial.fields),
-      (trial.arm,),
+      (trial.representation,),
     )
     for trial in trials
-    if tuning.key(trial.arm, trial.fold) not in chosen
+    if tuning.key(trial.representation, trial.fold) not in chosen
   ]
   missing = [job for job in jobs if tuning.score(job.directory) is None]
   return sorted(missing, key=lambda job: not planning.in_shard(job.name, part))
@@ -177,21 +177,21 @@ def _run_jobs(directory, base, entries, chosen, part) -> tuple[list, dict]:
   for entry in entries:
     if not planning.in_shard(entry.name, part):
       continue
-    key = tuning.key(entry.arm, entry.fold)
+    key = tuning.key(entry.representation, entry.fold)
     if key not in chosen:
       waiting[entry.name] = (
         f'waits for trials of {key}, which have failed, or all diverged '
         '(lower config.study.trial_learning_rates)'
       )
       continue
-    kind = entry.block, entry.setting, entry.arm
+    kind = entry.ablation, entry.setting, entry.representation
     sized = *kind, entry.size
     jobs.append(
       work_queue.Job(
         entry.name,
         directory / 'runs' / entry.name,
         planning.with_fields(base, {**entry.fields, **chosen[key]}),
-        ((*sized, entry.fold), sized, kind, entry.arm),
+        ((*sized, entry.fold), sized, kind, entry.representation),
       )
     )
   return jobs, waiting
