@@ -45,12 +45,6 @@ class Entry:
   fold: int
   fields: Mapping[str, object]
 
-  def row(self) -> dict:
-    """As plan.json has it."""
-    row = dataclasses.asdict(self)
-    del row['fields']
-    return row
-
 
 def with_fields(base: ConfigDict, fields: Mapping[str, object]) -> ConfigDict:
   """Copies a configuration with some fields, {'data.seed': ...}, replaced."""
@@ -235,11 +229,6 @@ def header(study, base) -> dict:
   }
 
 
-# What stays as it was before the first run, beside the base.
-_FIXED = ('dataset', 'primary', 'metric', 'margins', 'hypotheses', 'folds',
-          'trials')  # fmt: skip
-
-
 def read(workdir) -> dict:
   """Reads plan.json of a study.
 
@@ -280,7 +269,10 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
   workdir.mkdir(parents=True, exist_ok=True)
   with locks.locked(workdir / '.plan.lock', 'the plan'):
     now = json.loads(json.dumps(header(study, base)))
-    rows = {entry.name: entry.row() for entry in planned}
+    rows = {
+      entry.name: {k: v for k, v in vars(entry).items() if k != 'fields'}
+      for entry in planned
+    }
     history = []
     if (workdir / 'plan.json').exists():
       before = read(workdir)
@@ -317,8 +309,8 @@ def _growth(workdir, known: Iterable[str], added: int) -> dict:
 def _check_same(workdir, before: dict, now: dict) -> None:
   changed = [
     f'{key}={before[key]!r}, not {now[key]!r}'
-    for key in _FIXED
-    if before[key] != now[key]
+    for key in now
+    if key not in ('title', 'base') and before[key] != now[key]
   ]
   old, new = before['base'], now['base']
   changed += [

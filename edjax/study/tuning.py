@@ -12,8 +12,6 @@ from edjax.runtime import atomic_files, locks
 from edjax.study import planning
 from edjax.study.representations import REPRESENTATIONS
 
-FORMAT = 2
-
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
@@ -149,7 +147,7 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   for trial in all_trials:
     groups.setdefault(key(trial.representation, trial.fold), []).append(trial)
   with locks.locked(workdir / '.tuned.lock', 'tuned.json'):
-    tuned = {'format': FORMAT, **settings, 'chosen': {}, 'trials': []}
+    tuned = {'format': planning.FORMAT, **settings, 'chosen': {}, 'trials': []}
     if path.exists():
       tuned = json.loads(path.read_text(encoding='utf-8'))
       if any(tuned[k] != v for k, v in settings.items()):
