@@ -30,7 +30,7 @@ def get_study() -> ConfigDict:
   # Heading of the report.
   study.title = 'Which representation, with how much data'
 
-  # Names of edjax/study/arms.py.
+  # Names of edjax/study/representations.py.
   study.representations = (
     'atoms', 'density', 'gradient', 'promolecule', 'shape',
   )  # fmt: skip
@@ -52,12 +52,12 @@ def get_study() -> ConfigDict:
   # Varied beside the main runs (of fixed steps), any of: 'stopping' (best
   # weights, patience), 'delta', 'spacing', 'noise' (of coordinates),
   # 'size_split', 'geometry', 'controls' (noise as input, exchanged labels).
-  study.blocks = ()
+  study.ablations = ()
   # These at one size, for so many subset seeds, of these representations (all
   # for ()).
   study.middle_size = 400
-  study.block_seeds = 3
-  study.block_representations = ()
+  study.ablation_seeds = 3
+  study.ablation_representations = ()
   # 'stopping': train.patience.
   study.patience = 4
   # 'delta': values of data.delta.

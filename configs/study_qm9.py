@@ -25,7 +25,7 @@ def get_config(variant: str = ''):
       at 2,000 labels; an hour on 2 cores), 'long' (as '', three
       representations at 8,000 labels and six times the steps; 2 hours on 2
       cores), 'full' (QM9, 48^3 at 0.25 Å, every representation, size and
-      block, for accelerators).
+      ablation, for accelerators).
 
   Raises:
     ValueError: another variant.
@@ -90,12 +90,12 @@ def get_config(variant: str = ''):
     study.sizes = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
     study.small_size = 1000
     study.small_seeds = 10
-    study.blocks = (
+    study.ablations = (
       'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry',
       'controls',
     )  # fmt: skip
     study.middle_size = 10_000
-    study.block_seeds = 5
+    study.ablation_seeds = 5
     study.patience = 5
     study.spacings = (0.25, 0.5)
     study.smooths = (0.0, 0.3, 0.5)

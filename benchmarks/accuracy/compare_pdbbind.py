@@ -1,13 +1,14 @@
 """Representations of complexes by cross-validation over protein clusters.
 
   python -m benchmarks.accuracy.compare_pdbbind --runs DIR --data_dir DIR \
-    --manual_dir DIR_OF_PDBBIND [--arms density atoms ...] [--seeds N]
+    --manual_dir DIR_OF_PDBBIND [--representations density ...] [--seeds N]
 
 Five folds that share no cluster of protein sequences: every complex is
 predicted once by a network that saw none of its relatives, in training or
 validation. Errors are of these predictions together, with intervals over
-clusters. Nothing is tuned: every arm has the configuration's own budget and
-learning rate. Runs that are finished are not run again. Writes table.md.
+clusters. Nothing is tuned: every representation has the configuration's own
+budget and learning rate. Runs that are finished are not run again. Writes
+table.md.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from edjax.config.representation import dataset_variant
 from edjax.data import loading, splitting
 from edjax.evaluate import metrics
 
-# Arm: (configuration, fields that change).
-ARMS = {
+# Name: (configuration, fields that change).
+REPRESENTATIONS = {
   'density': ('density', {}),
   'gradient': ('gradient', {}),
   'shape': ('shape', {}),
@@ -41,12 +42,12 @@ SCORES = ('rmse', 'mae', 'pearson', 'spearman')
 LARGE = 12
 
 
-def run_dir(args, arm, fold, seed) -> pathlib.Path:
-  slug = arm.replace(', ', '_').replace(' ', '_')
+def run_dir(args, name, fold, seed) -> pathlib.Path:
+  slug = name.replace(', ', '_').replace(' ', '_')
   return args.runs / f'{slug}-fold{fold}-seed{seed}'
 
 
-def fields(args, arm, fold, seed) -> dict:
+def fields(args, name, fold, seed) -> dict:
   """Overrides of one run."""
   return {
     'data.data_dir': args.data_dir,
@@ -54,7 +55,7 @@ def fields(args, arm, fold, seed) -> dict:
     'data.folds': FOLDS,
     'data.fold': fold,
     'train.seed': seed,
-    **ARMS[arm][1],
+    **REPRESENTATIONS[name][1],
   }
 
 
@@ -64,13 +65,13 @@ def predictions(path: pathlib.Path) -> dict[str, float]:
     return {row['id']: float(row['prediction']) for row in csv.DictReader(file)}
 
 
-def pooled(args, arm, ids) -> np.ndarray:
+def pooled(args, name, ids) -> np.ndarray:
   """Out-of-fold predictions in the order of ids, the mean over seeds."""
   found = []
   for seed in range(args.seeds):
     one = {}
     for fold in range(FOLDS):
-      one |= predictions(run_dir(args, arm, fold, seed))
+      one |= predictions(run_dir(args, name, fold, seed))
     found.append([one[key] for key in ids])
   return np.mean(found, axis=0)
 
@@ -139,7 +140,7 @@ def cluster_table(truth, guesses, cluster_N, source) -> list[str]:
 
 
 def report(args) -> str:
-  """The tables, of the arms that were asked for."""
+  """Returns the tables, of the representations that were asked for."""
   from configs import pdbbind_density
 
   config = pdbbind_density.get_config()
@@ -148,19 +149,21 @@ def report(args) -> str:
   configuration.resolve(config)
   source = loading.load_pack(config.data, dataset_variant(config))
   truth, cluster_N = source.columns['pk'], source.columns['cluster']
-  guesses = {arm: pooled(args, arm, source.ids) for arm in args.arms}
+  guesses = {
+    name: pooled(args, name, source.ids) for name in args.representations
+  }
   guesses |= pooled_baselines(args, source, config)
-  first = run_dir(args, args.arms[0], 0, 0)
+  first = run_dir(args, args.representations[0], 0, 0)
   minutes = {
-    arm: sum(
-      runs.results(run_dir(args, arm, fold, seed))['seconds']
+    name: sum(
+      runs.results(run_dir(args, name, fold, seed))['seconds']
       for fold in range(FOLDS)
       for seed in range(args.seeds)
     )
     / 60
-    for arm in args.arms
+    for name in args.representations
   }
-  spent = ', '.join(f'{arm} {m:.0f}' for arm, m in minutes.items())
+  spent = ', '.join(f'{name} {m:.0f}' for name, m in minutes.items())
   return '\n'.join(
     [
       *table(truth, guesses, cluster_N),
@@ -188,17 +191,26 @@ def main() -> None:
   parser.add_argument('--runs', type=pathlib.Path, required=True)
   parser.add_argument('--manual_dir', required=True)
   parser.add_argument('--data_dir', required=True)
-  parser.add_argument('--arms', nargs='+', choices=ARMS, default=list(ARMS))
+  parser.add_argument(
+    '--representations',
+    nargs='+',
+    choices=REPRESENTATIONS,
+    default=list(REPRESENTATIONS),
+  )
   parser.add_argument('--seeds', type=int, default=1)
   args = parser.parse_args()
-  if REFERENCE not in args.arms:
-    sys.exit(f'--arms must hold {REFERENCE!r}, with which others are compared')
+  if REFERENCE not in args.representations:
+    sys.exit(
+      f'--representations must hold {REFERENCE!r}, with which the others are '
+      'compared'
+    )
   args.runs = args.runs.resolve()
   runs.launch_all(
     [
-      (run_dir(args, arm, fold, seed), f'configs/pdbbind_{ARMS[arm][0]}.py',
-       fields(args, arm, fold, seed))
-      for seed in range(args.seeds) for arm in args.arms
+      (run_dir(args, name, fold, seed),
+       f'configs/pdbbind_{REPRESENTATIONS[name][0]}.py',
+       fields(args, name, fold, seed))
+      for seed in range(args.seeds) for name in args.representations
       for fold in range(FOLDS)
     ]
   )  # fmt: skip

@@ -22,7 +22,7 @@ from edjax.runtime import run_directory
 
 RATES = (1e-3, 3e-3)
 TRANSFORMS = ('none', 'arcsinh')
-ARMS = {
+REPRESENTATIONS = {
   'atoms': ('atoms', {}),
   'density': ('density', {}),
   'gradient': ('gradient', {}),
@@ -32,7 +32,9 @@ ARMS = {
 # examples/{lba,smp}/cnn3d.
 RECIPE = 'atoms, cnn3d'
 RECIPE_POINT = (1e-3, 'none')
-ALL = ARMS | {RECIPE: ('atoms', {'model.name': 'cnn3d', 'train.batch_size': 8})}
+ALL = REPRESENTATIONS | {
+  RECIPE: ('atoms', {'model.name': 'cnn3d', 'train.batch_size': 8})
+}
 # With which the other inputs are compared molecule by molecule.
 REFERENCE = 'density'
 BASELINES = {
@@ -42,9 +44,9 @@ BASELINES = {
 }
 
 
-def fields(args, arm: str, rate: float, transform: str) -> dict:
+def fields(args, name: str, rate: float, transform: str) -> dict:
   """Overrides of one run."""
-  channel, model = ALL[arm]
+  channel, model = ALL[name]
   return {
     'data.data_dir': args.data_dir,
     'data.manual_dir': args.manual_dir,
@@ -54,24 +56,24 @@ def fields(args, arm: str, rate: float, transform: str) -> dict:
   }
 
 
-def config_of(arm: str) -> str:
-  return f'configs/qm9_{ALL[arm][0]}.py:qm9_cpu'
+def config_of(name: str) -> str:
+  return f'configs/qm9_{ALL[name][0]}.py:qm9_cpu'
 
 
-def trial_dir(args, arm, rate, transform) -> pathlib.Path:
-  return args.runs / 'trials' / f'{slug(arm)}-{rate:g}-{transform}'
+def trial_dir(args, name, rate, transform) -> pathlib.Path:
+  return args.runs / 'trials' / f'{slug(name)}-{rate:g}-{transform}'
 
 
-def final_dir(args, arm, seed) -> pathlib.Path:
-  return args.runs / 'final' / f'{slug(arm)}-seed{seed}'
+def final_dir(args, name, seed) -> pathlib.Path:
+  return args.runs / 'final' / f'{slug(name)}-seed{seed}'
 
 
-def slug(arm: str) -> str:
-  return arm.replace(', ', '_')
+def slug(name: str) -> str:
+  return name.replace(', ', '_')
 
 
 def tune(args) -> dict[str, tuple[float, str]]:
-  """The best of each arm's trials, on validation."""
+  """Returns the best of each representation's trials, on validation."""
   grid = list(itertools.product(RATES, TRANSFORMS))
   budget = {
     'train.steps': args.trial_steps,
@@ -82,26 +84,26 @@ def tune(args) -> dict[str, tuple[float, str]]:
   }
   runs.launch_all(
     [
-      (trial_dir(args, arm, *point), config_of(arm),
-       fields(args, arm, *point) | budget)
-      for point in grid for arm in ARMS
+      (trial_dir(args, name, *point), config_of(name),
+       fields(args, name, *point) | budget)
+      for point in grid for name in REPRESENTATIONS
     ]
   )  # fmt: skip
   best = {RECIPE: RECIPE_POINT}
-  for arm in ARMS:
+  for name in REPRESENTATIONS:
     errors = {
-      point: runs.validation_error(trial_dir(args, arm, *point))
+      point: runs.validation_error(trial_dir(args, name, *point))
       for point in grid
     }
-    best[arm] = min(errors, key=errors.get)
+    best[name] = min(errors, key=errors.get)
   return best
 
 
-def differences(args, arm, dataset, names) -> list[dict]:
+def differences(args, representation, dataset, names) -> list[dict]:
   """MAE of an input minus that of the reference, seed 0, paired."""
   mine, theirs = (
     run_directory.RunDirectory(final_dir(args, a, 0)).read_predictions('test')
-    for a in (arm, REFERENCE)
+    for a in (representation, REFERENCE)
   )
   found = []
   for name in names:
@@ -109,7 +111,9 @@ def differences(args, arm, dataset, names) -> list[dict]:
     truth, prediction = mine[name].T * factor
     same, reference = theirs[name].T * factor
     if not (truth == same).all():
-      raise ValueError(f'{arm} and {REFERENCE} have other test molecules')
+      raise ValueError(
+        f'{representation} and {REFERENCE} have other test molecules'
+      )
     found.append(
       metrics.paired_mae_difference(truth, prediction, reference, 2000)
     )
@@ -119,10 +123,10 @@ def differences(args, arm, dataset, names) -> list[dict]:
 def report(args, best) -> str:
   """The Markdown table, one row an input, then the baselines."""
   final = {
-    arm: [
-      runs.results(final_dir(args, arm, seed)) for seed in range(args.seeds)
+    name: [
+      runs.results(final_dir(args, name, seed)) for seed in range(args.seeds)
     ]
-    for arm in ALL
+    for name in ALL
   }
   first = next(iter(final.values()))[0]
   names = list(first['targets'])
@@ -131,10 +135,10 @@ def report(args, best) -> str:
     f'| input | {" | ".join(units)} | learning rate, transform | minutes |',
     '|---' * (len(names) + 3) + '|',
   ]
-  for arm, results in final.items():
-    rate, transform = best[arm]
+  for name, results in final.items():
+    rate, transform = best[name]
     for seed, result in enumerate(results):
-      label = f'{arm} (seed {seed})' if args.seeds > 1 else arm
+      label = f'{name} (seed {seed})' if args.seeds > 1 else name
       cells = [runs.interval(result['targets'][n]['mae']) for n in names]
       minutes = f'{result["seconds"] / 60:.0f}'
       lines.append(
@@ -148,20 +152,20 @@ def report(args, best) -> str:
     lines.append(f'| {label} | {" | ".join(cells)} | | |')
   lines += ['', f'MAE minus that of {REFERENCE}, paired by molecule:', '']
   lines += [f'| input | {" | ".join(units)} |', '|---' * (len(names) + 1) + '|']
-  for arm in final:
-    if arm != REFERENCE:
-      found = differences(args, arm, first['dataset'], names)
+  for name in final:
+    if name != REFERENCE:
+      found = differences(args, name, first['dataset'], names)
       cells = [runs.interval(one) for one in found]
-      lines.append(f'| {arm} | {" | ".join(cells)} |')
+      lines.append(f'| {name} | {" | ".join(cells)} |')
   lines += ['', 'Trials, standardised validation MAE:', '']
   grid = list(itertools.product(RATES, TRANSFORMS))
   lines += [
     '| input | ' + ' | '.join(f'{r:g}, {t}' for r, t in grid) + ' |',
     '|---' * (len(grid) + 1) + '|',
   ]
-  for arm in ARMS:
-    errors = [runs.validation_error(trial_dir(args, arm, *p)) for p in grid]
-    lines.append(f'| {arm} | {" | ".join(f"{e:.4f}" for e in errors)} |')
+  for name in REPRESENTATIONS:
+    errors = [runs.validation_error(trial_dir(args, name, *p)) for p in grid]
+    lines.append(f'| {name} | {" | ".join(f"{e:.4f}" for e in errors)} |')
   examples = first['examples']
   lines += [
     '',
@@ -194,9 +198,9 @@ def main() -> None:
   }
   runs.launch_all(
     [
-      (final_dir(args, arm, seed), config_of(arm),
-       fields(args, arm, *best[arm]) | budget | {'train.seed': seed})
-      for seed in range(args.seeds) for arm in ALL
+      (final_dir(args, name, seed), config_of(name),
+       fields(args, name, *best[name]) | budget | {'train.seed': seed})
+      for seed in range(args.seeds) for name in ALL
     ]
   )  # fmt: skip
   table = report(args, best)

@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 from edjax import config as configuration
 from edjax.config import ConfigError
 from edjax.runtime import atomic_files, locks, run_directory
-from edjax.study import arms, settings
+from edjax.study import settings
+from edjax.study.representations import REPRESENTATIONS
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +25,9 @@ class Entry:
 
   Attributes:
     name: of its directory: what it is and a hash of its content.
-    block: 'main', or one of `settings.BLOCKS`.
-    setting: what is varied within the block, in words; '' in 'main'.
-    arm: name of `arms.ARMS`.
+    ablation: 'main', or one of `settings.ABLATIONS`.
+    setting: of the ablation, in words; '' in 'main'.
+    representation: name in `REPRESENTATIONS`.
     size: labels that it may use.
     subset_seed: of the subset.
     init_seed: number of the initialisation, from 0.
@@ -35,20 +36,14 @@ class Entry:
   """
 
   name: str
-  block: str
+  ablation: str
   setting: str
-  arm: str
+  representation: str
   size: int
   subset_seed: int
   init_seed: int
   fold: int
   fields: Mapping[str, object]
-
-  def row(self) -> dict:
-    """As plan.json has it."""
-    row = dataclasses.asdict(self)
-    del row['fields']
-    return row
 
 
 def with_fields(base: ConfigDict, fields: Mapping[str, object]) -> ConfigDict:
@@ -83,39 +78,39 @@ def trial_settings(study) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-  """Runs of one setting of one block.
+  """The main comparison, or one setting of one ablation.
 
   Attributes:
-    block, setting: see `Entry`.
+    ablation, setting: see `Entry`.
     fields: overrides of the setting.
-    arms: representations.
-    sizes: labels.
+    representations: names of those that are compared.
+    sizes: labels of the runs.
   """
 
-  block: str
+  ablation: str
   setting: str
   fields: Mapping[str, object]
-  arms: Sequence[str]
+  representations: Sequence[str]
   sizes: Sequence[int]
 
 
 def _parts(study) -> Iterator[_Part]:
-  """Yields the main block, then every setting of the blocks asked for."""
+  """Yields the main comparison, then the settings of each ablation."""
   yield _Part('main', '', {}, study.representations, study.sizes)
-  settings_of_block = _settings(study)
-  for block in settings.BLOCKS:
-    if block not in study.blocks:
+  settings_of = _settings(study)
+  for ablation in settings.ABLATIONS:
+    if ablation not in study.ablations:
       continue
-    for setting, fields in settings_of_block[block].items():
-      names = study.block_representations or study.representations
-      if (block, setting) == ('controls', 'noise'):
+    for setting, fields in settings_of[ablation].items():
+      names = study.ablation_representations or study.representations
+      if (ablation, setting) == ('controls', 'noise'):
         noisy = 'noise', 'density_noise'
         names = [n for n in noisy if n not in study.representations]
-      yield _Part(block, setting, fields, names, (study.middle_size,))
+      yield _Part(ablation, setting, fields, names, (study.middle_size,))
 
 
 def _settings(study) -> dict[str, dict[str, dict]]:
-  """Returns overrides by setting, and these by block."""
+  """Returns the overrides of each setting of each ablation."""
   return {
     'stopping': {
       f'patience {study.patience}': {
@@ -146,9 +141,9 @@ def _settings(study) -> dict[str, dict[str, dict]]:
   }  # fmt: skip
 
 
-def _seeds(study, block: str, size: int) -> int:
-  if block != 'main':
-    return study.block_seeds
+def _seeds(study, ablation: str, size: int) -> int:
+  if ablation != 'main':
+    return study.ablation_seeds
   if size <= study.small_size:
     return max(study.subset_seeds, study.small_seeds)
   return study.subset_seeds
@@ -157,10 +152,10 @@ def _seeds(study, block: str, size: int) -> int:
 def entries(study, base) -> list[Entry]:
   """Lists every run of a study, in the order in which they are run.
 
-  The main block first, and in each block seed by seed (all representations
-  and sizes of seed 0, then of seed 1, ...): interrupted anywhere, the study
-  compares all of them on about equally many seeds. An entry that is also one
-  of the main block is left out elsewhere.
+  The main comparison is first, then the ablations, both seed by seed (all
+  representations and sizes of seed 0, then of seed 1, ...): interrupted
+  anywhere, a study compares all of them on about equally many seeds. An
+  ablation leaves out what is a run of the main comparison.
 
   Args:
     study, base: from `settings.split`.
@@ -168,39 +163,41 @@ def entries(study, base) -> list[Entry]:
   folds = range(study.folds) if study.folds else (-1,)
   planned: dict[str, Entry] = {}
   for part in _parts(study):
-    inits = study.init_seeds if part.block == 'main' else 1
+    inits = study.init_seeds if part.ablation == 'main' else 1
     for size in part.sizes:
-      seeds = _seeds(study, part.block, size)
+      seeds = _seeds(study, part.ablation, size)
       for point in itertools.product(
-        range(seeds), range(inits), folds, part.arms
+        range(seeds), range(inits), folds, part.representations
       ):
         entry = _entry(study, base, part, size, *point)
         planned.setdefault(entry.name, entry)
   return sorted(
     planned.values(),
-    key=lambda e: (e.block != 'main', e.subset_seed, e.init_seed, e.fold),
+    key=lambda e: (e.ablation != 'main', e.subset_seed, e.init_seed, e.fold),
   )
 
 
 def _entry(
-  study, base, part: _Part, size: int, seed: int, init: int, fold: int, arm: str
-) -> Entry:
+  study, base, part: _Part, size: int, seed: int, init: int, fold: int,
+  representation: str,
+) -> Entry:  # fmt: skip
   fields = {
-    **arms.fields_of(arm),
+    **REPRESENTATIONS[representation].fields,
     **part.fields,
     'data.train_size': float(size),
     'data.subset_seed': seed,
     'train.seed': seed + settings.INIT_STRIDE * init,
     **fold_fields(study, fold),
   }
-  name = f'{arm}-n{size}-s{seed}'
+  name = f'{representation}-n{size}-s{seed}'
   name += f'-f{fold}' if fold >= 0 else ''
   name += f'-i{init}' if init else ''
   whole = content(with_fields(base, fields))
   name += f'-{digest(whole, trial_settings(study))}'
   return Entry(
-    name, part.block, part.setting, arm, size, seed, init, fold, fields
-  )
+    name, part.ablation, part.setting, representation, size, seed, init, fold,
+    fields,
+  )  # fmt: skip
 
 
 def fold_fields(study, fold: int) -> dict[str, int]:
@@ -232,11 +229,6 @@ def header(study, base) -> dict:
   }
 
 
-# What stays as it was before the first run, beside the base.
-_FIXED = ('dataset', 'primary', 'metric', 'margins', 'hypotheses', 'folds',
-          'trials')  # fmt: skip
-
-
 def read(workdir) -> dict:
   """Reads plan.json of a study.
 
@@ -251,7 +243,10 @@ def read(workdir) -> dict:
     )
   plan = json.loads(path.read_text(encoding='utf-8'))
   if plan.get('format') != FORMAT:
-    raise ConfigError(f'{path} has format {plan.get("format")}, not {FORMAT}')
+    raise ConfigError(
+      f'{path} has format {plan.get("format")}, not {FORMAT}: another version '
+      'of edjax made it'
+    )
   return plan
 
 
@@ -274,7 +269,10 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
   workdir.mkdir(parents=True, exist_ok=True)
   with locks.locked(workdir / '.plan.lock', 'the plan'):
     now = json.loads(json.dumps(header(study, base)))
-    rows = {entry.name: entry.row() for entry in planned}
+    rows = {
+      entry.name: {k: v for k, v in vars(entry).items() if k != 'fields'}
+      for entry in planned
+    }
     history = []
     if (workdir / 'plan.json').exists():
       before = read(workdir)
@@ -284,8 +282,8 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
       if added := len(rows.keys() - known.keys()):
         history = [*history, _growth(workdir, known, added)]
       rows = known | rows
-    used = {row['arm'] for row in rows.values()}
-    labels = {name: a.words for name, a in arms.ARMS.items() if name in used}
+    used = {row['representation'] for row in rows.values()}
+    labels = {k: v.label for k, v in REPRESENTATIONS.items() if k in used}
     plan = now | {
       'labels': labels, 'entries': list(rows.values()), 'history': history,
     }  # fmt: skip
@@ -311,8 +309,8 @@ def _growth(workdir, known: Iterable[str], added: int) -> dict:
 def _check_same(workdir, before: dict, now: dict) -> None:
   changed = [
     f'{key}={before[key]!r}, not {now[key]!r}'
-    for key in _FIXED
-    if before[key] != now[key]
+    for key in now
+    if key not in ('title', 'base') and before[key] != now[key]
   ]
   old, new = before['base'], now['base']
   changed += [

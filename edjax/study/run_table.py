@@ -143,7 +143,8 @@ class Study:
   def _read(self, entry) -> Run:
     path = self.path / 'runs' / entry['name']
     run = Run(
-      entry['name'], entry['block'], entry.get('setting', ''), entry['arm'],
+      entry['name'], entry['ablation'], entry['setting'],
+      entry['representation'],
       entry['size'], entry['subset_seed'], entry['init_seed'], entry['fold'],
     )  # fmt: skip
     facts = _json(path / 'config.json')

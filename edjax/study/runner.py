@@ -5,10 +5,10 @@ same command goes on where it was stopped, adds what the configuration has
 gained, and can be given on several machines that share the directory.
 """
 
-import os
 import re
 import sys
 import time
+from collections.abc import Callable
 
 import jax
 
@@ -66,7 +66,7 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   planning.write(directory, study, base, entries)
   store.push()
   suffix = f'-{part[0]}-of-{part[1]}' if shard else ''
-  log = _Log(directory / f'study{suffix}.log')
+  log = _make_log(directory / f'study{suffix}.log')
   slots = make_slots or (lambda: _slots(study))
   jobs = _trial_jobs(directory, study, base, trials, part)
   failed = _do('trials', jobs, slots, log, store)
@@ -121,11 +121,11 @@ def _prepare(config, beam: str = '') -> tuple:
     # depend on how many there are.
     base.train.device_data_gib = 0.0
   entries = planning.entries(study, base)
-  arms = list(dict.fromkeys(entry.arm for entry in entries))
-  trials = tuning.trials(study, base, arms)
+  names = list(dict.fromkeys(entry.representation for entry in entries))
+  trials = tuning.trials(study, base, names)
   # As sizes rise, the largest of each kind is the last.
   largest = {
-    (entry.block, entry.setting, entry.arm, entry.fold): entry
+    (entry.ablation, entry.setting, entry.representation, entry.fold): entry
     for entry in sorted(entries, key=lambda entry: entry.size)
   }
   packs, drawn = {}, set()
@@ -158,10 +158,10 @@ def _trial_jobs(directory, study, base, trials, part) -> list[work_queue.Job]:
       trial.name,
       directory / 'trials' / trial.name,
       planning.with_fields(base, trial.fields),
-      (trial.arm,),
+      (trial.representation,),
     )
     for trial in trials
-    if tuning.key(trial.arm, trial.fold) not in chosen
+    if tuning.key(trial.representation, trial.fold) not in chosen
   ]
   missing = [job for job in jobs if tuning.score(job.directory) is None]
   return sorted(missing, key=lambda job: not planning.in_shard(job.name, part))
@@ -177,21 +177,21 @@ def _run_jobs(directory, base, entries, chosen, part) -> tuple[list, dict]:
   for entry in entries:
     if not planning.in_shard(entry.name, part):
       continue
-    key = tuning.key(entry.arm, entry.fold)
+    key = tuning.key(entry.representation, entry.fold)
     if key not in chosen:
       waiting[entry.name] = (
         f'waits for trials of {key}, which have failed, or all diverged '
         '(lower config.study.trial_learning_rates)'
       )
       continue
-    kind = entry.block, entry.setting, entry.arm
+    kind = entry.ablation, entry.setting, entry.representation
     sized = *kind, entry.size
     jobs.append(
       work_queue.Job(
         entry.name,
         directory / 'runs' / entry.name,
         planning.with_fields(base, {**entry.fields, **chosen[key]}),
-        ((*sized, entry.fold), sized, kind, entry.arm),
+        ((*sized, entry.fold), sized, kind, entry.representation),
       )
     )
   return jobs, waiting
@@ -225,18 +225,16 @@ def _do(what: str, jobs: list, make_slots, log, store) -> dict[str, str]:
   return progress.failed
 
 
-class _Log:
-  """Writes lines to standard output, and with the time to a file."""
+def _make_log(path) -> Callable[[str], None]:
+  """Returns log(line), which writes to standard output and to a file."""
+  out = sys.stdout  # runs in this process have another one for their time
 
-  def __init__(self, path):
-    # Runs in this process have another standard output for their time.
-    self._path, self._out = path, sys.stdout
+  def log(line: str) -> None:
+    print(line, file=out, flush=True)
+    with path.open('a', encoding='utf-8') as file:
+      file.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {line}\n')
 
-  def __call__(self, line: str) -> None:
-    print(line, file=self._out, flush=True)
-    now = time.strftime('%Y-%m-%d %H:%M:%S')
-    with self._path.open('a', encoding='utf-8') as file:
-      file.write(f'{now} {line}\n')
+  return log
 
 
 def _slots(study) -> list:
@@ -248,13 +246,8 @@ def _slots(study) -> list:
         'spread a study with --shard over machines'
       )
     return [worker.LocalSlot()]
-  if not hasattr(os, 'sched_getaffinity'):  # not Linux: nothing is pinned
-    return [
-      worker.ProcessSlot() for _ in range(study.processes or os.cpu_count())
-    ]
-  cores = sorted(os.sched_getaffinity(0))
+  cores = worker.cores()
   count = study.processes or len(cores)
   return [
-    worker.ProcessSlot(tuple(cores[i % len(cores) :: count]))
-    for i in range(count)
+    worker.ProcessSlot(cores[i % len(cores) :: count]) for i in range(count)
   ]

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from ml_collections import ConfigDict
 
 from edjax.config import ConfigError, rules
-from edjax.study import arms
+from edjax.study.representations import REPRESENTATIONS
 from edjax.voxelize import TRANSFORMS
 
-# What may be varied beside the main runs.
-BLOCKS = (
+# Beside the main comparison, with something varied.
+ABLATIONS = (
   'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry', 'controls',
 )  # fmt: skip
 # Seeds of initialisation are subset seed + this * number.
@@ -18,17 +18,17 @@ INIT_STRIDE = 1000
 
 RULES: Mapping[str, rules.Rule] = {
   'title': rules.text,
-  'representations': rules.some_of(arms.ARMS),
+  'representations': rules.some_of(REPRESENTATIONS),
   'sizes': rules.growing(2),
   'subset_seeds': rules.number(int, 1, INIT_STRIDE - 1),
   'small_size': rules.number(int, 0),
   'small_seeds': rules.number(int, 0, INIT_STRIDE - 1),
   'init_seeds': rules.number(int, 1, INIT_STRIDE),
   'folds': rules.number(int, 0),
-  'blocks': rules.some_of(BLOCKS, empty=True),
+  'ablations': rules.some_of(ABLATIONS, empty=True),
   'middle_size': rules.number(int, 2),
-  'block_seeds': rules.number(int, 1, INIT_STRIDE - 1),
-  'block_representations': rules.some_of(arms.ARMS, empty=True),
+  'ablation_seeds': rules.number(int, 1, INIT_STRIDE - 1),
+  'ablation_representations': rules.some_of(REPRESENTATIONS, empty=True),
   'patience': rules.number(int, 1),
   'deltas': rules.some_of(('composition', 'gfn2')),
   'spacings': rules.numbers(0, open_low=True),
@@ -114,16 +114,17 @@ def _contradictions(study, base) -> Iterator[str]:
       f'config.optim.learning_rate={base.optim.learning_rate:g}, but the only '
       f'one of config.study.trial_learning_rates is {rates[0]:g}'
     )
-  seeds = max(study.subset_seeds, study.small_seeds, study.block_seeds)
+  seeds = max(study.subset_seeds, study.small_seeds, study.ablation_seeds)
   number, subset = divmod(study.trial_seed, INIT_STRIDE)
   if subset < seeds and number < study.init_seeds:
     yield (
       f'config.study.trial_seed={study.trial_seed} is a seed of the runs too'
     )
-  if study.blocks and study.middle_size not in study.sizes:
+  if study.ablations and study.middle_size not in study.sizes:
     yield (
       f'config.study.middle_size={study.middle_size} is none of '
-      f'config.study.sizes={study.sizes}: blocks would have nothing beside them'
+      f'config.study.sizes={study.sizes}: ablations would have nothing beside '
+      'them'
     )
   if not base.data.validation_share:
     yield (
@@ -133,15 +134,16 @@ def _contradictions(study, base) -> Iterator[str]:
   if base.train.weights != 'last' or base.train.patience:
     yield (
       "config.train.weights must be 'last' and config.train.patience 0 in a "
-      "study: its main block has a fixed number of steps; see 'stopping' of "
-      'config.study.blocks'
+      'study: its main comparison has a fixed number of steps; see '
+      "'stopping' of config.study.ablations"
     )
-  if 'stopping' in study.blocks and base.train.eval_every >= base.train.steps:
+  evaluates_once = base.train.eval_every >= base.train.steps
+  if 'stopping' in study.ablations and evaluates_once:
     yield (
-      "config.study.blocks has 'stopping', but config.train.eval_every="
+      "config.study.ablations has 'stopping', but config.train.eval_every="
       f'{base.train.eval_every} evaluates once in {base.train.steps} steps'
     )
-  if 'spacing' in study.blocks:
+  if 'spacing' in study.ablations:
     for spacing, box in itertools.product(study.spacings, study.boxes):
       if abs(round(box / spacing) * spacing - box) > 1e-6 * box:
         yield (

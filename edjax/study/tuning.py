@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from edjax.config import ConfigError
 from edjax.runtime import atomic_files, locks
-from edjax.study import arms, planning
-
-FORMAT = 1
+from edjax.study import planning
+from edjax.study.representations import REPRESENTATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +19,14 @@ class Trial:
 
   Attributes:
     name: of its directory.
-    arm: name of `arms.ARMS`.
+    representation: name in `REPRESENTATIONS`.
     fold: -1 where there are none.
     chosen: overrides that are kept for the runs if this trial is the best.
     fields: all overrides of the base configuration.
   """
 
   name: str
-  arm: str
+  representation: str
   fold: int
   chosen: Mapping[str, object]
   fields: Mapping[str, object]
@@ -61,12 +60,12 @@ def is_tuned(study) -> bool:
   return len(study.trial_learning_rates) * len(study.trial_transforms) > 1
 
 
-def _trial(study, base, rate, transform, fold, arm) -> Trial:
+def _trial(study, base, rate, transform, fold, representation) -> Trial:
   chosen = {'optim.learning_rate': float(rate)}
   if transform:
-    chosen |= arms.transform_fields(arm, transform)
+    chosen |= REPRESENTATIONS[representation].transforms(transform)
   fields = {
-    **arms.fields_of(arm),
+    **REPRESENTATIONS[representation].fields,
     **chosen,
     'data.train_size': float(study.trial_size),
     'data.subset_seed': study.trial_seed,
@@ -80,11 +79,11 @@ def _trial(study, base, rate, transform, fold, arm) -> Trial:
     'eval.bootstrap': 100,
     **planning.fold_fields(study, fold),
   }
-  name = f'{arm}-lr{rate:g}' + (f'-{transform}' if transform else '')
+  name = f'{representation}-lr{rate:g}' + (f'-{transform}' if transform else '')
   name += f'-f{fold}' if fold >= 0 else ''
   content = planning.content(planning.with_fields(base, fields))
   name += f'-{planning.digest(content)}'
-  return Trial(name, arm, fold, chosen, fields)
+  return Trial(name, representation, fold, chosen, fields)
 
 
 def score(directory: pathlib.Path) -> float | None:
@@ -111,9 +110,9 @@ def score(directory: pathlib.Path) -> float | None:
   return values[-1] if math.isfinite(values[-1]) else math.inf
 
 
-def key(arm: str, fold: int) -> str:
+def key(representation: str, fold: int) -> str:
   """Returns the name of a choice in tuned.json."""
-  return arm if fold < 0 else f'{arm}/{fold}'
+  return representation if fold < 0 else f'{representation}/{fold}'
 
 
 def frozen(workdir) -> dict[str, dict]:
@@ -146,9 +145,9 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   settings = planning.trial_settings(study)
   groups: dict[str, list[Trial]] = {}
   for trial in all_trials:
-    groups.setdefault(key(trial.arm, trial.fold), []).append(trial)
+    groups.setdefault(key(trial.representation, trial.fold), []).append(trial)
   with locks.locked(workdir / '.tuned.lock', 'tuned.json'):
-    tuned = {'format': FORMAT, **settings, 'chosen': {}, 'trials': []}
+    tuned = {'format': planning.FORMAT, **settings, 'chosen': {}, 'trials': []}
     if path.exists():
       tuned = json.loads(path.read_text(encoding='utf-8'))
       if any(tuned[k] != v for k, v in settings.items()):
@@ -164,7 +163,8 @@ def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
       tuned['chosen'][group] = dict(members[scores.index(min(scores))].chosen)
       tuned['trials'] += [
         {
-          'name': trial.name, 'arm': trial.arm, 'fold': trial.fold,
+          'name': trial.name, 'representation': trial.representation,
+          'fold': trial.fold,
           'fields': dict(trial.chosen),
           'score': None if math.isinf(value) else value,
         }

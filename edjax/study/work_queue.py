@@ -62,11 +62,11 @@ class Queue:
     watch: Callable,
     look: Callable = lambda job: None,
   ):
-    # With the time of an earlier failure, to know later ones from it.
+    # With the time of an earlier failure, to know later ones from it, and
+    # whether another process was at it.
     self._waiting = collections.deque(
-      (job, job.failure()) for job in jobs if not job.finished
+      (job, job.failure(), False) for job in jobs if not job.finished
     )
-    self._locked = collections.deque()
     self._watch, self._look = watch, look
     self._mutex = threading.Lock()
     self._stop = threading.Event()
@@ -112,7 +112,7 @@ class Queue:
     """Gives one slot a job after the other."""
     try:
       while item := self._next():
-        job, failed_before = item
+        job, failed_before, _ = item
         self._look(job)
         if job.finished:  # by another process
           self._tell(DONE, job)
@@ -127,7 +127,7 @@ class Queue:
           return
         if outcome.status == LOCKED:
           with self._mutex:
-            self._locked.append(item)
+            self._waiting.append((job, failed_before, True))
         self._tell(outcome.status, job, outcome)
     except BaseException as error:  # of the runner itself, not of a run
       self._broken.append(error)
@@ -135,15 +135,12 @@ class Queue:
     finally:
       slot.close()
 
-  def _next(self) -> tuple[Job, float] | None:
+  def _next(self) -> tuple[Job, float, bool] | None:
     """Takes a job, after a pause if others were at it; None at the end."""
     with self._mutex:
-      if self._waiting and not self._stop.is_set():
-        return self._waiting.popleft()
-      if not self._locked:
-        return None
-      item = self._locked.popleft()
-    self._stop.wait(POLL)
+      item = self._waiting.popleft() if self._waiting else None
+    if item and item[2]:
+      self._stop.wait(POLL)
     return None if self._stop.is_set() else item
 
   def _tell(self, event: str, job: Job, outcome=None) -> None:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import logging
 
@@ -105,6 +105,13 @@ class LocalSlot:
     """Nothing to end."""
 
 
+def cores() -> Sequence[int]:
+  """Returns the cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return sorted(os.sched_getaffinity(0))
+  return range(os.cpu_count())  # not Linux
+
+
 class ProcessSlot:
   """Does runs in a worker process, which is replaced where it dies.
 
@@ -112,10 +119,10 @@ class ProcessSlot:
   and output.
 
   Args:
-    cores: the only ones that the worker may use; () for all.
+    cores: the only ones that the worker may use (on Linux); () for all.
   """
 
-  def __init__(self, cores: tuple[int, ...] = ()):
+  def __init__(self, cores: Sequence[int] = ()):
     self._cores = cores
     self._process = None
     self._stopping = False
@@ -154,7 +161,8 @@ class ProcessSlot:
       stdout=subprocess.PIPE,
       env=os.environ | {'PYTHONPATH': path},
     )
-    if self._cores:  # threads that it starts later inherit them
+    # Threads that it starts later inherit them.
+    if self._cores and hasattr(os, 'sched_setaffinity'):
       os.sched_setaffinity(process.pid, self._cores)
     return process
 

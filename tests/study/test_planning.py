@@ -8,7 +8,8 @@ import pytest
 from configs import study_pdbbind, study_qm9
 from edjax import config as configuration
 from edjax.config import ConfigError
-from edjax.study import arms, planning, settings, tuning
+from edjax.study import planning, settings, tuning
+from edjax.study.representations import REPRESENTATIONS
 
 
 def smoke(**changes):
@@ -25,23 +26,25 @@ def planned(config):
 def test_the_grid_is_complete_and_balanced():
   config = smoke(subset_seeds=2, small_size=60, small_seeds=3)
   entries = planned(config)
-  cells = collections.Counter((e.arm, e.size, e.subset_seed) for e in entries)
+  cells = collections.Counter(
+    (e.representation, e.size, e.subset_seed) for e in entries
+  )
   assert set(cells.values()) == {1}
   expected = {
-    (arm, size, seed)
-    for arm in config.study.representations
+    (representation, size, seed)
+    for representation in config.study.representations
     for size, seeds in ((60, 3), (240, 2))
     for seed in range(seeds)
   }
   assert set(cells) == expected
-  # Seed by seed: all arms and sizes of one before the first of the next.
+  # Seed by seed: all runs of one before the first of the next.
   assert [e.subset_seed for e in entries] == sorted(
     e.subset_seed for e in entries
   )
   assert len({e.name for e in entries}) == len(entries)
 
 
-def test_arms_share_everything_but_the_representation():
+def test_representations_share_everything_but_the_representation():
   base = settings.split(smoke())[1]
   groups = collections.defaultdict(list)
   for entry in planned(smoke()):
@@ -71,12 +74,12 @@ def test_names_follow_the_content_and_nothing_else():
   other = smoke()
   other.optim.weight_decay = 0.5
   assert not {e.name for e in planned(other)} & set(names)
-  # Growth by a seed, a size, an initialisation or a block keeps all names.
+  # Growth by a seed, a size, an initialisation or a ablation keeps all names.
   for grown in (
     smoke(subset_seeds=3),
     smoke(sizes=(60, 240, 480)),
     smoke(init_seeds=2),
-    smoke(blocks=('controls',)),
+    smoke(ablations=('controls',)),
   ):
     entries = planned(grown)
     assert set(names) < {e.name for e in entries}
@@ -89,49 +92,51 @@ def test_folds_are_part_of_a_run():
   entries = planned(study_pdbbind.get_config())
   assert {e.fold for e in entries} == set(range(3))
   one = [
-    e for e in entries if (e.arm, e.size, e.subset_seed) == ('atoms', 60, 0)
+    e
+    for e in entries
+    if (e.representation, e.size, e.subset_seed) == ('atoms', 60, 0)
   ]
   assert [e.fields['data.fold'] for e in one] == list(range(3))
   assert all(f'-f{e.fold}-' in e.name for e in one)
 
 
-def test_blocks_vary_what_they_are_named_for():
+def test_ablations_vary_what_they_are_named_for():
   config = smoke(
-    blocks=('spacing', 'controls'),
+    ablations=('spacing', 'controls'),
     spacings=(1.0, 0.5), smooths=(0.0,), boxes=(12.0,),
-    block_seeds=2, middle_size=60,
+    ablation_seeds=2, middle_size=60,
   )  # fmt: skip
-  by_block = collections.defaultdict(list)
+  by_ablation = collections.defaultdict(list)
   for entry in planned(config):
-    by_block[entry.block].append(entry)
+    by_ablation[entry.ablation].append(entry)
   # 12^3 at 1 Å is what 'main' has: not run twice.
-  assert {e.setting for e in by_block['spacing']} == {
+  assert {e.setting for e in by_ablation['spacing']} == {
     'spacing 0.5 Å, blur 0 Å, box 12 Å'
   }
-  assert len(by_block['spacing']) == 5 * 2
-  assert by_block['spacing'][0].fields['representation.grid_size'] == 24
+  assert len(by_ablation['spacing']) == 5 * 2
+  assert by_ablation['spacing'][0].fields['representation.grid_size'] == 24
   controls = collections.Counter(
-    (e.setting, e.arm) for e in by_block['controls']
+    (e.setting, e.representation) for e in by_ablation['controls']
   )
   assert (
     controls[('noise', 'noise')] == controls[('noise', 'density_noise')] == 2
   )
   assert controls[('exchanged labels', 'atoms')] == 2
-  blocks = [e.block for e in planned(config)]
-  assert blocks.index('controls') > max(
-    i for i, b in enumerate(blocks) if b == 'main'
+  ablations = [e.ablation for e in planned(config)]
+  assert ablations.index('controls') > max(
+    i for i, b in enumerate(ablations) if b == 'main'
   )
 
 
-def test_blocks_may_have_fewer_representations():
+def test_ablations_may_have_fewer_representations():
   config = smoke(
-    blocks=('stopping', 'controls'),
-    block_representations=('density',),
-    block_seeds=1,
+    ablations=('stopping', 'controls'),
+    ablation_representations=('density',),
+    ablation_seeds=1,
   )
   found = collections.defaultdict(set)
   for entry in planned(config):
-    found[entry.block, entry.setting].add(entry.arm)
+    found[entry.ablation, entry.setting].add(entry.representation)
   assert found['main', ''] == set(config.study.representations)
   assert found['stopping', 'patience 4'] == {'density'}
   assert found['controls', 'exchanged labels'] == {'density'}
@@ -139,19 +144,19 @@ def test_blocks_may_have_fewer_representations():
   assert found['controls', 'noise'] == {'noise', 'density_noise'}
 
 
-@pytest.mark.parametrize('name', arms.ARMS)
-def test_every_arm_is_a_configuration(name):
+@pytest.mark.parametrize('name', REPRESENTATIONS)
+def test_every_representation_is_a_configuration(name):
   config = settings.split(smoke(representations=(name,)))[1]
-  fields = arms.fields_of(name)
+  fields = REPRESENTATIONS[name].fields
   configuration.resolve(planning.with_fields(config, fields))
 
 
-def test_trials_are_as_many_for_each_arm():
+def test_trials_are_as_many_for_each_representation():
   study, base = settings.split(smoke(trial_transforms=('none', 'arcsinh')))
   trials = tuning.trials(study, base, study.representations)
   points = collections.defaultdict(list)
   for trial in trials:
-    points[trial.arm].append(
+    points[trial.representation].append(
       (trial.chosen['optim.learning_rate'], *(
         v for k, v in trial.chosen.items() if 'transforms' in k))
     )  # fmt: skip
@@ -187,8 +192,8 @@ def test_the_plan_grows_and_never_shrinks(tmp_path):
   assert json.loads((tmp_path / 'plan.json').read_text()) == first
   assert {
     'name',
-    'block',
-    'arm',
+    'ablation',
+    'representation',
     'size',
     'subset_seed',
     'init_seed',
@@ -255,19 +260,19 @@ def test_where_the_data_lie_may_change(tmp_path):
     ({'subset_seeds': 0}, r'config\.study\.subset_seeds must be'),
     ({'subset_seeds': 999, 'trial_seed': 7}, r'config\.study\.trial_seed=7'),
     ({'folds': 5}, r"config\.study\.folds=5 with config\.data\.split='random'"),
-    ({'blocks': ('all',)}, r'config\.study\.blocks has'),
+    ({'ablations': ('all',)}, r'config\.study\.ablations has'),
     ({'trial_learning_rates': ()}, r'config\.study\.trial_learning_rates'),
     ({'trial_transforms': ('sqrt',)}, r'config\.study\.trial_transforms has'),
     ({'primary': ('volume',)}, r'config\.study\.primary has'),
     ({'margins': (1.0,)}, r'config\.study\.margins has 1 numbers for the 4'),
     ({'hypotheses': ('H9',)}, r'config\.study\.hypotheses has'),
     ({'metric': 'r2'}, r'config\.study\.metric must be one of'),
-    ({'boxes': (12.5,), 'blocks': ('spacing',)}, r'study\.boxes: 12\.5'),
+    ({'boxes': (12.5,), 'ablations': ('spacing',)}, r'study\.boxes: 12\.5'),
     ({'noises': (0.1, 0.1)}, r'config\.study\.noises'),
     ({'folds': 2}, r'config\.study\.folds=2: .* three are the fewest'),
-    ({'subset_seeds': 2, 'block_seeds': 9, 'trial_seed': 3}, r'trial_seed=3'),
+    ({'ablation_seeds': 9, 'trial_seed': 3}, r'trial_seed=3'),
     ({'init_seeds': 2, 'trial_seed': 1001}, r'trial_seed=1001'),
-    ({'blocks': ('noise',), 'middle_size': 61}, r'middle_size=61'),
+    ({'ablations': ('noise',), 'middle_size': 61}, r'middle_size=61'),
     ({'trial_learning_rates': (5e-3,)}, r'optim\.learning_rate=0\.003, but'),
   ],
 )  # fmt: skip
@@ -311,9 +316,9 @@ def test_every_variant_is_a_study(module, variant):
   """Each representation in each setting is a configuration."""
   study, base = settings.split(module.get_config(variant))
   entries = planning.entries(study, base)
-  kinds = {(e.block, e.setting, e.arm): e for e in entries}
-  names = dict.fromkeys(e.arm for e in entries)
+  kinds = {(e.ablation, e.setting, e.representation): e for e in entries}
+  names = dict.fromkeys(e.representation for e in entries)
   trials = tuning.trials(study, base, names)
   for item in (*kinds.values(), *trials):
     configuration.resolve(planning.with_fields(base, item.fields))
-  assert {e.block for e in entries} == {'main', *study.blocks}
+  assert {e.ablation for e in entries} == {'main', *study.ablations}

@@ -26,9 +26,9 @@ def entries(arms=ARMS, sizes=SIZES, seeds=4, folds=(-1,), **more):
 
 
 def make_finished(directory):
-  """Density ahead everywhere, two further blocks."""
-  extra = entries(ARMS[:2], (300,), 3, block='noise', setting='0.1 Å')
-  extra += entries(('noise',), (300,), 3, block='controls', setting='noise')
+  """Density ahead everywhere, two ablations."""
+  extra = entries(ARMS[:2], (300,), 3, ablation='noise', setting='0.1 Å')
+  extra += entries(('noise',), (300,), 3, ablation='controls', setting='noise')
   writer = made.Writer(
     directory, made.plan(entries() + extra), made.falling(LEVELS)
   )
@@ -85,7 +85,7 @@ class Page(html.parser.HTMLParser):
 
 def test_a_finished_study(written):
   finished, text = written
-  # 36 of the main block, 6 and 3 of the others.
+  # 36 of the main comparison, 6 and 3 of the ablations.
   assert '45 of 45 runs are done, 0 failed' in text
   assert 'H4: supported at n = 1' in text
   assert 'H4x: contradicted' in text
@@ -106,7 +106,7 @@ def test_a_finished_study(written):
   row = next(
     r
     for r in rows
-    if (r['block'], r['arm'], r['size'], r['target'])
+    if (r['ablation'], r['representation'], r['size'], r['target'])
     == ('main', 'density', '1000', 'gap')
   )
   expected = -(10**-0.3)
@@ -335,7 +335,7 @@ def test_an_unfinished_study(tmp_path):
   writer = made.Writer(tmp_path, made.plan(entries()), made.falling(LEVELS))
   writer.finish(
     lambda e: (
-      not (e['subset_seed'] == 3 and e['arm'] == 'density')
+      not (e['subset_seed'] == 3 and e['representation'] == 'density')
       and not (e['subset_seed'] == 2 and e['size'] == 1000)
     )
   )
@@ -462,9 +462,9 @@ def test_other_test_examples_are_not_compared(tmp_path):
   writer = made.Writer(
     tmp_path, made.plan(entries(ARMS[:2], (100,), 2)), made.falling(LEVELS)
   )
-  writer.finish(lambda e: e['arm'] == 'atoms')
+  writer.finish(lambda e: e['representation'] == 'atoms')
   for e in writer.plan['entries']:
-    if e['arm'] == 'density':
+    if e['representation'] == 'density':
       writer.run(e, [f'other_{i}' for i in range(60)])
   study = run_table.Study(tmp_path)
   found, why = study.difference(
@@ -475,14 +475,16 @@ def test_other_test_examples_are_not_compared(tmp_path):
 
 
 @pytest.mark.parametrize('lacking', [0, 3, 30])
-def test_blocks_that_lack_some_molecules(tmp_path, lacking):
+def test_ablations_that_lack_some_molecules(tmp_path, lacking):
   """Paired on what both have; another test set is none that lacks some."""
-  noisy = entries(ARMS[:1], (100,), 3, block='noise', setting='0.1 Å')
+  noisy = entries(ARMS[:1], (100,), 3, ablation='noise', setting='0.1 Å')
   levels = LEVELS | {'atoms': 2.0}
   writer = made.Writer(
     tmp_path,
     made.plan(entries(ARMS[:1], (100,), 3) + noisy),
-    lambda e, target: levels[e['arm']] * (2 if e['block'] == 'noise' else 1),
+    lambda e, target: (
+      levels[e['representation']] * (2 if e['ablation'] == 'noise' else 1)
+    ),
   )
   writer.finish()
   for e in noisy:
@@ -521,10 +523,14 @@ def test_the_winner_is_found_over_common_seeds(tmp_path):
   writer = made.Writer(
     tmp_path,
     made.plan(entries(ARMS[:2], (100,), 4)),
-    lambda e, target: LEVELS[e['arm']] * hard.get(e['subset_seed'], 1.0),
+    lambda e, target: (
+      LEVELS[e['representation']] * hard.get(e['subset_seed'], 1.0)
+    ),
   )
   # Density is better on each seed; atoms have not yet met the hard one.
-  writer.finish(lambda e: e['subset_seed'] < 3 or e['arm'] == 'density')
+  writer.finish(
+    lambda e: e['subset_seed'] < 3 or e['representation'] == 'density'
+  )
   study = run_table.Study(tmp_path)
   means = [study.mean(('main', '', arm, 100), 'gap').value for arm in ARMS[:2]]
   assert means[0] < means[1]
@@ -581,7 +587,11 @@ def test_the_same_order_is_not_needed(finished):
 def test_folds_that_share_examples_are_refused(tmp_path):
   writer = pdbbind(tmp_path, folds=(0, 1))
   for e in writer.plan['entries']:
-    if (e['arm'], e['size'], e['subset_seed']) == ('density', 100, 0):
+    if (e['representation'], e['size'], e['subset_seed']) == (
+      'density',
+      100,
+      0,
+    ):
       writer.run(e, [f't{i}' for i in range(40)])
   with pytest.raises(run_table.PairingError, match='f0 and again of'):
     run_table.Study(tmp_path).score(('main', '', 'density', 100), 'pk')
@@ -608,7 +618,7 @@ def test_initialisations_of_a_subset_are_averaged(tmp_path):
 
 def test_targets_that_contradict_each_other_are_said_to(tmp_path):
   def error(entry, target):
-    ahead = (entry['arm'] == 'density') == (target == 'gap')
+    ahead = (entry['representation'] == 'density') == (target == 'gap')
     return 1.0 if ahead else 2.0
 
   plan = made.plan(entries(ARMS[:2]), hypotheses=['H4'])
@@ -621,7 +631,11 @@ def test_a_crossover_is_found(tmp_path):
   """Density from 2 to 0.5 times atoms, in log n: even at the middle."""
 
   def error(e, target):
-    return 1.0 if e['arm'] == 'atoms' else 2 - np.log(e['size'] / 100) / 2.4
+    return (
+      1.0
+      if e['representation'] == 'atoms'
+      else 2 - np.log(e['size'] / 100) / 2.4
+    )
 
   content = made.plan(entries(ARMS[:2], (100, 1000, 10_000), seeds=5))
   made.Writer(tmp_path, content, error).finish()
@@ -639,8 +653,8 @@ def test_a_crossover_is_found(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path):
-  made.Writer(tmp_path, made.plan([], format=2), made.falling(LEVELS))
-  with pytest.raises(ValueError, match='format 2'):
+  made.Writer(tmp_path, made.plan([], format=1), made.falling(LEVELS))
+  with pytest.raises(ValueError, match='format 1, not 2'):
     run_table.Study(tmp_path)
 
 
@@ -714,9 +728,9 @@ def test_lines_can_be_told_apart():
 
 
 def test_every_hypothesis_reads_known_inputs():
-  from edjax.study import arms
+  from edjax.study.representations import REPRESENTATIONS
 
   for hypothesis in verdicts.HYPOTHESES.values():
     for claim in hypothesis.claims:
-      assert {claim.a, claim.b} <= arms.ARMS.keys()
-  assert document.STYLES.keys() >= arms.ARMS.keys()
+      assert {claim.a, claim.b} <= REPRESENTATIONS.keys()
+  assert document.STYLES.keys() >= REPRESENTATIONS.keys()

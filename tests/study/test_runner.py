@@ -285,7 +285,7 @@ def test_a_trial_that_diverges_counts_as_the_worst(smoke, tmp_path, capsys):
   assert sum(t['score'] is None for t in tuned['trials']) == 5
 
 
-def test_a_trial_that_breaks_keeps_its_arm_back(smoke, tmp_path, capsys):
+def test_a_trial_that_breaks_keeps_its_runs_back(smoke, tmp_path, capsys):
   def error(config):
     if config.train.seed == 999 and config.representation.channels == (
       'atoms',
@@ -317,7 +317,7 @@ def test_all_diverged_is_said_and_stops_no_other(smoke, tmp_path, capsys):
   # The others are done.
   for entry in planning.read(tmp_path)['entries']:
     done = (tmp_path / 'runs' / entry['name'] / 'results.json').exists()
-    assert done == (entry['arm'] != 'shape')
+    assert done == (entry['representation'] != 'shape')
 
 
 @pytest.mark.parametrize('shards', [('', ''), ('0/2', '1/2'), ('0/2', '')])

@@ -26,27 +26,33 @@ FACTS = {
 }  # fmt: skip
 
 
-def entry(arm, size, seed, block='main', setting='', fold=-1, init=0):
-  name = f'{arm}-n{size}-s{seed}' + (f'-f{fold}' if fold >= 0 else '')
+def entry(
+  representation, size, seed, ablation='main', setting='', fold=-1, init=0
+):
+  name = f'{representation}-n{size}-s{seed}' + (
+    f'-f{fold}' if fold >= 0 else ''
+  )
   name += f'-i{init}' if init else ''
-  name += '' if block == 'main' else f'-{block}{setting.replace(" ", "")}'
+  if ablation != 'main':
+    name += f'-{ablation}{setting.replace(" ", "")}'
   return {
-    'name': name, 'block': block, 'setting': setting, 'arm': arm, 'size': size,
+    'name': name, 'ablation': ablation, 'setting': setting,
+    'representation': representation, 'size': size,
     'subset_seed': seed, 'init_seed': init, 'fold': fold,
   }  # fmt: skip
 
 
 def plan(entries, dataset='qm9', primary=('gap', 'mu'), **more):
-  arms = dict.fromkeys(e['arm'] for e in entries)
+  names = dict.fromkeys(e['representation'] for e in entries)
   return {
-    'format': 1,
+    'format': 2,
     'title': 'A made-up study',
     'dataset': dataset,
     'primary': list(primary),
     'metric': 'mae',
     'margins': {},
     'hypotheses': ['H4', 'H5a'],
-    'labels': {a: a.replace('_', ' + ') for a in arms},
+    'labels': {a: a.replace('_', ' + ') for a in names},
     'entries': entries,
     **more,
   }
@@ -99,7 +105,7 @@ class Writer:
         'train': round(0.8 * e['size']), 'validation': round(0.2 * e['size']),
         'test': self.tests,
       },
-      'channels': [e['arm']],
+      'channels': [e['representation']],
       'pool': self.pool,
       'rotations': 2,
       'reference': 'ridge_composition',
@@ -134,7 +140,7 @@ class Writer:
         },
       }
       # The baseline that sees the input: each input has its own.
-      of_input = 2 * ridge + len(e['arm'])
+      of_input = 2 * ridge + len(e['representation'])
       results['targets'][name]['baselines']['moments'] = {
         'mae': {'value': of_input}, 'rmse': {'value': of_input},
       }  # fmt: skip
@@ -154,4 +160,6 @@ class Writer:
 
 def falling(levels):
   """(entry, target) -> level of the input times n to the -0.3."""
-  return lambda e, target: levels[e['arm']] * (e['size'] / 100) ** -0.3
+  return lambda e, target: (
+    levels[e['representation']] * (e['size'] / 100) ** -0.3
+  )

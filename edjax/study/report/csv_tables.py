@@ -60,11 +60,10 @@ def run_rows(study: Study) -> tuple[list[str], list[dict]]:
   rows = []
   for run in study.runs:
     row = {
-      k: getattr(run, k)
-      for k in (
-        'name', 'block', 'variant', 'arm', 'size', 'subset_seed',
-        'init_seed', 'fold', 'status',
-      )
+      'name': run.name, 'ablation': run.block, 'setting': run.variant,
+      'representation': run.arm, 'size': run.size,
+      'subset_seed': run.subset_seed, 'init_seed': run.init_seed,
+      'fold': run.fold, 'status': run.status,
     }  # fmt: skip
     row['error'] = run.error.strip().splitlines()[-1] if run.error else ''
     if run.status == DONE:
@@ -102,7 +101,7 @@ def _measured(run: Run) -> dict:
 
 
 def summary_rows(study: Study, reference: str) -> tuple[list[str], list[dict]]:
-  """summary.csv: one row for each block, variant, input, size and target.
+  """summary.csv: one row for each point or baseline, and target.
 
   Args:
     study: the study.
@@ -120,7 +119,8 @@ def summary_rows(study: Study, reference: str) -> tuple[list[str], list[dict]]:
           mean = study.baseline(name, size, target)
           rows.append(
             {
-              'block': 'baseline', 'variant': '', 'arm': name, 'size': size,
+              'ablation': 'baseline', 'setting': '', 'representation': name,
+              'size': size,
               'target': target, 'unit': study.unit(target)[0],
               'metric': study.metric, **_mean_fields(mean),
             }
@@ -130,9 +130,10 @@ def summary_rows(study: Study, reference: str) -> tuple[list[str], list[dict]]:
 
 
 def _summary_row(study, point, target, reference) -> dict:
-  block, variant, arm, size = point
+  ablation, setting, representation, size = point
   row = {
-    'block': block, 'variant': variant, 'arm': arm, 'size': size,
+    'ablation': ablation, 'setting': setting,
+    'representation': representation, 'size': size,
     'target': target, 'unit': study.unit(target)[0], 'metric': study.metric,
     **_mean_fields(study.mean(point, target)),
     'seeds_planned': len(study.planned_seeds(point)),

@@ -1,0 +1,66 @@
+"""The representations that studies compare."""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Representation:
+  """An input of a network, as overrides of a configuration.
+
+  Attributes:
+    label: for tables and legends.
+    channels: `config.representation.channels`.
+    overrides: of further fields, without 'config.'.
+  """
+
+  label: str
+  channels: tuple[str, ...]
+  overrides: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+  @property
+  def fields(self) -> dict[str, object]:
+    """All overrides, without 'config.'."""
+    return {'representation.channels': self.channels, **self.overrides}
+
+  def transforms(self, name: str) -> dict[str, str]:
+    """Returns the overrides that give every channel the transform `name`."""
+    return {
+      f'representation.transforms.{channel}': name for channel in self.channels
+    }
+
+
+# Bondi's radius of carbon, J. Phys. Chem. 68, 441 (1964), Table I.
+_CARBON = 1.7
+
+# 'density' and 'gradient' are of the density that the base configuration
+# names, so that they mean what its dataset has.
+REPRESENTATIONS: Mapping[str, Representation] = {
+  'atoms': Representation('atom types', ('atoms',)),
+  'density': Representation('density', ('density',)),
+  'gradient': Representation('density gradient', ('gradient',)),
+  'shape': Representation('shape', ('shape',)),
+  # As sharp as the orbitals' density and without core electrons, as it is:
+  # what differs is what the calculation adds.
+  'promolecule': Representation(
+    'promolecule', ('density',), {'representation.density': 'free_atoms'}
+  ),
+  'deformation': Representation(
+    'deformation density',
+    ('density',),
+    {'representation.density': 'deformation'},
+  ),
+  'valence': Representation('atoms by valence electrons', ('valence',)),
+  'shape_one_radius': Representation(
+    'shape, one radius', ('shape',), {'representation.shape_radius': _CARBON}
+  ),
+  'density_gradient': Representation(
+    'density + gradient', ('density', 'gradient')
+  ),
+  'atoms_density': Representation('atom types + density', ('atoms', 'density')),
+  # Noise has no parts to keep apart.
+  'noise': Representation(
+    'noise', ('noise',), {'representation.groups': False}
+  ),
+  'density_noise': Representation('density + noise', ('density', 'noise')),
+}
