@@ -34,7 +34,7 @@ class XtbError(RuntimeError):
 
 
 class XtbResult(NamedTuple):
-  """What edjax keeps of one calculation.
+  """Results of one calculation.
 
   Attributes:
     orbitals: orbitals_OL9 (or [O, A, 4] without d functions), float32:
@@ -94,7 +94,7 @@ _NUMBERS = 'n_electrons', 'energy', 'gap', 'seconds'
 
 @functools.cache
 def program() -> str:
-  """What a result depends on beside its molecule: versions and this code."""
+  """Names everything beside the molecule that a result depends on."""
   code = b''.join(
     pathlib.Path(file).read_bytes() for file in (__file__, gfn2_basis.__file__)
   )
@@ -120,8 +120,8 @@ def _run(numbers_A, coords_A3, total_charge, unpaired) -> XtbResult:
       'install the tblite version that edjax pins'
     )
   occupation_O = raw['occupations']
-  kept_O = occupation_O > MIN_OCCUPATION
-  scaled_KO = raw['coefficients'][:, kept_O] * np.sqrt(occupation_O[kept_O])
+  held_O = occupation_O > MIN_OCCUPATION
+  scaled_KO = raw['coefficients'][:, held_O] * np.sqrt(occupation_O[held_O])
   n_electrons = float(np.sum(scaled_KO * (overlap_KK @ scaled_KO)))
   if not abs(n_electrons - n_valence) < _ELECTRON_TOLERANCE:
     raise XtbError(

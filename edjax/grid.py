@@ -71,6 +71,16 @@ def centres(grid: Grid) -> np.ndarray:
   return np.stack(np.meshgrid(x, x, x, indexing='ij'), -1).reshape(-1, 3)
 
 
+def check_points(points_G3: jax.Array) -> None:
+  """Refuses what is not a list of points.
+
+  Raises:
+    ValueError: another shape than [G, 3].
+  """
+  if points_G3.ndim != 2 or points_G3.shape[1] != 3:
+    raise ValueError(f'points_G3 must be [G, 3], not {points_G3.shape}')
+
+
 def pool(values: jax.Array, supersample: int) -> jax.Array:
   """Means over the supersample^3 sub-points of each voxel.
 

@@ -24,7 +24,7 @@ def _rotations(count):
 
 
 def _uniform_euler(count):
-  """What random_rotation is not: three uniform angles."""
+  """Draws three uniform angles: not what random_rotation does."""
   rng = np.random.default_rng(0)
   a, b, c = rng.uniform(0, 2 * np.pi, (3, count))
 

@@ -10,6 +10,7 @@ from edjax import grid as grids
 from edjax import view
 from edjax.grid import Grid
 from edjax.kernels import gaussians
+from edjax.kernels.isosurface import isosurface
 
 GRID = Grid(32, 0.25)
 CENTRE = np.array([0.9, -0.6, 0.35])  # no symmetry of the grid
@@ -56,7 +57,7 @@ def volume_of(vertices, faces):
 
 @pytest.mark.parametrize('radius', [0.7, 1.2, 2.0])
 def test_isosurface_of_a_gaussian_is_its_sphere(radius):
-  vertices, faces = view.isosurface(gaussian(), GRID, level_of(radius))
+  vertices, faces = isosurface(gaussian(), GRID, level_of(radius))
   found = np.linalg.norm(vertices - CENTRE, axis=1)
   # A chord of a curve of second derivative f'' is off by h^2/8 f'' at most,
   # the surface by that over the slope; edges are up to sqrt(3) spacings long.
@@ -76,7 +77,7 @@ def test_isosurface_has_the_axes_of_the_grid():
   """With x and y exchanged the surface no longer holds its atom."""
   exchanged = (1, 0, 2)
   for order, inside in (((0, 1, 2), 1), (exchanged, 0)):
-    vertices, faces = view.isosurface(
+    vertices, faces = isosurface(
       gaussian().transpose(order), GRID, level_of(1.0)
     )
     middle = (vertices.max(0) + vertices.min(0)) / 2
@@ -88,7 +89,7 @@ def test_isosurface_of_a_linear_field_is_a_plane():
   normal = np.array([0.3, -0.5, 0.8])
   points = grids.centres(GRID)
   values = (points @ normal).reshape((GRID.size,) * 3)
-  vertices, faces = view.isosurface(values, GRID, 0.37)
+  vertices, faces = isosurface(values, GRID, 0.37)
   np.testing.assert_allclose(vertices @ normal, 0.37, atol=1e-12)
   a, b, c = np.moveaxis(vertices[faces], 1, 0)
   # Seen from below the level: every face looks down the slope.
@@ -100,28 +101,28 @@ def test_isosurface_is_closed():
   rng = np.random.default_rng(0)
   values = gaussian() + gaussian([-0.8, 0.4, -0.2], 1.5)
   values = values * rng.uniform(0.8, 1.2, values.shape)
-  vertices, faces = view.isosurface(values, GRID, level_of(1.0))
+  vertices, faces = isosurface(values, GRID, level_of(1.0))
   edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
   count = collections.Counter(map(tuple, edges.tolist()))
   assert set(count.values()) == {1}
   assert all((b, a) in count for a, b in count)
   assert volume_of(vertices, faces) > 0
   # One sphere without noise: Euler's V - E + F = 2.
-  vertices, faces = view.isosurface(gaussian(), GRID, level_of(1.0))
+  vertices, faces = isosurface(gaussian(), GRID, level_of(1.0))
   assert len(vertices) - len(faces) * 3 // 2 + len(faces) == 2
 
 
 def test_bad_fields_are_refused():
   values = gaussian()
   with pytest.raises(ValueError, match='goes from'):
-    view.isosurface(values, GRID, 5.0)
+    isosurface(values, GRID, 5.0)
   with pytest.raises(ValueError, match='as the grid is'):
-    view.isosurface(values[:-1], GRID, 0.1)
+    isosurface(values[:-1], GRID, 0.1)
   with pytest.raises(ValueError, match='finite'):
-    view.isosurface(np.where(values > 0.1, np.nan, values), GRID, 0.05)
+    isosurface(np.where(values > 0.1, np.nan, values), GRID, 0.05)
   with pytest.raises(ValueError, match='above 0'):
     view.molecule_and_isosurface(*WATER, values, GRID, 0)
-  with pytest.raises(ValueError, match='2 positions of 3'):
+  with pytest.raises(ValueError, match='2 coords of 3'):
     view.molecule_and_isosurface(WATER[0], WATER[1][1:], values, GRID, 0.1)
   with pytest.raises(ValueError, match='outside'):
     view.slices({'a': values}, GRID, z=5)
@@ -144,7 +145,7 @@ def test_figure_shows_atoms_bonds_and_surface():
     numbers, coords, values, GRID, level_of(1.5)
   )
   surface, lines, atoms = figure.data
-  vertices, faces = view.isosurface(values, GRID, level_of(1.5))
+  vertices, faces = isosurface(values, GRID, level_of(1.5))
   for i, name in enumerate('xyz'):
     np.testing.assert_allclose(surface[name], vertices[:, i], atol=1e-4)
     np.testing.assert_allclose(atoms[name], coords[:3, i])

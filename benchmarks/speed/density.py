@@ -22,9 +22,8 @@ from edjax import fields
 from edjax import grid as grids
 from edjax.chem import elements, gfn2_basis
 from edjax.chem.units import BOHR_A
-from edjax.fields import orbitals
 from edjax.grid import Grid
-from edjax.kernels import gto_dense, gto_screening, gto_tiled_cpu, numerics
+from edjax.kernels import gto_functions, gto_screening, gto_tiled_cpu, numerics
 from edjax.molecule import Molecule, stack
 
 SMILES = (
@@ -180,11 +179,12 @@ def products(batch, grid: Grid, gradient: bool) -> float:
   """Seconds of the matrix products of a batch's tiles, mapped as there."""
   cut_of = gto_tiled_cpu.gradient_cut if gradient else gto_tiled_cpu.value_cut
   cut = cut_of(grid, 2)
-  room, _ = gto_dense.rooms(batch.orbitals_OL9[0])
+  room, _ = gto_functions.rooms(batch.orbitals_OL9[0])
   points = cut.edge**3
 
   def one(mol):
-    rows = gto_dense.gather(room, *orbitals.carriers(mol))
+    orbs = mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
+    rows = gto_functions.gather(room, *orbs)
     lines = gto_screening.tables(grid, cut, rows)
     tiles = gto_screening.screen(cut, rows, lines, gto_tiled_cpu.SIZES)
 
@@ -210,7 +210,7 @@ def _ours(batch, grid: Grid, supersample: int, gradient: bool):
   """The field of a batch, and its time."""
 
   def density(mol):
-    return orbitals.density_grid(mol, grid, supersample)
+    return fields.orbital_density_grid(mol, grid, supersample)
 
   one = fields.gradient_magnitude(density) if gradient else density
   field = jax.jit(numerics.batched(one))

@@ -1,8 +1,8 @@
 """Files of density maps, read by gemmi: whole unit cells, or a box.
 
 CCP4/MRC (https://www.ccpem.ac.uk/mrc-format/mrc2014/) and map coefficients in
-MTZ (https://www.ccp4.ac.uk/html/mtzformat.html). What is wrong with a file is
-a ValueError that names it.
+MTZ (https://www.ccp4.ac.uk/html/mtzformat.html). A file that is
+wrong raises a ValueError that names it.
 """
 
 import contextlib

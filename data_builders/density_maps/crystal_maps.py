@@ -1,7 +1,7 @@
 """Density maps of crystals, and of other experiments, as cubes around a point.
 
-What a file (`map_files`) does not hold is NaN in a `CrystalMap`, and 0 in a
-`Cube`, which counts it.
+Points without data in a file (`ccp4_mtz`) are NaN in a `CrystalMap`, and 0 in a
+`Cube`, which counts them.
 
 Units. 'sigma': (value - mean)/sd, where mean and sd are those of all points of
 the unit cell that have data; each asymmetric unit counts the same, so that
@@ -72,7 +72,7 @@ class Cube(NamedTuple):
   Attributes:
     values: [X, Y, Z] float32, the map's unit; 0, its mean, where data are
       missing.
-    origin: [3] Å, position of the first value in the file's frame.
+    origin: [3] Å, coordinates of the first value in the file's frame.
     steps: [3, 3] Å, spacing times the unit matrix.
     missing: fraction of the values for which data are missing.
   """
@@ -178,7 +178,7 @@ def cut_cube(
 
   By gemmi's tricubic interpolation, of which `edjax.kernels.interpolation` has
   the formula too. It reads 64 values around a point; where one of them is
-  missing, even with the weight 0, the result is. What is missing becomes 0.
+  missing, even with the weight 0, the result is. Missing values become 0.
 
   The grid has one point more on each side than the edge asks for, so that a
   tricubic interpolation of the cube itself needs no values beyond. That second

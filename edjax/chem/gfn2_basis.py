@@ -259,11 +259,11 @@ def _slots(numbers: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=1024)
 def _blocks(numbers: tuple[int, ...]) -> tuple[_Block, ...]:
-  found = [[] for _ in range(MAX_L + 1)]
+  shells_of_l = [[] for _ in range(MAX_L + 1)]
   place = 0
   for atom, z in enumerate(numbers):
     for shell in shells(z):
-      found[shell.l].append((atom, shell, place))
+      shells_of_l[shell.l].append((atom, shell, place))
       place += 2 * shell.l + 1
   return tuple(
     _Block(
@@ -276,7 +276,7 @@ def _blocks(numbers: tuple[int, ...]) -> tuple[_Block, ...]:
       ),
       np.concatenate([f[2] + np.array(_PLACES[l]) for f in some]),
     )
-    for l, some in enumerate(found)
+    for l, some in enumerate(shells_of_l)
     if some
   )
 

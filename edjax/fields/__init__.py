@@ -1,10 +1,21 @@
 """Fields of a molecule: densities and their kin, on points and on grids.
 
 Each field has two forms that agree: `f(mol, points_G3)` on any points, the
-reference, and `f_grid(mol, grid, supersample=1)`, evaluated separably; there
-values are means over supersample^3 sub-points of each voxel. One molecule,
-padded; `vmap` or `numerics.batched` make batches. Densities are in e/Å^3.
+reference, and `f_grid(mol, grid, supersample=1)`, evaluated separably. The
+docstring of the first describes both; options, units and errors are the same.
 `gradient_magnitude` turns any of them into the length of its gradient.
+
+All of them take
+
+  mol: one molecule, padded; `vmap` or `numerics.batched` make batches.
+  points_G3: Å.
+  grid: voxels, static.
+  supersample: sub-points along each edge of a voxel; values are means over
+    supersample^3 of them.
+  groups: True gives ligand and pocket channels of their own, first the
+    ligand's, then the pocket's.
+
+Densities are in e/Å^3.
 """
 
 from edjax.fields.atom_types import (
@@ -14,14 +25,16 @@ from edjax.fields.atom_types import (
   atom_counts,
   atoms,
   atoms_grid,
-  binary_atoms,
-  binary_atoms_grid,
 )
+from edjax.fields.binary_atoms import binary_atoms, binary_atoms_grid
+from edjax.fields.deformations import deformation, deformation_grid
 from edjax.fields.density_map import map_density, map_density_grid
+from edjax.fields.free_atoms import free_atoms_density, free_atoms_density_grid
 from edjax.fields.gradients import (
   gradient_magnitude,
   value_and_gradient_magnitude,
 )
+from edjax.fields.orbitals import orbital_density, orbital_density_grid
 from edjax.fields.promolecules import (
   promolecule,
   promolecule_and_gradient_grid,
@@ -30,14 +43,6 @@ from edjax.fields.promolecules import (
 from edjax.fields.shapes import SHAPE_WIDTH, shape, shape_grid
 from edjax.fields.valence_electrons import valence, valence_grid
 from edjax.fields.white_noise import noise, noise_grid
-from edjax.fields.xtb import (
-  deformation,
-  deformation_grid,
-  free_atoms_density,
-  free_atoms_density_grid,
-  orbital_density,
-  orbital_density_grid,
-)
 
 __all__ = [
   'ATOM_WIDTH',

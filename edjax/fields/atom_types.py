@@ -1,15 +1,13 @@
-"""A channel for each element: Gaussians, or balls, at its atoms."""
+"""A channel for each element: Gaussians at its atoms."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import grid as grids
 from edjax.chem.elements import MAX_NUMBER, METALS, atomic_number
-from edjax.fields.common import check_width, splat_grid
+from edjax.fields.common import check_width, peak_terms, splat_grid
 from edjax.grid import Grid
 from edjax.kernels import gaussians
-from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import LIGAND, POCKET, Molecule
 
 ELEMENTS = ('H', 'C', 'N', 'O', 'F')
@@ -60,11 +58,11 @@ def atoms(
   so that none is dropped.
 
   Args:
-    mol: one molecule.
+    mol: padding adds nothing.
     points_G3: Å.
     elements: symbols of the listed elements.
     width: standard deviation, Å.
-    groups: ligand and pocket in channels of their own.
+    groups: ligand and pocket apart.
 
   Returns:
     values_GC; C as in `atom_channels`.
@@ -85,22 +83,7 @@ def atoms_grid(
   width: float = ATOM_WIDTH,
   groups: bool = False,
 ) -> jax.Array:
-  """`atoms` on a grid.
-
-  Args:
-    mol: one molecule.
-    grid: voxels.
-    supersample: sub-points along each edge of a voxel.
-    elements: symbols of the listed elements.
-    width: standard deviation, Å.
-    groups: ligand and pocket in channels of their own.
-
-  Returns:
-    vox_XYZC.
-
-  Raises:
-    ValueError: an unknown element, or a width that is not above 0.
-  """
+  """`atoms` on a grid: vox_XYZC."""
   terms = _atom_terms(mol, elements, width, groups)
   return splat_grid(terms, grid, supersample, width, same=True)
 
@@ -115,92 +98,20 @@ def atom_counts(
   """How many atoms each channel of `atoms` has near the origin.
 
   Args:
-    mol: one molecule.
+    mol: padding does not count.
     radius: Å; atoms farther from the origin do not count.
-    elements: symbols of the listed elements.
-    groups: ligand and pocket in channels of their own.
+    elements: as in `atoms`.
+    groups: as in `atoms`.
 
   Returns:
     [C]; C as in `atom_channels`.
-
-  Raises:
-    ValueError: an unknown element.
   """
   near_A = jnp.sum(mol.coords_A3**2, axis=1) <= radius**2
-  types_AC = _types(mol, elements, groups)
+  types_AC = types(mol, elements, groups)
   return jnp.sum(types_AC & near_A[:, None], axis=0)
 
 
-def binary_atoms(
-  mol: Molecule,
-  points_G3: jax.Array,
-  *,
-  elements: tuple[str, ...] = ELEMENTS,
-  radius: float = 1.0,
-  groups: bool = False,
-) -> jax.Array:
-  """Atom types as older recipes have them: 1 within a radius of an atom.
-
-  Args:
-    mol: one molecule.
-    points_G3: Å.
-    elements: symbols of the listed elements.
-    radius: Å.
-    groups: ligand and pocket in channels of their own.
-
-  Returns:
-    values_GC, 0 or 1; its derivative is 0 everywhere.
-
-  Raises:
-    ValueError: an unknown element, or a radius that is not above 0.
-  """
-  check_width('radius', radius)
-  types_AC = _types(mol, elements, groups)
-  points_G3 = jnp.asarray(points_G3, mol.coords_A3.dtype)
-
-  def at(point_3):
-    d2_A = jnp.sum((point_3[None, :] - mol.coords_A3) ** 2, axis=1)
-    return jnp.any((d2_A <= radius**2)[:, None] & types_AC, axis=0)
-
-  return jax.vmap(at)(points_G3).astype(mol.coords_A3.dtype)
-
-
-def binary_atoms_grid(
-  mol: Molecule,
-  grid: Grid,
-  supersample: int = 1,
-  *,
-  elements: tuple[str, ...] = ELEMENTS,
-  radius: float = 1.0,
-  groups: bool = False,
-) -> jax.Array:
-  """`binary_atoms` on a grid; with sub-points the fraction that is inside.
-
-  Args:
-    mol: one molecule.
-    grid: voxels.
-    supersample: sub-points along each edge of a voxel.
-    elements: symbols of the listed elements.
-    radius: Å.
-    groups: ligand and pocket in channels of their own.
-
-  Returns:
-    vox_XYZC, 0 to 1.
-
-  Raises:
-    ValueError: an unknown element, or a radius that is not above 0.
-  """
-  check_width('radius', radius)
-  dtype = mol.coords_A3.dtype
-  types_AC = _types(mol, elements, groups).astype(dtype)
-  x2, y2, z2 = gaussians.offsets(mol.coords_A3, grid, supersample) ** 2
-  d2 = x2[:, None, None] + y2[None, :, None] + z2[None, None, :]
-  inside = (d2 <= radius**2).astype(dtype)
-  counts = jnp.einsum('xyza,ac->xyzc', inside, types_AC, precision=HIGHEST)
-  return grids.pool((counts > 0.5).astype(dtype), supersample)
-
-
-def _types(mol: Molecule, elements, groups: bool) -> jax.Array:
+def types(mol: Molecule, elements, groups: bool) -> jax.Array:
   """Which channel each atom belongs to: bool [A, C], false on padding."""
   atom_channels(elements, groups)  # checks
   listed_AC = _channel_table(elements)[mol.numbers_A]
@@ -230,6 +141,4 @@ def _atom_terms(mol: Molecule, elements, width: float, groups: bool):
   check_width('width', width)
   dtype = mol.coords_A3.dtype
   sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
-  types_AC = _types(mol, elements, groups).astype(dtype)
-  weights_AC = types_AC * gaussians.peak_to_integral(sigma_A)[:, None]
-  return mol.coords_A3, weights_AC, sigma_A
+  return peak_terms(mol, types(mol, elements, groups).astype(dtype), sigma_A)

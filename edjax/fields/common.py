@@ -1,9 +1,10 @@
-"""What fields share: sums of Gaussians on grids, ligand and pocket apart."""
+"""Parts that fields share: sums of Gaussians on grids, ligand and pocket."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax.chem import form_factors
 from edjax.grid import Grid
 from edjax.kernels import gaussians, gaussians_windowed
 from edjax.molecule import LIGAND, POCKET, Molecule
@@ -12,14 +13,14 @@ from edjax.molecule import LIGAND, POCKET, Molecule
 def splat_grid(
   terms, grid: Grid, supersample: int, sigma: float, same: bool = False
 ) -> jax.Array:
-  """`gaussians.splat_grid`, on CPUs of near voxels alone where that pays.
+  """Sums Gaussians on a grid; on CPUs at near voxels alone where that pays.
 
   Args:
     terms: coords_A3, weights_AC and sigma_A.
     grid: voxels.
     supersample: sub-points along each edge of a voxel.
     sigma: a typical standard deviation, Å.
-    same: it is that of all.
+    same: all have this standard deviation.
 
   Returns:
     vox_XYZC.
@@ -36,14 +37,20 @@ def splat_grid(
 
 
 def near_or_whole(terms, grid: Grid, sigma: float, near, whole):
-  """`gaussians_windowed` on CPUs where that pays, else the product."""
+  """Evaluates `near` on CPUs where windows pay, else `whole`."""
   if not gaussians_windowed.pays(sigma, grid, terms[1].shape[1]):
     return whole(*terms)
   return jax.lax.platform_dependent(*terms, cpu=near, default=whole)
 
 
+def peak_terms(mol: Molecule, peaks_AC: jax.Array, sigma_A: jax.Array):
+  """Returns coordinates, weights and widths of Gaussians with given peaks."""
+  weights_AC = peaks_AC * gaussians.peak_to_integral(sigma_A)[:, None]
+  return mol.coords_A3, weights_AC, sigma_A
+
+
 def group_weights(mol: Molecule, groups: bool) -> jax.Array:
-  """What each atom adds to each group: [A, 2], or [A, 1] of all together."""
+  """Returns each atom's share in each group: [A, 2], or [A, 1] of ones."""
   dtype = mol.coords_A3.dtype
   if not groups:
     return jnp.ones((len(mol.numbers_A), 1), dtype)
@@ -52,11 +59,16 @@ def group_weights(mol: Molecule, groups: bool) -> jax.Array:
 
 
 def apart(values: jax.Array, groups: bool) -> jax.Array:
-  """A field of one channel loses its axis of channels."""
+  """Drops the axis of channels where ligand and pocket are not apart."""
   return values if groups else values[..., 0]
 
 
 def check_width(name: str, value: float) -> None:
-  """Refuse a width that is not above 0."""
+  """Raises ValueError for a width that is not above 0."""
   if not (np.isfinite(value) and value > 0):
     raise ValueError(f'{name} must be > 0, not {value}')
+
+
+def grid_blur(blur: float, grid: Grid) -> float:
+  """Returns the blur B in Å^2; for 0, the one that is tied to the spacing."""
+  return form_factors.tied_blur(grid.spacing) if blur == 0 else blur

@@ -4,7 +4,7 @@ import jax
 
 from edjax.grid import Grid
 from edjax.kernels import interpolation
-from edjax.molecule import Molecule
+from edjax.molecule import DensityMap, Molecule
 
 
 def map_density(
@@ -13,7 +13,7 @@ def map_density(
   """The molecule's density map at points; see `interpolation.sample`.
 
   Args:
-    mol: one molecule with a map.
+    mol: with a map.
     points_G3: Å.
     order: of the interpolation, 'cubic' or 'linear'; gradients ask for
       'cubic'.
@@ -30,24 +30,11 @@ def map_density(
 def map_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1, *, order: str = 'cubic'
 ) -> jax.Array:
-  """The molecule's density map on a grid; see `interpolation.sample_grid`.
-
-  Args:
-    mol: one molecule with a map.
-    grid: voxels.
-    supersample: sub-points along each edge of a voxel.
-    order: of the interpolation, 'cubic' or 'linear'.
-
-  Returns:
-    values_XYZ, the map's unit; 0 outside of the map.
-
-  Raises:
-    ValueError: the molecule has no map, or an unknown order.
-  """
+  """`map_density` on a grid: values_XYZ."""
   return interpolation.sample_grid(_need_map(mol), grid, supersample, order)
 
 
-def _need_map(mol: Molecule):
+def _need_map(mol: Molecule) -> DensityMap:
   if mol.density_map is None:
     raise ValueError(
       'this field needs a density map, and the molecule has none: give '

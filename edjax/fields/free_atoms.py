@@ -21,6 +21,7 @@ from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.kernels.numerics import HIGHEST
+from edjax.molecule import Molecule
 
 
 @functools.cache
@@ -42,70 +43,55 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
   return exponents / BOHR_A**2, factors / BOHR_A**powers
 
 
-def _gather(numbers_A: jax.Array, dtype, with_d: bool):
-  n = 3 if with_d else 2
-  return tuple(jnp.asarray(t[:, :n], dtype)[numbers_A] for t in _terms())
-
-
-def density(
-  numbers_A: jax.Array,
-  coords_A3: jax.Array,
-  points_G3: jax.Array,
-  with_d: bool = True,
-) -> jax.Array:
+def free_atoms_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Superposed valence densities of free atoms, point by point.
 
+  The promolecule to compare an orbital density with: as sharp, and without
+  core electrons, as it is.
+
   Args:
-    numbers_A: atomic numbers; 0 is padding, above 86 gives NaN.
-    coords_A3: Å.
+    mol: orbitals are not needed; an element beyond Rn gives NaN.
     points_G3: Å.
-    with_d: False leaves out d shells, for molecules that have none.
 
   Returns:
     rho_G, e/Å^3.
   """
-  dtype = coords_A3.dtype
-  exponents_A3P, factors_A3P = _gather(numbers_A, dtype, with_d)
+  exponents_A3P, factors_A3P = _gather(mol)
 
   def at(point_3):
-    r2_A = jnp.sum((point_3[None, :] - coords_A3) ** 2, axis=1)
+    r2_A = jnp.sum((point_3[None, :] - mol.coords_A3) ** 2, axis=1)
     values_A3P = jnp.exp(-exponents_A3P * r2_A[:, None, None])
     shells_AL = jnp.sum(factors_A3P * values_A3P, axis=2)
     powers = [r2_A**l for l in range(shells_AL.shape[1])]
     return sum(jnp.sum(shells_AL[:, l] * r) for l, r in enumerate(powers))
 
-  return jax.vmap(at)(jnp.asarray(points_G3, dtype))
+  return jax.vmap(at)(jnp.asarray(points_G3, mol.coords_A3.dtype))
 
 
-def density_grid(
-  numbers_A: jax.Array,
-  coords_A3: jax.Array,
-  grid: Grid,
-  supersample: int = 1,
-  with_d: bool = True,
+def free_atoms_density_grid(
+  mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:
-  """Superposed valence densities of free atoms on a grid, separably.
-
-  Args:
-    numbers_A: atomic numbers; 0 is padding, above 86 gives NaN.
-    coords_A3: Å.
-    grid: voxels.
-    supersample: values are means over this many sub-points along each edge.
-    with_d: False leaves out d shells, for molecules that have none.
-
-  Returns:
-    rho_XYZ, e/Å^3.
-  """
-  exponents, factors = _gather(numbers_A, coords_A3.dtype, with_d)
-  _, n_l, n_terms = exponents.shape
-  atom_K = jnp.repeat(jnp.arange(len(coords_A3)), n_terms)
+  """`free_atoms_density` on a grid, separably: rho_XYZ."""
+  exponents, factors = _gather(mol)
+  n_atoms, n_l, n_terms = exponents.shape
+  atom_K = jnp.repeat(jnp.arange(n_atoms), n_terms)
   rows = [
     (atom_K, exponents[:, l].reshape(-1), factors[:, l].reshape(-1))
     for l in range(n_l)
   ]
-  full = functools.partial(_grid_sum, coords_A3, grid, supersample)
+  full = functools.partial(_grid_sum, mol.coords_A3, grid, supersample)
   return jax.lax.platform_dependent(
     rows, cpu=functools.partial(_tight, full), default=full
+  )
+
+
+def _gather(mol: Molecule) -> tuple[jax.Array, jax.Array]:
+  """The terms of each atom, without d where the orbitals have none."""
+  without_d = mol.orbitals_OL9 is not None and mol.orbitals_OL9.shape[-1] == 4
+  n_l = 2 if without_d else 3
+  return tuple(
+    jnp.asarray(table[:, :n_l], mol.coords_A3.dtype)[mol.numbers_A]
+    for table in _terms()
   )
 
 
@@ -126,12 +112,12 @@ def _tight(full, rows):
   )
 
   def compact(rows):
-    kept = []
+    packed = []
     for row, size in zip(rows, sizes, strict=True):
       (place,) = jnp.nonzero(row[2] != 0, size=size, fill_value=-1)
       atom, exponent, factor = (x[place] for x in row)
-      kept.append((atom, exponent, jnp.where(place < 0, 0, factor)))
-    return full(kept)
+      packed.append((atom, exponent, jnp.where(place < 0, 0, factor)))
+    return full(packed)
 
   return jax.lax.cond(fits, compact, full, rows)
 

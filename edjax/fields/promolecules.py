@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from edjax.chem import form_factors
-from edjax.fields.common import apart, group_weights, near_or_whole, splat_grid
+from edjax.fields.common import (
+  apart,
+  grid_blur,
+  group_weights,
+  near_or_whole,
+  splat_grid,
+)
 from edjax.grid import Grid
 from edjax.kernels import gaussians, gaussians_windowed
 from edjax.kernels.numerics import safe_norm
@@ -24,7 +30,7 @@ def promolecule(
   All electrons, neutral atoms; see `form_factors`.
 
   Args:
-    mol: one molecule.
+    mol: its B factors count on request only.
     points_G3: Å.
     blur: B in Å^2, the same for every atom, above 0.
     use_b_factors: add each atom's B from the file (a negative one counts as
@@ -32,7 +38,7 @@ def promolecule(
     groups: ligand and pocket apart.
 
   Returns:
-    rho_G, e/Å^3; with groups rho_GC, first the ligand's, then the pocket's.
+    rho_G, e/Å^3; with groups rho_GC.
 
   Raises:
     ValueError: blur is not above 0, or points are not [G, 3].
@@ -50,24 +56,11 @@ def promolecule_grid(
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> jax.Array:
-  """`promolecule` on a grid.
+  """`promolecule` on a grid: rho_XYZ, with groups rho_XYZC.
 
-  Args:
-    mol: one molecule.
-    grid: voxels.
-    supersample: sub-points along each edge of a voxel.
-    blur: B in Å^2; 0 ties it to the spacing, 8 pi^2/1.1 * spacing^2.
-    use_b_factors: add each atom's B from the file.
-    groups: ligand and pocket apart.
-
-  Returns:
-    rho_XYZ, e/Å^3; with groups rho_XYZC, first the ligand's, then the
-    pocket's.
-
-  Raises:
-    ValueError: blur is negative or not finite.
+  A blur of 0 is tied to the spacing, see `form_factors.tied_blur`.
   """
-  blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
+  blur = grid_blur(blur, grid)
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
   rho = splat_grid(terms, grid, supersample, _typical_sigma(blur))
   return apart(rho, groups)
@@ -84,24 +77,12 @@ def promolecule_and_gradient_grid(
 ) -> tuple[jax.Array, jax.Array]:
   """`value_and_gradient_magnitude(promolecule_grid)`, in half of its time.
 
-  Args:
-    mol: one molecule.
-    grid: voxels.
-    supersample: sub-points along each edge of a voxel.
-    blur: B in Å^2; 0 ties it to the spacing.
-    use_b_factors: add each atom's B from the file.
-    groups: ligand and pocket apart.
-
   Returns:
     rho_XYZ in e/Å^3 and the length of its gradient in e/Å^4; with groups
     [X, Y, Z, 2] both.
-
-  Raises:
-    ValueError: blur is negative or not finite.
   """
-  blur = form_factors.tied_blur(grid.spacing) if blur == 0 else blur
+  blur = grid_blur(blur, grid)
   terms = _promolecule_terms(mol, blur, use_b_factors, groups)
-
   rho_XYZC, slopes = near_or_whole(
     terms,
     grid,

@@ -6,7 +6,7 @@ import numpy as np
 
 from edjax import grid as grids
 from edjax.chem.elements import VDW_RADII
-from edjax.fields.common import apart, group_weights, splat_grid
+from edjax.fields.common import apart, group_weights, peak_terms, splat_grid
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.molecule import Molecule
@@ -34,7 +34,7 @@ def shape(
   sets the softness of the surface alone.
 
   Args:
-    mol: one molecule.
+    mol: elements count by their van der Waals radii alone.
     points_G3: Å.
     width: standard deviation in radii, at least 0.1.
     radius: of every atom, Å, in the place of its van der Waals radius; 0 for
@@ -42,8 +42,7 @@ def shape(
     groups: ligand and pocket apart.
 
   Returns:
-    values_G, 0 to 1; deep inside it is rounded to 1. With groups values_GC,
-    first the ligand's, then the pocket's.
+    values_G, 0 to 1; deep inside it is rounded to 1. With groups values_GC.
 
   Raises:
     ValueError: a width below 0.1, or a negative radius.
@@ -61,23 +60,7 @@ def shape_grid(
   radius: float = 0.0,
   groups: bool = False,
 ) -> jax.Array:
-  """`shape` on a grid.
-
-  Args:
-    mol: one molecule.
-    grid: voxels.
-    supersample: sub-points along each edge of a voxel.
-    width: standard deviation in radii, at least 0.1.
-    radius: of every atom, Å; 0 for van der Waals radii.
-    groups: ligand and pocket apart.
-
-  Returns:
-    values_XYZ, 0 to 1; with groups vox_XYZC, first the ligand's, then the
-    pocket's.
-
-  Raises:
-    ValueError: a width below 0.1, or a negative radius.
-  """
+  """`shape` on a grid: values_XYZ, with groups vox_XYZC."""
   terms = _shape_terms(mol, width, radius, groups)
   # Else of carbon.
   sigma = (radius or VDW_RADII[6]) * width
@@ -97,7 +80,5 @@ def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
   radii = np.full_like(radii, radius) if radius else radii
   sigma_A = jnp.asarray(radii * width, dtype)[mol.numbers_A]
   peak = np.log(2) * np.exp(0.5 / width**2)
-  weights_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)
-  weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
-  weights_AC = weights_A[:, None] * group_weights(mol, groups)
-  return mol.coords_A3, weights_AC, sigma_A
+  peaks_A = jnp.where(mol.mask_A, jnp.asarray(peak, dtype), 0)
+  return peak_terms(mol, peaks_A[:, None] * group_weights(mol, groups), sigma_A)

@@ -7,7 +7,13 @@ import numpy as np
 from edjax.chem import gfn2_occupations
 from edjax.chem.elements import MAX_NUMBER
 from edjax.fields.atom_types import ATOM_WIDTH
-from edjax.fields.common import apart, check_width, group_weights, splat_grid
+from edjax.fields.common import (
+  apart,
+  check_width,
+  group_weights,
+  peak_terms,
+  splat_grid,
+)
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.molecule import Molecule
@@ -22,18 +28,18 @@ def valence(
 ) -> jax.Array:
   """Atoms without types: Gaussians whose peaks are the valence electrons.
 
-  What a density has in one channel without any chemistry beyond the element:
-  as many electrons as GFN2-xTB counts in the neutral atom
+  The content of a density in one channel without any chemistry beyond the
+  element: as many electrons as GFN2-xTB counts in the neutral atom
   (`gfn2_occupations.valence_electrons`), in Gaussians of one width.
 
   Args:
-    mol: one molecule; an element that GFN2-xTB lacks (beyond Rn) gives NaN.
+    mol: an element that GFN2-xTB lacks (beyond Rn) gives NaN.
     points_G3: Å.
     width: standard deviation, Å, the same for every atom.
     groups: ligand and pocket apart.
 
   Returns:
-    values_G; with groups values_GC, first the ligand's, then the pocket's.
+    values_G; with groups values_GC.
 
   Raises:
     ValueError: a width that is not above 0.
@@ -50,21 +56,7 @@ def valence_grid(
   width: float = ATOM_WIDTH,
   groups: bool = False,
 ) -> jax.Array:
-  """`valence` on a grid.
-
-  Args:
-    mol: one molecule; an element that GFN2-xTB lacks (beyond Rn) gives NaN.
-    grid: voxels.
-    supersample: sub-points along each edge of a voxel.
-    width: standard deviation, Å, the same for every atom.
-    groups: ligand and pocket apart.
-
-  Returns:
-    values_XYZ; with groups vox_XYZC, first the ligand's, then the pocket's.
-
-  Raises:
-    ValueError: a width that is not above 0.
-  """
+  """`valence` on a grid: values_XYZ, with groups vox_XYZC."""
   terms = _valence_terms(mol, width, groups)
   return apart(splat_grid(terms, grid, supersample, width, same=True), groups)
 
@@ -72,8 +64,7 @@ def valence_grid(
 def _valence_terms(mol: Molecule, width: float, groups: bool):
   check_width('width', width)
   dtype = mol.coords_A3.dtype
-  sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
   valence_Z = gfn2_occupations.valence_electrons(np.arange(MAX_NUMBER + 1))
-  weights_A = jnp.asarray(valence_Z, dtype)[mol.numbers_A]
-  weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
-  return mol.coords_A3, weights_A[:, None] * group_weights(mol, groups), sigma_A
+  peaks_A = jnp.asarray(valence_Z, dtype)[mol.numbers_A]
+  sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
+  return peak_terms(mol, peaks_A[:, None] * group_weights(mol, groups), sigma_A)

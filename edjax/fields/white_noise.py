@@ -9,29 +9,16 @@ from edjax.molecule import Molecule
 def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """A control without information: unit normals keyed by the example id.
 
-  The values belong to the points' indices, not to positions: they do not
-  turn with the molecule.
-
-  Args:
-    mol: one molecule.
-    points_G3: only their number counts.
-
-  Returns:
-    values_G.
+  The values belong to the points' indices, not to their coordinates: they do
+  not turn with the molecule. Returns values_G.
   """
   return _noise(mol, points_G3.shape[:1])
 
 
 def noise_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
-  """`noise` on a grid; always of unit variance.
+  """`noise` on a grid, values_XYZ: of unit variance whatever `supersample` is.
 
-  Args:
-    mol: one molecule.
-    grid: voxels.
-    supersample: without effect; means of noise would only be weaker noise.
-
-  Returns:
-    values_XYZ.
+  Means over sub-points would only be weaker noise.
   """
   del supersample
   return _noise(mol, (grid.size,) * 3)

@@ -9,9 +9,9 @@ import numpy as np
 from edjax.grid import Grid
 from edjax.kernels.numerics import HIGHEST
 
-# Where the kernel ends, in standard deviations, as in scipy.ndimage.
+# The kernel ends here, in standard deviations, as in scipy.ndimage.
 _TRUNCATE = 4.0
-# Of a narrower kernel a few samples are no Gaussian any more: at 0.6 voxels
+# A few samples of a narrower kernel are no Gaussian any more: at 0.6 voxels
 # their variance is 2 % too small, at 0.5 it is 14 %.
 _MIN_WIDTH = 0.6
 

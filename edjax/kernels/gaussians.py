@@ -2,9 +2,9 @@
 
 A Gaussian on a regular grid is a product of three 1-D Gaussians, so that a
 sum over atoms is one matrix product, [X*Y, A] times [A, Z*C]. The mean of a
-product over a box of sub-points, or over the whole cell, is the product of
-the 1-D means: cell means cost no more than point values. `splat_points` is
-the same sum written point by point: the reference.
+product over a box of sub-points is the product of the 1-D means: they cost no
+more matrix products than point values. `splat_points` is the same sum written
+point by point: the reference.
 
 Written for one molecule; a batch is `jax.vmap(lambda m: splat_grid(...))`, or
 `numerics.batched` where memory or a CPU's cache matters. Atoms of several
@@ -57,8 +57,7 @@ def splat_points(
     ValueError: a shape does not fit.
   """
   _check(coords_A3, weights_AC, sigma_A)
-  if points_G3.ndim != 2 or points_G3.shape[1] != 3:
-    raise ValueError(f'points must be [G, 3], not {points_G3.shape}')
+  grids.check_points(points_G3)
   peaks_AC = weights_AC / peak_to_integral(sigma_A)[:, None]
 
   def at(point_3):
@@ -75,7 +74,6 @@ def splat_grid(
   sigma_A: jax.Array,
   grid: Grid,
   supersample: int = 1,
-  cell_mean: bool = False,
 ) -> jax.Array:
   """Sum of Gaussians of unit integral on a grid, as one matrix product.
 
@@ -85,8 +83,6 @@ def splat_grid(
     sigma_A: standard deviations, Å, above 0.
     grid: voxels.
     supersample: values are means over this many sub-points along each edge.
-    cell_mean: exact means over the cells instead (supersample is then
-      without effect).
 
   Returns:
     vox_XYZC, weights per Å^3.
@@ -95,7 +91,7 @@ def splat_grid(
     ValueError: a shape does not fit.
   """
   _check(coords_A3, weights_AC, sigma_A)
-  lines_3XA = lines(coords_A3, sigma_A, grid, supersample, cell_mean)
+  lines_3XA = lines(coords_A3, sigma_A, grid, supersample)
   return product(lines_3XA[0], lines_3XA[1], lines_3XA[2], weights_AC)
 
 
@@ -149,7 +145,6 @@ def lines(
   sigma_A: jax.Array,
   grid: Grid,
   supersample: int = 1,
-  cell_mean: bool = False,
 ) -> jax.Array:
   """1-D Gaussians of unit integral along the three axes of a grid.
 
@@ -158,21 +153,11 @@ def lines(
     sigma_A: standard deviations, Å.
     grid: voxels.
     supersample: sub-points along each edge.
-    cell_mean: exact means over the cells.
 
   Returns:
     lines_3XA, 1/Å.
   """
   dtype = coords_A3.dtype
-  if cell_mean:
-    edges = (np.arange(grid.size + 1) - grid.size / 2) * grid.spacing
-    offsets_3XA = (
-      jnp.asarray(edges, dtype)[None, :, None] - coords_A3.T[:, None, :]
-    )
-    cdf_3XA = jax.scipy.special.erf(
-      offsets_3XA / (np.sqrt(2).astype(dtype) * sigma_A)[None, None, :]
-    )
-    return (cdf_3XA[:, 1:] - cdf_3XA[:, :-1]) / (2 * grid.spacing)
   d2_3XA = offsets(coords_A3, grid, supersample) ** 2
   scale_A = 1 / (np.sqrt(2 * np.pi).astype(dtype) * sigma_A)
   values_3XA = scale_A[None, None, :] * jnp.exp(

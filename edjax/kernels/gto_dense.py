@@ -1,66 +1,29 @@
-"""sum_O psi_O^2 on a grid, separably: the fast form of `orbitals.density`.
+"""sum_O psi_O^2 on a grid, separably: the fast form of `orbital_density`.
 
-A Cartesian Gaussian x^i y^j z^k exp(-a r^2) is a product of three factors,
-each along one axis. A basis function is a short sum of such products over its
-primitives P, and all of them are made by small matrix products [X, P] x
-[P, YZ]; one large product [O, K] x [K, XYZ] then makes the orbitals. The grid
-is worked through in slabs. Nothing is left out. Accelerators use this form;
-`gto_tiled_cpu`, which leaves out what is far, uses it where it has no room for
-a molecule's functions.
+All basis functions are made by small matrix products [X, P] x [P, YZ] of their
+factors along the axes (`gto_functions`); one large product [O, K] x [K, XYZ]
+then makes the orbitals. The grid is worked through in slabs, and nothing is
+left out. Accelerators use this form; `gto_tiled_cpu`, which leaves out what is
+far, uses it where it has no room for a molecule's functions.
 
-The derivative is written out (custom_jvp), because autodiff would repeat the
-large product for every direction: with psi = c chi,
-
-  drho = 2 sum_K (c^T psi)_K sum_i dr_Ki d chi_K / d r_Ki,
-
-in which one more large product serves all directions. It stays
+The derivative is written out (`gto_functions.density_and_slope`). It stays
 differentiable, forwards and backwards.
 """
 
 import functools
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from edjax import grid as grids
-from edjax.chem import gfn2_basis
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
+from edjax.kernels import gto_functions
 from edjax.kernels.numerics import HIGHEST
 
 # Points evaluated at a time: an accelerator wants much work in few steps.
 _POINTS = 32768
-# Enough for every element before Cs.
-_FEW_PRIMITIVES = 4
-
-
-class Room(NamedTuple):
-  """The static shape of a sum."""
-
-  shells: tuple[int, ...]  # for each l = 0, 1 (, 2)
-  primitives: int
-
-
-class Rows(NamedTuple):
-  """Cartesian basis functions of a molecule.
-
-  Attributes:
-    c_OK: orbital coefficients.
-    coords_K3: centres, Å.
-    powers_K3: of x, y, z.
-    a_KP: exponents, bohr^-2.
-    c_KP: coefficients of the primitives.
-  """
-
-  c_OK: jax.Array
-  coords_K3: jax.Array
-  powers_K3: jax.Array
-  a_KP: jax.Array
-  c_KP: jax.Array
 
 
 def density(
@@ -80,7 +43,7 @@ def density(
   Returns:
     rho_XYZ, e/Å^3.
   """
-  room = rooms(orbitals_OL9)[-1]
+  room = gto_functions.rooms(orbitals_OL9)[-1]
   return _density(grid, room, numbers_L, coords_L3, orbitals_OL9)
 
 
@@ -90,73 +53,11 @@ def density_means(grid: Grid, supersample: int, *molecule) -> jax.Array:
   return grids.pool(rho_XYZ, supersample)
 
 
-def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
-  """The shell of one l on each atom; coefficients 0 where there is none.
-
-  Args:
-    numbers_L: atomic numbers.
-    l: 0, 1 or 2.
-    dtype: of the result.
-
-  Returns:
-    Exponents (bohr^-2) and coefficients, [L, P] each; NaN beyond Rn.
-  """
-  return tuple(jnp.asarray(t, dtype)[numbers_L] for t in tables(l))
-
-
-@functools.cache
-def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
-  """The shell of one l of each element.
-
-  Args:
-    l: 0, 1 or 2.
-
-  Returns:
-    Exponents (bohr^-2) and coefficients, [98 + 1, P] each, with the P that
-    this l needs; NaN beyond Rn.
-  """
-  every = gfn2_basis.tables()
-  used = every.coefficients_Z3P[: gfn2_basis.MAX_NUMBER + 1, l].any(axis=0)
-  return tuple(table[:, l, used] for table in every)
-
-
-def rooms(orbitals_OL9: jax.Array) -> tuple[Room, ...]:
-  """A tight room and the complete one, for this many atoms with orbitals.
-
-  Of the basis functions of a padded organic molecule more than half are
-  none: padding, and the p functions of hydrogen.
-  """
-  _, n, width = orbitals_OL9.shape
-  kinds = 2 if width == 4 else 3
-  tight = tuple(math.ceil(n * share) for share in (1, 1 / 2, 1 / 4)[:kinds])
-  complete = Room((n,) * kinds, tables(0)[0].shape[1])
-  return Room(tight, _FEW_PRIMITIVES), complete
-
-
-def holds(room: Room, numbers_L: jax.Array) -> jax.Array:
-  """Whether a room of _FEW_PRIMITIVES is large enough for a molecule."""
-  has_ZL = np.stack([_has_shell(l) for l in range(len(room.shells))])
-  need_l = jnp.sum(jnp.asarray(has_ZL)[:, numbers_L], axis=1)
-  many = jnp.any(jnp.asarray(_has_many_primitives())[numbers_L])
-  return ~many & jnp.all(need_l <= np.array(room.shells))
-
-
-def _has_shell(l: int) -> np.ndarray:
-  """Which elements have a shell of this l, [98 + 1]."""
-  return (tables(l)[1] != 0).any(axis=1)
-
-
-def _has_many_primitives() -> np.ndarray:
-  """Which elements have a shell of more than _FEW_PRIMITIVES, [98 + 1]."""
-  extra = [tables(l)[1][:, _FEW_PRIMITIVES:] for l in range(3)]
-  return (np.concatenate(extra, axis=1) != 0).any(axis=1)
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _density(grid, room, numbers_L, coords_L3, orbitals_OL9):
   """Density with a given room."""
-  rows = gather(room, numbers_L, coords_L3, orbitals_OL9)
-  x, y, z = lines(grids.axis(grid), rows)
+  rows = gto_functions.gather(room, numbers_L, coords_L3, orbitals_OL9)
+  x, y, z = gto_functions.lines(grids.axis(grid), rows)
 
   def slab(x_KPX, yz_KPG):
     psi_OG = _orbitals(rows.c_OK, _product(x_KPX, yz_KPG))
@@ -167,132 +68,27 @@ def _density(grid, room, numbers_L, coords_L3, orbitals_OL9):
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
 def _density_jvp(grid, room, primals, tangents):
-  rows = gather(room, *primals)
+  rows = gto_functions.gather(room, *primals)
   axis = grids.axis(grid)
-  x, y, z = lines(axis, rows)
-  dx, dy, dz = lines(axis, rows, derivative=True)
-  dr_K3, dc_OK = gather_tangents(room, primals, tangents)
+  x, y, z = gto_functions.lines(axis, rows)
+  dx, dy, dz = gto_functions.lines(axis, rows, derivative=True)
+  dr_K3, dc_OK = gto_functions.gather_tangents(room, primals, tangents)
 
   def slab(x_KPX, dx_KPX, yz_KPG, dyz_KPG, ydz_KPG):
     ao_KG = _product(x_KPX, yz_KPG)
     psi_OG = _orbitals(rows.c_OK, ao_KG)
-    rho_G = jnp.sum(psi_OG**2, axis=0)
-    drho_G = jnp.zeros_like(rho_G)
-    if dr_K3 is not None:
+    dpsi_OG = None if dc_OK is None else _orbitals(dc_OK, ao_KG)
+
+    def slopes():
       back_KG = 2 * _orbitals(rows.c_OK.T, psi_OG)
-      for dr_K, factors in zip(
-        dr_K3.T,
-        ((dx_KPX, yz_KPG), (x_KPX, dyz_KPG), (x_KPX, ydz_KPG)),
-        strict=True,
-      ):
-        drho_G += jnp.dot(dr_K, back_KG * _product(*factors), precision=HIGHEST)
-    if dc_OK is not None:
-      drho_G += 2 * jnp.sum(psi_OG * _orbitals(dc_OK, ao_KG), axis=0)
-    return rho_G, drho_G
+      yield back_KG * _product(dx_KPX, yz_KPG)
+      yield back_KG * _product(x_KPX, dyz_KPG)
+      yield back_KG * _product(x_KPX, ydz_KPG)
+
+    return gto_functions.density_and_slope(psi_OG, dpsi_OG, dr_K3, slopes())
 
   along_yz = ((y, z), (dy, z), (y, dz))
   return _slabs(slab, grid.size, _POINTS, (x, dx), along_yz)
-
-
-def gather(room: Room, numbers_L, coords_L3, orbitals_OL9) -> Rows:
-  """The basis functions there are, and none to fill the room.
-
-  Args:
-    room: large enough, see `holds`.
-    numbers_L: atomic numbers; 0 is padding.
-    coords_L3: Å.
-    orbitals_OL9: see `molecule.Molecule`.
-  """
-  parts = []
-  for l, count in enumerate(room.shells):
-    has_L = jnp.asarray(_has_shell(l))[numbers_L]
-    kept_S = jnp.argsort(~has_L, stable=True)[:count]
-    a_SP, c_SP = (
-      _resized(t, room.primitives)
-      for t in primitives(numbers_L[kept_S], l, coords_L3.dtype)
-    )
-    first = gfn2_basis.FIRST_SLOT[l]
-    c_OmS = jnp.einsum(
-      'osf,fm->oms',
-      orbitals_OL9[:, kept_S, first : first + 2 * l + 1],
-      jnp.asarray(gfn2_basis.FUNCTIONS[l], orbitals_OL9.dtype),
-      precision=HIGHEST,
-    )
-    powers_m3 = np.array(gfn2_basis.MONOMIALS[l])
-    m = len(powers_m3)
-    parts.append(
-      Rows(
-        c_OmS.reshape(len(orbitals_OL9), m * count),
-        jnp.tile(coords_L3[kept_S], (m, 1)),
-        np.repeat(powers_m3, count, axis=0),
-        jnp.tile(a_SP, (m, 1)),
-        jnp.tile(c_SP, (m, 1)),
-      )
-    )
-  c_OK = jnp.concatenate([part.c_OK for part in parts], axis=1)
-  rest = (part[1:] for part in parts)
-  coords_K3, powers_K3, *shells = map(jnp.concatenate, zip(*rest, strict=True))
-  return Rows(c_OK, coords_K3, powers_K3, *shells)
-
-
-def gather_tangents(room: Room, primals, tangents):
-  """Directions of the basis functions, for the rules of custom_jvp.
-
-  Args:
-    room: as of `gather`.
-    primals: numbers_L, coords_L3, orbitals_OL9.
-    tangents: of these, with symbolic zeros.
-
-  Returns:
-    (dr_K3, dc_OK): of the centres and of the coefficients; None where these
-    are constant.
-  """
-  numbers_L, coords_L3, orbitals_OL9 = primals
-  _, dcoords_L3, dorbitals_OL9 = tangents
-  dr_K3 = dc_OK = None
-  if not isinstance(dcoords_L3, jax.custom_derivatives.SymbolicZero):
-    dr_K3 = gather(room, numbers_L, dcoords_L3, orbitals_OL9).coords_K3
-  if not isinstance(dorbitals_OL9, jax.custom_derivatives.SymbolicZero):
-    dc_OK = gather(room, numbers_L, coords_L3, dorbitals_OL9).c_OK
-  return dr_K3, dc_OK
-
-
-def _resized(values_SP, width: int) -> jax.Array:
-  """Cut or filled with 0 to a number of primitives."""
-  values_SP = values_SP[:, :width]
-  return jnp.pad(values_SP, ((0, 0), (0, width - values_SP.shape[1])))
-
-
-def lines(
-  axis_X: np.ndarray, rows: Rows, derivative: bool = False
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The factors of the basis functions along x, y and z.
-
-  Args:
-    axis_X: places along each axis, Å.
-    rows: the basis functions.
-    derivative: with respect to the centre (per Å) instead.
-
-  Returns:
-    x_KPX with the coefficients of the primitives in it, y_KPX, z_KPX.
-  """
-  axis_X = jnp.asarray(axis_X, rows.coords_K3.dtype)
-  r_3KX = (axis_X[None, None, :] - rows.coords_K3.T[:, :, None]) / BOHR_A
-  r_3KPX = r_3KX[:, :, None, :]
-  p_3KPX = rows.powers_K3.T[:, :, None, None]
-  a_1KPX = rows.a_KP[None, :, :, None]
-
-  def factor(r):
-    power = jnp.where(p_3KPX == 0, 1, jnp.where(p_3KPX == 1, r, r * r))
-    return power * jnp.exp(-a_1KPX * r * r)
-
-  if derivative:
-    toward = jnp.full_like(r_3KPX, -1 / BOHR_A)
-    _, lines_3KPX = jax.jvp(factor, (r_3KPX,), (toward,))
-  else:
-    lines_3KPX = factor(r_3KPX)
-  x, y, z = lines_3KPX
-  return rows.c_KP[:, :, None] * x, y, z
 
 
 def _product(x_KPX, yz_KPG) -> jax.Array:
@@ -317,7 +113,7 @@ def _slabs(f: Callable, n: int, points: int, along_x, along_yz):
     along_yz: pairs of lines [K, P, n].
 
   Returns:
-    What f returns, as [n, n, n] per Å^3.
+    The values of f, as [n, n, n] per Å^3.
   """
   ny = _divisor(n, points // n)
   nx = _divisor(n, points // (n * ny))

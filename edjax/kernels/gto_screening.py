@@ -2,7 +2,7 @@
 
 The grid is cut into small boxes, tiles. In most of them most basis functions
 are too small to be seen in the rounding of the density, and in many of them
-all are. What a function can reach in a tile is bounded by the product of its
+all are. A function's largest value in a tile is bounded by the product of its
 largest factors along x, y and z there.
 
 `gto_tiled_cpu` computes what is left.
@@ -19,14 +19,14 @@ import numpy as np
 from edjax import grid as grids
 from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
-from edjax.kernels import gto_dense
-from edjax.kernels.gto_dense import Rows
+from edjax.kernels import gto_functions
+from edjax.kernels.gto_functions import Rows
 from edjax.kernels.numerics import HIGHEST
 
-# What a tile costs beside its points, in the same unit along one edge.
+# Cost of a tile beside its points, in the same unit along one edge.
 _EDGE_COST = 1.5
-# What may be left out, in units of the rounding of the largest density; the
-# bound is loose, the density changes by about an eighth of it.
+# Largest error of leaving out, in units of the rounding of the largest density;
+# the bound is loose, the density changes by about an eighth of it.
 _NEGLIGIBLE = 2.5
 
 
@@ -47,7 +47,7 @@ class Cut(NamedTuple):
 
 
 class Tiles(NamedTuple):
-  """What the tiles T are computed from.
+  """The tiles T, and the functions that count in them.
 
   Attributes:
     places_T3: their numbers along x, y and z.
@@ -79,15 +79,8 @@ def cut_of(grid: Grid, supersample: int, most: int) -> Cut:
   return Cut(grid.size, s, math.ceil(n / edge), edge)
 
 
-def points(grid: Grid, cut: Cut) -> np.ndarray:
-  """Sub-points along an axis, to the end of the last tile; Å."""
-  fine = grid.refine(cut.supersample)
-  start = grids.axis(fine)[0]
-  return start + np.arange(cut.tiles * cut.edge) * fine.spacing
-
-
 def tables(grid: Grid, cut: Cut, rows: Rows, derivative: bool = False) -> list:
-  """`gto_dense.lines` as [tiles, K, P, edge], for x, y and z.
+  """`gto_functions.lines` as [tiles, K, P, edge], for x, y and z.
 
   Args:
     grid: the voxels.
@@ -95,7 +88,10 @@ def tables(grid: Grid, cut: Cut, rows: Rows, derivative: bool = False) -> list:
     rows: basis functions.
     derivative: with respect to the centre (per Å) instead.
   """
-  lines = gto_dense.lines(points(grid, cut), rows, derivative)
+  fine = grid.refine(cut.supersample)
+  # To the end of the last tile.
+  steps = np.arange(cut.tiles * cut.edge) * fine.spacing
+  lines = gto_functions.lines(grids.axis(fine)[0] + steps, rows, derivative)
   return [
     jnp.moveaxis(line.reshape(*line.shape[:2], cut.tiles, cut.edge), 2, 0)
     for line in lines

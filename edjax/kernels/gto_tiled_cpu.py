@@ -5,12 +5,8 @@ tightest of a few static sizes, made from their factors, and multiplied by their
 coefficients while they lie in the cache. Where fewer functions count than there
 are orbitals, their density matrix D = c^T c takes the place of the orbitals.
 
-The derivative is written out (custom_jvp) as in `gto_dense`, with that
-density matrix,
-
-  drho = 2 sum_K (D chi)_K sum_i dr_Ki d chi_K / d r_Ki,
-
-one product for all directions. It stays differentiable.
+The derivative is written out (`gto_functions.density_and_slope`), with D chi
+for c^T psi. It stays differentiable.
 """
 
 import functools
@@ -20,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax.grid import Grid
-from edjax.kernels import gto_dense, gto_screening
+from edjax.kernels import gto_dense, gto_functions, gto_screening
 from edjax.kernels.gto_screening import Cut, Tiles
 from edjax.kernels.numerics import HIGHEST
 
@@ -56,9 +52,9 @@ def density(
   Returns:
     rho_XYZ, e/Å^3.
   """
-  tight, _ = gto_dense.rooms(orbitals_OL9)
+  tight, _ = gto_functions.rooms(orbitals_OL9)
   return jax.lax.cond(
-    gto_dense.holds(tight, numbers_L),
+    gto_functions.holds(tight, numbers_L),
     functools.partial(_density, grid, supersample, tight),
     # Rare, and not worth more programs.
     functools.partial(gto_dense.density_means, grid, supersample),
@@ -84,15 +80,15 @@ def gradient_cut(grid: Grid, supersample: int) -> Cut:
 def _density(grid, supersample, room, *molecule):
   """Density with a given room."""
   cut = value_cut(grid, supersample)
-  rows = gto_dense.gather(room, *molecule)
+  rows = gto_functions.gather(room, *molecule)
   lines = gto_screening.tables(grid, cut, rows)
   tiles = gto_screening.screen(cut, rows, lines, SIZES)
   c_KO = rows.c_OK.T
 
   def tile(size, place_3, ranks_K):
-    kept_J = _kept(size, ranks_K)
-    ao_JG = _functions(_factors(lines, place_3, kept_J))
-    return _means(cut, squares(_rows_of(c_KO, kept_J), ao_JG))
+    which_J = _which(size, ranks_K)
+    ao_JG = _functions(_factors(lines, place_3, which_J))
+    return _means(cut, squares(_rows_of(c_KO, which_J), ao_JG))
 
   return gto_screening.assemble(cut, _map(cut, tiles, tile))
 
@@ -100,35 +96,33 @@ def _density(grid, supersample, room, *molecule):
 @functools.partial(_density.defjvp, symbolic_zeros=True)
 def _density_jvp(grid, supersample, room, primals, tangents):
   cut = gradient_cut(grid, supersample)
-  rows = gto_dense.gather(room, *primals)
+  rows = gto_functions.gather(room, *primals)
   lines = gto_screening.tables(grid, cut, rows)
-  slopes = gto_screening.tables(grid, cut, rows, derivative=True)
+  sloping = gto_screening.tables(grid, cut, rows, derivative=True)
   tiles = gto_screening.screen(cut, rows, lines, SIZES)
   c_KO = rows.c_OK.T
-  dr_K3, dc_OK = gto_dense.gather_tangents(room, primals, tangents)
+  dr_K3, dc_OK = gto_functions.gather_tangents(room, primals, tangents)
 
   # Backwards, what a tile would leave behind for every size is made again.
   def tile(size, place_3, ranks_K):
-    kept_J = _kept(size, ranks_K)
-    factors = _factors(lines, place_3, kept_J)
+    which_J = _which(size, ranks_K)
+    factors = _factors(lines, place_3, which_J)
     ao_JG = _functions(factors)
-    c_JO = _rows_of(c_KO, kept_J)
-    psi_OG = orbitals(c_JO, ao_JG)
-    rho_G = jnp.sum(psi_OG**2, axis=0)
-    drho_G = jnp.zeros_like(rho_G)
-    if dr_K3 is not None:
+    c_JO = _rows_of(c_KO, which_J)
+    dr_J3 = None if dr_K3 is None else _rows_of(dr_K3, which_J)
+    dpsi_OG = (
+      None if dc_OK is None else orbitals(_rows_of(dc_OK.T, which_J), ao_JG)
+    )
+
+    def slopes():
       back_JG = 2 * with_density_matrix(c_JO, ao_JG)
-      towards = _factors(slopes, place_3, kept_J)
-      dr_J3 = _rows_of(dr_K3, kept_J)
-      for i in range(3):
-        step_JG = _functions(
-          (*factors[:i], towards[i], *factors[i + 1 :]), back_JG
-        )
-        drho_G += jnp.dot(dr_J3[:, i], step_JG, precision=HIGHEST)
-    if dc_OK is not None:
-      dpsi_OG = orbitals(_rows_of(dc_OK.T, kept_J), ao_JG)
-      drho_G += 2 * jnp.sum(psi_OG * dpsi_OG, axis=0)
-    return _means(cut, rho_G), _means(cut, drho_G)
+      for i, slope in enumerate(_factors(sloping, place_3, which_J)):
+        yield _functions((*factors[:i], slope, *factors[i + 1 :]), back_JG)
+
+    values = gto_functions.density_and_slope(
+      orbitals(c_JO, ao_JG), dpsi_OG, dr_J3, slopes()
+    )
+    return tuple(_means(cut, v) for v in values)
 
   values = _map(cut, tiles, tile, again=True)
   return tuple(gto_screening.assemble(cut, v) for v in values)
@@ -144,7 +138,7 @@ def _map(cut: Cut, tiles: Tiles, tile, again: bool = False):
     again: whether to compute it again when going backwards.
 
   Returns:
-    What f returns, with a leading axis T; 0 where nothing counts.
+    The values of f, with a leading axis T; 0 where nothing counts.
   """
   first = tiles.places_T3[0], tiles.ranks_TK[0]
   forms = [functools.partial(tile, size) for size in tiles.sizes[1:]]
@@ -161,7 +155,7 @@ def _map(cut: Cut, tiles: Tiles, tile, again: bool = False):
   )
 
 
-def _kept(size: int, ranks_K) -> jax.Array:
+def _which(size: int, ranks_K) -> jax.Array:
   """Places of the functions that count; K where there is no other."""
   if size == len(ranks_K):
     return jnp.arange(size, dtype=jnp.int32)
@@ -169,16 +163,16 @@ def _kept(size: int, ranks_K) -> jax.Array:
   return jnp.sum(ranks_K[None, :] <= before_J[:, None], axis=1, dtype=jnp.int32)
 
 
-def _rows_of(values_KN, kept_J) -> jax.Array:
+def _rows_of(values_KN, which_J) -> jax.Array:
   """Rows, 0 where there is none."""
   values_KN = jnp.pad(values_KN, ((0, 1), (0, 0)))
-  return jnp.take(values_KN, kept_J, axis=0, mode='clip')
+  return jnp.take(values_KN, which_J, axis=0, mode='clip')
 
 
-def _factors(lines, place_3, kept_J) -> list:
+def _factors(lines, place_3, which_J) -> list:
   """The pieces [J, P, edge] of the lines, of any function where J has none."""
   k, p, edge = lines[0].shape[1:]
-  last_J = jnp.minimum(kept_J, k - 1)
+  last_J = jnp.minimum(which_J, k - 1)
   return [
     jnp.take(
       line.reshape(-1, p * edge), last_J + place_3[i] * k, axis=0, mode='clip'

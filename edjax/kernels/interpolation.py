@@ -41,8 +41,7 @@ def map_indices(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
   Raises:
     ValueError: a shape does not fit.
   """
-  if points_G3.ndim != 2 or points_G3.shape[1] != 3:
-    raise ValueError(f'points must be [G, 3], not {points_G3.shape}')
+  grids.check_points(points_G3)
   if density_map.values_XYZ.ndim != 3:
     raise ValueError(
       f'a map must be [X, Y, Z], not {density_map.values_XYZ.shape}'

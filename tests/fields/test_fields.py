@@ -11,7 +11,6 @@ from data_builders import xtb
 from edjax import fields, geometry
 from edjax import grid as grids
 from edjax.chem import elements, form_factors, gfn2_occupations
-from edjax.fields import free_atoms
 from edjax.grid import Grid
 from edjax.molecule import DensityMap, Molecule
 
@@ -478,15 +477,14 @@ def test_free_atoms_are_spherical_shells_of_the_basis(numbers):
   )
   points = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
   want = jax.jit(fields.orbital_density)(mol, jnp.asarray(points))
-  got = jax.jit(free_atoms.density)(mol.numbers_A, mol.coords_A3, points)
+  got = jax.jit(fields.free_atoms_density)(mol, points)
   np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-6)
 
 
 def test_elements_that_gfn2_lacks_are_not_taken_for_others():
-  coords = jnp.zeros((1, 3))
-  numbers = jnp.array([92])
-  assert jnp.isnan(free_atoms.density(numbers, coords, coords)).all()
-  assert jnp.isnan(free_atoms.density_grid(numbers, coords, Grid(2, 0.5))).all()
+  mol = Molecule.from_arrays([92], np.zeros((1, 3)))
+  assert jnp.isnan(fields.free_atoms_density(mol, mol.coords_A3)).all()
+  assert jnp.isnan(fields.free_atoms_density_grid(mol, Grid(2, 0.5))).all()
 
 
 @pytest.mark.parametrize('max_atoms', [2, 12])
@@ -495,10 +493,10 @@ def test_free_atoms_on_a_grid_equal_those_on_points(numbers, max_atoms):
   # with and without room for the rows of every atom (`free_atoms._tight`)
   coords = [[0.2, -0.1, 0.3], [1.1, 0.8, -0.4]]
   mol = Molecule.from_arrays(numbers, coords, max_atoms=max_atoms)
-  args, grid = (mol.numbers_A, mol.coords_A3), Grid(7, 0.6)
+  grid = Grid(7, 0.6)
   points = jnp.asarray(grids.centres(grid), jnp.float32)
-  want = jax.jit(free_atoms.density)(*args, points)
-  got = jax.jit(free_atoms.density_grid, static_argnums=2)(*args, grid)
+  want = jax.jit(fields.free_atoms_density)(mol, points)
+  got = jax.jit(fields.free_atoms_density_grid, static_argnums=1)(mol, grid)
   atol = 5e-6 * float(want.max())
   np.testing.assert_allclose(got.ravel(), want, rtol=0, atol=atol)
 
@@ -511,7 +509,7 @@ def test_deformation_integrates_to_zero(kind):
   delta, whole = f(mol, grid, 2), rho(mol, grid, 2)
   n = float(gfn2_occupations.valence_electrons(np.asarray(mol.numbers_A)).sum())
   assert float(whole.sum()) * grid.voxel_volume == pytest.approx(n, rel=2e-3)
-  # What is left of sub-point sampling at 0.25 Å is a few parts in 1e4 of
+  # The error of sub-point sampling at 0.25 Å is a few parts in 1e4 of
   # the electrons of either term.
   assert abs(float(delta.sum())) * grid.voxel_volume < 1e-3 * n
   # it is a rearrangement: some, but few, of the electrons move
@@ -724,7 +722,7 @@ def test_shape_with_one_radius_does_not_know_the_element():
     Molecule.from_arrays(numbers, coords, center=False)
     for numbers in ([6, 6], [1, 53])
   )
-  # Of carbon's radius it is the shape of carbons.
+  # With carbon's radius it is the shape of carbons.
   radius = elements.VDW_RADII[6]
   want = fields.shape_grid(carbons, grid, 2)
   for mol in (carbons, others):

@@ -15,9 +15,9 @@ from edjax import fields, geometry
 from edjax import grid as grids
 from edjax.chem import elements, gfn2_basis
 from edjax.chem.units import BOHR_A
-from edjax.fields import orbitals
+from edjax.fields import cores
 from edjax.grid import Grid
-from edjax.kernels import gto_dense
+from edjax.kernels import gto_dense, gto_functions
 from edjax.molecule import Molecule, stack
 
 FORMAMIDE = (
@@ -71,7 +71,7 @@ def _centres(grid, dtype=np.float32):
 def _at_centres(mol, grid):
   """The point-wise twin of density_grid."""
   points = _centres(grid, mol.coords_A3.dtype)
-  return orbitals.density(mol, points).reshape((grid.size,) * 3)
+  return fields.orbital_density(mol, points).reshape((grid.size,) * 3)
 
 
 def _assert_close(values, expected, of_peak):
@@ -117,16 +117,16 @@ def test_overlaps_equal_tblite(symbols):
   expected = _tblite_overlap(numbers, coords)
   # The table has ten digits.
   np.testing.assert_allclose(
-    orbitals.overlap(numbers, coords), expected, rtol=0, atol=1e-9
+    gfn2_basis.overlap(numbers, coords), expected, rtol=0, atol=1e-9
   )
   # The comparison sees one wrong centre.
-  wrong = orbitals.overlap(numbers, coords + np.eye(len(numbers), 3) * 1e-3)
+  wrong = gfn2_basis.overlap(numbers, coords + np.eye(len(numbers), 3) * 1e-3)
   assert np.abs(wrong - expected).max() > 1e-5
 
 
 @pytest.mark.parametrize('z', [1, 6, 16, 21, 26, 28, 53, 57, 71, 79, 86])
 def test_one_atom_overlap_is_the_identity(z):
-  overlap = orbitals.overlap([z], np.zeros((1, 3)))
+  overlap = gfn2_basis.overlap([z], np.zeros((1, 3)))
   np.testing.assert_allclose(overlap, np.eye(len(overlap)), atol=1e-12)
 
 
@@ -137,14 +137,14 @@ def test_every_shell_is_normalised():
   count = 0
   # Means over the sphere of 1, x^2 and (xy)^2: 1, r^2/3, r^4/15.
   for l, mean in enumerate((1, 1 / 3, 1 / 15)):
-    a, c = gto_dense.tables(l)
+    a, c = gto_functions.tables(l)
     radial = np.sum(c[..., None] * np.exp(-a[..., None] * r**2), axis=1)
     norm = np.trapezoid(4 * np.pi * mean * radial**2 * r ** (2 * l + 2), r)
     for z in numbers:
-      has = any(shell.l == l for shell in orbitals.shells(int(z)))
+      has = any(shell.l == l for shell in gfn2_basis.shells(int(z)))
       assert norm[z] == pytest.approx(float(has), rel=2e-4), (z, l)
       count += has
-  assert count == sum(len(orbitals.shells(int(z))) for z in numbers)
+  assert count == sum(len(gfn2_basis.shells(int(z))) for z in numbers)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_one_orbital_holds_one_electron(x64, z, slot, spacing):
   coefficients[0, 0, slot] = 1
   mol = Molecule.from_arrays([z], np.zeros((1, 3)), coefficients)
   grid = Grid(round(10 / spacing), spacing)
-  electrons = fields_sum(orbitals.density_grid(mol, grid), grid)
+  electrons = fields_sum(fields.orbital_density_grid(mol, grid), grid)
   assert electrons == pytest.approx(1, abs=3e-4)
 
 
@@ -170,7 +170,7 @@ def test_1s_closed_form():
   """Hydrogen's shell: the published STO-3G, written out, and its Slater."""
   mol = Molecule.from_arrays([1], np.zeros((1, 3)), np.eye(1, 4)[None])
   r_A = np.linspace(0.05, 2.5, 40)
-  rho = orbitals.density(mol, jnp.asarray(np.outer(r_A, [0.6, 0, 0.8])))
+  rho = fields.orbital_density(mol, jnp.asarray(np.outer(r_A, [0.6, 0, 0.8])))
   r = r_A / BOHR_A
   # STO-3G of Slater exponent 1 (W. J. Hehre, R. F. Stewart, J. A. Pople, J.
   # Chem. Phys. 1969, 51, 2657), scaled to 1.23.
@@ -185,16 +185,16 @@ def test_1s_closed_form():
 
 def test_slots_and_tblite_order_are_inverse():
   numbers = [16, 1, 21, 6]  # scandium lists 3d first
-  n = sum(2 * s.l + 1 for z in numbers for s in orbitals.shells(z))
+  n = sum(2 * s.l + 1 for z in numbers for s in gfn2_basis.shells(z))
   c_KO = np.random.default_rng(0).normal(size=(n, 5))
-  slots = orbitals.to_slots(numbers, c_KO)
+  slots = gfn2_basis.to_slots(numbers, c_KO)
   assert slots.shape == (5, 4, 9)
-  np.testing.assert_array_equal(orbitals.from_slots(numbers, slots), c_KO)
+  np.testing.assert_array_equal(gfn2_basis.from_slots(numbers, slots), c_KO)
   np.testing.assert_allclose(np.sum(slots**2), np.sum(c_KO**2))
   # tblite's first function of sulfur's p shell is y, of scandium d_xy.
   np.testing.assert_array_equal(slots[:, 0, 2], c_KO[1])
   np.testing.assert_array_equal(slots[:, 2, 4], c_KO[10])
-  assert orbitals.to_slots([6, 1], c_KO[:5]).shape == (5, 2, 4)
+  assert gfn2_basis.to_slots([6, 1], c_KO[:5]).shape == (5, 2, 4)
 
 
 # --- the density -------------------------------------------------------------
@@ -210,12 +210,12 @@ def _golden(shared_data):
                   'density_matrix', 'n_valence')
     }  # fmt: skip
     numbers, coords = part['charges'], part['coords']
-    root = scipy.linalg.sqrtm(orbitals.overlap(numbers, coords)).real
+    root = scipy.linalg.sqrtm(gfn2_basis.overlap(numbers, coords)).real
     occupation, vectors = np.linalg.eigh(root @ part['density_matrix'] @ root)
     assert occupation.sum() == pytest.approx(part['n_valence'], abs=1e-6)
     kept = occupation > 1e-8
     c_KO = np.linalg.solve(root, vectors[:, kept]) * np.sqrt(occupation[kept])
-    slots = orbitals.to_slots(numbers, c_KO)
+    slots = gfn2_basis.to_slots(numbers, c_KO)
     slots = np.pad(slots, ((0, 0), (0, 0), (0, 9 - slots.shape[2])))
     mol = Molecule.from_arrays(
       numbers, coords, slots, max_atoms=24, max_orbitals=30, center=False
@@ -226,7 +226,7 @@ def _golden(shared_data):
 @jax.jit
 def _value_and_gradient(mol, points_G3):
   def at(point_3):
-    return orbitals.density(mol, point_3[None])[0]
+    return fields.orbital_density(mol, point_3[None])[0]
 
   return jax.vmap(lambda p: (at(p), jax.jacfwd(at)(p)))(points_G3)
 
@@ -261,7 +261,7 @@ def test_density_and_gradient_equal_tblite_and_pyscf(shared_data):
 @pytest.mark.parametrize(
   ('name', 'max_atoms'),
   [
-    # Of the rooms that a CPU chooses from: the tightest, the middle one, ...
+    # A CPU chooses from these rooms: the tightest, the middle one, ...
     ('formamide', 12),
     ('formamide', 6),
     ('phosphine', 16),
@@ -274,7 +274,7 @@ def test_separable_equals_pointwise(name, max_atoms):
   mol = _molecule(name, max_atoms=max_atoms)
   grid = Grid(13, 0.4)
   expected = jax.jit(lambda mol: _at_centres(mol, grid))(mol)
-  tight = jax.jit(lambda mol: orbitals.density_grid(mol, grid))(mol)
+  tight = jax.jit(lambda mol: fields.orbital_density_grid(mol, grid))(mol)
   _assert_close(tight, expected, 1e-6)
   assert float(jnp.min(tight)) >= 0
   parts = mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
@@ -288,7 +288,7 @@ def test_separable_equals_pointwise(name, max_atoms):
 def test_separable_equals_pointwise_in_doubles(x64, name, size):
   mol = _molecule(name, np.float64, max_atoms=9)
   grid = Grid(size, 0.3)  # 30: slabs of 15 lines
-  separable = orbitals.density_grid(mol, grid)
+  separable = fields.orbital_density_grid(mol, grid)
   assert separable.dtype == jnp.float64
   _assert_close(separable, _at_centres(mol, grid), 1e-12)
 
@@ -297,14 +297,18 @@ def test_supersample_is_the_mean_over_sub_points():
   mol = _molecule('phosphine')
   grid = Grid(5, 0.8)
   fine = _at_centres(mol, grid.refine(3)).reshape(5, 3, 5, 3, 5, 3)
-  _assert_close(orbitals.density_grid(mol, grid, 3), fine.mean((1, 3, 5)), 1e-6)
+  _assert_close(
+    fields.orbital_density_grid(mol, grid, 3), fine.mean((1, 3, 5)), 1e-6
+  )
 
 
 def _electrons(mol, grid, rotations_B33):
   @jax.jit
   def run(mol, rotations_B33):
     def one(rotation_33):
-      rho = orbitals.density_grid(geometry.rotate(mol, rotation_33), grid, 2)
+      rho = fields.orbital_density_grid(
+        geometry.rotate(mol, rotation_33), grid, 2
+      )
       return jnp.sum(rho) * grid.voxel_volume
 
     return jax.lax.map(one, rotations_B33)
@@ -319,14 +323,16 @@ def _electrons(mol, grid, rotations_B33):
 def test_supersampled_density_keeps_the_electrons(name, grid, tolerance):
   """In 20 poses; the values at the voxel centres would not at 0.5 Å."""
   mol = _molecule(name)
-  valence = sum(z - orbitals.core_electrons(z) for z in MOLECULES[name][0])
+  valence = sum(z - cores.core_electrons(z) for z in MOLECULES[name][0])
   keys = jax.random.split(jax.random.key(0), 20)
   rotations = jax.vmap(geometry.random_rotation)(keys)
   electrons = _electrons(mol, grid, rotations)
   assert np.abs(electrons / valence - 1).max() < tolerance
   if grid.spacing == 0.5:
     plain = jax.vmap(
-      lambda r: jnp.sum(orbitals.density_grid(geometry.rotate(mol, r), grid))
+      lambda r: jnp.sum(
+        fields.orbital_density_grid(geometry.rotate(mol, r), grid)
+      )
     )(rotations[:3])
     assert np.abs(plain * grid.voxel_volume / valence - 1).max() > tolerance
 
@@ -344,7 +350,7 @@ def test_a_quarter_turn_turns_the_grid(name):
   mol = _molecule(name)
   grid = Grid(14, 0.5)
   turn = jnp.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x to y
-  field = jax.jit(lambda mol: orbitals.density_grid(mol, grid))
+  field = jax.jit(lambda mol: fields.orbital_density_grid(mol, grid))
   expected = jnp.rot90(field(mol), axes=(0, 1))
   _assert_close(field(geometry.rotate(mol, turn)), expected, 1e-6)
   wrong = field(_without_turning_orbitals(mol, turn))
@@ -355,15 +361,15 @@ def test_a_quarter_turn_turns_the_grid(name):
 def test_the_density_moves_with_the_molecule(x64, name):
   mol = _molecule(name, np.float64)
   points = jax.random.normal(jax.random.key(1), (200, 3))
-  rho = orbitals.density(mol, points)
+  rho = fields.orbital_density(mol, points)
   for seed in range(3):
     rotation = geometry.random_rotation(jax.random.key(seed))
     shift = jnp.array([0.3, -1.2, 0.7])
     moved = geometry.translate(geometry.rotate(mol, rotation), shift)
     there = points @ rotation.T + shift[None, :]
-    _assert_close(orbitals.density(moved, there), rho, 1e-12)
+    _assert_close(fields.orbital_density(moved, there), rho, 1e-12)
     wrong = _without_turning_orbitals(mol, rotation)
-    error = orbitals.density(wrong, points @ rotation.T) - rho
+    error = fields.orbital_density(wrong, points @ rotation.T) - rho
     assert float(jnp.max(jnp.abs(error))) > 0.01 * float(jnp.max(rho))
 
 
@@ -373,7 +379,7 @@ def test_the_density_moves_with_the_molecule(x64, name):
 def test_padding_is_inert():
   plain = _molecule('phosphine')
   padded = _molecule('phosphine', max_atoms=11, max_orbitals=9)
-  # Carriers are the first atoms: more may follow them, without orbitals.
+  # Orbitals are of the first atoms: more may follow them, without.
   padded = dataclasses.replace(
     padded,
     numbers_A=jnp.pad(padded.numbers_A, (0, 1), constant_values=6),
@@ -386,7 +392,7 @@ def test_padding_is_inert():
     mol = dataclasses.replace(
       mol, coords_A3=coords_A3, orbitals_OL9=orbitals_OL9
     )
-    rho = orbitals.density_grid(mol, grid)
+    rho = fields.orbital_density_grid(mol, grid)
     return jnp.sum(weights * rho), rho
 
   @jax.jit
@@ -412,7 +418,9 @@ def test_batches_equal_single_molecules():
   mols = [_molecule(name, **padding) for name in names]
   rotation = geometry.random_rotation(jax.random.key(3))
   mols[1] = geometry.rotate(mols[1], rotation)
-  field = jax.jit(functools.partial(orbitals.density_grid, grid=Grid(8, 0.6)))
+  field = jax.jit(
+    functools.partial(fields.orbital_density_grid, grid=Grid(8, 0.6))
+  )
   batch = jax.vmap(field)(stack(mols))
   for one, mol in zip(batch, mols, strict=True):
     _assert_close(one, field(mol), 1e-6)
@@ -435,7 +443,7 @@ def smooth(request, x64):
 
     return rho
 
-  separable = form(lambda mol: orbitals.density_grid(mol, grid))
+  separable = form(lambda mol: fields.orbital_density_grid(mol, grid))
   plain = form(lambda mol: _at_centres(mol, grid))
   place = mol.coords_A3, mol.orbitals_OL9
   keys = jax.random.split(jax.random.key(0), 2)
@@ -459,7 +467,7 @@ def test_forward_derivative_equals_autodiff_of_the_plain_form(smooth):
 
 
 def test_derivative_along_one_argument_alone(smooth):
-  """What is constant (coordinates or orbitals) contributes nothing."""
+  """Constant arguments (coordinates or orbitals) contribute nothing."""
   separable, plain, (coords, orbs), (direction, mixing) = smooth
   for f, x, dx in (
     (lambda g: lambda c: g(c, orbs), coords, direction),
@@ -528,7 +536,7 @@ def test_all_directions_share_the_large_product():
   magnitude = fields.gradient_magnitude(density)
   assert large(magnitude) == [(orbitals_of, points)]
   plain = fields.gradient_magnitude(
-    lambda mol: orbitals.density(mol, _centres(Grid(4, 0.5)))
+    lambda mol: fields.orbital_density(mol, _centres(Grid(4, 0.5)))
   )
   assert (3, orbitals_of, points) in [tuple(sorted(s)) for s in large(plain)]
 
@@ -541,15 +549,15 @@ def test_core_electrons():
            29: 18, 30: 28, 35: 28, 47: 36, 53: 46, 58: 55, 72: 68, 79: 68,
            86: 78}  # fmt: skip
   np.testing.assert_array_equal(
-    orbitals.core_electrons(list(known)), list(known.values())
+    cores.core_electrons(list(known)), list(known.values())
   )
-  assert np.isnan(orbitals.core_electrons([87, 98])).all()
+  assert np.isnan(cores.core_electrons([87, 98])).all()
 
 
 def test_valence_and_core_make_neutral_atoms():
   """tblite says how many electrons it counts when one cannot be unpaired."""
   for z in range(1, gfn2_basis.MAX_NUMBER + 1):
-    valence = z - int(orbitals.core_electrons(z))
+    valence = z - int(cores.core_electrons(z))
     # A hydrogen atom makes odd numbers even.
     odd = valence % 2
     calculator = Calculator(
@@ -566,15 +574,15 @@ def test_valence_and_core_make_neutral_atoms():
 def test_core_density():
   mol = _molecule('sulfur dioxide', max_atoms=5)
   grid = Grid(20, 0.5)
-  core = orbitals.core_density_grid(mol, grid)
+  core = cores.core_density_grid(mol, grid)
   assert fields_sum(core, grid) == pytest.approx(2 + 10 + 2, rel=1e-5)
-  supersampled = orbitals.core_density_grid(mol, grid, 2)
+  supersampled = cores.core_density_grid(mol, grid, 2)
   assert fields_sum(supersampled, grid) == pytest.approx(14, rel=1e-5)
   blur = 8 * np.pi**2 / 1.1 * 0.5**2
-  points = orbitals.core_density(mol, _centres(grid), blur)
+  points = cores.core_density(mol, _centres(grid), blur)
   _assert_close(core.ravel(), points, 1e-6)
   with pytest.raises(ValueError, match='blur'):
-    orbitals.core_density(mol, _centres(grid), 0.0)
+    cores.core_density(mol, _centres(grid), 0.0)
 
 
 # --- errors ------------------------------------------------------------------
@@ -583,8 +591,8 @@ def test_core_density():
 def test_a_molecule_without_orbitals_is_refused_at_trace_time():
   mol = Molecule.from_arrays(*FORMAMIDE)
   for field in (
-    lambda mol: orbitals.density(mol, jnp.zeros((1, 3))),
-    lambda mol: orbitals.density_grid(mol, Grid(4, 0.5)),
+    lambda mol: fields.orbital_density(mol, jnp.zeros((1, 3))),
+    lambda mol: fields.orbital_density_grid(mol, Grid(4, 0.5)),
   ):
     with pytest.raises(ValueError, match=r'orbitals_OL9.*xtb\.run'):
       jax.eval_shape(field, mol)
@@ -593,25 +601,25 @@ def test_a_molecule_without_orbitals_is_refused_at_trace_time():
 def test_bad_arguments_are_refused():
   mol = _molecule('phosphine')
   with pytest.raises(ValueError, match='points_G3'):
-    orbitals.density(mol, jnp.zeros(3))
+    fields.orbital_density(mol, jnp.zeros(3))
   with pytest.raises(ValueError, match='supersample'):
-    orbitals.density_grid(mol, Grid(4, 0.5), 0)
+    fields.orbital_density_grid(mol, Grid(4, 0.5), 0)
   with pytest.raises(ValueError, match=r'87.*H to Rn'):
-    orbitals.to_slots([6, 87], np.zeros((8, 1)))
+    gfn2_basis.to_slots([6, 87], np.zeros((8, 1)))
   with pytest.raises(ValueError, match=r'88.*H to Rn'):
-    orbitals.overlap([88], np.zeros((1, 3)))
+    gfn2_basis.overlap([88], np.zeros((1, 3)))
   with pytest.raises(ValueError, match=r'\[5, O\]'):
-    orbitals.to_slots([6, 1], np.zeros((4, 2)))
+    gfn2_basis.to_slots([6, 1], np.zeros((4, 2)))
   with pytest.raises(ValueError, match=r'\[2, 3\]'):
-    orbitals.overlap([6, 1], np.zeros((2, 2)))
+    gfn2_basis.overlap([6, 1], np.zeros((2, 2)))
 
 
 def test_orbitals_beyond_radon_give_no_number():
   mol = Molecule.from_arrays([92, 1], np.eye(2, 3), np.ones((1, 2, 4)))
-  assert np.isnan(orbitals.density(mol, jnp.zeros((1, 3)))).all()
-  assert np.isnan(orbitals.density_grid(mol, Grid(3, 0.5))).all()
-  assert np.isnan(orbitals.core_density_grid(mol, Grid(3, 0.5))).all()
+  assert np.isnan(fields.orbital_density(mol, jnp.zeros((1, 3)))).all()
+  assert np.isnan(fields.orbital_density_grid(mol, Grid(3, 0.5))).all()
+  assert np.isnan(cores.core_density_grid(mol, Grid(3, 0.5))).all()
   magnitude = jax.jit(
-    fields.gradient_magnitude(orbitals.density_grid), static_argnums=1
+    fields.gradient_magnitude(fields.orbital_density_grid), static_argnums=1
   )
   assert np.isnan(magnitude(mol, Grid(3, 0.5))).all()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edjax import fields, geometry, voxelize
-from edjax.fields import channels, free_atoms, orbitals
+from edjax.fields import channels, cores
 from edjax.grid import Grid
 from edjax.kernels import gaussians, interpolation
 from edjax.molecule import DensityMap, Molecule
@@ -48,8 +48,8 @@ def _equations(jaxpr):
 def _precisions(f, *args, composed=False) -> list:
   """The precision of each product of f, of its derivatives, and batched.
 
-  What is composed of fields that are walked themselves, or is a derivative
-  already, is traced once as it stands: orbitals take long to trace.
+  Compositions of fields that are walked themselves, and derivatives, are traced
+  once as they stand: orbitals take long to trace.
   """
   found = []
   directions = jax.tree.map(
@@ -132,27 +132,12 @@ def _functions() -> dict:
     ),
     True,
   )
-  found['splat_grid cell means'] = (
-    lambda m: gaussians.splat_grid(
-      m.coords_A3, jnp.ones((3, 2)), jnp.ones(3), GRID, cell_mean=True
-    ),
-    True,
-  )
-  found['free_atoms'] = (
-    lambda m: free_atoms.density_grid(m.numbers_A, m.coords_A3, GRID),
-    True,
-  )
   found['maps.coverage'] = (
     lambda m: interpolation.coverage(m.density_map, POINTS),
     True,
   )
-  for name in orbitals.__all__:
-    if 'density' in name:
-      # any argument that has no default
-      options = {'blur': 9.0} if name.startswith('core') else {}
-      f = functools.partial(getattr(orbitals, name), **options)
-      arg = GRID if name.endswith('grid') else POINTS
-      found[f'orbitals.{name}'] = lambda m, f=f, a=arg: f(m, a), True
+  found['core_density'] = lambda m: cores.core_density(m, POINTS, 9.0), True
+  found['core_density_grid'] = lambda m: cores.core_density_grid(m, GRID), True
   return found
 
 

@@ -55,7 +55,7 @@ CASES = [
 
 @pytest.mark.parametrize(('options', 'tolerance'), CASES)
 def test_every_field_is_blurred_as_scipy_does_it(options, tolerance):
-  """Of values far beyond the box; Gaussians also to where kernels end.
+  """Blurs values far beyond the box; Gaussians also to where kernels end.
 
   scipy's kernel is ours; of Gaussians blurred by their width it differs by the
   4 standard deviations at which it ends (6e-5) and by being samples.

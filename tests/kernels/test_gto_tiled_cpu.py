@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from edjax.grid import Grid
-from edjax.kernels import gto_dense, gto_screening, gto_tiled_cpu
+from edjax.kernels import (
+  gto_dense,
+  gto_functions,
+  gto_screening,
+  gto_tiled_cpu,
+)
 from edjax.molecule import Molecule
 
 ATOMS, ORBITALS = 30, 12  # half of the atoms may have p functions
@@ -56,9 +61,9 @@ def test_tiles_equal_slabs(grid, supersample):
 
 def _screened(grid):
   cut = gto_tiled_cpu.value_cut(grid, 1)
-  room, _ = gto_dense.rooms(_chain()[2])
-  assert gto_dense.holds(room, _chain()[0])
-  rows = gto_dense.gather(room, *_chain())
+  room, _ = gto_functions.rooms(_chain()[2])
+  assert gto_functions.holds(room, _chain()[0])
+  rows = gto_functions.gather(room, *_chain())
   lines = gto_screening.tables(grid, cut, rows)
   return gto_screening.screen(cut, rows, lines, gto_tiled_cpu.SIZES)
 
@@ -114,7 +119,7 @@ def test_derivatives_equal_those_of_slabs(supersample):
 
 
 def test_the_smaller_product_is_not_negative():
-  """Of one orbital at points where it is 0 but for rounding."""
+  """Squares one orbital at points where it is 0 but for rounding."""
   rng = np.random.default_rng(0)
   u_J, v_O = rng.normal(size=8), rng.normal(size=24)
   ao_JG = rng.normal(size=(8, 500))

@@ -1,0 +1,45 @@
+"""The deformation density: what bonding does to the densities of free atoms."""
+
+import jax
+
+from edjax.fields.free_atoms import free_atoms_density, free_atoms_density_grid
+from edjax.fields.orbitals import (
+  orbital_atoms,
+  orbital_density,
+  orbital_density_grid,
+)
+from edjax.grid import Grid
+from edjax.molecule import Molecule
+
+
+def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """Orbital density minus the valence densities of the free atoms.
+
+  Both at the level of GFN2-xTB and neither blurred, so that the difference is
+  the rearrangement of electrons, not one of models: for a neutral molecule it
+  integrates to 0, and the atoms' inner parts and tails cancel. IT92 atoms would
+  not do: they hold core electrons, and their blur would have to be given to
+  the orbitals too.
+
+  Args:
+    mol: with orbitals; only atoms that have orbitals count.
+    points_G3: Å.
+
+  Returns:
+    rho_G, e/Å^3, of either sign.
+
+  Raises:
+    ValueError: the molecule has no orbitals.
+  """
+  mol = orbital_atoms(mol)
+  return orbital_density(mol, points_G3) - free_atoms_density(mol, points_G3)
+
+
+def deformation_grid(
+  mol: Molecule, grid: Grid, supersample: int = 1
+) -> jax.Array:
+  """`deformation` on a grid: rho_XYZ."""
+  mol = orbital_atoms(mol)
+  return orbital_density_grid(mol, grid, supersample) - free_atoms_density_grid(
+    mol, grid, supersample
+  )
