@@ -169,13 +169,13 @@ class Evidence:
   Attributes:
     claim: what it is about.
     size: labels.
-    found: the difference, or None.
+    difference: a minus b, or None.
     lacking: why there is none, or fewer seeds than planned; '' otherwise.
   """
 
   claim: Claim
   size: float
-  found: Difference | None
+  difference: Difference | None
   lacking: str = ''
 
 
@@ -273,7 +273,7 @@ def _unjudgeable(hypothesis, evidence, margin) -> str:
   needs = any(c.kind == 'equivalent' for c in hypothesis.claims)
   if needs and margin is None:
     return 'no margin was named for it'
-  missing = [e for e in evidence if e.found is None]
+  missing = [e for e in evidence if e.difference is None]
   if missing:
     first = missing[0]
     return (
@@ -281,7 +281,7 @@ def _unjudgeable(hypothesis, evidence, margin) -> str:
       f'({first.claim.a} and {first.claim.b} at n = {first.size:g}: '
       f'{first.lacking})'
     )
-  fewest = min(e.found.seeds for e in evidence)
+  fewest = min(e.difference.seeds for e in evidence)
   if fewest < MIN_SEEDS:
     return f'{fewest} seeds; a verdict takes {MIN_SEEDS} or more'
   return ''
@@ -290,14 +290,14 @@ def _unjudgeable(hypothesis, evidence, margin) -> str:
 def _p_values(hypothesis, evidence, margin) -> tuple[float, float]:
   """(for support, for contradiction) of one target, before Holm."""
   if hypothesis.sizes == 'crossover':
-    *smaller, largest = (e.found for e in evidence)
+    *smaller, largest = (e.difference for e in evidence)
     ahead = _two_sided(largest.p_below())
     behind = [_two_sided(d.p_above()) for d in smaller]
     support = max(ahead, min(1.0, len(smaller) * min(behind)))
     always = max(_two_sided(d.p_below()) for d in smaller)
     contrary = min(always, _two_sided(largest.p_above()))
     return support, min(1.0, 2 * contrary)
-  pairs = [_claim_p(e.claim.kind, e.found, margin) for e in evidence]
+  pairs = [_claim_p(e.claim.kind, e.difference, margin) for e in evidence]
   support_E, contrary_E = zip(*pairs, strict=True)
   return max(support_E), min(1.0, len(pairs) * min(contrary_E))
 
