@@ -3,46 +3,19 @@
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from edjax import baselines
 from edjax.evaluate import paired
-from edjax.study import verdicts
-from edjax.study.results import MAIN, Point, Predictions, Run, Study, main_point
-
-# Test values of one molecule may differ by rounding between machines.
-_SAME = 1e-6
+from edjax.study import pairing, verdicts
+from edjax.study.pairing import PairingError, Replicates
+from edjax.study.results import MAIN, Point, Run, Study, main_point
 
 # Share of test examples that two points must have in common, for a difference
 # on these: fewer are another test set, not one with a few molecules missing.
 IN_COMMON = 0.9
-
-
-class PairingError(ValueError):
-  """Runs that are compared were not tested on the same examples."""
-
-
-class Replicates(NamedTuple):
-  """Predictions of one target by all complete replicates at a point.
-
-  Attributes:
-    seeds: subset seed of each replicate.
-    runs: names of all runs.
-    ids_N: test examples, in order.
-    clusters_N: their clusters.
-    target_N: true values, native units.
-    prediction_SN: a row each replicate, native units.
-  """
-
-  seeds: list[int]
-  runs: list[str]
-  ids_N: np.ndarray
-  clusters_N: np.ndarray
-  target_N: np.ndarray
-  prediction_SN: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +23,18 @@ class Score:
   """Errors of one representation at one size, a column each subset seed.
 
   Attributes:
-    seeds: subset seeds; initialisations of a seed are averaged.
+    name: of the first run.
+    seeds: subset seeds, rising; initialisations of a seed are averaged.
     value_S: metric, display units.
     drawn_RS: the same on draws of test clusters.
     draws: which made them; the same object for the same test examples.
-    runs: names of the runs.
   """
 
+  name: str
   seeds: tuple[int, ...]
   value_S: np.ndarray
   drawn_RS: np.ndarray
   draws: paired.Draws
-  runs: tuple[str, ...]
 
   def minus(self, other: 'Score') -> paired.Difference:
     """Returns the paired difference over the seeds in common.
@@ -134,35 +107,22 @@ class Statistics:
     return len(begun - self._replicates.keys())
 
   def predictions(self, point: Point, target: str) -> Replicates | None:
-    """Stacks the predictions of all replicates at a point.
+    """Stacks the predictions of all complete replicates at a point.
 
-    Returns:
-      Replicates in the order of subset and initialisation seeds, None where
-      none is complete.
+    They are in the order of subset and initialisation seeds; None where there
+    are none.
 
     Raises:
-      PairingError: test examples or their values differ between replicates,
-        or folds share examples.
+      PairingError: see `pairing.stack`.
     """
-    complete = sorted(
-      (replicate[1:], sorted(runs, key=lambda run: run.fold))
-      for replicate, runs in self._replicates.items()
-      if replicate[0] == point
-    )
+    complete = {
+      (subset_seed, init_seed): sorted(runs, key=lambda run: run.fold)
+      for (of, subset_seed, init_seed), runs in self._replicates.items()
+      if of == point
+    }
     if not complete:
       return None
-    pooled = [_pooled(runs, target) for _, runs in complete]
-    name, first = complete[0][1][0].name, pooled[0]
-    for (_, runs), of_replicate in zip(complete, pooled, strict=True):
-      check_pairing(name, first, runs[0].name, of_replicate)
-    return Replicates(
-      [seeds[0] for seeds, _ in complete],
-      [run.name for _, runs in complete for run in runs],
-      first.ids_N,
-      first.clusters_N,
-      first.target_N,
-      np.stack([p.prediction_N for p in pooled]),
-    )
+    return pairing.stack([complete[s] for s in sorted(complete)], target)
 
   @functools.cache  # noqa: B019
   def score(self, point: Point, target: str) -> Score | None:
@@ -181,13 +141,13 @@ class Statistics:
       replicates.target_N, replicates.prediction_SN, self.study.metric
     )
     factor = self.study.factor(target)
-    seeds = sorted(set(replicates.seeds))
+    seeds = tuple(sorted(set(replicates.seeds)))
     # [replicates, seeds]: initialisations of a subset seed are averaged.
     share = np.equal.outer(replicates.seeds, seeds).astype(np.float64)
     share /= share.sum(0)
     return Score(
-      tuple(seeds), value_S @ share * factor, drawn_RS @ share * factor, draws,
-      tuple(replicates.runs),
+      replicates.name, seeds, value_S @ share * factor,
+      drawn_RS @ share * factor, draws,
     )  # fmt: skip
 
   def _draws_of(self, replicates, target) -> paired.Draws:
@@ -196,8 +156,7 @@ class Statistics:
     if key not in self._draws:
       self._draws[key] = paired.Draws(replicates.clusters_N), {}
     draws, first_of = self._draws[key]
-    first = first_of.setdefault(target, replicates)
-    check_pairing(first.runs[0], first, replicates.runs[0], replicates)
+    pairing.check(first_of.setdefault(target, replicates), replicates)
     return draws
 
   def mean(self, point: Point, target: str) -> Mean:
@@ -220,7 +179,7 @@ class Statistics:
       a, b = (self._done_score(p, target) for p in (point_a, point_b))
       if a.draws is not b.draws:
         raise PairingError(
-          f'{a.runs[0]} and {b.runs[0]} were tested on other examples'
+          f'{a.name} and {b.name} were tested on other examples'
         )
       difference = a.minus(b)
     except ValueError as error:  # pairing, or too few seeds
@@ -267,8 +226,8 @@ class Statistics:
     alone = sum(sizes) - 2 * len(common)
     if len(common) < IN_COMMON * max(sizes):
       return None, alone
-    a, b = (_only(replicates, common) for replicates in both)
-    check_pairing(a.runs[0], a, b.runs[0], b)
+    a, b = (replicates.only(common) for replicates in both)
+    pairing.check(a, b)
     draws = paired.Draws(a.clusters_N)
     a, b = (self._score(replicates, draws, target) for replicates in (a, b))
     try:
@@ -359,70 +318,6 @@ class Statistics:
         )
     a, b = (main_point(name, size) for name in (claim.a, claim.b))
     return verdicts.Evidence(claim, size, *self.difference(a, b, target))
-
-
-def _pooled(runs: list[Run], target: str) -> Predictions:
-  """Joins the predictions of a replicate's folds, in the order of ids.
-
-  Raises:
-    PairingError: a run has none of the target, or folds share examples.
-  """
-  for run in runs:
-    if target not in run.predictions:
-      raise PairingError(f'{run.name} has no predictions of {target}')
-  parts = [run.predictions[target] for run in runs]
-  names_N = np.repeat([run.name for run in runs], [len(p.ids_N) for p in parts])
-  joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-  order_N = np.argsort(joined[0], kind='stable')
-  pooled = Predictions(*(column[order_N] for column in joined))
-  twice = np.flatnonzero(pooled.ids_N[1:] == pooled.ids_N[:-1])
-  if len(twice):
-    i = twice[0]
-    raise PairingError(
-      f'{pooled.ids_N[i]} is a test example of {names_N[order_N[i]]} and again '
-      f'of {names_N[order_N[i + 1]]}: folds must not share examples'
-    )
-  return pooled
-
-
-def _only(replicates: Replicates, ids: np.ndarray) -> Replicates:
-  """Selects test examples by their ids."""
-  chosen_N = np.isin(replicates.ids_N, ids)
-  return replicates._replace(
-    ids_N=replicates.ids_N[chosen_N],
-    clusters_N=replicates.clusters_N[chosen_N],
-    target_N=replicates.target_N[chosen_N],
-    prediction_SN=replicates.prediction_SN[:, chosen_N],
-  )
-
-
-def check_pairing(name_a: str, a, name_b: str, b) -> None:
-  """Compares the test examples of two runs.
-
-  Args:
-    name_a: of a run.
-    a: `Predictions` or `Replicates` of it, ids in order.
-    name_b: of the other.
-    b: likewise.
-
-  Raises:
-    PairingError: other ids, or other true values of an id. Names both.
-  """
-  if not np.array_equal(a.ids_N, b.ids_N):
-    differing = sorted(set(a.ids_N.tolist()) ^ set(b.ids_N.tolist()))
-    raise PairingError(
-      f'{name_a} and {name_b} were tested on other examples: '
-      f'{len(differing)} are in one alone, such as {differing[0]}'
-    )
-  size = np.abs(a.target_N).max(initial=0.0)
-  off = np.flatnonzero(np.abs(a.target_N - b.target_N) > _SAME * size)
-  if len(off):
-    i = off[0]
-    raise PairingError(
-      f'{name_a} and {name_b} have other true values for {len(off)} test '
-      f'examples, such as {a.ids_N[i]}: {a.target_N[i]:g} and '
-      f'{b.target_N[i]:g}; their ids are mixed up'
-    )
 
 
 def _pooled_baseline(runs, target, name, metric) -> float | None:

@@ -13,25 +13,26 @@ from support import made_up_study as made
 
 from edjax.runtime import run_directory
 from edjax.study import statistics, verdicts
+from edjax.study.pairing import PairingError
 from edjax.study.report import costs, figures, numbers, provenance, write
 from edjax.study.results import DONE, Point, Run, Study, main_point
 
-ARMS = 'atoms', 'density', 'gradient'
+NAMES = 'atoms', 'density', 'gradient'
 SIZES = 100, 300, 1000
 LEVELS = {'atoms': 2.0, 'density': 1.0, 'gradient': 1.3, 'noise': 4.0}
 
 
-def entries(arms=ARMS, sizes=SIZES, seeds=4, folds=(-1,), **more):
+def entries(names=NAMES, sizes=SIZES, seeds=4, folds=(-1,), **more):
   return [
     made.entry(a, n, s, fold=f, **more)
-    for s in range(seeds) for f in folds for n in sizes for a in arms
+    for s in range(seeds) for f in folds for n in sizes for a in names
   ]  # fmt: skip
 
 
 def make_finished(directory):
-  """Density ahead everywhere, two further blocks."""
-  extra = entries(ARMS[:2], (300,), 3, block='noise', setting='0.1 Å')
-  extra += entries(('noise',), (300,), 3, block='controls', setting='noise')
+  """Density ahead everywhere, two ablations."""
+  extra = entries(NAMES[:2], (300,), 3, ablation='noise', variant='0.1 Å')
+  extra += entries(('noise',), (300,), 3, ablation='controls', variant='noise')
   writer = made.Writer(
     directory, made.plan(entries() + extra), made.falling(LEVELS)
   )
@@ -53,12 +54,13 @@ def written(tmp_path_factory):
 
 
 def read(directory):
+  """Returns the statistics of a study."""
   return statistics.Statistics(Study(directory))
 
 
 def as_markdown(directory):
-  study = read(directory)
-  return write.document(study, write.sections(study))
+  stats = read(directory)
+  return write.document(stats, write.sections(stats))
 
 
 def table(path):
@@ -99,7 +101,7 @@ class Page(html.parser.HTMLParser):
 
 def test_a_finished_study(written):
   finished, text = written
-  # 36 of the main block, 6 and 3 of the others.
+  # 36 of the main comparison, 6 and 3 of the others.
   assert '45 of 45 runs are done, 0 failed' in text
   assert 'H4: supported at n = 1' in text
   assert 'H4x: contradicted' in text
@@ -162,7 +164,7 @@ def with_shares(run_path, shares):
 
 def test_what_convolutions_carry(tmp_path):
   """In a table, in study.csv, and in words where it is next to nothing."""
-  content = made.plan(entries(ARMS[:2], (100, 300), 3))
+  content = made.plan(entries(NAMES[:2], (100, 300), 3))
   writer = made.Writer(tmp_path, content, made.falling(LEVELS))
   writer.finish()
   # Runs from before this was recorded.
@@ -240,25 +242,25 @@ def test_a_learning_rate_at_the_edge_of_those_offered_is_named():
 
 def test_scores_are_those_of_the_runs(written):
   finished, _ = written
-  study = read(finished)
-  score = study.score(main_point('density', 300), 'gap')
+  stats = read(finished)
+  score = stats.score(main_point('density', 300), 'gap')
   for seed, value in zip(score.seeds, score.value_S, strict=True):
     path = finished / 'runs' / f'density-n300-s{seed}'
     results = json.loads((path / 'results.json').read_text())
     assert value == pytest.approx(
       results['targets']['gap']['mae']['value'], rel=1e-9
     )
-  base = study.baseline('ridge_composition', 300, 'gap')
+  base = stats.baseline('ridge_composition', 300, 'gap')
   assert base.seeds == 4
   assert 3 / 300**0.1 * 0.97 < base.value < 3 / 300**0.1 * 1.03
   # The one that sees the input has a row for each of them.
-  names = [name for name in study.baselines() if 'moments' in name]
-  arms = study.study.representations()
-  assert names == [f'moments:{arm}' for arm in arms]
-  for arm in arms:
-    own = study.baseline(f'moments:{arm}', 300, 'gap')
+  names = [name for name in stats.baselines() if 'moments' in name]
+  inputs = stats.study.representations()
+  assert names == [f'moments:{name}' for name in inputs]
+  for name in inputs:
+    own = stats.baseline(f'moments:{name}', 300, 'gap')
     assert own.seeds == 4
-    assert own.value == pytest.approx(2 * base.value + len(arm))
+    assert own.value == pytest.approx(2 * base.value + len(name))
   text = (finished / 'report.md').read_text(encoding='utf-8')
   assert '| moments of the input, density |' in text
 
@@ -296,7 +298,7 @@ def test_html_stands_alone(written):
 def test_words_of_a_plan_are_text(tmp_path):
   """Neither Markdown nor HTML, whatever is in them."""
   odd = '<b>&lt;|</b> *a* `b` [c](d) __e__ \\'
-  content = made.plan(entries(ARMS[:2], (100,), 2), title=odd)
+  content = made.plan(entries(NAMES[:2], (100,), 2), title=odd)
   content['labels']['atoms'] = odd
   made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
   write.write(tmp_path)
@@ -392,10 +394,10 @@ def test_folds_are_one_replicate(tmp_path):
   writer = pdbbind(tmp_path, clusters=4)
   missing = 'density-n100-s2-f1'
   writer.finish(lambda e: e['name'] != missing)
-  study = read(tmp_path)
-  assert study.incomplete == 1
+  stats = read(tmp_path)
+  assert stats.incomplete == 1
   point = main_point('density', 100)
-  score = study.score(point, 'pk')
+  score = stats.score(point, 'pk')
   assert score.seeds == (0, 1, 3)
   assert score.draws.examples == 120
   assert score.draws.units == 30
@@ -412,7 +414,7 @@ def test_folds_are_one_replicate(tmp_path):
   each = [np.sqrt(np.mean((t - p) ** 2)) for t, p in (x.T for x in pairs)]
   assert abs(np.mean(each) / pooled - 1) > 1e-6
   # Pooled by their sums of squares; equal here in all folds.
-  ridge = study.baseline('ridge_composition', 100, 'pk')
+  ridge = stats.baseline('ridge_composition', 100, 'pk')
   assert ridge.value == pytest.approx(1.3 * 3 / 100**0.1, rel=0.03)
   text = write.write(tmp_path)
   assert 'Replicates that lack folds, and are left out so far: 1.' in text
@@ -441,11 +443,11 @@ def swap(path):
 
 def test_mixed_up_ids_are_refused_by_name(finished):
   swap(finished / 'runs' / 'density-n1000-s2')
-  study = read(finished)
+  stats = read(finished)
   with pytest.raises(
-    statistics.PairingError, match=r'density-n1000-s2 .* true values .* mixed'
+    PairingError, match=r'density-n1000-s2 .* true values .* mixed'
   ):
-    study.score(main_point('density', 1000), 'gap')
+    stats.score(main_point('density', 1000), 'gap')
   text = write.write(finished)
   assert 'H4: undecided' in text
   words = (finished / 'report.md').read_text(encoding='utf-8')
@@ -458,9 +460,9 @@ def test_mixed_up_ids_between_inputs_are_refused(tmp_path):
   writer.finish()
   for path in (tmp_path / 'runs').glob('density-*'):
     swap(path)
-  study = read(tmp_path)
-  study.score(main_point('atoms', 100), 'gap')
-  found, why = study.difference(
+  stats = read(tmp_path)
+  stats.score(main_point('atoms', 100), 'gap')
+  found, why = stats.difference(
     main_point('density', 100), main_point('atoms', 100), 'gap'
   )
   assert found is None
@@ -470,14 +472,14 @@ def test_mixed_up_ids_between_inputs_are_refused(tmp_path):
 
 def test_other_test_examples_are_not_compared(tmp_path):
   writer = made.Writer(
-    tmp_path, made.plan(entries(ARMS[:2], (100,), 2)), made.falling(LEVELS)
+    tmp_path, made.plan(entries(NAMES[:2], (100,), 2)), made.falling(LEVELS)
   )
   writer.finish(lambda e: e['arm'] == 'atoms')
   for e in writer.plan['entries']:
     if e['arm'] == 'density':
       writer.run(e, [f'other_{i}' for i in range(60)])
-  study = read(tmp_path)
-  found, why = study.difference(
+  stats = read(tmp_path)
+  found, why = stats.difference(
     main_point('density', 100), main_point('atoms', 100), 'gap'
   )
   assert found is None
@@ -485,13 +487,13 @@ def test_other_test_examples_are_not_compared(tmp_path):
 
 
 @pytest.mark.parametrize('lacking', [0, 3, 30])
-def test_blocks_that_lack_some_molecules(tmp_path, lacking):
+def test_ablations_that_lack_some_molecules(tmp_path, lacking):
   """Paired on what both have; another test set is none that lacks some."""
-  noisy = entries(ARMS[:1], (100,), 3, block='noise', setting='0.1 Å')
+  noisy = entries(NAMES[:1], (100,), 3, ablation='noise', variant='0.1 Å')
   levels = LEVELS | {'atoms': 2.0}
   writer = made.Writer(
     tmp_path,
-    made.plan(entries(ARMS[:1], (100,), 3) + noisy),
+    made.plan(entries(NAMES[:1], (100,), 3) + noisy),
     lambda e, target: levels[e['arm']] * (2 if e['block'] == 'noise' else 1),
   )
   writer.finish()
@@ -501,9 +503,9 @@ def test_blocks_that_lack_some_molecules(tmp_path, lacking):
     gone = tuple(f't0_{i:04d},' for i in range(lacking))
     kept = [line for line in lines if not line.startswith(gone or '#')]
     path.write_text('\n'.join(kept) + '\n')
-  study = read(tmp_path)
+  stats = read(tmp_path)
   points = Point('noise', '0.1 Å', 'atoms', 100), main_point('atoms', 100)
-  found, alone = study.difference_in_common(*points, 'gap')
+  found, alone = stats.difference_in_common(*points, 'gap')
   write.write(tmp_path)
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
   assert alone == lacking
@@ -513,12 +515,12 @@ def test_blocks_that_lack_some_molecules(tmp_path, lacking):
     return
   assert (found.examples, found.seeds) == (60 - lacking, 3)
   # By another way: each run's errors on the examples that are left.
-  both = [study.predictions(point, 'gap') for point in points]
+  both = [stats.predictions(point, 'gap') for point in points]
   means = [
     np.abs(x.prediction_SN - x.target_N)[:, np.isin(x.ids_N, both[0].ids_N)]
     for x in both
   ]
-  means = [x.mean() * study.study.factor('gap') for x in means]
+  means = [x.mean() * stats.study.factor('gap') for x in means]
   assert found.value == pytest.approx(means[0] - means[1], rel=1e-9)
   said = f'on the {60 - lacking} test examples of both'
   assert (said in words) == bool(lacking)
@@ -529,13 +531,13 @@ def test_the_winner_is_found_over_common_seeds(tmp_path):
   hard = {3: 10.0}
   writer = made.Writer(
     tmp_path,
-    made.plan(entries(ARMS[:2], (100,), 4)),
+    made.plan(entries(NAMES[:2], (100,), 4)),
     lambda e, target: LEVELS[e['arm']] * hard.get(e['subset_seed'], 1.0),
   )
   # Density is better on each seed; atoms have not yet met the hard one.
   writer.finish(lambda e: e['subset_seed'] < 3 or e['arm'] == 'density')
-  study = read(tmp_path)
-  means = [study.mean(main_point(arm, 100), 'gap').value for arm in ARMS[:2]]
+  stats = read(tmp_path)
+  means = [stats.mean(main_point(x, 100), 'gap').value for x in NAMES[:2]]
   assert means[0] < means[1]
   write.write(tmp_path)
   words = (tmp_path / 'report.md').read_text(encoding='utf-8')
@@ -544,7 +546,7 @@ def test_the_winner_is_found_over_common_seeds(tmp_path):
 
 @pytest.mark.parametrize('pool', [310, 10_000])
 def test_subsets_that_are_nearly_the_same_are_said_to_be(tmp_path, pool):
-  content = made.plan(entries(ARMS[:2], (100, 300), 3))
+  content = made.plan(entries(NAMES[:2], (100, 300), 3))
   content['history'] = [
     {'date': '2026-01-02', 'added': 4, 'finished': f} for f in (0, 7)
   ]
@@ -573,15 +575,15 @@ def test_diverged_runs_are_counted(tmp_path):
 
 def test_the_same_order_is_not_needed(finished):
   """Rows in another order are the same predictions."""
-  study = read(finished)
-  before = study.difference(
+  stats = read(finished)
+  before = stats.difference(
     main_point('density', 300), main_point('atoms', 300), 'gap'
   )[0]
   path = finished / 'runs' / 'density-n300-s1' / 'predictions_test.csv'
   head, *rows = path.read_text().splitlines()
   path.write_text('\n'.join([head, *reversed(rows)]) + '\n')
-  study = read(finished)
-  after = study.difference(
+  stats = read(finished)
+  after = stats.difference(
     main_point('density', 300), main_point('atoms', 300), 'gap'
   )[0]
   assert after == before
@@ -592,7 +594,7 @@ def test_folds_that_share_examples_are_refused(tmp_path):
   for e in writer.plan['entries']:
     if (e['arm'], e['size'], e['subset_seed']) == ('density', 100, 0):
       writer.run(e, [f't{i}' for i in range(40)])
-  with pytest.raises(statistics.PairingError, match='f0 and again of'):
+  with pytest.raises(PairingError, match='f0 and again of'):
     read(tmp_path).score(main_point('density', 100), 'pk')
 
 
@@ -603,8 +605,8 @@ def test_initialisations_of_a_subset_are_averaged(tmp_path):
     ]
   )  # fmt: skip
   made.Writer(tmp_path, content, made.falling(LEVELS)).finish()
-  study = read(tmp_path)
-  score = study.score(main_point('atoms', 100), 'mu')
+  stats = read(tmp_path)
+  score = stats.score(main_point('atoms', 100), 'mu')
   assert score.seeds == (0, 1)
   values = [
     json.loads(
@@ -620,7 +622,7 @@ def test_targets_that_contradict_each_other_are_said_to(tmp_path):
     ahead = (entry['arm'] == 'density') == (target == 'gap')
     return 1.0 if ahead else 2.0
 
-  plan = made.plan(entries(ARMS[:2]), hypotheses=['H4'])
+  plan = made.plan(entries(NAMES[:2]), hypotheses=['H4'])
   made.Writer(tmp_path, plan, error).finish()
   text = write.write(tmp_path)
   assert '(mixed: 1 of 2 targets support it, 1 contradict it)' in text
@@ -632,10 +634,10 @@ def test_a_crossover_is_found(tmp_path):
   def error(e, target):
     return 1.0 if e['arm'] == 'atoms' else 2 - np.log(e['size'] / 100) / 2.4
 
-  content = made.plan(entries(ARMS[:2], (100, 1000, 10_000), seeds=5))
+  content = made.plan(entries(NAMES[:2], (100, 1000, 10_000), seeds=5))
   made.Writer(tmp_path, content, error).finish()
-  study = read(tmp_path)
-  found = study.crossover('density', 'atoms', 'gap')
+  stats = read(tmp_path)
+  found = stats.crossover('density', 'atoms', 'gap')
   assert found.ahead == 'a'
   assert found.low < found.size < found.high
   # 1 = 2 - log(n / 100) / 2.4.

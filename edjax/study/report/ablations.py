@@ -1,10 +1,11 @@
 """Sections of a study's report on its ablations and controls."""
 
+from edjax.study.pairing import PairingError
 from edjax.study.report import markdown
 from edjax.study.report.comparisons import reference
 from edjax.study.report.numbers import mean_word, size_word, spread
 from edjax.study.results import Point, main_point
-from edjax.study.statistics import PairingError, Statistics
+from edjax.study.statistics import Statistics
 
 TITLES = {
   'stopping': 'Stopped early, best weights on validation',

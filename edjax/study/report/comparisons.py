@@ -5,11 +5,12 @@ import math
 import numpy as np
 
 from edjax.study import verdicts
+from edjax.study.pairing import PairingError
 from edjax.study.report import figures, markdown
 from edjax.study.report.figures import Chart, Series, style
 from edjax.study.report.numbers import mean_word, number, size_word, spread
 from edjax.study.results import MAIN, Study, main_point
-from edjax.study.statistics import PairingError, Statistics, mean_of
+from edjax.study.statistics import Statistics, mean_of
 
 # Differences are taken to the first of these that the study has.
 _REFERENCES = ('atoms', 'density')

@@ -5,11 +5,12 @@ import functools
 import numpy as np
 
 from edjax.evaluate import parity, vitals
+from edjax.study.pairing import PairingError
 from edjax.study.report import markdown
 from edjax.study.report.figures import Figure, style
 from edjax.study.report.numbers import number, size_word
 from edjax.study.results import Study, main_point
-from edjax.study.statistics import PairingError, Statistics
+from edjax.study.statistics import Statistics
 
 # Points of a parity plot.
 _POINTS = 400

@@ -3,10 +3,11 @@
 import collections
 
 from edjax.evaluate import paired
+from edjax.study.pairing import PairingError
 from edjax.study.report import markdown
 from edjax.study.report.numbers import number, size_word
 from edjax.study.results import BEGUN, DONE, FAILED, LEFT, Study
-from edjax.study.statistics import PairingError, Statistics
+from edjax.study.statistics import Statistics
 
 
 def progress(statistics: Statistics) -> str:
