@@ -3,10 +3,8 @@
 import math
 import pathlib
 
-import numpy as np
-
-from edjax import baselines
-from edjax.evaluate import vitals
+from edjax import baselines, datasets
+from edjax.evaluate import parity, vitals
 from edjax.runtime import run_directory
 
 # Of these the MAE; of 'mean' the RMSE, which it is best in.
@@ -159,7 +157,7 @@ def _figure(value: float | None) -> str:
 
 
 def parity_plot(workdir, results: dict) -> pathlib.Path:
-  """Predictions against targets, one panel a target, as parity.png.
+  """Draws predictions against targets, one panel a target, as parity.png.
 
   Args:
     workdir: run directory with predictions_test.csv.
@@ -168,31 +166,12 @@ def parity_plot(workdir, results: dict) -> pathlib.Path:
   Returns:
     The path of the picture.
   """
-  import matplotlib.figure  # no pyplot: nothing to display, no global state
-
-  from edjax import datasets
-
   predictions = run_directory.RunDirectory(workdir).read_predictions('test')
-  names = list(results['targets'])
-  columns = min(3, len(names))
-  lines = -(-len(names) // columns)
-  figure = matplotlib.figure.Figure(
-    figsize=(3.4 * columns, 3.4 * lines), layout='constrained'
-  )
-  axes = figure.subplots(lines, columns, squeeze=False).ravel()
-  for axis in axes[len(names) :]:
-    axis.set_visible(False)
-  for axis, name in zip(axes, names, strict=False):
+  panels = []
+  for name, entry in results['targets'].items():
     _, unit, factor = datasets.DATASETS[results['dataset']].targets[name]
-    x, y = predictions[name].T * factor
-    ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
-    axis.plot(ends, ends, color='0.6', linewidth=1, zorder=0)
-    axis.plot(x, y, 'o', markersize=3, alpha=0.5, markeredgewidth=0)
-    mae = results['targets'][name]['mae']['value']
-    axis.set_title(f'{name}: MAE {_figure(mae)} {unit}', fontsize=10)
-    axis.set_xlabel(f'target ({unit})')
-    axis.set_ylabel(f'prediction ({unit})')
-    axis.set_aspect('equal', adjustable='datalim')
+    title = f'{name}: MAE {_figure(entry["mae"]["value"])} {unit}'
+    panels.append(parity.Panel(title, unit, *predictions[name].T * factor))
   path = pathlib.Path(workdir) / 'parity.png'
-  figure.savefig(path, dpi=150)
+  parity.draw(panels).savefig(path, dpi=150)
   return path

@@ -15,13 +15,16 @@ import numpy as np
 from edjax.chem import elements, form_factors, gfn2_basis
 from edjax.fields import (
   atom_types,
+  binary_atoms,
+  deformations,
   density_map,
+  free_atoms,
   gradients,
+  orbitals,
   promolecules,
   shapes,
   valence_electrons,
   white_noise,
-  xtb,
 )
 from edjax.grid import Grid
 from edjax.kernels import gaussian_blur
@@ -104,7 +107,7 @@ def _atoms(options: Options) -> Field:
   types = {'elements': options.elements, 'groups': options.groups}
   if options.binary:
     field = functools.partial(
-      atom_types.binary_atoms_grid, radius=options.atom_width, **types
+      binary_atoms.binary_atoms_grid, radius=options.atom_width, **types
     )
     return gaussian_blur.blurred(field, options.smooth)
   return _wider_gaussians(atom_types.atoms_grid, options, **types)
@@ -183,15 +186,15 @@ def _promolecule(options: Options) -> Field:
 
 
 def _xtb(options: Options) -> Field:
-  orbitals = gaussian_blur.blurred(xtb.orbital_density_grid, options.smooth)
+  density = gaussian_blur.blurred(orbitals.orbital_density_grid, options.smooth)
   if not options.groups:
-    return orbitals
+    return density
   promolecule = _promolecule(options)
 
   def orbitals_beside_promolecule(*args):
     # Channels of their own: valence and all electrons are never added. A
     # ligand that GFN2-xTB could not do has no orbitals.
-    orbitals_XYZ = orbitals(*args)
+    orbitals_XYZ = density(*args)
     atoms_XYZC = promolecule(*args)
     has_orbitals = jnp.any(args[0].orbitals_OL9 != 0)
     ligand_XYZ = jnp.where(has_orbitals, orbitals_XYZ, atoms_XYZC[..., 0])
@@ -234,12 +237,12 @@ _BUILT_IN_DENSITIES = (
   ),
   _density_source(
     'free_atoms',
-    _blurred(xtb.free_atoms_density_grid),
+    _blurred(free_atoms.free_atoms_density_grid),
     max_number=gfn2_basis.MAX_NUMBER,
   ),
   _density_source(
     'deformation',
-    _blurred(xtb.deformation_grid),
+    _blurred(deformations.deformation_grid),
     signed=True,
     needs=ORBITALS,
     max_number=gfn2_basis.MAX_NUMBER,

@@ -1,6 +1,6 @@
-"""Hypotheses on inputs, and what paired differences say of them.
+"""Judges hypotheses on representations by their paired differences.
 
-Rules are data here and prose in docs/protocol.md; both are fixed before a
+The rules are data here and prose in docs/protocol.md; both are fixed before a
 study runs.
 """
 
@@ -17,7 +17,7 @@ MIN_SEEDS = 3
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-  """Adjusted p values that bound the chance of any false claim among them.
+  """Returns p values that bound the chance of any false claim among them.
 
   Holm 1979, Scand. J. Stat. 6, 65: the smallest is multiplied by m, the next
   by m - 1, and so on, and none falls below one before it.
@@ -40,14 +40,14 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """What a hypothesis says of two inputs.
+  """A statement about two representations.
 
   Attributes:
     kind: 'less' (a has the lower error), 'no_worse' (a's error is not higher
       by the margin, or at all where none is named), or 'equivalent' (within
       the margin).
-    a: input.
-    b: input.
+    a: representation.
+    b: representation.
   """
 
   kind: str
@@ -57,7 +57,7 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-  """A statement with the sizes that it is judged at.
+  """Claims with the sizes that they are judged at.
 
   Attributes:
     name: short.
@@ -139,7 +139,7 @@ HYPOTHESES: Mapping[str, Hypothesis] = {
 
 
 def expand(names: Sequence[str]) -> list[Hypothesis]:
-  """Hypotheses by name, each followed by its further parts.
+  """Returns hypotheses by name, each followed by its further parts.
 
   Raises:
     ValueError: a name that does not exist.
@@ -153,7 +153,7 @@ def expand(names: Sequence[str]) -> list[Hypothesis]:
 
 
 def sizes_read(hypothesis: Hypothesis, sizes: Sequence) -> list:
-  """The sizes of a study that a hypothesis is judged at, rising."""
+  """Returns the sizes of a study that a hypothesis is judged at, rising."""
   sizes = sorted(sizes)
   if hypothesis.sizes == 'few':
     return sizes[:-1][:2]
@@ -169,19 +169,19 @@ class Evidence:
   Attributes:
     claim: what it is about.
     size: labels.
-    found: the difference, or None.
+    difference: a minus b, or None.
     lacking: why there is none, or fewer seeds than planned; '' otherwise.
   """
 
   claim: Claim
   size: float
-  found: Difference | None
+  difference: Difference | None
   lacking: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """What a study says of one hypothesis and one target.
+  """The outcome for one hypothesis and one target.
 
   Attributes:
     hypothesis: which.
@@ -208,18 +208,22 @@ def judge(
   margins: Mapping[str, float],
   alpha: float = ALPHA,
 ) -> dict[str, Verdict]:
-  """Verdicts for each primary target, and for all of them under ''.
+  """Returns verdicts for each primary target, and for all of them under ''.
 
-  A hypothesis is a conjunction over its claims and sizes. Per target it is
-  supported when each test is, the largest p value counts (intersection-union
-  test: Berger 1982, Technometrics 24, 295), and contradicted when one test is
-  in the opposite direction, the smallest p value counts, times the number of
-  tests (Bonferroni). Of a crossover the largest size and one of the k smaller
-  ones must be supported, (the largest of p and k times the smallest of the
-  reverse); it is contradicted by the reverse at the largest size, or by the
-  same sign at all of the smaller sizes. Holm over targets, for support and for
-  contradiction. All targets together: supported when each one is, contradicted
-  when any is. A comparison that is missing leaves the target undecided.
+  A hypothesis is a conjunction over its claims and sizes.
+
+  - A target supports it when each test does: the largest p value counts
+    (intersection-union test: Berger 1982, Technometrics 24, 295).
+  - A target contradicts it when one test is in the opposite direction: the
+    smallest p value counts, times the number of tests (Bonferroni).
+  - A crossover is supported by the largest size together with the reverse at
+    one of the k smaller ones (the larger of p and k times the smallest p of the
+    reverse). It is contradicted by the reverse at the largest size, or by the
+    same sign at all of the smaller sizes.
+  - Support and contradiction are corrected over the targets by Holm's method.
+  - All targets together support it when each one does, and contradict it when
+    any does.
+  - A comparison that is missing leaves the target undecided.
 
   Args:
     hypothesis: what to judge.
@@ -267,13 +271,13 @@ def judge(
 
 
 def _unjudgeable(hypothesis, evidence, margin) -> str:
-  """Why there can be no verdict; '' where there can."""
+  """Returns why there can be no verdict; '' where there can."""
   if not evidence:
     return 'the study has no such sizes'
   needs = any(c.kind == 'equivalent' for c in hypothesis.claims)
   if needs and margin is None:
     return 'no margin was named for it'
-  missing = [e for e in evidence if e.found is None]
+  missing = [e for e in evidence if e.difference is None]
   if missing:
     first = missing[0]
     return (
@@ -281,36 +285,37 @@ def _unjudgeable(hypothesis, evidence, margin) -> str:
       f'({first.claim.a} and {first.claim.b} at n = {first.size:g}: '
       f'{first.lacking})'
     )
-  fewest = min(e.found.seeds for e in evidence)
+  fewest = min(e.difference.seeds for e in evidence)
   if fewest < MIN_SEEDS:
     return f'{fewest} seeds; a verdict takes {MIN_SEEDS} or more'
   return ''
 
 
 def _p_values(hypothesis, evidence, margin) -> tuple[float, float]:
-  """(for support, for contradiction) of one target, before Holm."""
+  """Returns p values for support and contradiction by a target, before Holm."""
   if hypothesis.sizes == 'crossover':
-    *smaller, largest = (e.found for e in evidence)
+    *smaller, largest = (e.difference for e in evidence)
     ahead = _two_sided(largest.p_below())
     behind = [_two_sided(d.p_above()) for d in smaller]
     support = max(ahead, min(1.0, len(smaller) * min(behind)))
     always = max(_two_sided(d.p_below()) for d in smaller)
     contrary = min(always, _two_sided(largest.p_above()))
     return support, min(1.0, 2 * contrary)
-  pairs = [_claim_p(e.claim.kind, e.found, margin) for e in evidence]
+  pairs = [_claim_p(e.claim.kind, e.difference, margin) for e in evidence]
   support_E, contrary_E = zip(*pairs, strict=True)
   return max(support_E), min(1.0, len(pairs) * min(contrary_E))
 
 
-def _claim_p(kind, found: Difference, margin) -> tuple[float, float]:
+def _claim_p(kind, d: Difference, margin) -> tuple[float, float]:
+  """Returns p values for and against one claim."""
   if kind == 'less':
-    return _two_sided(found.p_below()), _two_sided(found.p_above())
+    return _two_sided(d.p_below()), _two_sided(d.p_above())
   if kind == 'no_worse':
-    return _two_sided(found.p_below(margin)), _two_sided(found.p_above(margin))
-  outside = min(found.p_above(margin), found.p_below(-margin))
-  return found.p_equivalent(margin), _two_sided(outside)
+    return _two_sided(d.p_below(margin)), _two_sided(d.p_above(margin))
+  outside = min(d.p_above(margin), d.p_below(-margin))
+  return d.p_equivalent(margin), _two_sided(outside)
 
 
 def _two_sided(p: float) -> float:
-  """Of the test in one direction, as its interval has two ends."""
+  """Doubles the p value of a test in one direction: intervals have two ends."""
   return min(1.0, 2 * p)

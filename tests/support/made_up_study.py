@@ -1,4 +1,4 @@
-"""Study directories with errors that are known beforehand."""
+"""Writes directories of studies with errors that are known beforehand."""
 
 import json
 import pathlib
@@ -29,9 +29,9 @@ FACTS = {
 def entry(
   representation, size, seed, ablation='main', setting='', fold=-1, init=0
 ):
-  name = f'{representation}-n{size}-s{seed}' + (
-    f'-f{fold}' if fold >= 0 else ''
-  )
+  """Returns a run as plan.json has it."""
+  name = f'{representation}-n{size}-s{seed}'
+  name += f'-f{fold}' if fold >= 0 else ''
   name += f'-i{init}' if init else ''
   if ablation != 'main':
     name += f'-{ablation}{setting.replace(" ", "")}'
@@ -43,6 +43,7 @@ def entry(
 
 
 def plan(entries, dataset='qm9', primary=('gap', 'mu'), **more):
+  """Returns plan.json."""
   names = dict.fromkeys(e['representation'] for e in entries)
   return {
     'format': 2,
@@ -52,7 +53,7 @@ def plan(entries, dataset='qm9', primary=('gap', 'mu'), **more):
     'metric': 'mae',
     'margins': {},
     'hypotheses': ['H4', 'H5a'],
-    'labels': {a: a.replace('_', ' + ') for a in names},
+    'labels': {n: n.replace('_', ' + ') for n in names},
     'entries': entries,
     **more,
   }
@@ -63,11 +64,11 @@ class Writer:
 
   Args:
     directory: of the study.
-    content: of plan.json.
+    content: plan.json.
     error: (entry, target) -> mean absolute error, display units.
-    tests: test examples (of a fold).
-    clusters: of these many each; 0: none.
-    pool: labels that subsets are drawn from.
+    tests: number of test examples (of a fold).
+    clusters: number of test examples in a cluster; 0: no clusters.
+    pool: number of labels that subsets are drawn from.
   """
 
   def __init__(
@@ -81,13 +82,13 @@ class Writer:
     (self.path / 'plan.json').write_text(text, encoding='utf-8')
 
   def finish(self, chosen=lambda entry: True) -> None:
-    """Ends all runs that are chosen."""
+    """Writes all runs that are chosen."""
     for e in self.plan['entries']:
       if chosen(e):
         self.run(e)
 
   def run(self, e, ids=None) -> pathlib.Path:
-    """Ends one run; ids: other than the usual ones."""
+    """Writes a finished run, with other ids than the usual ones if given."""
     names = self.plan['primary']
     fold = max(e['fold'], 0)
     usual = [f't{fold}_{i:04d}' for i in range(self.tests)]
@@ -159,7 +160,7 @@ class Writer:
 
 
 def falling(levels):
-  """(entry, target) -> level of the input times n to the -0.3."""
+  """Returns errors that are the representation's level times n^-0.3."""
   return lambda e, target: (
     levels[e['representation']] * (e['size'] / 100) ** -0.3
   )

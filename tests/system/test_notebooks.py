@@ -79,10 +79,10 @@ def test_colab_installs_extras_that_exist():
   extras = tomllib.loads(path.read_text())['project']['optional-dependencies']
   for name in NAMES:
     source = '\n'.join(cell.source for cell in code_cells(read(name)))
-    assert 'tpu,report' in source
+    assert 'tpu,view' in source
     assert '-r' not in source.split()
   assert any('jax[tpu]>=' in line for line in extras['tpu'])
-  assert any('plotly' in line for line in extras['report'])
+  assert any('plotly' in line for line in extras['view'])
 
 
 @pytest.fixture(scope='module')

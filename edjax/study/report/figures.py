@@ -1,0 +1,195 @@
+"""Draws the figures of a report: how lines look, charts side by side."""
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from edjax.study.report import markdown
+from edjax.study.report.numbers import size_word
+
+
+class Style(NamedTuple):
+  """How a line looks: matplotlib's colour, marker and style of the line."""
+
+  colour: str
+  marker: str
+  line: str | tuple = '-'
+
+
+# Hues of Okabe and Ito 2008 ('Color Universal Design'), darkened to a contrast
+# of 3 or more on white; every line has a marker of its own as well.
+_BLUE, _RED, _GREEN = '#0072b2', '#c44e00', '#00805c'
+_PURPLE, _BROWN, _GREY = '#a8508a', '#8f6400', '#555b61'
+
+STYLES = {
+  'atoms': Style(_RED, 'o'),
+  'density': Style(_BLUE, 's'),
+  'gradient': Style(_GREEN, 'D'),
+  'shape': Style(_BROWN, '^'),
+  'promolecule': Style(_PURPLE, 'v'),
+  'deformation': Style(_BLUE, 'X', '--'),
+  'valence': Style(_RED, 'P', '--'),
+  'shape_one_radius': Style(_BROWN, '<', '--'),
+  'density_gradient': Style(_GREEN, '*', '--'),
+  'atoms_density': Style(_PURPLE, 'h', '--'),
+  'noise': Style(_GREY, 'p', '--'),
+  'density_noise': Style(_BLUE, '>', ':'),
+}
+_BASELINES = (
+  Style(_GREY, 'd', ':'),
+  Style(_GREY, '1', (0, (8, 3))),
+  Style(_GREY, '+', '-.'),
+  Style(_GREY, '|', (0, (8, 3, 1, 3))),
+)
+
+
+def style(name: str, number: int = 0) -> Style:
+  """Returns the style of a representation by name, of a baseline by number.
+
+  NAME:REPRESENTATION, a baseline that sees an input, looks as that does, but
+  dotted.
+  """
+  _, _, representation = name.partition(':')
+  if representation in STYLES:
+    return STYLES[representation]._replace(line=':')
+  return STYLES.get(name, _BASELINES[number % len(_BASELINES)])
+
+
+class Series(NamedTuple):
+  """A line.
+
+  Attributes:
+    label: for the legend.
+    style: how it looks.
+    points: (x, y, lower end, upper end) each, NaN ends for no interval; a line
+      without any is left out.
+  """
+
+  label: str
+  style: Style
+  points: Sequence[tuple[float, float, float, float]]
+
+  @classmethod
+  def of_means(cls, label: str, style: Style, x, means) -> 'Series':
+    """Returns the line of the means that have seeds, from left to right."""
+    points = [
+      (value, mean.value, mean.low, mean.high)
+      for value, mean in zip(x, means, strict=True)
+      if mean.seeds
+    ]
+    return cls(label, style, sorted(points))
+
+
+class Chart(NamedTuple):
+  """Lines over a logarithmic axis.
+
+  Attributes:
+    title: above it.
+    x: label of the axis.
+    y: label of the axis.
+    series: what is drawn.
+    log_y: whether the y axis is logarithmic; otherwise there is a line at 0.
+    ticks: values on the x axis, where the points of all lines are (they are
+      drawn side by side); () where they may be anywhere.
+  """
+
+  title: str
+  x: str
+  y: str
+  series: Sequence[Series]
+  log_y: bool
+  ticks: Sequence[float] = ()
+
+
+class Figure(NamedTuple):
+  """A picture of a report: file name, title, and what makes the picture."""
+
+  name: str
+  title: str
+  draw: Callable  # returns matplotlib's figure
+
+  @property
+  def file(self) -> str:
+    """Its path in the directory of the report."""
+    return f'figures/{self.name}.png'
+
+  def markdown(self) -> str:
+    """Returns the picture with its title for those who do not see it."""
+    return f'![{markdown.escape(self.title)}]({self.file})'
+
+  def png(self) -> bytes:
+    """Returns the drawn picture as a file."""
+    file = io.BytesIO()
+    self.draw().savefig(file, dpi=130, format='png')
+    return file.getvalue()
+
+
+def of_charts(name: str, title: str, charts: Sequence[Chart]) -> Figure:
+  """Returns charts side by side as a figure."""
+  return Figure(name, title, functools.partial(_draw_charts, charts))
+
+
+def _draw_charts(charts):
+  """Returns matplotlib's figure of charts, two in a row, with one legend."""
+  import matplotlib.figure  # no pyplot: nothing to display, no global state
+
+  columns = min(2, len(charts))
+  rows = -(-len(charts) // columns)
+  size = (6.4, 4.4) if len(charts) == 1 else (4.6 * columns, 3.2 * rows + 0.6)
+  picture = matplotlib.figure.Figure(figsize=size, layout='constrained')
+  axes = picture.subplots(rows, columns, squeeze=False).ravel()
+  lines = {}
+  for axis, chart in zip(axes, charts, strict=False):
+    _draw(axis, chart)
+    for line, label in zip(*axis.get_legend_handles_labels(), strict=True):
+      lines.setdefault(label, line)
+  for axis in axes[len(charts) :]:
+    axis.set_visible(False)
+  picture.legend(
+    lines.values(), lines.keys(), loc='outside lower center',
+    ncols=2 + columns, fontsize=8, frameon=False,
+  )  # fmt: skip
+  return picture
+
+
+def _draw(axis, chart: Chart) -> None:
+  lines = [series for series in chart.series if series.points]
+  for i, series in enumerate(lines):
+    x, y, low, high = np.transpose(series.points)
+    if chart.ticks:
+      x = x * 1.02 ** (i - (len(lines) - 1) / 2)
+    # matplotlib leaves out intervals that are NaN.
+    axis.errorbar(
+      x, y, yerr=[y - low, high - y], label=series.label, linewidth=1.4,
+      color=series.style.colour, marker=series.style.marker, markersize=5,
+      linestyle=series.style.line, elinewidth=1, capsize=2,
+    )  # fmt: skip
+  axis.set_xscale('log')
+  _label_ticks(axis.xaxis, *axis.get_xlim())
+  if chart.ticks:
+    axis.set_xticks(chart.ticks)
+  if chart.log_y:
+    axis.set_yscale('log')
+    _label_ticks(axis.yaxis, *axis.get_ylim())
+  else:
+    axis.axhline(0, color='0.5', linewidth=1, zorder=0)
+  axis.set_title(chart.title, fontsize=10, loc='left', wrap=True)
+  axis.set_xlabel(chart.x)
+  axis.set_ylabel(chart.y)
+  axis.grid(color='0.9', linewidth=0.6)
+  axis.set_axisbelow(True)
+  axis.spines[['top', 'right']].set_visible(False)
+
+
+def _label_ticks(side, low: float, high: float) -> None:
+  """Puts round numbers, written out, on a logarithmic axis."""
+  from matplotlib import ticker
+
+  far = high > 5 * low  # at least two of 1, 2 and 5
+  locator = ticker.LogLocator(subs=(1, 2, 5)) if far else ticker.AutoLocator()
+  side.set_major_locator(locator)
+  side.set_major_formatter(lambda value, _: size_word(value))
+  side.set_minor_locator(ticker.NullLocator())

@@ -1,0 +1,142 @@
+"""Sections of a study's report on networks: what they predict and use."""
+
+import functools
+
+import numpy as np
+
+from edjax.evaluate import parity, vitals
+from edjax.study.pairing import PairingError
+from edjax.study.report import markdown
+from edjax.study.report.figures import Figure, style
+from edjax.study.report.numbers import number, size_word
+from edjax.study.results import Study, main_point
+from edjax.study.statistics import Statistics
+
+# Points of a parity plot.
+_POINTS = 400
+
+
+def idle(study: Study) -> list[str]:
+  """Returns a warning where convolutions carry next to nothing."""
+  shares_of = [(run, _shares(run)) for run in study.done()]
+  shares_of = [(run, shares) for run, shares in shares_of if shares]
+  idle_of = [(run, vitals.idle(shares)) for run, shares in shares_of]
+  idle_of = [(run, targets) for run, targets in idle_of if targets]
+  if not idle_of:
+    return []
+  names = (study.label(run.point.representation) for run, _ in idle_of)
+  targets = (target for _, targets in idle_of for target in targets)
+  return [
+    f'Warning: in {len(idle_of)} of {len(shares_of)} runs the convolutions '
+    f'carry under {vitals.IDLE:.0%} of the predictions of a target (inputs: '
+    f'{", ".join(dict.fromkeys(names))}; targets: '
+    f'{", ".join(dict.fromkeys(targets))}). Verdicts on these compare moments '
+    'of the inputs, not what convolutions make of them. Lower '
+    'config.optim.learning_rate; see docs/training.md.'
+  ]
+
+
+def _shares(run) -> dict[str, float]:
+  """Returns what the trunk carries of each target, if the results say it."""
+  shares = run.results.get('trunk_share', {})
+  return {t: share for t, share in shares.items() if share is not None}
+
+
+def carried(study: Study) -> list:
+  """Returns what the trunk contributes to the predictions."""
+
+  def cell(runs, target):
+    shares = [_shares(run) for run in runs]
+    values = [share[target] for share in shares if target in share]
+    if not values:
+      return '-'
+    text = f'{np.median(values):.2f}'
+    return text if len(values) == 1 else f'{text} ({min(values):.2f} at least)'
+
+  return markdown.section(
+    'What the convolutions carry',
+    markdown.table(
+      'Share of the variance of the predictions that is gone without the '
+      'features of the trunk: median over runs, and the smallest',
+      ('input', 'n', *study.targets),
+      _rows(study, cell),
+    ),
+    'The rest is what the head makes of the moments of the input. -: networks '
+    'without convolutions, and runs whose results do not say.',
+  )
+
+
+def rotations(study: Study) -> list:
+  """Returns how much predictions depend on the orientation."""
+
+  def cell(runs, target):
+    entries = [run.results['targets'].get(target, {}) for run in runs]
+    values = [entry.get('rotation_spread') for entry in entries]
+    values = [value for value in values if value is not None]
+    return number(float(np.mean(values))) if values else '-'
+
+  rows = [row for row in _rows(study, cell) if set(row[2:]) != {'-'}]
+  return markdown.section(
+    'Spread over rotations',
+    markdown.table(
+      'Standard deviation of a test example’s predictions over rotations, '
+      'mean over examples and runs: what a network knows no better than the '
+      'orientation',
+      ('input', 'n', *(f'{t} ({study.unit(t)})' for t in study.targets)),
+      rows,
+    ),
+  )
+
+
+def _rows(study, cell) -> list[tuple]:
+  """Returns a row for each finished main point, a cell for each target."""
+  return [
+    (
+      study.label(point.representation), size_word(point.size),
+      *(cell(runs, target) for target in study.targets),
+    )
+    for point, runs in study.main_runs().items()
+  ]  # fmt: skip
+
+
+def parity_plots(statistics: Statistics) -> list:
+  """Returns predictions of one run of each representation at its last size."""
+  blocks = []
+  for target in statistics.study.targets:
+    panels = [
+      panel
+      for name in statistics.study.representations()
+      if (panel := _panel(statistics, name, target))
+    ]
+    if panels:
+      title = (
+        f'{target}: predicted against true values, one run each (its first '
+        f'seed, at most {_POINTS} test examples); closer to the diagonal is '
+        'better'
+      )
+      draw = functools.partial(parity.draw, panels, title, shared=True)
+      blocks.append(Figure(f'parity_{target}', title, draw))
+  return markdown.section('Parity', *blocks)
+
+
+def _panel(statistics, name, target) -> parity.Panel | None:
+  study = statistics.study
+  for size in reversed(study.sizes):
+    try:
+      replicates = statistics.predictions(main_point(name, size), target)
+    except PairingError:
+      continue
+    if replicates is None:
+      continue
+    # Evenly spaced ids: no random choice.
+    step = -(-len(replicates.ids_N) // _POINTS)
+    factor, look = study.factor(target), style(name)
+    return parity.Panel(
+      f'{study.label(name)}, n = {size_word(size)}',
+      study.unit(target),
+      replicates.target_N[::step] * factor,
+      replicates.prediction_SN[0, ::step] * factor,
+      look.colour,
+      look.marker,
+    )
+  return None

@@ -1,0 +1,242 @@
+"""Reads the directory of a study: its plan, its runs and their predictions."""
+
+import csv
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from edjax import baselines, datasets
+from edjax.study import planning
+
+MAIN = 'main'
+
+DONE, FAILED, BEGUN, LEFT = 'done', 'failed', 'begun', 'left'
+
+
+class Point(NamedTuple):
+  """Names the runs that differ in seeds and folds alone.
+
+  Attributes:
+    ablation: part of the study, `MAIN` for the main comparison.
+    setting: what the ablation changes, in words; '' in the main comparison.
+    representation: input of the network.
+    size: labels used.
+  """
+
+  ablation: str
+  setting: str
+  representation: str
+  size: float
+
+
+def main_point(representation: str, size: float) -> Point:
+  """Returns a point of the main comparison."""
+  return Point(MAIN, '', representation, size)
+
+
+class Predictions(NamedTuple):
+  """Test predictions of one target, native units."""
+
+  ids_N: np.ndarray
+  target_N: np.ndarray
+  prediction_N: np.ndarray
+  clusters_N: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """An entry of the plan with what became of it.
+
+  Attributes:
+    name: of its directory.
+    point: what it shares with runs of other seeds and folds.
+    subset_seed: of the training subset.
+    init_seed: of the initialisation.
+    fold: of cross-validation; -1: none.
+    status: DONE, FAILED, BEGUN (a directory without an end) or LEFT.
+    results: results.json, {} where there is none.
+    facts: config.json, likewise.
+    error: error.txt.
+    diverged: whether it failed because something was not finite.
+    predictions: of the test examples of a finished run, by target.
+  """
+
+  name: str
+  point: Point
+  subset_seed: int
+  init_seed: int
+  fold: int
+  status: str = LEFT
+  results: Mapping = dataclasses.field(default_factory=dict)
+  facts: Mapping = dataclasses.field(default_factory=dict)
+  error: str = ''
+  diverged: bool = False
+  predictions: Mapping[str, Predictions] = dataclasses.field(
+    default_factory=dict
+  )
+
+  @property
+  def replicate(self) -> tuple:
+    """Equal for runs that differ in the fold alone."""
+    return self.point, self.subset_seed, self.init_seed
+
+  @property
+  def last_error(self) -> str:
+    """The last line of its error, which says what it was; '' without one."""
+    return self.error.strip().rpartition('\n')[2]
+
+
+class Study:
+  """A study's directory, read once.
+
+  Args:
+    directory: with plan.json.
+
+  Raises:
+    FileNotFoundError: no plan.json.
+    ValueError: a plan of another format.
+
+  Attributes:
+    path: directory.
+    plan: plan.json.
+    tuned: tuned.json, {} where there is none.
+    runs: a Run for each entry, in the order of the plan.
+    metric: 'mae' or 'rmse'.
+    error: the same in capitals, as text says it.
+    primary: targets that verdicts are about.
+    margins: of equivalence by target, display units.
+  """
+
+  def __init__(self, directory):
+    self.path = pathlib.Path(directory)
+    self.plan = planning.read(self.path)
+    self.tuned = _json(self.path / 'tuned.json')
+    self.runs = [_run(self.path, entry) for entry in self.plan['entries']]
+    self.metric = self.plan['metric']
+    self.error = self.metric.upper()
+    self.primary = list(self.plan['primary'])
+    self.margins = self.plan.get('margins') or {}
+
+  def label(self, name: str) -> str:
+    """Returns words for a representation, or a baseline of `Statistics`."""
+    name, _, representation = name.partition(':')
+    labels = self.plan.get('labels', {})
+    text = baselines.WORDS.get(name) or labels.get(name, name)
+    return f'{text}, {self.label(representation)}' if representation else text
+
+  def unit(self, target: str) -> str:
+    """Returns the unit that errors are displayed in."""
+    return datasets.DATASETS[self.plan['dataset']].targets[target][1]
+
+  def factor(self, target: str) -> float:
+    """Returns the factor from the stored unit to the displayed one."""
+    return datasets.DATASETS[self.plan['dataset']].targets[target][2]
+
+  def count(self, status: str) -> int:
+    """Counts the runs of a status."""
+    return sum(run.status == status for run in self.runs)
+
+  def done(self, ablation: str = '') -> list[Run]:
+    """Lists the finished runs, of one ablation or ('') of all."""
+    return [
+      run
+      for run in self.runs
+      if run.status == DONE and ablation in ('', run.point.ablation)
+    ]
+
+  @functools.cached_property
+  def targets(self) -> list[str]:
+    """Primary targets first, then what else the runs learned."""
+    learned = (t for run in self.done() for t in run.results['targets'])
+    return list(dict.fromkeys([*self.primary, *learned]))
+
+  @functools.cached_property
+  def sizes(self) -> list:
+    """Sizes of the main comparison, rising."""
+    points = [run.point for run in self.runs]
+    return sorted({p.size for p in points if p.ablation == MAIN})
+
+  def representations(self, ablation: str = MAIN) -> list[str]:
+    """Lists the representations of an ablation in the order of the plan."""
+    points = [run.point for run in self.runs]
+    names = (p.representation for p in points if p.ablation == ablation)
+    return list(dict.fromkeys(names))
+
+  @functools.cached_property
+  def ablations(self) -> list[str]:
+    """Names in the order of the plan, the main comparison included."""
+    return list(dict.fromkeys(run.point.ablation for run in self.runs))
+
+  def points(self, ablation: str = '') -> list[Point]:
+    """Lists the points that have finished runs, of one ablation or of all."""
+    return list(dict.fromkeys(run.point for run in self.done(ablation)))
+
+  def main_runs(self) -> dict[Point, list[Run]]:
+    """Groups the finished main runs by representation and size."""
+    groups = {
+      main_point(name, size): []
+      for name in self.representations()
+      for size in self.sizes
+    }
+    for run in self.done(MAIN):
+      groups[run.point].append(run)
+    return {point: runs for point, runs in groups.items() if runs}
+
+  def planned_seeds(self, point: Point) -> set[int]:
+    """Returns the subset seeds that the plan has at a point."""
+    return {run.subset_seed for run in self.runs if run.point == point}
+
+
+def _run(directory, entry) -> Run:
+  path = directory / 'runs' / entry['name']
+  run = Run(
+    entry['name'],
+    Point(
+      entry['ablation'], entry.get('setting', ''),
+      entry['representation'], entry['size'],
+    ),
+    entry['subset_seed'], entry['init_seed'], entry['fold'],
+    facts=_json(path / 'config.json'),
+  )  # fmt: skip
+  results, error = _json(path / 'results.json'), path / 'error.txt'
+  if results:
+    predictions = _predictions(path / 'predictions_test.csv')
+    more = {'status': DONE, 'results': results, 'predictions': predictions}
+  elif error.exists():
+    text = error.read_text(encoding='utf-8', errors='replace')
+    diverged = (path / 'diverged').exists()
+    more = {'status': FAILED, 'error': text, 'diverged': diverged}
+  else:
+    more = {'status': BEGUN if path.is_dir() else LEFT}
+  return dataclasses.replace(run, **more)
+
+
+def _json(path) -> dict:
+  """Reads a file; {} where there is none, or it is being written."""
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    return {}
+
+
+def _predictions(path) -> dict[str, Predictions]:
+  """Reads the test predictions of a run by target, in the order of the file."""
+  rows_of = {}
+  with path.open(newline='', encoding='utf-8') as file:
+    rows = csv.reader(file)
+    head = next(rows)
+    # Without clusters each example is its own.
+    cluster = head.index('cluster') if 'cluster' in head else 0
+    for row in rows:
+      rows_of.setdefault(row[1], []).append(
+        (row[0], float(row[2]), float(row[3]), row[cluster])
+      )
+  return {
+    target: Predictions(*map(np.array, zip(*rows, strict=True)))
+    for target, rows in rows_of.items()
+  }
