@@ -43,7 +43,7 @@ def build(config, workdir, beam: str = '') -> None:
   """
   del workdir
   if 'study' in config:
-    runner.build(config, beam)
+    runner.prepare(config, beam)
     return
   config = configuration.resolve(config)
   variant = dataset_variant(config)

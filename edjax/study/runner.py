@@ -50,11 +50,11 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
 
   Raises:
     ConfigError: a wrong configuration, the directory of another study, a
-      dataset that cannot be built.
+      dataset that cannot be built, or that has fewer labels than a size.
     FileNotFoundError: source files are missing.
   """
   part = parse_shard(shard)
-  study, base, entries, trials = _prepare(config)
+  study, base, entries, trials = prepare(config)
   store = stores.of(workdir)
   directory = store.local
 
@@ -92,28 +92,18 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   return int(bool(failed))
 
 
-def build(config, beam: str = '') -> None:
-  """Builds every dataset of a study, where it is missing.
+def prepare(config, beam: str = '') -> tuple:
+  """Plans a study, checks all of its configurations and builds its datasets.
 
   Args:
     config: of the study.
     beam: see `loading.load_pack`.
 
-  Raises:
-    ConfigError, FileNotFoundError: see `run`.
-  """
-  _prepare(config, beam)
-
-
-def _prepare(config, beam: str = '') -> tuple:
-  """Plans a study, checks all of its configurations and builds its datasets.
-
   Returns:
     study, base, entries, trials; `base` is what all runs share.
 
   Raises:
-    ConfigError: a configuration is wrong, or a size asks for more labels than
-      there are.
+    ConfigError, FileNotFoundError: see `run`.
   """
   study, base = settings.split(config)
   if jax.default_backend() == 'cpu':
