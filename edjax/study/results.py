@@ -88,7 +88,7 @@ class Run:
   @property
   def last_error(self) -> str:
     """The last line of its error, which says what it was; '' without one."""
-    return self.error.strip().rpartition('\n')[2]
+    return (self.error.strip().splitlines() or [''])[-1]
 
 
 class Study:

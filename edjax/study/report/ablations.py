@@ -22,18 +22,14 @@ def ablations(statistics: Statistics) -> list:
   """Returns each ablation beside the main comparison at the same size."""
   blocks = []
   for name, title in TITLES.items():
-    points = statistics.study.points(name)
-    if points:
-      tables = [
-        _table(statistics, name, points, target)
-        for target in statistics.study.targets
-      ]
-      blocks += markdown.section(title, *tables)
+    tables = (_table(statistics, name, t) for t in statistics.study.targets)
+    blocks += markdown.section(title, *tables)
   return blocks
 
 
-def _table(statistics, name, points, target) -> str:
+def _table(statistics, name, target) -> str:
   study = statistics.study
+  points = study.points(name)
   rows = [_row(statistics, point, target) for point in points]
   if name == 'controls':
     rows += [

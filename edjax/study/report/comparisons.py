@@ -10,7 +10,7 @@ from edjax.study.report import figures, markdown
 from edjax.study.report.figures import Chart, Series, style
 from edjax.study.report.numbers import mean_word, number, size_word, spread
 from edjax.study.results import MAIN, Study, main_point
-from edjax.study.statistics import Statistics, mean_of
+from edjax.study.statistics import Statistics
 
 # Differences are taken to the first of these that the study has.
 _REFERENCES = ('atoms', 'density')
@@ -163,35 +163,28 @@ def _curve_lines(statistics, target) -> list[tuple[str, figures.Style, list]]:
   Nothing where no representation has a mean.
   """
   study = statistics.study
-  names = study.representations()
+  names, sizes = study.representations(), study.sizes
 
-  def means(name):
-    points = [main_point(name, size) for size in study.sizes]
-    return [statistics.mean(point, target) for point in points]
+  def line(text, name, points):
+    return text, style(name), [statistics.mean(p, target) for p in points]
 
-  def control_means(name):
-    points = {
-      point.size: point
-      for point in study.points('controls')
-      if point.representation == name
-    }
-    return [
-      statistics.mean(points[size], target) if size in points else mean_of([])
-      for size in study.sizes
-    ]
-
-  lines = [(study.label(name), style(name), means(name)) for name in names]
+  lines = [
+    line(study.label(name), name, [main_point(name, s) for s in sizes])
+    for name in names
+  ]
   if not any(mean.seeds for _, _, means in lines for mean in means):
     return []
   for i, name in enumerate(statistics.baselines()):
     # The mean is best in RMSE, the median in MAE.
     if name != {'mae': 'mean', 'rmse': 'median'}[study.metric]:
-      baseline = [statistics.baseline(name, s, target) for s in study.sizes]
-      lines.append((study.label(name), style(name, i), baseline))
+      means = [statistics.baseline(name, s, target) for s in sizes]
+      lines.append((study.label(name), style(name, i), means))
+  controls = {(p.representation, p.size): p for p in study.points('controls')}
   for name in study.representations('controls'):
     if name not in names:
-      label = f'{study.label(name)} (control)'
-      lines.append((label, style(name), control_means(name)))
+      # Sizes without a control have no runs, and no mean.
+      points = [controls.get((name, s), main_point(name, s)) for s in sizes]
+      lines.append(line(f'{study.label(name)} (control)', name, points))
   return lines
 
 

@@ -92,30 +92,28 @@ def machines(study: Study) -> list:
 
 def missing(statistics: Statistics) -> list:
   """Returns runs that failed or are to come, and what cannot be compared."""
-  study, tables = statistics.study, []
+  study = statistics.study
   failed = [
     (run.name, run.last_error or 'no message')
     for run in study.runs
     if run.status == FAILED
   ]
-  if failed:
-    tables.append(markdown.table('Failed runs', ('run', 'error'), failed))
-  left = collections.Counter(
+  counts = collections.Counter(
     (run.point.ablation, run.point.representation, run.point.size)
     for run in study.runs
     if run.status in (LEFT, BEGUN)
   )
-  if left:
-    rows = [
-      (ablation, study.label(name), size_word(size), str(count))
-      for (ablation, name, size), count in left.items()
-    ]
-    head = 'ablation', 'input', 'n', 'runs'
-    tables.append(markdown.table('Runs to come', head, rows))
+  left = [
+    (ablation, study.label(name), size_word(size), str(count))
+    for (ablation, name, size), count in counts.items()
+  ]
   refused = sorted(_refused(statistics).items())
-  if refused:
-    tables.append(markdown.table('Not compared', ('what', 'why'), refused))
-  return markdown.section('What is missing', *tables)
+  tables = (
+    markdown.table('Failed runs', ('run', 'error'), failed),
+    markdown.table('Runs to come', ('ablation', 'input', 'n', 'runs'), left),
+    markdown.table('Not compared', ('what', 'why'), refused),
+  )
+  return markdown.section('What is missing', *filter(None, tables))
 
 
 def _refused(statistics) -> dict[str, str]:
