@@ -1,6 +1,6 @@
-"""What the moments of the input say without a network.
+"""The baseline of the input's moments, without a network.
 
-A baseline beside every result: what a network is ahead of it by is what its
+It stands beside every result: how far a network is ahead of it is what its
 convolutions are worth.
 """
 

@@ -71,13 +71,13 @@ def dead_channels(std_of_layer: Mapping) -> dict[str, list[int]]:
   Returns:
     name -> [dead channels, all channels].
   """
-  found = {}
+  counts = {}
   for name, std_C in std_of_layer.items():
     std_C = np.asarray(std_C, np.float64)
     floor = _DEAD * np.sqrt(np.square(std_C).mean())
     dead_C = std_C < floor if floor else std_C == 0
-    found[name] = [int(dead_C.sum()), len(std_C)]
-  return found
+    counts[name] = [int(dead_C.sum()), len(std_C)]
+  return counts
 
 
 def in_all(counts: Mapping) -> tuple[int, int]:

@@ -19,7 +19,7 @@ _RMS_EPSILON = 1e-2
 
 
 def note_activity(module: nn.Module, x_BXYZC: jax.Array, name: str) -> None:
-  """Keeps how much each channel varies, where `apply` asks for 'activity'.
+  """Stores how much each channel varies, where `apply` asks for 'activity'.
 
   With `mutable=['activity']` the standard deviation of each channel over
   voxels and examples is there, and nothing is computed otherwise.

@@ -52,9 +52,9 @@ class ResNetTrunk(nn.Module):
   dtype: DType
 
   def check(self, grid_3: tuple[int, ...]) -> None:
-    """Raises ValueError where the grid cannot be halved as often as it must be.
+    """Raises ValueError for a grid that cannot be halved often enough.
 
-    And where widths and blocks are not of as many stages.
+    It also raises where widths and blocks are not of as many stages.
     """
     if len(self.widths) != len(self.blocks):
       raise ValueError(
