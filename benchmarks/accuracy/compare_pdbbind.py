@@ -132,7 +132,8 @@ def cluster_table(truth, guesses, cluster_N, source) -> list[str]:
       f'{truth[where].mean():.2f}',
       f'{truth[where].std():.2f}',
       *(
-        f'{metrics.rmse(truth[where], g[where]):.2f}' for g in guesses.values()
+        f'{metrics.scores(truth[where], g[where])["rmse"]:.2f}'
+        for g in guesses.values()
       ),
     ]
     lines.append(f'| {" | ".join(cells)} |')

@@ -44,7 +44,6 @@ from edjax import config as configurations
 from edjax import models, optim
 from edjax import task as tasks
 from edjax.config.representation import make_voxelizer
-from edjax.models import input_moments
 from edjax.runtime import compile_cache, parallel
 from edjax.train import train_step
 
@@ -278,14 +277,9 @@ def main() -> None:
   parser.add_argument('configs', nargs='*', default=['qm9_density:full'])
   parser.add_argument('--devices', type=int, default=1)
   parser.add_argument('--batch', type=int, default=0, help='0: its own')
-  parser.add_argument(
-    '--plain', action='store_true', help='also with moments as elsewhere'
-  )
   parser.add_argument('--data_dir', default='', help='where datasets lie')
   parser.add_argument('--manual_dir', default='', help='of PDBbind')
   options = parser.parse_args()
-  if options.plain and CHIPS[options.chip].platform != 'tpu':
-    parser.error('--plain is for TPUs')
   chip = CHIPS[options.chip]
   devices = devices_of(chip, options.devices)
   packages = 'jax', _DRIVERS[chip.platform], 'flax', 'optax'
@@ -309,12 +303,6 @@ def main() -> None:
       step = Step(name, options, devices)
       for words, ways in _WAYS[chip.platform].items():
         table.row(name + words, *row_of(step, chip, ways))
-      if options.plain:
-        with mock.patch.object(
-          input_moments, '_at_once', input_moments._one_by_one
-        ):
-          step = Step(name, options, devices)
-        table.row(f'{name}, moments as elsewhere', *row_of(step, chip, {}))
 
 
 def row_of(step: Step, chip: Chip, ways: dict) -> list:

@@ -23,7 +23,7 @@ from edjax import task as tasks
 from edjax.data import loading, packed_dataset
 from edjax.kernels.numerics import batched
 from edjax.runtime import checkpoint, compile_cache, parallel
-from edjax.train import loop, train_and_evaluate, train_step
+from edjax.train import batches, train_and_evaluate, train_step
 from edjax.voxelize import voxel_chunk
 
 # Of the steps of the real training run.
@@ -84,7 +84,7 @@ class Run:
     with pack_of(part):
       self.task = tasks.make_task(self.config)
       self.fresh = train_step.fresh_state(self.config, self.task)
-    self.on_device, feed = loop.make_feed(self.config, self.task)
+    self.on_device, feed = batches.make_feed(self.config, self.task)
     inputs = parallel.replicate(
       compile_cache.step_inputs(self.config, self.task.voxelizer)
     )

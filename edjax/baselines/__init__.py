@@ -1,4 +1,4 @@
-"""Baselines: what stands beside every result without a network."""
+"""Baselines without a network, which stand beside every result."""
 
 from edjax.baselines.linear import MOMENTS, WORDS, composition, fit, reference
 

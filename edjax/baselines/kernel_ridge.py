@@ -1,4 +1,4 @@
-"""Kernel ridge regression: what a few features say, without training."""
+"""Kernel ridge regression on a few features."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,7 +31,7 @@ def fit(
   strengths: Sequence[float] = STRENGTHS,
   seed: int = 0,
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """Ridge regression with a Gaussian kernel on whitened features.
+  """Fits a ridge regression with a Gaussian kernel on whitened features.
 
   Minimises |y - K a|^2 / N + strength a^T C a, with K the kernel between
   examples and centres (training examples drawn at random) and C the one between
@@ -113,7 +113,7 @@ def fit(
 
 
 def _whitener(x_NF: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-  """Features -> uncorrelated ones of variance 1, or less along small ones."""
+  """Returns a map to uncorrelated features of variance 1, or less if small."""
   mean_F, std_F = x_NF.mean(0), x_NF.std(0)
   # Rounding of a constant is not a feature.
   varies_F = std_F > 1e-6 * np.abs(mean_F)
@@ -126,7 +126,7 @@ def _whitener(x_NF: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _squared_distances(a_NF: np.ndarray, b_MF: np.ndarray) -> np.ndarray:
-  """[N, M]."""
+  """Returns squared distances, [N, M]."""
   square = (a_NF**2).sum(1)[:, None] + (b_MF**2).sum(1) - 2 * a_NF @ b_MF.T
   return np.maximum(square, 0)
 

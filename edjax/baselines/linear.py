@@ -26,11 +26,11 @@ _SIZE = 'ligand_heavy_atoms'
 def composition(
   source: packed_dataset.Pack, of_ligands: bool = False
 ) -> np.ndarray:
-  """[N, E] atoms of each element that occurs in the pack.
+  """Counts the atoms of each element that occurs in the pack, [N, E].
 
   Args:
     source: the pack.
-    of_ligands: of complexes: heavy atoms of the ligands alone, as whether
+    of_ligands: counts heavy atoms of the ligands of complexes alone: whether
       there are hydrogens depends on the variant of the dataset.
   """
   counts = source.atom_counts
@@ -40,18 +40,18 @@ def composition(
     local = np.arange(len(keep)) - source.atom_offsets[:-1][molecule_of]
     is_ligand = local < source.ligand_counts[molecule_of]
     keep = is_ligand & (source.numbers > 1)
-  found = np.zeros((len(source), elements.MAX_NUMBER + 1))
-  np.add.at(found, (molecule_of[keep], source.numbers[keep]), 1)
-  return found[:, found.any(0)]
+  counts_NE = np.zeros((len(source), elements.MAX_NUMBER + 1))
+  np.add.at(counts_NE, (molecule_of[keep], source.numbers[keep]), 1)
+  return counts_NE[:, counts_NE.any(0)]
 
 
 def reference(source: packed_dataset.Pack) -> str:
-  """The baseline that models are compared with, molecule by molecule."""
+  """Returns the baseline that models are compared with, by molecule."""
   return 'ridge_ligand' if _SIZE in source.columns else 'ridge_composition'
 
 
 def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
-  """Predictions of all baselines for all rows.
+  """Returns the predictions of all baselines for all rows.
 
   Ridge strengths are chosen on validation.
 
@@ -80,7 +80,7 @@ def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
 
 
 def _features(source: packed_dataset.Pack, train) -> dict[str, np.ndarray]:
-  """name -> [N, F]."""
+  """Returns the features of each ridge regression, name -> [N, F]."""
   columns = source.columns
   if _SIZE in columns:
     size = np.log(columns[_SIZE])[:, None]

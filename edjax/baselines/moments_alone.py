@@ -1,8 +1,10 @@
-"""What the moments of the input say without a network.
+"""The baseline of the input's moments, without a network.
 
-A baseline beside every result: what a network is ahead of it by is what its
+It stands beside every result: how far a network is ahead of it is what its
 convolutions are worth.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import numpy as np
 from edjax.baselines import kernel_ridge
 from edjax.data import batching
 from edjax.models.input_moments import power_moments
+from edjax.molecule import Molecule
 from edjax.runtime import multihost
 
 # Training and validation molecules that it is fitted to, at most: more take
@@ -19,7 +22,7 @@ MOST = 16_384
 
 
 def compiled(voxelizer, shape):
-  """The program for the moments of a batch.
+  """Compiles the moments of a batch.
 
   Args:
     voxelizer: from `compile_cache.bare`.
@@ -38,31 +41,33 @@ def compiled(voxelizer, shape):
   return jax.jit(moments).lower(raw_BXYZC, scale_C).compile()
 
 
-def each_batch(f, molecules, positions_N, size: int, progress=None):
-  """A function of batches, for as many molecules as there are.
+def each_batch(
+  f: Callable,
+  molecules: Molecule | batching.Stream,
+  positions_N: np.ndarray,
+  size: int,
+  progress: Callable | None = None,
+) -> np.ndarray:
+  """Returns a function of batches for as many molecules as there are, [N, ...].
 
   Args:
-    f: molecules of one size -> array of as many rows.
+    f: molecules -> array of as many rows.
     molecules: of a part, see `batching.take`.
     positions_N: which of them.
-    size: of a batch. The last is filled up with the last example and cut again.
+    size: of a batch.
     progress: called after each batch, or None.
-
-  Returns:
-    [N, ...].
   """
-  n, found = len(positions_N), []
-  for begin in range(0, n, size):
-    indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
+  rows = []
+  for indices_B in batching.cover(len(positions_N), size):
     batch = batching.take(molecules, positions_N[indices_B])
-    found.append(np.asarray(f(batch))[: n - begin])
+    rows.append(np.asarray(f(batch)))
     if progress:
       progress()
-  return np.concatenate(found)
+  return np.concatenate(rows)[: len(positions_N)]
 
 
 def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
-  """A kernel ridge regression on the moments, fitted on the training part.
+  """Predicts by a kernel ridge regression on the moments of the input.
 
   Args:
     moments: batch of molecules -> [B, F].

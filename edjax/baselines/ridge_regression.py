@@ -29,12 +29,12 @@ class Ridge:
   alpha_T: np.ndarray
 
   def predict(self, x_NF: np.ndarray) -> np.ndarray:
-    """Shape (examples, targets)."""
+    """Returns predictions, (examples, targets)."""
     return np.asarray(x_NF, np.float64) @ self.weights_FT + self.intercept_T
 
 
 def fit_data(x_NF, y_NT, x_val, y_val) -> tuple[np.ndarray, ...]:
-  """The four arrays that a regression is fitted to, in float64.
+  """Returns the four arrays that a regression is fitted to, in float64.
 
   Args:
     x_NF, y_NT: training features and targets.
@@ -71,7 +71,7 @@ def ridge_fit(
   x_val: np.ndarray,
   y_val: np.ndarray,
 ) -> Ridge:
-  """Ridge regression on standardised features, strength by validation MAE.
+  """Fits a ridge regression on standardised features, strength by validation.
 
   Minimises |y - x w - c|^2 / N + alpha |w|^2 over features with mean 0 and
   variance 1 (Hoerl and Kennard 1970), from one singular value decomposition

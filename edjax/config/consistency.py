@@ -13,7 +13,6 @@ from edjax.config.representation import (
   needs_orbitals,
   seen_radius,
 )
-from edjax.models import cnn3d
 
 # What a call has to end at.
 ENDS = ('eval_every', 'checkpoint_every', 'steps')
@@ -180,20 +179,8 @@ def _unbuildable(config) -> list[str]:
   except ValueError as error:
     found.append(f'config.representation: {error}')
   try:
-    models.build_model(config.model, len(config.data.targets))
+    model = models.build_model(config.model, len(config.data.targets))
+    model.check(config.representation.grid_size)
   except ValueError as error:
     found.append(f'config.model: {error}')
-  size = config.representation.grid_size
-  if config.model.name == 'cnn3d' and size < cnn3d.CNN3D_MIN_SIZE:
-    found.append(
-      f'config.representation.grid_size={size} is below '
-      f'{cnn3d.CNN3D_MIN_SIZE}, the smallest that cnn3d can take'
-    )
-  if config.model.name == 'resnet3d':
-    shrink = config.model.stem * 2 ** (len(config.model.widths) - 1)
-    if size % shrink:
-      found.append(
-        f'config.representation.grid_size={size} is no multiple of {shrink}, '
-        'by which config.model.stem and the stages shrink it'
-      )
   return found

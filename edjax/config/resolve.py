@@ -14,7 +14,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from edjax.config import rules
 from edjax.config.consistency import ENDS, contradictions
 from edjax.config.errors import ConfigError
-from edjax.config.schema import RULES
+from edjax.config.schema import fill_model, rules_of
 from edjax.fields import channels
 
 
@@ -36,7 +36,8 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
     config: as made by a file of configs/.
 
   Returns:
-    A frozen copy: `train.steps_per_call` chosen for the devices at hand.
+    A frozen copy: `train.steps_per_call` chosen for the devices at hand,
+    fields of the network that were left out at their defaults.
 
   Raises:
     ConfigError: a field is unknown, missing, of a wrong type or value, or
@@ -44,8 +45,9 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
   """
   config = ConfigDict(config, convert_dict=True).copy_and_resolve_references()
   _name_functions(config)
+  fill_model(config)
   flat = flatten(config)
-  complaints = rules.complaints(flat, RULES, 'config.')
+  complaints = rules.complaints(flat, rules_of(config), 'config.')
   if not complaints:
     complaints = contradictions(config)
   if complaints:

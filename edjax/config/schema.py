@@ -3,9 +3,14 @@
 `configs/default.py` says what they mean.
 """
 
+import dataclasses
+import typing
 from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from edjax import datasets
+from ml_collections import ConfigDict
+
+from edjax import datasets, models, optim
 from edjax.config import rules
 from edjax.fields import channels
 from edjax.voxelize import TRANSFORMS
@@ -62,19 +67,6 @@ RULES: Mapping[str, rules.Rule] = {
   },
   'augment.rotate': rules.flag,
   'augment.translate': rules.number(float, 0),
-  'model.name': rules.one_of('resnet3d', 'cnn3d', 'moments'),
-  'model.widths': rules.counts(1),
-  'model.blocks': rules.counts(0),
-  'model.stem': rules.COUNT,
-  'model.local': rules.COUNT,
-  'model.kernels': rules.one_of('isotropic', 'free'),
-  'model.input_powers': rules.flag,
-  'model.input_moments': rules.flag,
-  'model.head_width': rules.COUNT,
-  'model.dropout': rules.number(float, 0, 0.99),
-  'model.dtype': rules.one_of('float32', 'bfloat16'),
-  'optim.name': rules.one_of('muon', 'adamw'),
-  'optim.loss': rules.one_of('mse', 'mae', 'huber'),
   'optim.learning_rate': rules.POSITIVE,
   'optim.warmup_fraction': rules.SHARE,
   'optim.final_fraction': rules.SHARE,
@@ -97,3 +89,53 @@ RULES: Mapping[str, rules.Rule] = {
   'eval.batch_size': rules.COUNT,
   'eval.bootstrap': rules.number(int, 100),
 }
+
+
+def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
+  """Returns the rules of a configuration: field, joined by dots -> rule.
+
+  Choices are those of the registries of models, optimisers and losses. Fields
+  of `config.model` are those of the network that it names; fields of other
+  networks may stand beside them.
+  """
+  model = config.get('model', {})
+  fields = {
+    field: kind
+    for name in models.MODELS
+    for field, kind in models.fields_of(name).items()
+    if field in model
+  }
+  if model.get('name') in models.MODELS:
+    fields |= models.fields_of(model.name)
+  return {
+    **RULES,
+    'model.name': rules.one_of(*models.MODELS),
+    **{f'model.{field}': _rule(kind.hint) for field, kind in fields.items()},
+    'optim.name': rules.one_of(*optim.OPTIMIZERS),
+    'optim.loss': rules.one_of(*optim.LOSSES),
+  }
+
+
+def fill_model(config: ConfigDict) -> None:
+  """Adds the fields of `config.model` that are left out and have a default."""
+  model = config.get('model', {})
+  if model.get('name') not in models.MODELS:
+    return
+  with config.unlocked():
+    for field, kind in models.fields_of(model.name).items():
+      if field not in model and kind.default is not dataclasses.MISSING:
+        model[field] = kind.default
+
+
+def _rule(hint: Any) -> rules.Rule:
+  """Returns the rule of a type hint; see `models.Architecture`."""
+  bounds = ()
+  if typing.get_origin(hint) is Annotated:
+    hint, *bounds = typing.get_args(hint)
+  if typing.get_origin(hint) is Literal:
+    return rules.one_of(*typing.get_args(hint))
+  if hint in (int, float):
+    return rules.number(hint, *bounds or (-float('inf'),))
+  if hint == tuple[int, ...]:
+    return rules.counts(*bounds or (-float('inf'),))
+  return {bool: rules.flag, str: rules.text}[hint]

@@ -135,3 +135,12 @@ def batch_indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
     left = batch - sum(map(len, parts))
     parts.append(_permutation(seed, epoch, n)[offset : offset + left])
   return np.concatenate(parts).astype(np.int32)
+
+
+def cover(n: int, size: int) -> Iterator[np.ndarray]:
+  """Yields the positions of n examples in order, [size] at a time.
+
+  The last batch is filled up with the first examples.
+  """
+  for begin in range(0, n, size):
+    yield np.arange(begin, begin + size) % n

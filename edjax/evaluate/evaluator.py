@@ -1,23 +1,36 @@
 """Predictions of every example of a part, exactly once."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from edjax.data import batching
 from edjax.evaluate.summary import cost, summarise
 from edjax.runtime import multihost, parallel
+from edjax.runtime.run_directory import RunDirectory
+from edjax.task import Task
 
 
 class Evaluator:
-  """Predictions for one part of a task's data."""
+  """Predicts one part of a task's data.
 
-  def __init__(self, config, task, part: str, predict):
+  Args:
+    config: resolved.
+    task: the task.
+    part: 'train', 'validation' or 'test'.
+    predict: from `predicting.make_predict`.
+  """
+
+  def __init__(
+    self, config: ConfigDict, task: Task, part: str, predict: Callable
+  ):
     self._config, self._task, self.part = config, task, part
     self._predict = predict
 
   def predict(self, params, rotations: int, progress=None) -> np.ndarray:
-    """Predictions of all examples, each exactly once a rotation.
+    """Returns the predictions of all examples, each once a rotation.
 
     Args:
       params: of the network, on the host.
@@ -27,31 +40,29 @@ class Evaluator:
     Returns:
       [rotations, n, T] in native units.
     """
-    size = self._config.eval.batch_size
     rows = self._task.rows[self.part]
-    n = len(rows)
     placed = parallel.replicate(params)
     numbers = [parallel.replicate(np.uint32(r)) for r in range(rotations)]
     outputs = [[] for _ in range(rotations)]
-    for begin in range(0, n, size):
-      # The last batch is filled up with the last example and cut again.
-      indices_B = np.minimum(np.arange(begin, begin + size), n - 1)
+    for indices_B in batching.cover(len(rows), self._config.eval.batch_size):
       batch = batching.take(
         self._task.molecules[self.part], parallel.shard(indices_B)
       )
       for r in range(rotations):
         output_DBT = self._predict(placed, batch, numbers[r])
-        outputs[r].append(parallel.gather(output_DBT)[: n - begin])
+        outputs[r].append(parallel.gather(output_DBT))
         if progress:
           progress()
-    standardised_RBT = np.stack([np.concatenate(o) for o in outputs])
+    standardised_RBT = np.stack(
+      [np.concatenate(o)[: len(rows)] for o in outputs]
+    )
     return self._task.labels.to_native(standardised_RBT, rows)
 
   def targets(self) -> np.ndarray:
-    """[n, T] in native units."""
+    """Returns the labels, [n, T] in native units."""
     return self._task.labels.columns_NT[self._task.rows[self.part]]
 
-  def log(self, params, step: int, run) -> float:
+  def log(self, params, step: int, run: RunDirectory) -> float:
     """Logs the errors of one rotation.
 
     Returns:
@@ -71,7 +82,9 @@ class Evaluator:
     return value
 
 
-def final_evaluation(config, task, params, run, predict) -> dict:
+def final_evaluation(
+  config: ConfigDict, task: Task, params, run: RunDirectory, predict: Callable
+) -> dict:
   """Predicts validation and test and summarises the test set.
 
   Args:

@@ -15,24 +15,23 @@ _PERCENTILES = (2.5, 97.5)
 _BLOCK = 2_000_000
 
 
-def mae(target_N: np.ndarray, prediction_N: np.ndarray) -> float:
-  """Mean absolute error."""
-  return _scores(*_checked(target_N, prediction_N))['mae'].item()
+def scores(target_N: np.ndarray, prediction_N: np.ndarray) -> dict[str, float]:
+  """Returns all four metrics of one target.
 
+  Args:
+    target_N: true values.
+    prediction_N: predicted values.
 
-def rmse(target_N: np.ndarray, prediction_N: np.ndarray) -> float:
-  """Root of the mean squared error."""
-  return _scores(*_checked(target_N, prediction_N))['rmse'].item()
+  Returns:
+    'mae': mean absolute error, 'rmse': root of the mean squared error,
+    'pearson': linear correlation, 'spearman': rank correlation, ties at their
+    mean rank. Correlations are NaN where either array is constant.
 
-
-def pearson(target_N: np.ndarray, prediction_N: np.ndarray) -> float:
-  """Linear correlation; NaN where either array is constant."""
-  return _scores(*_checked(target_N, prediction_N))['pearson'].item()
-
-
-def spearman(target_N: np.ndarray, prediction_N: np.ndarray) -> float:
-  """Rank correlation, ties at their mean rank; NaN for a constant array."""
-  return _scores(*_checked(target_N, prediction_N))['spearman'].item()
+  Raises:
+    ValueError: for other shapes, empty arrays, NaN or infinite values.
+  """
+  values = _scores(*_checked(target_N, prediction_N))
+  return {name: value.item() for name, value in values.items()}
 
 
 def bootstrap(
@@ -42,7 +41,7 @@ def bootstrap(
   seed: int = 0,
   clusters_N: Sequence | None = None,
 ) -> dict[str, dict[str, float]]:
-  """All four metrics with 95 % percentile bootstrap intervals over examples.
+  """Returns the four metrics with 95 % percentile bootstrap intervals.
 
   Efron and Tibshirani 1993, chapter 13. The metrics share their resamples.
   A resample in which a correlation is undefined (constant) is left out of its
@@ -68,14 +67,11 @@ def bootstrap(
   values = _scores(target_N, prediction_N)
   drawn = {name: [] for name in values}
   for counts_RN in draw_counts(len(target_N), resamples, seed, clusters_N):
-    scores = _scores(target_N, prediction_N, counts_RN)
-    for name, score_R in scores.items():
+    of_draws = _scores(target_N, prediction_N, counts_RN)
+    for name, score_R in of_draws.items():
       drawn[name].append(score_R)
   return {
-    name: {
-      'value': value.item(),
-      **_interval(drawn[name]),
-    }
+    name: {'value': value.item(), **_interval(drawn[name])}
     for name, value in values.items()
   }
 
@@ -88,7 +84,7 @@ def paired_mae_difference(
   seed: int = 0,
   clusters_N: Sequence | None = None,
 ) -> dict[str, float]:
-  """MAE of a minus MAE of b on the same examples, with a 95 % interval.
+  """Returns MAE of a minus MAE of b on the same examples, with its interval.
 
   Args:
     target_N: true values.
@@ -112,14 +108,11 @@ def paired_mae_difference(
     counts_RN @ difference_N / counts_RN.sum(1)
     for counts_RN in draw_counts(len(difference_N), resamples, seed, clusters_N)
   ]
-  return {
-    'value': float(difference_N.mean()),
-    **_interval(drawn),
-  }
+  return {'value': float(difference_N.mean()), **_interval(drawn)}
 
 
 def _scores(target_N, prediction_N, counts_RN=None):
-  """The four metrics of each resample, shape (resamples,).
+  """Returns the four metrics of each resample, shape (resamples,).
 
   A resample is told by how often it holds each example. Every metric is then
   a product with the counts, and ranks are sums of them: nothing is sorted
@@ -149,7 +142,7 @@ def _scores(target_N, prediction_N, counts_RN=None):
 
 
 def _ranks(value_N, counts_RN):
-  """Mean ranks about their middle, and which resamples hold one value."""
+  """Returns ranks about their middle, and which resamples hold one value."""
   unique_U, group_N = np.unique(value_N, return_inverse=True)
   order_N = np.argsort(group_N, kind='stable')
   starts_U = np.searchsorted(group_N[order_N], np.arange(len(unique_U)))
@@ -160,7 +153,7 @@ def _ranks(value_N, counts_RN):
 
 
 def _correlation(a_RN, b_RN, counts_RN, flat_R):
-  """Weighted correlation; NaN for the resamples told to be constant."""
+  """Returns weighted correlations; NaN for resamples that are constant."""
   total_R = counts_RN.sum(1)
 
   def mean(x_RN):
@@ -215,7 +208,7 @@ def draw_counts(n, resamples, seed, clusters_N=None):
 
 
 def _interval(drawn):
-  """Of the values of all blocks."""
+  """Returns the 95 % interval of the values of all blocks."""
   value_R = np.concatenate([np.empty(0), *drawn])
   value_R = value_R[~np.isnan(value_R)]
   if not len(value_R):

@@ -16,8 +16,6 @@ from edjax.evaluate import metrics
 # Level of every verdict, two-sided; equivalence takes two one-sided tests of
 # this level.
 ALPHA = 0.05
-
-
 # A standard deviation from so many is right to 2 %.
 RESAMPLES = 1000
 
@@ -43,26 +41,26 @@ class Difference:
   units: int
 
   def interval(self, level: float = 1 - ALPHA) -> tuple[float, float]:
-    """Both ends of the interval of that level, with Student's t."""
+    """Returns both ends of the interval of that level, with Student's t."""
     reach = self.error * stats.t.ppf((1 + level) / 2, self.freedom)
     return self.value - reach, self.value + reach
 
   def p_below(self, threshold: float = 0.0) -> float:
-    """One-sided p value for 'the difference is below the threshold'."""
-    if self.error == 0:
-      return 0.5 if self.value == threshold else float(self.value > threshold)
-    t = (self.value - threshold) / self.error
-    return float(stats.t.cdf(t, self.freedom))
+    """Returns the one-sided p value for 'it is below the threshold'."""
+    return self._p(self.value - threshold)
 
   def p_above(self, threshold: float = 0.0) -> float:
-    """One-sided p value for 'the difference is above the threshold'."""
+    """Returns the one-sided p value for 'it is above the threshold'."""
+    return self._p(threshold - self.value)
+
+  def _p(self, wrong: float) -> float:
+    """Returns the p value of lying so far on the wrong side."""
     if self.error == 0:
-      return 0.5 if self.value == threshold else float(self.value < threshold)
-    t = (self.value - threshold) / self.error
-    return float(stats.t.sf(t, self.freedom))
+      return 0.5 if wrong == 0 else float(wrong > 0)
+    return float(stats.t.cdf(wrong / self.error, self.freedom))
 
   def p_equivalent(self, margin: float) -> float:
-    """Two one-sided tests: 'the difference is within ± margin'.
+    """Returns the p value of two one-sided tests of 'it is within ± margin'.
 
     The larger of both p values (Schuirmann 1987, J. Pharmacokinet.
     Biopharm. 15, 657): below 0.05 just where the 90 % interval is inside.
@@ -101,7 +99,7 @@ class Draws:
   def score(
     self, target_N: np.ndarray, prediction_SN: np.ndarray, metric: str
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of several runs on the test examples, and on each draw.
+    """Returns errors of several runs on the test examples, and on each draw.
 
     Args:
       target_N: true values.
@@ -146,7 +144,7 @@ class Draws:
 def difference(
   value_S: np.ndarray, drawn_RS: np.ndarray, draws: Draws
 ) -> Difference:
-  """Mean paired difference over seeds, with both sources of its error.
+  """Returns the mean difference over seeds, with both sources of its error.
 
   Its variance is var_s / S, of other training subsets and initialisations,
   plus the variance over draws of test clusters of the mean over seeds, of
@@ -184,44 +182,6 @@ def difference(
     float(value_S.mean()), math.sqrt(total), float(freedom), seeds,
     draws.examples, draws.units,
   )  # fmt: skip
-
-
-def paired_difference(
-  target_N: np.ndarray,
-  prediction_a_SN: np.ndarray,
-  prediction_b_SN: np.ndarray,
-  metric: str = 'mae',
-  clusters_N: Sequence | None = None,
-  resamples: int = RESAMPLES,
-  seed: int = 0,
-) -> Difference:
-  """`difference` of two inputs, from their predictions.
-
-  Args:
-    target_N: true values of the test examples.
-    prediction_a_SN: of one input, a row each seed.
-    prediction_b_SN: of the other, the same seeds and examples in order.
-    metric: 'mae' or 'rmse'.
-    clusters_N: see `metrics.bootstrap`; None where each example stands alone.
-    resamples: draws of test clusters.
-    seed: of these.
-
-  Raises:
-    ValueError: shapes that do not fit, fewer than 2 seeds, one cluster.
-  """
-  prediction_a_SN = np.asarray(prediction_a_SN, np.float64)
-  prediction_b_SN = np.asarray(prediction_b_SN, np.float64)
-  if prediction_a_SN.shape != prediction_b_SN.shape:
-    raise ValueError(
-      f'Predictions of {prediction_a_SN.shape} and {prediction_b_SN.shape} '
-      'cannot be paired.'
-    )
-  if clusters_N is None:
-    clusters_N = np.arange(len(target_N))
-  draws = Draws(clusters_N, resamples, seed)
-  value_a_S, drawn_a_RS = draws.score(target_N, prediction_a_SN, metric)
-  value_b_S, drawn_b_RS = draws.score(target_N, prediction_b_SN, metric)
-  return difference(value_a_S - value_b_S, drawn_a_RS - drawn_b_RS, draws)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,7 +257,7 @@ def crossover(
 
 
 def _last_change(log_K, lead_K) -> float:
-  """Logarithm of n from where on the lead is positive."""
+  """Returns the logarithm of n from where on the lead is positive."""
   if lead_K[-1] <= 0:
     return math.inf
   behind = np.flatnonzero(lead_K <= 0)

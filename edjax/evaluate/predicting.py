@@ -1,10 +1,14 @@
-"""Predictions of a network for a batch, in random orientations."""
+"""Predictions for a batch, in random orientations."""
+
+from collections.abc import Callable
 
 import jax
+from ml_collections import ConfigDict
 
 from edjax import geometry
 from edjax.kernels.numerics import batched
 from edjax.runtime import compile_cache, parallel
+from edjax.task import Task
 from edjax.voxelize import voxel_chunk
 
 # Rotations of evaluations use other random numbers than training
@@ -12,19 +16,22 @@ from edjax.voxelize import voxel_chunk
 _EVALUATE = 3
 
 
-def make_predict(config, task, shared=None):
-  """The compiled prediction of a batch, shared by all evaluations of a run.
+def make_predict(
+  config: ConfigDict,
+  task: Task,
+  shared: compile_cache.CompileCache | None = None,
+) -> Callable:
+  """Compiles the prediction of a batch, for all evaluations of a run.
 
   Args:
     config: resolved.
     task: the task.
-    shared: `compile_cache.CompileCache` of several runs in one process.
+    shared: compiled programs of several runs in one process.
 
   Returns:
     predict(params, molecules, rotation_number) -> standardised [D, B/D, T];
     every argument has a leading device axis.
   """
-
   shared = shared or compile_cache.CompileCache()
   voxelizer = compile_cache.bare(task.voxelizer)
   predict = shared.get(_predict, config.augment.rotate, task.model, voxelizer)
@@ -41,7 +48,7 @@ def _predict(rotate: bool, model, voxelizer):
 
 
 def voxels(rotate: bool, voxelizer, molecules, rotation_number, inputs):
-  """Voxels that a network is evaluated on, within a program.
+  """Returns the voxels that a network is evaluated on, within a program.
 
   Args:
     rotate: `config.augment.rotate`.

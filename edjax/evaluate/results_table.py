@@ -1,4 +1,4 @@
-"""Results as a table in words and a picture."""
+"""The table and the parity plot of a run's results."""
 
 import math
 import pathlib
@@ -15,7 +15,7 @@ _BASELINES = (
 
 
 def table(results: dict) -> str:
-  """The table at the end of a run.
+  """Returns the table at the end of a run.
 
   Args:
     results: what results.json holds.
@@ -83,7 +83,7 @@ def _skipped(results) -> list[str]:
 
 
 def _carried(results) -> list[str]:
-  """Say what the convolutions do; nothing of results that do not tell."""
+  """Says what the convolutions do; nothing of results that do not tell."""
   shares = results.get('trunk_share')
   if shares is None:
     return []
@@ -128,7 +128,7 @@ def _percent(share: float | None) -> str:
 
 
 def _row(name, unit, entry, shown, beside) -> list[str]:
-  found = entry['baselines']
+  others = entry['baselines']
   return [
     name,
     unit,
@@ -137,9 +137,9 @@ def _row(name, unit, entry, shown, beside) -> list[str]:
     _figure(entry['pearson']['value']),
     _figure(entry['spearman']['value']),
     _figure(entry.get('rotation_std')),
-    *(_figure(found[b]['mae']['value']) for b in shown),
-    _figure(found['mean']['rmse']['value']),
-    *(_interval(found[b]['mae_difference']) for b in beside),
+    *(_figure(others[b]['mae']['value']) for b in shown),
+    _figure(others['mean']['rmse']['value']),
+    *(_interval(others[b]['mae_difference']) for b in beside),
   ]
 
 
@@ -157,7 +157,7 @@ def _figure(value: float | None) -> str:
 
 
 def parity_plot(workdir, results: dict) -> pathlib.Path:
-  """Draws predictions against targets, one panel a target, as parity.png.
+  """Draws predictions against targets, a panel a target, as parity.png.
 
   Args:
     workdir: run directory with predictions_test.csv.

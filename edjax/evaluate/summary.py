@@ -1,14 +1,16 @@
-"""What predictions come to: errors with intervals, baselines, costs."""
+"""Results of a run: errors with intervals, baselines, costs."""
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from edjax import baselines
 from edjax.config.representation import needs_orbitals
 from edjax.evaluate import metrics
+from edjax.task import Task
 
 
-def cost(config, task) -> dict[str, float]:
-  """Seconds that one molecule costs before the network sees it.
+def cost(config: ConfigDict, task: Task) -> dict[str, float]:
+  """Returns the seconds that a molecule costs before the network sees it.
 
   Args:
     config: resolved.
@@ -20,19 +22,19 @@ def cost(config, task) -> dict[str, float]:
     makes use of GFN2-xTB (orbitals, geometry or baseline) and the dataset
     says it.
   """
-  found = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
+  seconds = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
   uses_xtb = (
     needs_orbitals(config.representation)
     or config.data.delta == 'gfn2'
     or config.data.geometry == 'gfn2'
   )
   if uses_xtb and task.pack.xtb_seconds is not None:
-    found['xtb_seconds_per_molecule'] = task.pack.xtb_seconds
-  return found
+    seconds['xtb_seconds_per_molecule'] = task.pack.xtb_seconds
+  return seconds
 
 
 def spread(prediction_RB) -> float | None:
-  """Standard deviation over rotations, pooled over examples.
+  """Returns the standard deviation over rotations, pooled over examples.
 
   Without bias by their number R; None where there is but one.
   """
@@ -41,13 +43,10 @@ def spread(prediction_RB) -> float | None:
   return float(np.sqrt(prediction_RB.var(0, ddof=1).mean()))
 
 
-def mean_spread(prediction_RB) -> float:
-  """Standard deviation over rotations, averaged over examples; R above 1."""
-  return float(prediction_RB.std(0, ddof=1).mean())
-
-
-def summarise(config, task, prediction_RBT) -> dict:
-  """Errors on test, the baselines beside them.
+def summarise(
+  config: ConfigDict, task: Task, prediction_RBT: np.ndarray
+) -> dict:
+  """Returns the errors on test, with those of the baselines.
 
   Args:
     config: resolved.
@@ -72,7 +71,7 @@ def summarise(config, task, prediction_RBT) -> dict:
     _, unit, factor = datasets.DATASETS[config.data.name].targets[name]
 
     def scores(chosen_B, j=j, factor=factor):
-      """Scores of some of the test examples, and of the baselines there."""
+      """Scores some of the test examples, and the baselines there."""
       where = rows[chosen_B]
       options = {
         'resamples': config.eval.bootstrap,
@@ -100,8 +99,8 @@ def summarise(config, task, prediction_RBT) -> dict:
       'rotation_std': spread(prediction_RBT[:, :, j] * factor),
     }
     if len(prediction_RBT) > 1:
-      results['targets'][name]['rotation_spread'] = mean_spread(
-        prediction_RBT[:, :, j] * factor
+      results['targets'][name]['rotation_spread'] = float(
+        (prediction_RBT[:, :, j] * factor).std(0, ddof=1).mean()
       )
     if task.test_sets:
       results['targets'][name]['test_sets'] = {

@@ -1,4 +1,4 @@
-"""Measure what each part of a network does: trunk, channels, kernels.
+"""Measures what each part of a network does: trunk, channels, kernels.
 
 A network whose convolutions are dead can still predict well, from the moments
 of its input. Errors do not show that; these numbers do.
@@ -9,11 +9,14 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from edjax import models
 from edjax.data import batching
 from edjax.evaluate import predicting
 from edjax.runtime import compile_cache
+from edjax.runtime.run_directory import RunDirectory
+from edjax.task import Task
 
 # Validation molecules that are looked at: the first ones, at most.
 _MOLECULES = 256
@@ -27,7 +30,7 @@ IDLE = 0.05
 
 
 def trunk_share(full_NT, frozen_NT) -> np.ndarray:
-  """Return the share of the predictions' variance that the trunk carries.
+  """Returns the share of the predictions' variance that the trunk carries.
 
   It is Var(full - frozen) / Var(full) over examples: 0, exactly, where the
   trunk changes nothing but a constant, 1 where the head reads the trunk alone.
@@ -51,12 +54,12 @@ def trunk_share(full_NT, frozen_NT) -> np.ndarray:
 
 
 def constant(full_NT) -> np.ndarray:
-  """Say of each target whether its predictions do not vary, [T]."""
+  """Says of each target whether its predictions do not vary, [T]."""
   return np.asarray(full_NT, np.float64).std(0) < _CONSTANT
 
 
 def dead_channels(std_of_layer: Mapping) -> dict[str, list[int]]:
-  """Count the channels of each layer that do not vary.
+  """Counts the channels of each layer that do not vary.
 
   A channel is dead when its standard deviation is under 1e-3 of the root mean
   square of those of its layer; a layer without any variation is dead as a
@@ -68,23 +71,23 @@ def dead_channels(std_of_layer: Mapping) -> dict[str, list[int]]:
   Returns:
     name -> [dead channels, all channels].
   """
-  found = {}
+  counts = {}
   for name, std_C in std_of_layer.items():
     std_C = np.asarray(std_C, np.float64)
     floor = _DEAD * np.sqrt(np.square(std_C).mean())
     dead_C = std_C < floor if floor else std_C == 0
-    found[name] = [int(dead_C.sum()), len(std_C)]
-  return found
+    counts[name] = [int(dead_C.sum()), len(std_C)]
+  return counts
 
 
 def in_all(counts: Mapping) -> tuple[int, int]:
-  """Add up what `dead_channels` returns: (dead channels, all channels)."""
+  """Adds up what `dead_channels` returns: (dead channels, all channels)."""
   dead, channels = np.array([(0, 0), *counts.values()]).sum(0).tolist()
   return dead, channels
 
 
 def idle(share_of_target: Mapping) -> list[str]:
-  """Name the targets of which the trunk carries next to nothing.
+  """Names the targets of which the trunk carries next to nothing.
 
   Args:
     share_of_target: target -> share; None where it was not finite.
@@ -104,10 +107,15 @@ class Observer:
   Args:
     config: resolved.
     task: the task.
-    shared: `compile_cache.CompileCache` of several runs in one process.
+    shared: compiled programs of several runs in one process.
   """
 
-  def __init__(self, config, task, shared=None):
+  def __init__(
+    self,
+    config: ConfigDict,
+    task: Task,
+    shared: compile_cache.CompileCache | None = None,
+  ):
     shared = shared or compile_cache.CompileCache()
     self._config, self._task = config, task
     self._inputs = compile_cache.step_inputs(config, task.voxelizer)
@@ -118,7 +126,7 @@ class Observer:
     self._read = shared.get(_head, model)
 
   def carried(self, params) -> dict:
-    """Return what trunk and channels carry, ready for JSON.
+    """Returns what trunk and channels carry, ready for JSON.
 
     Args:
       params: that predict, on the host.
@@ -133,7 +141,7 @@ class Observer:
       return {'trunk_share': {}, 'constant_predictions': [],
               'dead_channels': {}}  # fmt: skip
     params = jax.device_put(params, jax.local_devices()[0])
-    features_NF, moments_NF, std_of_layer = self._parts_of(params)
+    features_NF, moments_NF, std_of_layer = self._look_at_all(params)
     # In doubles, so that the mean of equal features is that feature, and by
     # the same program, so that equal features give equal predictions.
     mean_F = features_NF.mean(0, dtype=np.float64).astype(features_NF.dtype)
@@ -148,20 +156,19 @@ class Observer:
       'dead_channels': dead_channels(std_of_layer),
     }
 
-  def _parts_of(self, params):
-    """Run the trunk on all molecules: features, moments, deviations."""
+  def _look_at_all(self, params):
+    """Runs the trunk on all molecules: features, moments, deviations."""
     molecules = self._task.molecules['validation']
     n = min(_MOLECULES, len(self._task.rows['validation']))
     # What a device has of a batch of an evaluation, which fits into it.
     share = self._config.eval.batch_size // jax.device_count()
-    size = min(n, max(share, 1))
-    found = []
-    for begin in range(0, n, size):
-      # The last batch is filled up with the first molecules, so that channels
-      # are judged by as many different ones.
-      batch = batching.take(molecules, np.arange(begin, begin + size) % n)
-      found.append(jax.device_get(self._look(params, batch, self._inputs)))
-    features, moments, activities = zip(*found, strict=True)
+    batches = [
+      jax.device_get(
+        self._look(params, batching.take(molecules, indices_B), self._inputs)
+      )
+      for indices_B in batching.cover(n, min(n, max(share, 1)))
+    ]
+    features, moments, activities = zip(*batches, strict=True)
     moments_NF = None if moments[0] is None else np.concatenate(moments)[:n]
     std_of_layer = {
       name: np.sqrt(np.mean([np.square(a[name]) for a in activities], 0))
@@ -170,8 +177,10 @@ class Observer:
     return np.concatenate(features)[:n], moments_NF, std_of_layer
 
 
-def log(carried: Mapping, ratios: Mapping, step: int, run) -> None:
-  """Log what the parts of a network carry.
+def log(
+  carried: Mapping, ratios: Mapping, step: int, run: RunDirectory
+) -> None:
+  """Logs what the parts of a network carry.
 
   Args:
     carried: from `Observer.carried`.
@@ -181,22 +190,21 @@ def log(carried: Mapping, ratios: Mapping, step: int, run) -> None:
   """
   dead = carried['dead_channels']
   values = {
-    ('validation', f'trunk_share_{target}'): share
+    f'trunk_share_{target}': share
     for target, share in carried['trunk_share'].items()
   }
   if dead:
     few, all_ = in_all(dead)
-    values['validation', 'dead_channels'] = few / all_
-  for layer, (few, all_) in dead.items():
-    values['validation', f'dead_{layer}'] = few / all_
+    values['dead_channels'] = few / all_
+  values |= {f'dead_{layer}': few / all_ for layer, (few, all_) in dead.items()}
+  for name, value in values.items():
+    run.log(step, 'validation', name, value, '')
   for layer, ratio in ratios.items():
-    values['train', f'update_over_weight_{layer}'] = ratio
-  for (part, name), value in values.items():
-    run.log(step, part, name, value, '')
+    run.log(step, 'train', f'update_over_weight_{layer}', ratio, '')
 
 
 def _parts(rotate: bool, model, voxelizer):
-  """Compile (params, molecules, inputs) -> what a batch is to the head."""
+  """Compiles (params, molecules, inputs) -> what a batch is to the head."""
 
   def parts(params, molecules, inputs):
     vox_BXYZC = predicting.voxels(rotate, voxelizer, molecules, 0, inputs)
@@ -213,7 +221,7 @@ def _parts(rotate: bool, model, voxelizer):
 
 
 def _head(model):
-  """Compile (params, features_BF, moments_BF) -> pred_BT."""
+  """Compiles (params, features_BF, moments_BF) -> pred_BT."""
 
   def read(network, features_BF, moments_BF):
     return network.head(features_BF, moments_BF, False)

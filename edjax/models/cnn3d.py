@@ -1,20 +1,16 @@
 """ATOM3D's 3DCNN."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax.models.conv import Conv3D
-from edjax.models.layers import DTYPES, note_activity
-from edjax.models.network import Network
+from edjax.models.layers import DType, note_activity
 from edjax.models.pooling import max_pool
 
 # Voxels along an edge of which four valid convolutions and two max-pools of
 # cnn3d leave one.
-CNN3D_MIN_SIZE = 16
+_MIN_SIZE = 16
 
 
 class CNN3DTrunk(nn.Module):
@@ -28,20 +24,20 @@ class CNN3DTrunk(nn.Module):
     dtype: of all but parameters, which are float32.
   """
 
-  dtype: Any
+  dtype: DType
+
+  def check(self, grid_3: tuple[int, ...]) -> None:
+    """Raises ValueError where nothing is left after the last pooling."""
+    if min(grid_3) < _MIN_SIZE:
+      raise ValueError(
+        f'cnn3d needs grid_size >= {_MIN_SIZE} (four valid convolutions and '
+        f'two max-pools); the grid is {grid_3}.'
+      )
 
   @nn.compact
   def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
-    """Returns features_BF, the voxels that are left.
-
-    Raises:
-      ValueError: where nothing is left of the grid after the last pooling.
-    """
-    if min(vox_BXYZC.shape[1:4]) < CNN3D_MIN_SIZE:
-      raise ValueError(
-        f'cnn3d needs grid_size >= {CNN3D_MIN_SIZE} (four valid convolutions '
-        f'and two max-pools); the grid is {vox_BXYZC.shape[1:4]}.'
-      )
+    """Returns features_BF, the voxels that are left; raises as `check` does."""
+    self.check(vox_BXYZC.shape[1:4])
     x = vox_BXYZC.astype(self.dtype)
     for i, width in enumerate((32, 64, 128, 256)):
       x = Conv3D(width, 3, padding='VALID', dtype=self.dtype)(x)
@@ -61,7 +57,7 @@ class CNN3DHead(nn.Module):
   """
 
   num_targets: int
-  dtype: Any
+  dtype: DType
 
   @nn.compact
   def __call__(
@@ -72,9 +68,3 @@ class CNN3DHead(nn.Module):
     x_BF = nn.relu(nn.Dense(512, dtype=self.dtype, name='hidden')(features_BF))
     x_BF = nn.Dropout(0.25, deterministic=not train)(x_BF)
     return nn.Dense(self.num_targets, name='out')(x_BF.astype(jnp.float32))
-
-
-def make_cnn3d(config: Mapping, num_targets: int) -> nn.Module:
-  """The network of `config.model`, of which it reads the dtype alone."""
-  dtype = DTYPES[config['dtype']]
-  return Network(CNN3DTrunk(dtype), CNN3DHead(num_targets, dtype), False)

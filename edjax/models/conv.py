@@ -31,7 +31,7 @@ serves any platform.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -203,7 +203,7 @@ def _unit_stride(x_BXYZC, kernel_XYZCF, pads):
 
 
 def _plan(x_shape, kernel_shape, pads, dtype):
-  """Which form, and how many examples at a time."""
+  """Returns the form, and how many examples are computed at a time."""
   batch, nx, ny, nz, c_in = x_shape
   kx, ky, kz, _, c_out = kernel_shape
   nx_out = nx + sum(pads[0]) - kx + 1
@@ -261,7 +261,7 @@ def _direct(x_BXYZC, kernel_XYZCF, pads):
 
 
 def _minimal(x_BXYZC, kernel_XYZCF, pads):
-  """Two outputs along x from four 2-D convolutions instead of six."""
+  """Convolves by four 2-D convolutions for two outputs along x, not six."""
   nx_out = x_BXYZC.shape[1] + sum(pads[0]) - 2
   outs = [
     _conv2d(v.reshape(-1, *v.shape[2:]), u, pads[1:])
@@ -329,7 +329,7 @@ def _kernel_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads):
 
 
 def _direct_gradient(x_BXYZC, grad_BXYZF, kernel_sizes, pads):
-  """Gradient of a kernel: one 2-D convolution over y and z.
+  """Returns the gradient of a kernel: one 2-D convolution over y and z.
 
   Channels in take the place of the batch, batch and x that of the channels,
   and the gradient is the kernel; what comes out has the kernel's y and z.
@@ -401,80 +401,49 @@ def _windows(x, axis, count, size):
   return [lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(count)]
 
 
-def _triple(value: int | Sequence[int], name: str) -> tuple[int, int, int]:
-  values = (value,) * 3 if isinstance(value, int) else tuple(value)
-  if len(values) != 3 or any(v < 1 for v in values):
-    raise ValueError(
-      f'{name} must be a positive integer or three of them, got {value!r}.'
-    )
-  return values
+def _triple(value: int | Sequence[int]) -> tuple[int, int, int]:
+  return (value,) * 3 if isinstance(value, int) else tuple(value)
 
 
-def kernel_init(key: jax.Array, shape, dtype: Any = jnp.float32) -> jax.Array:
-  """What `nn.Conv` draws (LeCun normal), drawn as a matrix: the same numbers.
+def _kernel_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Draws as `nn.Conv` does (LeCun normal), but a matrix: the same numbers.
 
   XLA compiles the drawing for every new shape; on a CPU that takes four times
   as long for the five axes of a kernel as for two.
-
-  Args:
-    key: of the random numbers.
-    shape: (kx, ky, kz, channels in, channels out).
-    dtype: of the kernel.
   """
   matrix = math.prod(shape[:-1]), shape[-1]
-  return nn.linear.default_kernel_init(key, matrix, dtype).reshape(shape)
+  return nn.linear.default_kernel_init(key, matrix).reshape(shape)
 
 
 class Conv3D(nn.Module):
   """`nn.Conv` on grids: the same parameters and numbers, faster on CPU.
 
-  Parameters are 'kernel' (kx, ky, kz, channels in, features) and, with
-  `use_bias`, 'bias' (features,), as `nn.Conv` names and shapes them.
+  Parameters are 'kernel' (kx, ky, kz, channels in, features) and 'bias'
+  (features,), as `nn.Conv` names and shapes them, in float32.
 
   Attributes:
     features: channels out.
     kernel_size: one number for a cube, or three.
     strides: one number for all axes, or three.
     padding: 'SAME' or 'VALID'.
-    use_bias: adds a learned constant per feature.
     dtype: of the computation and the output; None takes the widest of the
       input and the parameters.
-    param_dtype: of the parameters.
-    kernel_init: initialiser of the kernel; LeCun normal as in `nn.Conv`.
   """
 
   features: int
   kernel_size: int | Sequence[int] = 3
   strides: int | Sequence[int] = 1
   padding: str = 'SAME'
-  use_bias: bool = True
   dtype: Any = None
-  param_dtype: Any = jnp.float32
-  kernel_init: Callable[..., jax.Array] = kernel_init
 
   @nn.compact
   def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
     """Returns shape (batch, x, y, z, features)."""
-    kernel_size = _triple(self.kernel_size, 'kernel_size')
-    kernel = self.param(
-      'kernel',
-      self.kernel_init,
-      (*kernel_size, x_BXYZC.shape[-1], self.features),
-      self.param_dtype,
-    )
-    bias = (
-      self.param(
-        'bias', nn.initializers.zeros, (self.features,), self.param_dtype
-      )
-      if self.use_bias
-      else None
-    )
+    shape = (*_triple(self.kernel_size), x_BXYZC.shape[-1], self.features)
+    kernel = self.param('kernel', _kernel_init, shape)
+    bias = self.param('bias', nn.initializers.zeros, (self.features,))
     x_BXYZC, kernel, bias = dtypes.promote_dtype(
       x_BXYZC, kernel, bias, dtype=self.dtype
     )
-    out = conv3d(
-      x_BXYZC, kernel, _triple(self.strides, 'strides'), self.padding
-    )
-    if bias is not None:
-      out = out + bias.reshape((1,) * 4 + (-1,))
-    return out
+    out = conv3d(x_BXYZC, kernel, _triple(self.strides), self.padding)
+    return out + bias.reshape((1,) * 4 + (-1,))

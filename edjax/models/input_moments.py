@@ -16,7 +16,7 @@ _HALF_POWERS = (1, 2, 3, 4, 6)
 
 
 def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
-  """Sum, dipole and second moment of every channel, each of size about 1.
+  """Returns sum, dipole and second moment of every channel, of size about 1.
 
   With r in half edges of the box from its centre and < > the mean over
   voxels: 4 <f>, 10 |<f r>|, 20 <f r^2>. All are unchanged by a rotation of
@@ -30,67 +30,13 @@ def spatial_moments(vox_BXYZC: jax.Array) -> jax.Array:
   """
   vox_BXYZC = jnp.asarray(vox_BXYZC)
   dtype = jnp.promote_types(vox_BXYZC.dtype, jnp.float32)
-  (along_z,) = _one_by_one((vox_BXYZC.astype(dtype),))
-  return _moments(*along_z)
-
-
-def _weighted(field: jax.Array, axis: int) -> tuple[jax.Array, ...]:
-  """A field times 1, r and r^2, r along an axis in half edges of the box."""
-  n = field.shape[axis]
-  r = (2 * jnp.arange(n, dtype=field.dtype) + 1 - n) / n
-  r = r.reshape([-1 if i == axis else 1 for i in range(field.ndim)])
-  return field, field * r, field * r**2
-
-
-def _one_by_one(fields):
-  """Means along z of each field times 1, z and z^2: [B, X, Y, C] each."""
-  return tuple(
-    tuple(part.mean(3) for part in _weighted(field, 3)) for field in fields
-  )
-
-
-def _at_once(fields):
-  """`_one_by_one` as one reduction, in which a TPU reads the fields once."""
-  parts = [part for field in fields for part in _weighted(field, 3)]
-  zeros = [jnp.zeros((), part.dtype) for part in parts]
-  sums = jax.lax.reduce(
-    parts,
-    zeros,
-    lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
-    (3,),
-  )
-  n = fields[0].shape[3]
-  means = [x / n for x in sums]
-  return tuple(tuple(means[i : i + 3]) for i in range(0, len(means), 3))
-
-
-@jax.custom_jvp
-def _along_z(fields):
-  """`_one_by_one`, in the form that suits the platform.
-
-  XLA reads the voxels once for every reduction on a TPU
-  (benchmarks/gpu/ahead_of_time.py with --plain). On GPUs, where it joins some,
-  a reduction of many operands has all of them written out first.
-  """
-  return jax.lax.platform_dependent(fields, tpu=_at_once, default=_one_by_one)
-
-
-@_along_z.defjvp
-def _along_z_jvp(primals, tangents):
-  return _along_z(*primals), _one_by_one(*tangents)  # linear
-
-
-def _moments(means_BXYC, times_z_BXYC, times_z2_BXYC) -> jax.Array:
-  """`spatial_moments` of what is summed along z already."""
-  first_B3C = [times_z_BXYC.mean((1, 2))]
-  second_BC = times_z2_BXYC.mean((1, 2))
-  means = means_BXYC
+  means, *weighted = _means(vox_BXYZC.astype(dtype), 3)
+  first_B3C, second_BC = [weighted[0].mean((1, 2))], weighted[1].mean((1, 2))
   for axis in (2, 1):
-    _, once, twice = _weighted(means, axis)
     others = tuple(range(1, axis))
-    first_B3C.append(once.mean(axis).mean(others))
-    second_BC += twice.mean(axis).mean(others)
-    means = means.mean(axis)
+    means, once, twice = _means(means, axis)
+    first_B3C.append(once.mean(others))
+    second_BC += twice.mean(others)
   norm_BC = numerics.safe_norm(jnp.stack(first_B3C), axis=0)
   return jnp.concatenate(
     [
@@ -102,8 +48,21 @@ def _moments(means_BXYC, times_z_BXYC, times_z2_BXYC) -> jax.Array:
   )
 
 
+def _means(field: jax.Array, axis: int) -> list[jax.Array]:
+  """Returns means along an axis of a field times 1, r and r^2.
+
+  Args:
+    field: values on a grid.
+    axis: along which r is measured, in half edges of the box.
+  """
+  n = field.shape[axis]
+  r = (2 * jnp.arange(n, dtype=field.dtype) + 1 - n) / n
+  r = r.reshape([-1 if i == axis else 1 for i in range(field.ndim)])
+  return [part.mean(axis) for part in (field, field * r, field * r**2)]
+
+
 def powers(vox_BXYZC: jax.Array) -> tuple[jax.Array, ...]:
-  """Powers 0.5, 1, 1.5, 2 and 3 of the input, sign(x) |x|^p.
+  """Returns powers 0.5, 1, 1.5, 2 and 3 of the input, sign(x) |x|^p.
 
   A density's integral only counts electrons; integrals of its powers tell
   elements and bonds apart, as density functionals do (the local exchange
@@ -130,7 +89,7 @@ def powers(vox_BXYZC: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
-  """`spatial_moments` of `powers` of the input.
+  """Returns `spatial_moments` of `powers` of the input.
 
   Args:
     vox_BXYZC: values on a grid.
@@ -138,5 +97,5 @@ def power_moments(vox_BXYZC: jax.Array) -> jax.Array:
   Returns:
     Shape (batch, 3 * channels * powers), at least float32.
   """
-  moments = [_moments(*m) for m in _along_z(powers(vox_BXYZC))]
+  moments = [spatial_moments(power) for power in powers(vox_BXYZC)]
   return jnp.concatenate(moments, axis=-1)

@@ -21,7 +21,7 @@ from jax import lax
 
 
 def orbits(size: int) -> np.ndarray:
-  """Number of the orbit of each offset of a cubic kernel.
+  """Returns the number of the orbit of each offset of a cubic kernel.
 
   Args:
     size: voxels along an edge of the kernel.
@@ -39,12 +39,12 @@ def orbits(size: int) -> np.ndarray:
 
 @functools.lru_cache
 def orbit_sizes(size: int) -> np.ndarray:
-  """How many offsets each orbit of a cubic kernel has, float32."""
+  """Returns how many offsets each orbit of a cubic kernel has, float32."""
   return np.bincount(orbits(size).ravel()).astype(np.float32)
 
 
 def orbit_sums(x_BXYZC: jax.Array, block: int = 1) -> list[jax.Array]:
-  """Sums over each orbit of the 3^3 blocks around a block of voxels.
+  """Returns sums over each orbit of the 3^3 blocks around a block of voxels.
 
   Args:
     x_BXYZC: values; edges are multiples of `block`. Outside the grid they are
@@ -84,7 +84,7 @@ def orbit_sums(x_BXYZC: jax.Array, block: int = 1) -> list[jax.Array]:
 
 
 def _by_distance(x, axis: int, block: int) -> list[jax.Array]:
-  """Sums of the voxels at one distance along an axis, nearest first."""
+  """Returns sums of voxels at one distance along an axis, nearest first."""
   size, n = 3 * block, x.shape[axis] // block
   padding = [(block, block) if i == axis else (0, 0) for i in range(x.ndim)]
   padded = jnp.pad(x, padding)
@@ -94,9 +94,9 @@ def _by_distance(x, axis: int, block: int) -> list[jax.Array]:
     return lax.slice_in_dim(padded, offset, end, block, axis)
 
   middle = (size - 1) // 2
-  found = [] if size % 2 == 0 else [at(middle)]
+  nearest = [] if size % 2 == 0 else [at(middle)]
   first = middle if size % 2 == 0 else middle - 1
-  return found + [at(i) + at(size - 1 - i) for i in range(first, -1, -1)]
+  return nearest + [at(i) + at(size - 1 - i) for i in range(first, -1, -1)]
 
 
 def isotropic_conv(
@@ -191,7 +191,7 @@ class IsotropicConv3D(nn.Module):
     channels, count = x_BXYZC.shape[-1], len(orbit_sizes(3 * self.block))
     normal = nn.initializers.normal(1 / math.sqrt(count * channels))
 
-    def init(key):  # as a matrix, which compiles faster (`conv3d.kernel_init`)
+    def init(key):  # as a matrix, which compiles faster (see conv.py)
       matrix = normal(key, (count * channels, self.features), jnp.float32)
       return matrix.reshape(count, channels, -1)
 

@@ -1,8 +1,7 @@
 """Layers that networks are made of."""
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +11,15 @@ from edjax.models.conv import Conv3D
 from edjax.models.isotropic import IsotropicConv3D
 from edjax.models.pooling import space_to_depth
 
-KERNELS = ('isotropic', 'free')
-DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+Kernels = Literal['isotropic', 'free']
+DType = Literal['float32', 'bfloat16']
 # Voxels of vacuum have features near zero. Without a floor of this size,
 # dividing by their root mean square makes their noise as large as the signal.
 _RMS_EPSILON = 1e-2
 
 
 def note_activity(module: nn.Module, x_BXYZC: jax.Array, name: str) -> None:
-  """Keeps how much each channel varies, where `apply` asks for 'activity'.
+  """Stores how much each channel varies, where `apply` asks for 'activity'.
 
   With `mutable=['activity']` the standard deviation of each channel over
   voxels and examples is there, and nothing is computed otherwise.
@@ -45,10 +44,10 @@ class Convolution(nn.Module):
     dtype: of the computation and the output.
   """
 
-  kind: str
+  kind: Kernels
   features: int
   block: int
-  dtype: Any
+  dtype: DType
 
   @nn.compact
   def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
@@ -73,8 +72,8 @@ class ResidualBlock(nn.Module):
     dtype: of the computation.
   """
 
-  kind: str
-  dtype: Any
+  kind: Kernels
+  dtype: DType
 
   @nn.compact
   def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
@@ -94,13 +93,13 @@ class Head(nn.Module):
 
   Attributes:
     num_targets: T.
-    width: hidden units.
+    head_width: hidden units.
     dropout: rate in the hidden layer.
   """
 
   num_targets: int
-  width: int
-  dropout: float
+  head_width: Annotated[int, 1]
+  dropout: Annotated[float, 0, 0.99]
 
   @nn.compact
   def __call__(
@@ -113,11 +112,6 @@ class Head(nn.Module):
       nn.Dense, self.num_targets, kernel_init=nn.initializers.zeros
     )
     linear_BT = from_zero(use_bias=False, name='linear')(features_BF)
-    h_BF = nn.silu(nn.Dense(self.width, name='hidden')(features_BF))
+    h_BF = nn.silu(nn.Dense(self.head_width, name='hidden')(features_BF))
     h_BF = nn.Dropout(self.dropout, deterministic=not train)(h_BF)
     return from_zero(name='out')(h_BF) + linear_BT
-
-
-def make_head(config: Mapping, num_targets: int) -> Head:
-  """The head of `config.model`."""
-  return Head(num_targets, config['head_width'], config['dropout'])

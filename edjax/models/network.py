@@ -34,8 +34,13 @@ class Network(nn.Module):
     if self.input_moments:
       self.whiten = Whiten()
 
+  def check(self, size: int) -> None:
+    """Raises ValueError where the trunk cannot read grids of this edge."""
+    if hasattr(self.trunk, 'check'):
+      self.trunk.check((size,) * 3)
+
   def features(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
-    """What the trunk says of each grid, features_BF in float32.
+    """Returns features_BF of the trunk in float32.
 
     Raises:
       ValueError: for a grid that the trunk cannot read.
@@ -50,7 +55,7 @@ class Network(nn.Module):
     return self.trunk(vox_BXYZC, train)
 
   def moments(self, vox_BXYZC: jax.Array) -> jax.Array | None:
-    """The input's moments as the head sees them; None where it sees none."""
+    """Returns the moments as the head sees them; None where it sees none."""
     if not self.input_moments:
       return None
     return self.whiten(power_moments(vox_BXYZC))
@@ -58,7 +63,7 @@ class Network(nn.Module):
   def read_out(
     self, features_BF: jax.Array, vox_BXYZC: jax.Array, train: bool
   ) -> jax.Array:
-    """pred_BT from features of the trunk, and from the input's moments."""
+    """Returns pred_BT from features of the trunk and the input's moments."""
     return self.head(features_BF, self.moments(vox_BXYZC), train)
 
   def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:

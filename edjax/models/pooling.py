@@ -1,4 +1,4 @@
-"""From a grid to one of half its edge."""
+"""Pooling: from a grid to one of half its edge."""
 
 import functools
 import itertools
@@ -27,10 +27,10 @@ def space_to_depth(vox_BXYZC: jax.Array, block: int) -> jax.Array:
 
 
 def mean_pool(x_BXYZC: jax.Array) -> jax.Array:
-  """Twice the mean over blocks of 2^3 voxels.
+  """Returns twice the mean over blocks of 2^3 voxels.
 
-  Of values that hardly vary in a block this doubles the size, of independent
-  ones it leaves two thirds; without the factor deep stages would be silent.
+  This doubles values that hardly vary in a block and leaves two thirds of the
+  size of independent ones; without the factor deep stages would be silent.
 
   Args:
     x_BXYZC: edges are even.
@@ -43,7 +43,7 @@ def mean_pool(x_BXYZC: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def max_pool(x_BXYZC: jax.Array) -> jax.Array:
-  """Maximum over blocks of 2^3 voxels; a last odd voxel is dropped.
+  """Returns the maximum over blocks of 2^3 voxels, without a last odd voxel.
 
   Voxels that share the maximum share its gradient, as with `jnp.max`. Written
   out voxel by voxel, with its gradient: those of a reduction, and of a window
@@ -59,7 +59,7 @@ def max_pool(x_BXYZC: jax.Array) -> jax.Array:
 
 
 def _corners(x_BXYZC):
-  """The eight voxels of each block, as eight grids."""
+  """Returns the eight voxels of each block, as eight grids."""
   nx, ny, nz = (n - n % 2 for n in x_BXYZC.shape[1:4])
   return [
     x_BXYZC[:, i:nx:2, j:ny:2, k:nz:2]

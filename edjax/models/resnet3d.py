@@ -5,8 +5,7 @@ normalised: features are sums over voxels of what is not. `input_moments` gives
 the head the input's own sums and moments as well.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +13,12 @@ from flax import linen as nn
 
 from edjax.models.conv import Conv3D
 from edjax.models.layers import (
-  DTYPES,
-  KERNELS,
   Convolution,
+  DType,
+  Kernels,
   ResidualBlock,
-  make_head,
   note_activity,
 )
-from edjax.models.network import Network
 from edjax.models.pooling import mean_pool
 from edjax.models.standardise import Powers, Standardise
 
@@ -46,28 +43,40 @@ class ResNetTrunk(nn.Module):
     dtype: of all but parameters and sums, which are float32.
   """
 
-  widths: tuple[int, ...]
-  blocks: tuple[int, ...]
-  local: int
-  kernels: str
-  stem: int
+  widths: Annotated[tuple[int, ...], 1]
+  blocks: Annotated[tuple[int, ...], 0]
+  local: Annotated[int, 1]
+  kernels: Kernels
+  stem: Annotated[int, 1]
   input_powers: bool
-  dtype: Any
+  dtype: DType
+
+  def check(self, grid_3: tuple[int, ...]) -> None:
+    """Raises ValueError for a grid that cannot be halved often enough.
+
+    It also raises where widths and blocks are not of as many stages.
+    """
+    if len(self.widths) != len(self.blocks):
+      raise ValueError(
+        f'model.widths={self.widths} and model.blocks={self.blocks} must have '
+        'one entry per stage.'
+      )
+    shrink = self.stem * 2 ** (len(self.widths) - 1)
+    if any(n % shrink for n in grid_3):
+      raise ValueError(
+        f'grid_size must be a multiple of {shrink} for stem={self.stem} and '
+        f'{len(self.widths)} stages; the grid is {grid_3}.'
+      )
 
   @nn.compact
   def __call__(self, vox_BXYZC: jax.Array, train: bool) -> jax.Array:
     """Returns features_BF, standardised by the batch that `init` gets.
 
     Raises:
-      ValueError: where the grid cannot be halved as often as it must be.
+      ValueError: see `check`.
     """
     del train
-    shrink = self.stem * 2 ** (len(self.widths) - 1)
-    if any(n % shrink for n in vox_BXYZC.shape[1:4]):
-      raise ValueError(
-        f'grid_size must be a multiple of {shrink} for stem={self.stem} and '
-        f'{len(self.widths)} stages; the grid is {vox_BXYZC.shape[1:4]}.'
-      )
+    self.check(vox_BXYZC.shape[1:4])
     x = Powers(name='powers')(vox_BXYZC) if self.input_powers else vox_BXYZC
     x = x.astype(self.dtype)
     sums_BF = []
@@ -89,32 +98,3 @@ class ResNetTrunk(nn.Module):
       note_activity(self, h, f'silu_{i}')
       sums_BF.append(h.astype(jnp.float32).mean((1, 2, 3)))
     return Standardise(name='standardise')(jnp.concatenate(sums_BF, axis=-1))
-
-
-def make_resnet3d(config: Mapping, num_targets: int) -> nn.Module:
-  """The network of `config.model`; raises ValueError as `build_model` does."""
-  widths, blocks = tuple(config['widths']), tuple(config['blocks'])
-  kernels = config['kernels']
-  if not widths or len(widths) != len(blocks):
-    raise ValueError(
-      f'model.widths={widths} and model.blocks={blocks} must have one entry '
-      'per stage.'
-    )
-  if kernels not in KERNELS:
-    raise ValueError(
-      f'model.kernels must be one of {KERNELS}, got {kernels!r}.'
-    )
-  for name in ('stem', 'local'):
-    if config[name] < 1:
-      raise ValueError(f'model.{name} must be 1 or more, got {config[name]}.')
-  trunk = ResNetTrunk(
-    widths=widths,
-    blocks=blocks,
-    local=config['local'],
-    kernels=kernels,
-    stem=config['stem'],
-    input_powers=config['input_powers'],
-    dtype=DTYPES[config['dtype']],
-  )
-  head = make_head(config, num_targets)
-  return Network(trunk, head, config['input_moments'])

@@ -24,7 +24,7 @@ _LIMIT = 16.0
 
 
 def _standardised(module: nn.Module, x_BF: jax.Array, inverse) -> jax.Array:
-  """Shift, scale and hold features by constants of the batch that `init` gets.
+  """Shifts, scales and clips features by constants of the batch of `init`.
 
   Args:
     module: that keeps them, as 'shift' and 'scale' without a gradient.
@@ -53,8 +53,9 @@ class Whiten(nn.Module):
   (data-dependent initialisation, Salimans and Kingma 2016, arXiv 1602.07868);
   without whitening a gradient method hardly moves along the small directions
   of features as correlated as moments are. Directions below `_FLOOR` of the
-  largest stay small: they would be noise. Of more directions than a quarter of
-  the batch, the smallest are left out; so is a feature that does not vary. One
+  largest stay small: they would be noise. Where there are more directions
+  than a quarter of the batch, the smallest are left out; so is a feature that
+  does not vary. One
   that is further than `_LIMIT` deviations from its mean counts as that far.
   From a batch of one nothing can be learned: mean 0, deviation 1. The constants
   lie among the parameters but have no gradient.

@@ -1,4 +1,4 @@
-"""What `config.optim` names: losses, optimisers, schedule, weight average."""
+"""Losses, optimisers, schedule and weight average: `config.optim`."""
 
 from edjax.optim.losses import LOSSES, loss_sum
 from edjax.optim.optimizer import (

@@ -26,7 +26,7 @@ _TINY = 1e-12
 
 
 def make_schedule(config_optim: ConfigDict, total_steps: int) -> optax.Schedule:
-  """Return the share of the learning rate at each step.
+  """Returns the share of the learning rate at each step.
 
   It is a line up, then half a cosine down. With w = round(warmup_fraction *
   total_steps), at most total_steps - 1, step s < w takes (s + 1) / (w + 1)
@@ -56,7 +56,7 @@ def make_schedule(config_optim: ConfigDict, total_steps: int) -> optax.Schedule:
 
 
 def _decay_mask(params: Any) -> Any:
-  """Return True at the leaves named 'kernel', which alone decay."""
+  """Returns True at the leaves named 'kernel', which alone decay."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1].key == 'kernel', params
   )
@@ -130,7 +130,7 @@ def make_optimizer(
 
 
 def _matrices(params: Any) -> Any:
-  """Return how Muon sees each parameter as a matrix; None: AdamW takes it."""
+  """Returns how Muon sees each parameter as a matrix; None: AdamW takes it."""
 
   def axes(path, leaf):
     last_layer = len(path) > 1 and path[-2].key in _LAST_LAYERS
@@ -149,7 +149,7 @@ class UpdateNorms(NamedTuple):
 
 
 def _keep_norms() -> optax.GradientTransformation:
-  """Changes no update and keeps the norms of the last ones."""
+  """Keeps the norms of the last updates, and changes none."""
 
   def init(params):
     return UpdateNorms(jax.tree.map(lambda p: jnp.zeros((), p.dtype), params))
@@ -162,7 +162,7 @@ def _keep_norms() -> optax.GradientTransformation:
 
 
 def last_update_norms(opt_state: Any) -> Any:
-  """Return the norm of each parameter's last update, for a rate of 1.
+  """Returns the norm of each parameter's last update, for a rate of 1.
 
   Args:
     opt_state: of `make_optimizer`.
@@ -175,7 +175,7 @@ def last_update_norms(opt_state: Any) -> Any:
 
 
 def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:
-  """Return the exponential moving average of the weights after a step.
+  """Returns the exponential moving average of the weights after a step.
 
   The decay in force is min(decay, (1 + step) / (10 + step)), so that the
   initial weights are forgotten early (the warm-up of TensorFlow's
@@ -201,7 +201,7 @@ def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:
 
 
 def update_over_weight(config: ConfigDict, state) -> dict[str, float]:
-  """Divide the norm of the last update of each kernel by the kernel's norm.
+  """Divides the norm of the last update of each kernel by the kernel's norm.
 
   Kernels that start at zero have large ratios in the first steps, which mean
   nothing.

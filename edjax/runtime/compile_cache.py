@@ -32,7 +32,7 @@ class StepInputs(NamedTuple):
 
 
 def step_inputs(config: ConfigDict, voxelizer: Voxelizer) -> StepInputs:
-  """Return the step inputs of a run, on the host."""
+  """Returns the step inputs of a run, on the host."""
   return StepInputs(
     np.uint32(config.train.seed),
     scales_of(voxelizer),
@@ -41,24 +41,24 @@ def step_inputs(config: ConfigDict, voxelizer: Voxelizer) -> StepInputs:
 
 
 def scales_of(voxelizer: Voxelizer) -> np.ndarray:
-  """Return scale_C of a voxelizer; ones where it has none."""
+  """Returns scale_C of a voxelizer; ones where it has none."""
   scales = voxelizer.scales or (1.0,) * voxelizer.num_channels
   return np.array(scales, np.float32)
 
 
 def bare(voxelizer: Voxelizer) -> Voxelizer:
-  """Return a voxelizer without scales, which runs share."""
+  """Returns a voxelizer without scales, which runs share."""
   return dataclasses.replace(voxelizer, scales=())
 
 
 def scaled(voxelizer: Voxelizer, inputs: StepInputs) -> Callable:
-  """Return Molecule -> vox_XYZC of a `bare` voxelizer and the scales given."""
+  """Returns Molecule -> vox_XYZC of a `bare` voxelizer and the scales given."""
   scale_C = inputs.scale_C.reshape(1, 1, 1, -1)
   return lambda mol: voxelizer.finish(voxelizer.raw(mol) / scale_C)
 
 
 def shared_part(config: ConfigDict) -> FrozenConfigDict:
-  """Return the fields that programs depend on, beside their network."""
+  """Returns the fields that programs depend on, beside their network."""
   optim = config.optim.to_dict()
   del optim['learning_rate']  # one of the `StepInputs`
   return FrozenConfigDict(
@@ -82,6 +82,6 @@ class CompileCache:
     """get(make, *key) returns make(*key), made once for each key."""
 
   def of_run(self, make: Callable, config: ConfigDict, task, *options):
-    """Return make(shared_part, model, bare voxelizer, *options) of a run."""
+    """Returns make(shared_part, model, bare voxelizer, *options) of a run."""
     key = shared_part(config), task.model, bare(task.voxelizer)
     return self.get(make, *key, *options)

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from edjax import config as configuration
 from edjax import optim
 from edjax import task as tasks
-from edjax.data import batching
 from edjax.evaluate import evaluator, predicting, vitals
 from edjax.runtime import (
   checkpoint,
@@ -26,7 +25,7 @@ from edjax.runtime import (
   run_directory,
   stores,
 )
-from edjax.train import nonfinite, train_step
+from edjax.train import batches, nonfinite, train_step
 
 # ---- A run: data, training, evaluation -------------------------------------
 
@@ -155,17 +154,17 @@ class LoopState:
 
   @property
   def step(self) -> int:
-    """Steps done."""
+    """Number of steps done."""
     return int(self.state.step)
 
   def facts(self) -> dict:
-    """Return what a checkpoint holds beside the arrays, as JSON."""
+    """Returns what a checkpoint holds beside the arrays, as JSON."""
     names = 'best', 'best_step', 'stale', 'loss_sum', 'loss_count'
     facts = {name: getattr(self, name) for name in (*names, 'step_seconds')}
     return facts | {'seconds': time.time() - self.started}
 
   def out_of_patience(self, config: FrozenConfigDict) -> bool:
-    """Whether training ends before its last step."""
+    """Returns whether training ends before its last step."""
     return 0 < config.train.patience <= self.stale
 
 
@@ -260,7 +259,7 @@ def restore(
   fresh: LoopState,
   checkpoints: checkpoint.Checkpoints,
 ) -> LoopState:
-  """Return the loop's state of the newest whole checkpoint, else `fresh`."""
+  """Returns the loop's state of the newest whole checkpoint, else `fresh`."""
   restored = checkpoints.resume(fresh.state, config.train.weights)
   if not restored:
     return fresh
@@ -275,12 +274,12 @@ def make_call(
   task: tasks.Task,
   shared: compile_cache.CompileCache,
 ) -> Callable:
-  """Compile the steps of a call and place what they read on the devices.
+  """Compiles the steps of a call and places what they read on the devices.
 
   Returns:
     call(state, first step) -> (state, losses [D, S]), both on the devices.
   """
-  on_device, feed = make_feed(config, task)
+  on_device, feed = batches.make_feed(config, task)
   compiled = shared.of_run(train_step.compile_call, config, task, on_device)
   inputs = parallel.replicate(compile_cache.step_inputs(config, task.voxelizer))
   return lambda state, first: compiled(state, *feed(first), inputs)
@@ -333,7 +332,7 @@ class _StepTimer:
     self._steps += self._per_call
 
   def pause(self) -> float | None:
-    """Leave out what comes before the next call.
+    """Leaves out what comes before the next call.
 
     Returns:
       The median of the seconds of a step; None where there is none yet.
@@ -348,49 +347,3 @@ class _StepTimer:
       rate = self._steps * batch_size / (time.time() - self._begun)
       text = f'loss {losses.mean:.4f}, {rate:.0f} examples/s'
       bar.set_postfix_str(text, refresh=False)
-
-
-# ---- Batches ---------------------------------------------------------------
-
-
-def make_feed(
-  config: FrozenConfigDict, task: tasks.Task
-) -> tuple[bool, Callable[[int], tuple]]:
-  """Return how a call gets its batches.
-
-  Returns:
-    (on_device, feed): whether the data lie on the devices, and feed(step) ->
-    the data of a call, as `train_step.make_train_call` takes them.
-  """
-  molecules = task.molecules['train']
-  labels_NT = task.labels.values_NT[task.rows['train']]
-  n = len(task.rows['train'])
-  streamed = isinstance(molecules, batching.Stream)
-  on_device = False
-  if not streamed:
-    size = sum(x.nbytes for x in jax.tree.leaves((molecules, labels_NT)))
-    on_device = size <= config.train.device_data_gib * 2**30
-  placed = parallel.replicate((molecules, labels_NT)) if on_device else None
-
-  def indices_of(step: int):  # [D, S, B/D]
-    indices_SB = np.stack(
-      [
-        batching.batch_indices(
-          config.train.seed, step + i, n, config.train.batch_size
-        )
-        for i in range(config.train.steps_per_call)
-      ]
-    )
-    return np.swapaxes(parallel.shard(np.swapaxes(indices_SB, 0, 1)), 1, 2)
-
-  def batch(step: int):
-    indices = indices_of(step)
-    return batching.take(molecules, indices), labels_NT[indices]
-
-  if on_device:
-    return True, lambda step: (placed, indices_of(step))
-  if streamed:
-    batch = batching.Prefetcher(
-      batch, config.train.steps, config.train.steps_per_call
-    )
-  return False, lambda step: (batch(step),)

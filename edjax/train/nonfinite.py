@@ -1,21 +1,21 @@
-"""What is done about numbers that are not finite: the run ends, or skips."""
+"""Numbers that are not finite: the run ends, or skips the step."""
 
 import json
 
 import jax
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
 from edjax.data import batching
 from edjax.runtime import parallel
+from edjax.runtime.run_directory import RunDirectory
+from edjax.task import Task
+from edjax.train.train_step import TrainState
 
 
-def check_parameters(state) -> None:
-  """Never save what is not finite.
-
-  Raises:
-    FloatingPointError: names the parameter.
-  """
+def check_parameters(state: TrainState) -> None:
+  """Raises FloatingPointError for a parameter that is not finite."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
     if not np.isfinite(leaf).all():
       raise FloatingPointError(
@@ -25,25 +25,33 @@ def check_parameters(state) -> None:
       )
 
 
-def skipped(state) -> int:
-  """Steps that a state has skipped; 0 where none may be."""
+def skipped(state: TrainState) -> int:
+  """Returns how many steps a state has skipped; 0 where none may be."""
   count = optax.tree_utils.tree_get(state.opt_state, 'total_notfinite', 0)
   return int(count)
 
 
 class Losses:
-  """The training losses since the last evaluation.
+  """Sums the training losses since the last evaluation.
 
   Args:
     config: resolved.
     task: the task.
-    run: `run_directory.RunDirectory`, where skipped steps are logged.
+    run: run directory, where skipped steps are logged.
     state: on the host, where the steps begin.
     total: sum of losses so far.
     count: how many.
   """
 
-  def __init__(self, config, task, run, state, total=0.0, count=0):
+  def __init__(
+    self,
+    config: ConfigDict,
+    task: Task,
+    run: RunDirectory,
+    state: TrainState,
+    total: float = 0.0,
+    count: int = 0,
+  ):
     self._config, self._task, self._run = config, task, run
     self.total, self.count = total, count
     self._in_a_row = int(
@@ -52,15 +60,15 @@ class Losses:
 
   @property
   def mean(self) -> float:
-    """NaN where there are none."""
+    """Mean of the losses; NaN where there are none."""
     return self.total / self.count if self.count else float('nan')
 
   def clear(self) -> None:
-    """Begins again."""
+    """Begins anew after an evaluation."""
     self.total, self.count = 0.0, 0
 
-  def add(self, pending) -> None:
-    """Adds those of a call.
+  def add(self, pending: tuple[int, jax.Array] | None) -> None:
+    """Adds the losses of a call.
 
     Args:
       pending: (its first step, losses [D, S]), or None. A loss is not finite

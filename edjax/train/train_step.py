@@ -43,7 +43,7 @@ def init_state(
   seed: int,
   sample_BXYZC: jax.Array,
 ) -> TrainState:
-  """Return an untrained state.
+  """Returns an untrained state.
 
   Args:
     model: network.
@@ -63,7 +63,7 @@ def init_state(
 
 
 def fresh_state(config: ConfigDict, task: Task) -> TrainState:
-  """Return the untrained state of a run, on the host."""
+  """Returns the untrained state of a run, on the host."""
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   return jax.device_get(
     init_state(task.model, optimizer, config.train.seed, task.sample_BXYZC)
@@ -98,7 +98,7 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   voxelizer: Voxelizer,
 ) -> Callable:
-  """Return one optimisation step on one device's share of a batch.
+  """Returns one optimisation step on one device's share of a batch.
 
   Args:
     config: resolved, or `compile_cache.shared_part` of it.
@@ -171,7 +171,7 @@ def make_train_step(
 
 
 def make_train_call(step: Callable, on_device: bool) -> Callable:
-  """Return several steps as one program over all devices.
+  """Returns several steps as one program over all devices.
 
   Args:
     step: from `make_train_step`.
@@ -205,7 +205,7 @@ def make_train_call(step: Callable, on_device: bool) -> Callable:
 def compile_call(
   config: ConfigDict, model: nn.Module, voxelizer: Voxelizer, on_device: bool
 ) -> Callable:
-  """Return `make_train_call` of a configuration, see `CompileCache.of_run`."""
+  """Returns `make_train_call` of a configuration, see `CompileCache.of_run`."""
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   step = make_train_step(config, model, optimizer, voxelizer)
   return make_train_call(step, on_device)

@@ -17,16 +17,16 @@ def test_against_scipy():
   # Ties on both sides.
   target, prediction = target.round(), (2 * prediction).round()
   error = prediction - target
-  assert metrics.mae(target, prediction) == pytest.approx(
+  assert metrics.scores(target, prediction)['mae'] == pytest.approx(
     sum(abs(e) for e in error) / len(error), rel=1e-12
   )
-  assert metrics.rmse(target, prediction) == pytest.approx(
+  assert metrics.scores(target, prediction)['rmse'] == pytest.approx(
     np.linalg.norm(error) / np.sqrt(len(error)), rel=1e-12
   )
-  assert metrics.pearson(target, prediction) == pytest.approx(
+  assert metrics.scores(target, prediction)['pearson'] == pytest.approx(
     stats.pearsonr(target, prediction).statistic, rel=1e-12
   )
-  assert metrics.spearman(target, prediction) == pytest.approx(
+  assert metrics.scores(target, prediction)['spearman'] == pytest.approx(
     stats.spearmanr(target, prediction).statistic, rel=1e-12
   )
 
@@ -35,9 +35,9 @@ def test_against_scipy():
 def test_correlation_with_a_constant_is_nan(constant):
   target, _ = make()
   flat = np.full_like(target, constant)
-  for function in (metrics.pearson, metrics.spearman):
-    assert np.isnan(function(target, flat))
-    assert np.isnan(function(flat, target))
+  for name in ('pearson', 'spearman'):
+    assert np.isnan(metrics.scores(target, flat)[name])
+    assert np.isnan(metrics.scores(flat, target)[name])
   result = metrics.bootstrap(target, flat, resamples=20)
   assert np.isnan(list(result['pearson'].values())).all()
   assert result['mae']['low'] < result['mae']['value'] < result['mae']['high']
@@ -54,7 +54,7 @@ def test_perfect_prediction():
 def test_float32_is_widened():
   # 2^24 + 1 has no float32: a difference taken there would be 0 or 2.
   target = np.full(4, 2.0**24, np.float32)
-  assert metrics.mae(target, target.astype(np.float64) + 1) == 1
+  assert metrics.scores(target, target.astype(np.float64) + 1)['mae'] == 1
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_float32_is_widened():
 )
 def test_refuses(target, prediction, message):
   with pytest.raises(ValueError, match=message):
-    metrics.mae(target, prediction)
+    metrics.scores(target, prediction)
   with pytest.raises(ValueError, match=message):
     metrics.bootstrap(target, prediction)
 
@@ -135,7 +135,9 @@ def test_resamples_equal_drawn_examples():
   for r, row in enumerate(index[:4]):
     t, p = target[row], prediction[row]
     assert scores['mae'][r] == pytest.approx(np.abs(t - p).mean(), rel=1e-12)
-    assert scores['rmse'][r] == pytest.approx(metrics.rmse(t, p), rel=1e-12)
+    assert scores['rmse'][r] == pytest.approx(
+      metrics.scores(t, p)['rmse'], rel=1e-12
+    )
     assert scores['pearson'][r] == pytest.approx(
       stats.pearsonr(t, p).statistic, rel=1e-10
     )
@@ -152,7 +154,9 @@ def test_paired_difference():
   # the two separate ones.
   bad = good + np.sign(good - target) * 0.1 + rng.normal(0, 0.05, 400)
   result = metrics.paired_mae_difference(target, good, bad, seed=1)
-  expected = metrics.mae(target, good) - metrics.mae(target, bad)
+  expected = (
+    metrics.scores(target, good)['mae'] - metrics.scores(target, bad)['mae']
+  )
   assert result['value'] == pytest.approx(expected, rel=1e-9)
   assert result['low'] < result['value'] < result['high'] < 0
   separate = metrics.bootstrap(target, good)['mae']
@@ -202,12 +206,12 @@ def test_ridge_strength_comes_from_validation():
   x_val, y_val = rng.normal(size=(500, 10)), rng.normal(size=(500, 1))
   alphas = (1e-8, 1e-2, 1e2)
   errors = [
-    metrics.mae(
+    metrics.scores(
       y_val[:, 0],
       ridge_regression.ridge_fit(x, y, [a], x_val=x, y_val=y).predict(x_val)[
         :, 0
       ],
-    )
+    )['mae']
     for a in alphas
   ]
   fit = ridge_regression.ridge_fit(x, y, alphas, x_val=x_val, y_val=y_val)

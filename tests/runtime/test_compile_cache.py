@@ -12,7 +12,7 @@ from edjax import config as configuration
 from edjax import optim, voxelize
 from edjax import task as tasks
 from edjax.runtime import compile_cache, parallel
-from edjax.train import loop, train_and_evaluate, train_step
+from edjax.train import batches, train_and_evaluate, train_step
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,7 @@ def tiny(data_dir, **fields):
 def one_step(config, task, shared):
   """Two steps with shared programs; the state and both losses."""
   fresh = train_step.fresh_state(config, task)
-  on_device, feed = loop.make_feed(config, task)
+  on_device, feed = batches.make_feed(config, task)
   call = shared.of_run(train_step.compile_call, config, task, on_device)
   inputs = parallel.replicate(compile_cache.step_inputs(config, task.voxelizer))
   state, losses = parallel.replicate(fresh), []
@@ -49,7 +49,7 @@ def plain_step(config, task):
     config, task.model, optimizer, compile_cache.bare(task.voxelizer)
   )
   inputs = compile_cache.step_inputs(config, task.voxelizer)
-  on_device, feed = loop.make_feed(config, task)
+  on_device, feed = batches.make_feed(config, task)
   call = train_step.make_train_call(
     lambda state, molecules, labels, _: step(state, molecules, labels, inputs),
     on_device,

@@ -130,10 +130,10 @@ class Writer:
       pair = truth_NT[:, j] * factor, prediction_NT[:, j] * factor
       results['targets'][name] = {
         'unit': unit,
-        'mae': {'value': metrics.mae(*pair)},
-        'rmse': {'value': metrics.rmse(*pair)},
-        'pearson': {'value': metrics.pearson(*pair)},
-        'spearman': {'value': metrics.spearman(*pair)},
+        **{
+          name: {'value': value}
+          for name, value in metrics.scores(*pair).items()
+        },
         'rotation_spread': 0.1,
         'baselines': {
           b: {'mae': {'value': ridge * k}, 'rmse': {'value': 1.3 * ridge * k}}

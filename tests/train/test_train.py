@@ -18,7 +18,7 @@ from edjax.data import batching
 from edjax.models import conv
 from edjax.molecule import Molecule, stack
 from edjax.runtime import compile_cache, parallel
-from edjax.train import loop, train_step
+from edjax.train import batches, train_step
 
 
 @pytest.fixture(scope='module')
@@ -254,7 +254,7 @@ def test_steps_of_a_call_are_fed_by_indices_alone(small):
   config = ConfigDict(config).copy_and_resolve_references()
   config.train.steps_per_call = 5
   task = make_feed_task(molecules, labels)
-  on_device, feed = loop.make_feed(config, task)
+  on_device, feed = batches.make_feed(config, task)
   assert on_device
   data, indices = feed(0)
   again, later = feed(5)
@@ -273,7 +273,7 @@ def test_steps_of_a_call_are_fed_by_indices_alone(small):
     np.testing.assert_array_equal(later[:, i].ravel(), wanted)
   # Negative control: data that may not lie there are sent, each batch.
   config.train.device_data_gib = 0.0
-  on_device, feed = loop.make_feed(config, task)
+  on_device, feed = batches.make_feed(config, task)
   assert not on_device
   sent = sum(x.nbytes for x in jax.tree.leaves(feed(0)))
   assert sent > 10 * indices.nbytes
