@@ -15,6 +15,7 @@ from edjax.data.molecule_splits import Split
 from edjax.data.pdb_ids import pdb_id, read_ids
 from edjax.runtime import reading
 
+# A split as published.
 Parts = Mapping[str, Sequence[str]]
 
 TRAIN, VALIDATION = 'train', 'validation'
@@ -27,6 +28,7 @@ DIFFDOCK = {
   'timesplit_test': 'timesplit_test',
   'timesplit_test_no_rec_overlap': 'timesplit_test_no_rec_overlap',
 }
+# What others call these parts, in lower case.
 _PARTS = {
   'train': TRAIN, 'val': VALIDATION, 'valid': VALIDATION,
   'validation': VALIDATION,
@@ -76,9 +78,9 @@ def make_split(
 
 
 def with_clean_tests(split: Split, clusters: Mapping[str, str]) -> Split:
-  """Adds to every test set '<name>_clean': those that share no cluster.
+  """Adds to every test set '<name>_clean', its ids of clusters not seen before.
 
-  Neither with train nor with validation, which chose the model.
+  A cluster counts as seen in train and in validation, which chose the model.
 
   Args:
     split: any split.
