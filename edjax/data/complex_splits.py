@@ -224,7 +224,7 @@ def read(path) -> Parts:
       files = {part: path / name for part, name in DIFFDOCK.items()}
     else:
       files = _named_files(path)
-    return read_lists(files)
+    return {part: _read_list(file) for part, file in files.items()}
   if path.suffix.lower() == '.json':
     return read_json(path)
   if path.suffix.lower() == '.csv':
@@ -233,31 +233,6 @@ def read(path) -> Parts:
     f"{path} is neither LP-PDBBind's csv, nor a .json file, nor a directory "
     'with one list of ids a part'
   )
-
-
-def read_lists(files: Mapping[str, str | pathlib.Path]) -> Parts:
-  """Reads one file of ids a part.
-
-  Args:
-    files: 'train', 'validation' (may be missing) and names of test sets ->
-      path: a list of ids (ATOM3D, DiffDock: see `read_ids`), or a .csv
-      with a column pdbid (GIGN).
-
-  Raises:
-    ValueError: no training set, or a file that cannot be read.
-    FileNotFoundError: a file is not there.
-  """
-  if TRAIN not in files:
-    raise ValueError(f'no {TRAIN} among {", ".join(files) or "no files"}')
-  parts = {}
-  for part, path in files.items():
-    path = pathlib.Path(path)
-    if path.suffix.lower() == '.csv':
-      rows = _table(path, ('pdbid',))
-      parts[part] = tuple(_id(row['pdbid'], path) for row in rows)
-    else:
-      parts[part] = read_ids(path)
-  return parts
 
 
 def read_json(path) -> Parts:
@@ -385,6 +360,12 @@ def _named_files(path: pathlib.Path) -> dict[str, pathlib.Path]:
       f'{", ".join(DIFFDOCK.values())}'
     )
   return files
+
+
+def _read_list(path: pathlib.Path) -> tuple[str, ...]:
+  if path.suffix.lower() == '.csv':
+    return tuple(_id(row['pdbid'], path) for row in _table(path, ('pdbid',)))
+  return read_ids(path)
 
 
 def _table(path, needed: Sequence[str]) -> list[dict[str, str]]:
