@@ -1,8 +1,8 @@
 """Builders of the datasets that edjax trains on.
 
-Each is a TFDS builder, instantiated as a class (never by name through TFDS's
-registry, where names are global), written as array_record and read with
-`builder.as_data_source(split='all')`. TensorFlow is not needed.
+Each dataset has a TFDS builder, instantiated as a class (never by name through
+TFDS's registry, where names are global); it is written as array_record and read
+with `builder.as_data_source(split='all')`. TensorFlow is not needed.
 """
 
 import contextlib
@@ -24,19 +24,19 @@ from edjax.runtime import locks
 def build(
   name, data_dir, manual_dir='', workers=None, variant='', beam='', **options
 ):
-  """Opens a dataset, after making it where it is missing.
+  """Opens a dataset, and builds it where it is missing.
 
   A dataset is written beside its place and moved there when it is complete:
-  a build that was killed leaves nothing that could be opened. One that is there
-  is not built again: whether its source files are still the same is checked.
-  Of several processes one builds and the others wait for it.
+  a build that was killed leaves nothing that could be opened. A dataset that is
+  there is not built again, but its source files must still be the same. One of
+  several processes builds, and the others wait for it.
 
   Args:
     name: of `edjax.datasets`.
-    data_dir: where datasets are kept, one directory each; with `beam` it may
+    data_dir: directory of datasets, one directory each; with `beam` it may
       be the address of an object store.
-    manual_dir: where files lie that were fetched by hand; '' is nowhere.
-    workers: processes (default: as many as there are cores).
+    manual_dir: directory of files that were fetched by hand; '': none.
+    workers: number of processes (default: as many as there are cores).
     variant: of the dataset, where it has several: the name of a TFDS
       configuration.
     beam: flags of Apache Beam, which then makes the dataset, separated by
@@ -112,16 +112,16 @@ def _beam():
 
 
 def report(builder) -> dict:
-  """What was written, left out and why, as kept beside the dataset."""
+  """Reads the report of a dataset: what was written, what left out and why."""
   path = epath.Path(builder.data_dir) / records.REPORT
   return json.loads(path.read_text(encoding='utf-8'))
 
 
 def fingerprint(builder) -> str:
-  """SHA-256 over a dataset's name, version and contents, in hexadecimal.
+  """Returns the SHA-256 of a dataset's name, version and contents.
 
-  The contents were hashed, record by record, when they were made
-  (`records.example_hash`).
+  In hexadecimal. The contents were hashed, record by record, when they were
+  made (`records.example_hash`).
   """
   facts = (builder.name, str(builder.version), report(builder)['sha256'])
   return hashlib.sha256('\n'.join(facts).encode()).hexdigest()
@@ -147,10 +147,10 @@ def _check_sources(builder) -> None:
 
 @contextlib.contextmanager
 def _in_memory():
-  """TFDS sorts records by their keys in memory, whatever they take.
+  """Makes TFDS sort records by their keys in memory, however large they are.
 
-  Above 1000 MiB it would put them into files, by TensorFlow; and all into one,
-  since our keys are small, which it then reads into memory to sort it.
+  Above 1000 MiB it would write them to files, with TensorFlow; and all to one
+  file, since our keys are small, which it then reads into memory to sort it.
   """
   from tensorflow_datasets.core import shuffle
 
@@ -164,7 +164,7 @@ def _in_memory():
 
 @contextlib.contextmanager
 def _without_second_bar():
-  """TFDS's own progress bars know no totals; ours does."""
+  """Turns off TFDS's progress bars, which know no totals; ours does."""
   import tensorflow_datasets as tfds
 
   tfds.disable_progress_bar()

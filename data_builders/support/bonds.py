@@ -1,4 +1,4 @@
-"""Bonds of a molecule of which only coordinates are known."""
+"""Bonds of a molecule, from its coordinates alone."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from edjax.chem import units
 
 
 def bonds_from_distances(numbers, coords_A3):
-  """Pairs closer than 1.2 times the sum of the covalent radii, {(i, j)}.
+  """Returns pairs closer than 1.2 times the sum of covalent radii, {(i, j)}.
 
   In some 760 molecules of this kind the longest bond is at 1.16 (N-O of
   the 3-ring C1=NO1) and the closest pair that is none, across the

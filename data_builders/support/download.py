@@ -27,7 +27,7 @@ def fetch(url: str, path, sha256: str) -> pathlib.Path:
 
   Raises:
     OSError: no connection, or no such file there.
-    ValueError: what came is another file; it is not kept.
+    ValueError: another file came, which is not stored.
   """
   path = pathlib.Path(path)
   if path.is_file() and file_sha256(path) == sha256:
@@ -54,16 +54,16 @@ def fetch_recorded(url: str, path, check) -> pathlib.Path:
   Args:
     url: https://...
     path: where the file goes; directories are made.
-    check: takes the path of what came and raises ValueError where it is no
-      file of the right kind.
+    check: called with the path of the downloaded file; raises ValueError where
+      it is no file of the right kind.
 
   Returns:
     The path.
 
   Raises:
     OSError: no connection, or no such file there.
-    ValueError: what came is cut off or of another kind, or it, or what is
-      there already, is not what was recorded; nothing is kept.
+    ValueError: the file is cut off or of another kind, or it, or a file that
+      is there already, differs from the record; nothing is stored.
   """
   path = pathlib.Path(path)
   record = path.with_name(f'{path.name}.json')
@@ -99,7 +99,7 @@ def fetch_recorded(url: str, path, check) -> pathlib.Path:
 
 
 def file_sha256(path) -> str:
-  """SHA-256 of a file, in hexadecimal."""
+  """Returns the SHA-256 of a file, in hexadecimal."""
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 

@@ -10,7 +10,7 @@ from edjax.runtime import paths
 
 
 class Writer(writer.ExampleWriter):
-  """Writes a shard here first, where it is to lie in an object store.
+  """Writes shards; those for an object store on this machine first.
 
   The released packages of array_record write to file systems alone.
   """
@@ -27,5 +27,5 @@ class Writer(writer.ExampleWriter):
 
 
 def example_writer(builder) -> Writer:
-  """What a builder writes shards with (`_example_writer` of TFDS)."""
+  """Returns the writer of a builder's shards (`_example_writer` of TFDS)."""
   return Writer(file_format=builder.info.file_format)

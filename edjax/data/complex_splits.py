@@ -15,6 +15,7 @@ from edjax.data.molecule_splits import Split
 from edjax.data.pdb_ids import pdb_id, read_ids
 from edjax.runtime import reading
 
+# A split as published.
 Parts = Mapping[str, Sequence[str]]
 
 TRAIN, VALIDATION = 'train', 'validation'
@@ -27,6 +28,7 @@ DIFFDOCK = {
   'timesplit_test': 'timesplit_test',
   'timesplit_test_no_rec_overlap': 'timesplit_test_no_rec_overlap',
 }
+# What others call these parts, in lower case.
 _PARTS = {
   'train': TRAIN, 'val': VALIDATION, 'valid': VALIDATION,
   'validation': VALIDATION,
@@ -76,9 +78,9 @@ def make_split(
 
 
 def with_clean_tests(split: Split, clusters: Mapping[str, str]) -> Split:
-  """Adds to every test set '<name>_clean': those that share no cluster.
+  """Adds to every test set '<name>_clean', its ids of clusters not seen before.
 
-  Neither with train nor with validation, which chose the model.
+  A cluster counts as seen in train and in validation, which chose the model.
 
   Args:
     split: any split.
@@ -222,7 +224,7 @@ def read(path) -> Parts:
       files = {part: path / name for part, name in DIFFDOCK.items()}
     else:
       files = _named_files(path)
-    return read_lists(files)
+    return {part: _read_list(file) for part, file in files.items()}
   if path.suffix.lower() == '.json':
     return read_json(path)
   if path.suffix.lower() == '.csv':
@@ -231,31 +233,6 @@ def read(path) -> Parts:
     f"{path} is neither LP-PDBBind's csv, nor a .json file, nor a directory "
     'with one list of ids a part'
   )
-
-
-def read_lists(files: Mapping[str, str | pathlib.Path]) -> Parts:
-  """Reads one file of ids a part.
-
-  Args:
-    files: 'train', 'validation' (may be missing) and names of test sets ->
-      path: a list of ids (ATOM3D, DiffDock: see `read_ids`), or a .csv
-      with a column pdbid (GIGN).
-
-  Raises:
-    ValueError: no training set, or a file that cannot be read.
-    FileNotFoundError: a file is not there.
-  """
-  if TRAIN not in files:
-    raise ValueError(f'no {TRAIN} among {", ".join(files) or "no files"}')
-  parts = {}
-  for part, path in files.items():
-    path = pathlib.Path(path)
-    if path.suffix.lower() == '.csv':
-      rows = _table(path, ('pdbid',))
-      parts[part] = tuple(_id(row['pdbid'], path) for row in rows)
-    else:
-      parts[part] = read_ids(path)
-  return parts
 
 
 def read_json(path) -> Parts:
@@ -383,6 +360,12 @@ def _named_files(path: pathlib.Path) -> dict[str, pathlib.Path]:
       f'{", ".join(DIFFDOCK.values())}'
     )
   return files
+
+
+def _read_list(path: pathlib.Path) -> tuple[str, ...]:
+  if path.suffix.lower() == '.csv':
+    return tuple(_id(row['pdbid'], path) for row in _table(path, ('pdbid',)))
+  return read_ids(path)
 
 
 def _table(path, needed: Sequence[str]) -> list[dict[str, str]]:

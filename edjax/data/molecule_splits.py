@@ -107,7 +107,7 @@ def make_split(
     name: one of NAMES.
     ids: [N] ids, different: numbers, or texts that end in _<number>.
     heavy_atoms: [N] number of atoms heavier than hydrogen, for 'size'.
-    seed: for 'random' and 'size'.
+    seed: of 'random' and 'size'.
     fractions: of validation and test, for 'random' and 'size' ('size' takes
       its test set by size and ignores the second).
     path: for 'file': a JSON file {"train": [...], "validation": [...],

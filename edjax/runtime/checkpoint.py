@@ -123,8 +123,12 @@ class Checkpoints:
       ) from error
 
   def steps(self, kind: str) -> list[int]:
-    """Returns the steps of the checkpoints of a kind, the newest first."""
-    return sorted(self._managers[kind].all_steps(), reverse=True)
+    """Returns the steps of the checkpoints of a kind, the newest first.
+
+    Other processes than the first know of none.
+    """
+    manager = self._managers.get(kind)
+    return sorted(manager.all_steps(), reverse=True) if manager else []
 
   def read(self, kind: str, step: int, target: Any) -> tuple[Any, dict]:
     """Reads one checkpoint.
@@ -189,8 +193,10 @@ class Checkpoints:
     Raises:
       DamagedError, FormatError, OSError: see `read`.
     """
-    steps = self.steps(kind)
-    return (steps[0], *self.read(kind, steps[0], target)) if steps else None
+    newest = None
+    if steps := self.steps(kind):
+      newest = (steps[0], *self.read(kind, steps[0], target))
+    return _from_first(newest, target)
 
   def resume(self, fresh, weights: str) -> tuple[int, Any, dict] | None:
     """Returns where a run goes on: the newest state that is whole.
@@ -210,8 +216,7 @@ class Checkpoints:
     Raises:
       FormatError, OSError: see `read`.
     """
-    newest = self._newest_whole(fresh, weights) if self._managers else None
-    return _from_first(newest, fresh)
+    return _from_first(self._newest_whole(fresh, weights), fresh)
 
   def _newest_whole(self, fresh, weights: str):
     newest = None
@@ -263,8 +268,7 @@ class Checkpoints:
     """
     target = fresh.ema_params if weights == 'best' else fresh
     kind = {'best': 'best', 'last': 'latest'}[weights]
-    newest = self.restore(kind, target) if self._managers else None
-    newest = _from_first(newest, target)
+    newest = self.restore(kind, target)
     if newest is None:
       return None
     step, restored, _ = newest

@@ -1,4 +1,4 @@
-"""Memory of this process that the C library keeps for its next use."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 import platform
@@ -9,17 +9,17 @@ _MOST = 2**31 - 1
 
 
 def keep() -> bool:
-  """Keeps freed memory in place of giving it back to the system.
+  """Keeps freed memory instead of giving it back to the system.
 
   XLA asks for the intermediate arrays of a program in one piece and frees it
   after each call. glibc takes pieces of more than 32 MiB from the system and
   gives them back, so that every training step on a CPU meets its memory as
   fresh pages, which the system must find and clear. The process stays as large
-  as it once was. Call it before JAX starts its threads; libraries and notebooks
-  are left to themselves.
+  as it once was. `launch.py` calls this before JAX starts its threads;
+  libraries and notebooks do not.
 
   Returns:
-    Whether this is glibc, and did as asked; else nothing is changed.
+    Whether glibc is there and did as asked; else nothing is changed.
   """
   if platform.libc_ver()[0] != 'glibc':
     return False

@@ -1,9 +1,10 @@
-"""Several devices: the only file that names pmap.
+"""Several devices: the only file that calls pmap.
 
 A step is a plain function of one device's data that sums over `AXIS`; here it
-is mapped over the devices, and arrays are of those of this process. State and
-data are placed before the first call: state that is not would compile the step
-twice, and data sent with `in_axes=None` would travel again at each call.
+is mapped over the devices. Arrays hold the part of this process's devices.
+State and data are placed before the first call: state that is not would compile
+the step twice, and data sent with `in_axes=None` would travel again at each
+call.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def psum(tree):
 
 
 def device_index() -> jax.Array:
-  """Number of the device that runs, int32."""
+  """Returns the number of the device that runs, int32."""
   return jax.lax.axis_index(AXIS)
 
 
@@ -48,7 +49,7 @@ def replicate(tree):
 
 
 def unreplicate(tree):
-  """The first device's copy as host numpy arrays.
+  """Returns the first device's copy as host numpy arrays.
 
   `addressable_data(0)` instead of `x[0]`, which would run a program on all
   devices for each leaf.
@@ -61,7 +62,7 @@ def unreplicate(tree):
 def shard(x_B: np.ndarray) -> np.ndarray:
   """Splits the leading axis over the devices: [B, ...] -> [D, B/D, ...].
 
-  Of several processes each keeps what is for its own devices.
+  Each of several processes keeps the part of its own devices.
 
   Raises:
     ValueError: B is no multiple of the number of all devices.
@@ -72,6 +73,6 @@ def shard(x_B: np.ndarray) -> np.ndarray:
 
 
 def gather(x_DB: jax.Array) -> np.ndarray:
-  """All devices' results on every host: [D, B/D, ...] -> [B, ...]."""
+  """Returns all devices' results on every host: [D, B/D, ...] -> [B, ...]."""
   x_DB = np.asarray(x_DB)
   return multihost.joined(x_DB.reshape(-1, *x_DB.shape[2:]))

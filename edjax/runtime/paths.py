@@ -1,4 +1,4 @@
-"""Addresses of directories: paths of this machine, or in object stores."""
+"""Paths of directories, on this machine or in object stores."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Contents of files: what is wrong with one is an error that names it."""
+"""Reading of files, with errors that name them."""
 
 import contextlib
 import csv
@@ -7,17 +7,17 @@ import json
 import pathlib
 import zlib
 
-# No file of the kinds that are read whole comes near to it; a small gzipped
-# one could unpack to more than there is memory.
+# Files that are read whole are far smaller; a small gzipped one could unpack to
+# more than there is memory.
 MAX_BYTES = 2**29
 
 
 @contextlib.contextmanager
 def naming(path):
-  """Within it, what decoders and parsers say gets the name of the file.
+  """Adds the name of the file to errors of decoders and parsers in the block.
 
   Raises:
-    ValueError: in the place of their errors.
+    ValueError: in place of their errors.
   """
   try:
     yield
@@ -28,10 +28,10 @@ def naming(path):
 
 
 def read_json(path):
-  """What a JSON file holds.
+  """Reads a JSON file.
 
   Raises:
-    ValueError: it is no JSON.
+    ValueError: it is not JSON.
     OSError: it cannot be read.
   """
   with naming(path):
@@ -39,10 +39,10 @@ def read_json(path):
 
 
 def unpacked(path) -> bytes:
-  """Contents of a file, gzipped or not (its first bytes tell).
+  """Reads a file, gzipped or not (its first bytes tell).
 
   Raises:
-    ValueError: the gzipped file is damaged or cut off, or there is too much.
+    ValueError: the gzipped file is damaged or cut off, or holds too much.
     OSError: it cannot be read.
   """
   path = pathlib.Path(path)

@@ -1,4 +1,4 @@
-"""The run directory: what a run was, what it measured, what it found."""
+"""The run directory: configuration, metrics, predictions, results."""
 
 import contextlib
 import csv
@@ -20,8 +20,8 @@ _PACKAGES = (
   'ml_collections', 'tensorflow-datasets', 'tblite', 'edjax',
 )  # fmt: skip
 
-# Fields that change where or how fast, not what: a run may be continued with
-# other values of these.
+# Fields that change where or how fast a run computes, but not its numbers: it
+# may be continued with other values of these.
 FREE = {
   'data.data_dir', 'data.manual_dir', 'data.download', 'data.workers',
   'data.memory_gib',
@@ -34,7 +34,7 @@ class LockedError(ConfigError):
 
 
 def machine_facts() -> dict:
-  """What bitwise repetition depends on, besides the configuration."""
+  """Returns what bitwise repetition depends on, besides the configuration."""
   versions = {}
   for name in _PACKAGES:
     try:
@@ -46,7 +46,7 @@ def machine_facts() -> dict:
     'python': platform.python_version(),
     'machine': f'{platform.system()} {platform.machine()}',
     # Cores that this process may use (XLA's thread pool has as many threads),
-    # of how many.
+    # and all of them.
     'cpu_count': _usable_cores(),
     'cpu_total': os.cpu_count(),
     'backend': jax.default_backend(),
@@ -65,7 +65,7 @@ def _usable_cores() -> int:
 
 
 def describe(task) -> str:
-  """A few lines that say what is about to be learned."""
+  """Returns a few lines that say what is about to be learned."""
   config, rows = task.config, task.rows
   channels = ', '.join(task.voxelizer.channel_names)
   lines = [
@@ -104,7 +104,7 @@ def describe(task) -> str:
 
 
 def _no_nan(content):
-  """null for what is not a number, such as the correlation of a constant."""
+  """Replaces numbers that are not finite by None, which JSON calls null."""
   if isinstance(content, dict):
     return {k: _no_nan(v) for k, v in content.items()}
   if isinstance(content, (list, tuple)):
@@ -119,7 +119,7 @@ class RunDirectory:
 
   Args:
     path: of this machine; or the `stores.Mirror` of a directory in an object
-      store, to which `saved()` copies what is whole here.
+      store, to which `saved()` copies the files that are whole.
   """
 
   def __init__(self, path):
@@ -129,9 +129,9 @@ class RunDirectory:
 
   @contextlib.contextmanager
   def lock(self):
-    """Keeps other processes from writing here; the end of this one frees it.
+    """Keeps other processes from writing here during the block.
 
-    Where the storage has no locks it says so and goes on.
+    Where the storage has no locks, a message says so.
 
     Raises:
       LockedError: another process holds it.
@@ -158,7 +158,7 @@ class RunDirectory:
     return {k: v for k, v in fields.items() if k not in FREE}
 
   def _check(self, config) -> dict | None:
-    """The directory's config.json, which must be of this configuration."""
+    """Reads config.json, which must be of this configuration; None: no file."""
     path = self.path / 'config.json'
     if not path.exists():
       return None
@@ -175,7 +175,7 @@ class RunDirectory:
     return stored
 
   def results(self, config) -> dict | None:
-    """The results where this run has ended, else None.
+    """Returns the results where this run has ended, else None.
 
     Raises:
       ConfigError: the directory is of another configuration.
@@ -187,7 +187,11 @@ class RunDirectory:
     return json.loads(path.read_text(encoding='utf-8'))
 
   def start(self, config, task) -> None:
-    """Writes config.json, or checks that the data are still the same."""
+    """Writes config.json, or checks that the data are still the same.
+
+    Raises:
+      ConfigError: the directory is of another configuration or other data.
+    """
     data = {
       'fingerprint': task.pack.fingerprint,
       'split_sha256': task.split_sha256,
@@ -215,7 +219,7 @@ class RunDirectory:
     self._write_json('config.json', facts)
 
   def _note_other_machine(self, stored) -> None:
-    """Says, and keeps, where a run goes on with other bits than it began."""
+    """Prints and records that a run goes on with other bits than it began."""
     now = machine_facts()
     last = (stored.get('continued') or [stored])[-1]
     changed = sorted(k for k, v in now.items() if last.get(k) != v)
@@ -248,7 +252,7 @@ class RunDirectory:
       file.write(json.dumps(line) + '\n')
 
   def cut_metrics(self, step: int) -> None:
-    """Drops the lines after a step: the resumed run writes them again."""
+    """Drops metrics after a step: the resumed run writes them again."""
     path = self.path / 'metrics.jsonl'
     if not path.exists():
       return
@@ -264,10 +268,16 @@ class RunDirectory:
   def write_predictions(
     self, part, ids, names, target_BT, prediction_BT, clusters_B=None
   ):
-    """predictions_<part>.csv: id, name, target, prediction (native units).
+    """Writes predictions_<part>.csv: id, name, target, prediction.
 
-    And the cluster, where examples are related: whoever compares runs later
-    needs it, without the dataset.
+    Args:
+      part: 'validation' or 'test'.
+      ids: [B] of the examples.
+      names: [T] of the targets.
+      target_BT: native units.
+      prediction_BT: native units.
+      clusters_B: of the examples, where these are related: comparisons of runs
+        need them without the dataset.
     """
     path = self.path / f'predictions_{part}.csv'
     with path.open('w', newline='', encoding='utf-8') as file:
@@ -281,7 +291,7 @@ class RunDirectory:
           writer.writerow((identifier, name, *map(repr, row), *cluster))
 
   def read_predictions(self, part: str) -> dict[str, np.ndarray]:
-    """name -> [n, 2] target and prediction, native units."""
+    """Returns name -> [n, 2] target and prediction, native units."""
     pairs: dict[str, list] = {}
     path = self.path / f'predictions_{part}.csv'
     with path.open(newline='', encoding='utf-8') as file:

@@ -251,12 +251,12 @@ def of(place: str | os.PathLike | Directory) -> Directory:
 def opened(
   path: str | os.PathLike, wanted: Callable[[str], bool] = everything
 ) -> Iterator[Directory]:
-  """Opens a directory to work in; at the end all that was done is in its place.
+  """Opens a directory to work in; at the end its files are in their place.
 
   Args:
     path: of this machine, or the address of one in an object store. Its copy
-      lies in the directory for temporary files (TMPDIR) and goes at the end;
-      it stays, and is named, where the store does not take what was done.
+      lies in the directory for temporary files (TMPDIR) and is removed at the
+      end; it stays, and is named, where the store refuses the files.
     wanted: name -> whether the file is copied here.
 
   Raises:
