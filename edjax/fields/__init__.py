@@ -26,7 +26,7 @@ from edjax.fields.atom_types import (
   atoms,
   atoms_grid,
 )
-from edjax.fields.binary_atoms import binary_atoms, binary_atoms_grid
+from edjax.fields.binary_atom_types import binary_atoms, binary_atoms_grid
 from edjax.fields.deformations import deformation, deformation_grid
 from edjax.fields.density_map import map_density, map_density_grid
 from edjax.fields.free_atoms import free_atoms_density, free_atoms_density_grid

@@ -15,7 +15,7 @@ import numpy as np
 from edjax.chem import elements, form_factors, gfn2_basis
 from edjax.fields import (
   atom_types,
-  binary_atoms,
+  binary_atom_types,
   deformations,
   density_map,
   free_atoms,
@@ -107,7 +107,7 @@ def _atoms(options: Options) -> Field:
   types = {'elements': options.elements, 'groups': options.groups}
   if options.binary:
     field = functools.partial(
-      binary_atoms.binary_atoms_grid, radius=options.atom_width, **types
+      binary_atom_types.binary_atoms_grid, radius=options.atom_width, **types
     )
     return gaussian_blur.blurred(field, options.smooth)
   return _wider_gaussians(atom_types.atoms_grid, options, **types)
