@@ -74,16 +74,6 @@ def launch_all(jobs: list[tuple[pathlib.Path, str, dict]]) -> None:
       print(f'{i}/{len(jobs)} runs, {left / 60:.0f} min left', flush=True)
 
 
-def validation_error(workdir: pathlib.Path) -> float:
-  """The smallest standardised validation MAE of a run."""
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  return min(
-    line['value']
-    for line in map(json.loads, lines)
-    if line['name'] == 'mae_standardised'
-  )
-
-
 def results(workdir: pathlib.Path) -> dict:
   """results.json of a run."""
   return json.loads((workdir / 'results.json').read_text())
