@@ -1,4 +1,4 @@
-"""Training steps on voxels that are there already: the network alone."""
+"""Training steps on ready voxels: the network alone."""
 
 import flax.struct
 import jax
@@ -9,14 +9,14 @@ from edjax.train import train_step
 
 @flax.struct.dataclass
 class Voxels:
-  """In the place of molecules."""
+  """Stands in for molecules."""
 
   example_id: jax.Array
   vox_XYZC: jax.Array
 
 
 class Ready:
-  """In the place of a voxelizer."""
+  """Stands in for a voxelizer."""
 
   batches_on_cpu = True
   scales = ()
@@ -33,7 +33,7 @@ class Ready:
 
 
 def on_voxels(config, model, optimizer):
-  """`edjax.train.train_step.make_train_call` of steps that voxelise nothing.
+  """Makes `edjax.train.train_step.make_train_call` of steps on voxels.
 
   Args:
     config: resolved; it must not rotate.

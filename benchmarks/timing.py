@@ -31,7 +31,7 @@ class Peer:
   """
 
   def __init__(self, environments: pathlib.Path, name: str):
-    """Starts it.
+    """Starts the program.
 
     Args:
       environments: the directory of virtual environments.
@@ -66,11 +66,11 @@ class Peer:
     self._ask({'do': 'prepare', 'task': task, 'arguments': arguments})
 
   def seconds(self) -> float:
-    """Elapsed time of one run."""
+    """Returns the elapsed time of one run."""
     return self._ask({'do': 'run'})
 
   def save(self, path: pathlib.Path) -> np.ndarray:
-    """What a run returns, an array, by way of a file."""
+    """Returns the array that a run returns, by way of a file."""
     self._ask({'do': 'save', 'path': str(path)})
     return np.load(path)
 
@@ -94,10 +94,10 @@ class Peer:
 
 
 def elapsed(run: Callable[[], object]) -> Callable[[], float]:
-  """Seconds of one call of a function.
+  """Makes a function that times one call of another.
 
   Args:
-    run: it waits for what it starts.
+    run: must wait for what it starts.
   """
 
   def seconds():
@@ -109,10 +109,10 @@ def elapsed(run: Callable[[], object]) -> Callable[[], float]:
 
 
 def jitted(f: Callable, *args) -> Callable[[], float]:
-  """Elapsed time of one call of a compiled function, after one that compiles.
+  """Compiles a function; returns one that times a call.
 
   Args:
-    f: what is compiled.
+    f: any function.
     *args: its arguments, on the device.
   """
   import jax
@@ -125,7 +125,7 @@ def jitted(f: Callable, *args) -> Callable[[], float]:
 def in_turn(
   contestants: Mapping[str, Callable[[], float]], repeats: int = 15
 ) -> dict[str, float]:
-  """Median of each, run one after the other so that all meet the same load.
+  """Returns the median of each, run in turn so that all meet the same load.
 
   Args:
     contestants: name -> one run, which returns its seconds.
@@ -151,7 +151,7 @@ class Table:
     columns: Sequence[str],
     append: bool = False,
   ):
-    """Begins it.
+    """Begins the table.
 
     Args:
       name: of the file in benchmarks/results, without '.md'.
@@ -176,14 +176,14 @@ class Table:
     self.text('', f'| {" | ".join(columns)} |', '|---' * len(columns) + '|')
 
   def row(self, *cells) -> None:
-    """One row; floats are written with three digits."""
+    """Writes one row, floats with three digits."""
     if len(cells) != self._width:
       raise ValueError(f'{len(cells)} cells for {self._width} columns')
-    words = [f'{c:.3g}' if isinstance(c, float) else str(c) for c in cells]
-    self.text(f'| {" | ".join(words)} |')
+    texts = [f'{c:.3g}' if isinstance(c, float) else str(c) for c in cells]
+    self.text(f'| {" | ".join(texts)} |')
 
   def text(self, *lines: str) -> None:
-    """Lines as they are."""
+    """Writes lines as they are."""
     with self._path.open('a') as file:
       for line in lines:
         print(line, flush=True)
@@ -191,7 +191,7 @@ class Table:
 
 
 def machine(*peers: Peer, packages: Sequence[str] = ('jax',)) -> str:
-  """One sentence on machine and versions.
+  """Returns one sentence on machine and versions.
 
   Args:
     *peers: whose versions are named too.
@@ -207,9 +207,9 @@ def machine(*peers: Peer, packages: Sequence[str] = ('jax',)) -> str:
   versions = {p: importlib.metadata.version(p) for p in packages}
   for peer in peers:
     versions |= peer.versions
-  words = ', '.join(f'{name} {version}' for name, version in versions.items())
+  listed = ', '.join(f'{name} {version}' for name, version in versions.items())
   cores = len(os.sched_getaffinity(0))
   return (
-    f'{cpu}, {cores} cores, Python {platform.python_version()}; {words}. '
+    f'{cpu}, {cores} cores, Python {platform.python_version()}; {listed}. '
     f'Medians; peers are timed in turn. {time.strftime("%Y-%m-%d")}.'
   )

@@ -1,10 +1,10 @@
-"""Gaussian cube files: the density that a program of quantum chemistry wrote.
+"""Gaussian cube files: densities written by programs of quantum chemistry.
 
 The format is that of Gaussian's cubegen (https://gaussian.com/cubegen/), as
 ORCA, PySCF, Psi4, CP2K and others write it: two lines of text; the number of
 atoms and the origin; number of points and step along each of three axes; a line
-for each atom; the values, the third axis the quickest. Lengths are bohr,
-densities e/bohr^3. What is wrong with a file is a ValueError that names it.
+for each atom; the values, the third axis varying fastest. Lengths are bohr,
+densities e/bohr^3. A bad file raises a ValueError that names it.
 """
 
 import pathlib
@@ -17,22 +17,23 @@ from edjax.chem import elements, units
 from edjax.molecule import DensityMap
 from edjax.runtime import reading
 
-# Text of 512 MiB (`reading.MAX_BYTES`) has no more values than this: each has a
+# Text of 512 MiB (`reading.MAX_BYTES`) cannot hold more values: each takes a
 # digit and a blank.
 _MAX_POINTS = reading.MAX_BYTES // 2
 _MAX_ATOMS = 10**5
-# Å between points, of whatever may be a density of molecules.
+# Å between points, smallest and largest that a density of molecules may have.
 _STEPS_A = 0.01, 2.0
-# A density may have values below 0 by rounding, or from a fit of it; orbitals
-# and differences have some of the size of the largest.
+# A density may fall below 0 by rounding or fitting, by this share of its
+# largest value; orbitals and differences fall as far below 0 as they rise above
+# it.
 _NEGATIVE = 1e-3
-# All electrons of a molecule may come out too many where points are far apart:
-# a cusp that is hit by a point counts for its whole cell.
+# Electrons on the grid, over those of the nuclei. The grid may hold too many
+# where points are far apart: a point at a cusp counts for its whole cell.
 _ELECTRONS = 0.1, 2.0
 
 
 class CubeFile(NamedTuple):
-  """What a file holds, in Å and e/Å^3.
+  """The contents of a file, in Å and e/Å^3.
 
   Attributes:
     title: the two lines of text.
@@ -40,9 +41,9 @@ class CubeFile(NamedTuple):
     coords: [A, 3] Å, the frame of the file.
     density_map: `edjax.molecule.DensityMap` in the same frame, for
       `Molecule.from_arrays`. Its values are points, not means over voxels.
-    electrons: sum of the values times the volume of a step. Of a whole
-      density, that of all electrons or, from pseudopotentials, frozen cores or
-      xTB, of the valence; less where the box cuts it.
+    electrons: sum of the values times the volume of a step: all electrons, or
+      the valence from pseudopotentials, frozen cores or xTB; fewer where the
+      box cuts the density.
   """
 
   title: str
@@ -53,7 +54,7 @@ class CubeFile(NamedTuple):
 
 
 def read_cube(path) -> CubeFile:
-  """A density from a cube file.
+  """Reads a density from a cube file.
 
   Args:
     path: of the file, plain or gzipped.
@@ -123,7 +124,7 @@ def _parsed(data: bytes) -> CubeFile:
 
 
 def _row(line: bytes, number: int, what: str) -> tuple[int, np.ndarray]:
-  """A whole number and three others; a fourth counts the fields."""
+  """Parses a whole number and three others; a fifth counts the fields."""
   words = line.split()
   if len(words) not in (4, 5):
     raise ValueError(f'line {number}: {what} expected')

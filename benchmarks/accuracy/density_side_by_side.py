@@ -1,9 +1,10 @@
-"""One complex as computed and as experimental density, side by side.
+"""Compares computed and experimental densities of one complex.
 
-Fields on one grid around the ligand's centre, its long axes along the grid's:
+The fields are on one grid around the ligand's centre, its long axes along the
+grid's:
 
 - map: the experimental map;
-- promolecule: ligand and pocket as a network sees them, atoms with one B
+- promolecule: ligand and pocket as a network sees them, all atoms with the B
   that suits the grid;
 - low-passed: all atoms of the crystal with that B, symmetry mates and waters
   too, Fourier components beyond the map's resolution cut off;
@@ -31,7 +32,7 @@ from edjax.chem import form_factors
 from edjax.grid import Grid, centres
 from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
-# Å from an atom of the ligand that count as near it.
+# Å from an atom of the ligand within which voxels count as near.
 NEAR_A = 2.0
 # Å beyond the box from which atoms' tails reach into it.
 _TAIL_A = 4.0
@@ -49,7 +50,7 @@ class Comparison(NamedTuple):
     values: name of the field -> [X, Y, Z].
     coords: [A, 3] Å, the ligand's heavy atoms in the grid's frame.
     grid: the voxels.
-    notes: what was done, and what was left out and why.
+    notes: remarks on what was done or left out, with the reason.
   """
 
   values: dict[str, np.ndarray]
@@ -59,7 +60,7 @@ class Comparison(NamedTuple):
 
   @property
   def near(self) -> np.ndarray:
-    """[X, Y, Z]: voxels within NEAR_A of a heavy atom of the ligand."""
+    """Returns [X, Y, Z]: voxels within NEAR_A of a heavy atom of the ligand."""
     import scipy.spatial
 
     tree = scipy.spatial.KDTree(self.coords)
@@ -76,7 +77,7 @@ def compare(
   ligand_sdf=None,
   d_min: float | None = None,
 ) -> Comparison:
-  """All fields of one complex.
+  """Computes all fields of one complex.
 
   Args:
     structure_path: PDB or mmCIF file of the whole entry.
@@ -119,7 +120,7 @@ def compare(
   ]
 
   def sampled(crystal_map):
-    # Finer than the map: what the second interpolation costs is then small.
+    # Finer than the map, so that the second interpolation costs little.
     cube = crystal_maps.cut_cube(
       crystal_map, centre_3, diagonal, crystal_map.spacing / 2
     )
@@ -153,12 +154,11 @@ def compare(
 def calculated_map(
   structure, d_min: float, b_factor: float | None = None
 ) -> crystal_maps.CrystalMap:
-  """The density of all atoms of a crystal, up to a resolution.
+  """Computes the density of all atoms of a crystal, up to a resolution.
 
   gemmi adds up the atoms' densities (IT92) with all symmetry mates in the unit
-  cell; of its Fourier transform, components with wavelengths of d_min and more
-  are kept. So the file's symmetry and cell are in it, its hydrogens are not,
-  nor is anything for the bulk of the solvent.
+  cell, and keeps the Fourier components with wavelengths of d_min and more. The
+  map has no hydrogens and no bulk solvent.
 
   Args:
     structure: gemmi.Structure with a unit cell; its first model is used, with
@@ -190,13 +190,13 @@ def calculated_map(
   calculator.grid.setup_from(structure)
   calculator.put_model_density_on_grid(model)
   transformed = gemmi.transform_map_to_f_phi(calculator.grid, half_l=True)
-  kept = transformed.prepare_asu_data(dmin=d_min, unblur=calculator.blur)
-  grid = kept.transform_f_phi_to_map(sample_rate=ccp4_mtz.SAMPLE_RATE)
+  resolved = transformed.prepare_asu_data(dmin=d_min, unblur=calculator.blur)
+  grid = resolved.transform_f_phi_to_map(sample_rate=ccp4_mtz.SAMPLE_RATE)
   return crystal_maps.of_crystal(grid, 'sigma', d_min, 'calculated map')
 
 
 def correlations(values: dict, mask: np.ndarray | None = None) -> np.ndarray:
-  """Pearson's correlation coefficients of all pairs of fields.
+  """Computes Pearson's correlation coefficients of all pairs of fields.
 
   Args:
     values: name -> [X, Y, Z].
@@ -210,7 +210,7 @@ def correlations(values: dict, mask: np.ndarray | None = None) -> np.ndarray:
 
 
 def table(comparison: Comparison) -> str:
-  """The correlations as Markdown: over the box, and near the ligand."""
+  """Returns the correlations as Markdown: over the box, and near the ligand."""
   names = list(comparison.values)
   everywhere = correlations(comparison.values)
   near = correlations(comparison.values, comparison.near)
@@ -225,13 +225,13 @@ def table(comparison: Comparison) -> str:
 
 
 def draw(comparison: Comparison, path) -> None:
-  """Slices through the centre, across the first and the second long axis.
+  """Draws slices through the centre, across the third and the second axis.
 
   Each field has its own scale of grey. Atoms of the ligand within 1 Å of a
   slice are filled.
 
   Args:
-    comparison: what to draw.
+    comparison: fields of a complex.
     path: of a PNG file.
   """
   import matplotlib.figure  # no pyplot: nothing to display, no global state
@@ -280,9 +280,9 @@ def _resolution(measured, structure) -> float:
 
 
 def _principal_axes(coords_A3) -> np.ndarray:
-  """The rotation that puts the ligand's longest axis along x, then y."""
+  """Returns the rotation of the longest axis to x and the second to y."""
   axes_33 = np.linalg.svd(coords_A3)[2]
-  # Of either sign of an axis, always the same.
+  # Fixes the sign of each axis.
   largest_3 = np.abs(axes_33).argmax(axis=1)
   axes_33 *= np.sign(axes_33[np.arange(3), largest_3])[:, None]
   axes_33[2] = np.cross(axes_33[0], axes_33[1])
@@ -290,7 +290,7 @@ def _principal_axes(coords_A3) -> np.ndarray:
 
 
 def _xtb(path, ligand_atoms, centre_3, turn, grid):
-  """The ligand's valence density, and what was done for it."""
+  """Computes the ligand's valence density; returns a note too."""
   import scipy.spatial
 
   path = pathlib.Path(path)

@@ -12,10 +12,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 def launch(workdir: pathlib.Path, config: str, fields: dict, core: int) -> None:
-  """One run on one core.
+  """Runs launch.py on one core.
 
-  A finished one is not run again: launch.py compares its configuration, which
-  takes seconds, and refuses where that is another.
+  A finished run is not repeated: launch.py compares its configuration, which
+  takes seconds, and refuses another one.
 
   Args:
     workdir: run directory; log.txt in it holds what the run printed.
@@ -49,7 +49,7 @@ def launch(workdir: pathlib.Path, config: str, fields: dict, core: int) -> None:
 
 
 def launch_all(jobs: list[tuple[pathlib.Path, str, dict]]) -> None:
-  """All runs, as many at a time as there are cores, with progress."""
+  """Launches all runs, one on each core at a time, with progress."""
   cores = sorted(os.sched_getaffinity(0))
   free = list(cores)
   begun = time.time()
@@ -74,29 +74,19 @@ def launch_all(jobs: list[tuple[pathlib.Path, str, dict]]) -> None:
       print(f'{i}/{len(jobs)} runs, {left / 60:.0f} min left', flush=True)
 
 
-def validation_error(workdir: pathlib.Path) -> float:
-  """The smallest standardised validation MAE of a run."""
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  return min(
-    line['value']
-    for line in map(json.loads, lines)
-    if line['name'] == 'mae_standardised'
-  )
-
-
 def results(workdir: pathlib.Path) -> dict:
-  """results.json of a run."""
+  """Returns the contents of a run's results.json."""
   return json.loads((workdir / 'results.json').read_text())
 
 
 def interval(entry: dict) -> str:
-  """A figure of results.json with its interval."""
+  """Formats a figure of results.json with its interval."""
   low, high = entry['low'], entry['high']
   return f'{entry["value"]:.4g} ({low:.4g} to {high:.4g})'
 
 
 def machine(workdir: pathlib.Path) -> str:
-  """One line on the machine and the versions of a run."""
+  """Returns one line on the machine and the versions of a run."""
   facts = json.loads((workdir / 'config.json').read_text())
   versions = ', '.join(
     f'{name} {facts["versions"][name]}'

@@ -1,13 +1,11 @@
-"""Moments alone, convolutions alone and both: what carries the predictions?
+"""Measures what moments and convolutions contribute to the predictions.
 
   python -m benchmarks.accuracy.what_carries --runs DIR --data_dir DIR \
     --set qm9_mini
   python -m benchmarks.accuracy.what_carries --runs DIR --data_dir DIR \
-    --set qm9 \
-    --manual_dir DIR_OF_QM9
+    --set qm9 --manual_dir DIR_OF_QM9
   python -m benchmarks.accuracy.what_carries --runs DIR --data_dir DIR \
-    --set pdbbind \
-    --manual_dir DIR_OF_PDBBIND
+    --set pdbbind --manual_dir DIR_OF_PDBBIND
 
 For each of the paper's inputs three networks with one budget of steps: the head
 on the input's moments (model.name='moments'), the convolutions without them,
@@ -15,8 +13,8 @@ and both; on request (--networks) the convolutions without powers of the input,
 with AdamW in place of Muon, or with free kernels in place of isotropic ones;
 and ATOM3D's cnn3d. One table has their test errors and what the trunk carries,
 the other their differences to the moments and to the convolutions alone, paired
-by example. They are printed from the runs that are finished; those are not run
-again, so that it can be stopped and begun again. Nothing is selected on test
+by example. They are printed from the finished runs, which are not run again, so
+that the benchmark can be stopped and continued. Nothing is selected on test
 data.
 """
 
@@ -33,7 +31,7 @@ NETWORKS = {
   'moments': {'model.name': 'moments'},
   'convolutions': {'model.input_moments': False},
   'both': {'model.input_moments': True},
-  # What the parts of the convolutions and of their training are worth.
+  # Parts of the convolutions and of their training left out or replaced.
   'no_powers': {'model.input_moments': False, 'model.input_powers': False},
   'adamw': {'model.input_moments': False, 'optim.name': 'adamw'},
   'free': {'model.input_moments': False, 'model.kernels': 'free'},
@@ -58,7 +56,7 @@ SETS = {
 
 
 def jobs(args) -> dict[tuple[str, str, int], tuple]:
-  """(input, network, seed) -> arguments of `runs.launch`."""
+  """Maps (input, network, seed) to arguments of `runs.launch`."""
   config, budget = SETS[args.set]
   data = {'data.data_dir': args.data_dir}
   if args.manual_dir:
@@ -81,9 +79,9 @@ def jobs(args) -> dict[tuple[str, str, int], tuple]:
   }
 
 
-def tables(found: dict[tuple[str, str, int], pathlib.Path]) -> str:
-  """Markdown of the finished runs, and of the differences between them."""
-  results = {key: runs.results(path) for key, path in found.items()}
+def tables(finished: dict[tuple[str, str, int], pathlib.Path]) -> str:
+  """Returns Markdown of the finished runs and the differences between them."""
+  results = {key: runs.results(path) for key, path in finished.items()}
   first = next(iter(results.values()))
   names = list(first['targets'])
   units = {name: first['targets'][name]['unit'] for name in names}
@@ -103,12 +101,12 @@ def tables(found: dict[tuple[str, str, int], pathlib.Path]) -> str:
   for channel, network, seed in results:
     for other in ('moments', 'convolutions'):
       key, reference = (channel, network, seed), (channel, other, seed)
-      if network in ('moments', other) or reference not in found:
+      if network in ('moments', other) or reference not in finished:
         continue
       pairs.append(
         [channel, network, other, str(seed)]
         + [
-          difference(found[key], found[reference], n, first['dataset'])
+          difference(finished[key], finished[reference], n, first['dataset'])
           for n in names
         ]
       )
@@ -122,7 +120,7 @@ def _markdown(rows: list[list[str]]) -> str:
 
 
 def difference(path, reference, name: str, dataset: str) -> str:
-  """MAE of a run minus that of the moments alone, paired by example."""
+  """Returns the MAE of a run minus that of another, paired by example."""
   truth, ours = RunDirectory(path).read_predictions('test')[name].T
   other = RunDirectory(reference).read_predictions('test')[name][:, 1]
   factor = datasets.DATASETS[dataset].targets[name].factor
@@ -133,7 +131,7 @@ def difference(path, reference, name: str, dataset: str) -> str:
 
 
 def clusters(path: pathlib.Path) -> list[str] | None:
-  """Clusters of the test examples of a run; None where they have none."""
+  """Returns the clusters of a run's test examples; None without clusters."""
   with (path / 'predictions_test.csv').open(encoding='utf-8') as file:
     rows = list(csv.DictReader(file))
   if 'cluster' not in rows[0]:
@@ -161,14 +159,14 @@ def main() -> None:
   wanted = jobs(args)
   if not args.report:
     runs.launch_all(list(wanted.values()))
-  found = {
+  finished = {
     key: job[0]
     for key, job in wanted.items()
     if (job[0] / 'results.json').exists()
   }
-  print(tables(found))
+  print(tables(finished))
   print(
-    f'\nOne run a core. Machine: {runs.machine(next(iter(found.values())))}'
+    f'\nOne run a core. Machine: {runs.machine(next(iter(finished.values())))}'
   )
 
 

@@ -1,4 +1,4 @@
-"""What the compilers of TPUs and GPUs make of a training step, without one.
+"""Compiles training steps for TPUs and GPUs, without one.
 
   python -m benchmarks.gpu.ahead_of_time CHIP [CONFIG ...] \
     [--devices N] [--batch B]
@@ -9,14 +9,14 @@ of its own, and not the chip:
 
   pip install -r requirements.txt -r benchmarks/peers/tpu.txt    # or cuda.txt
 
-JAX compiles ahead of time for a topology that is described to it. What comes
-out is the program that the chip would run: that it compiles, the memory that
-it plans, the layout of its convolutions, the bytes that its kernels read and
-write. Nothing runs, so no figure is a time but that of compiling; milliseconds
-are what the data sheet's rates would take for them.
+JAX compiles ahead of time for a topology that is described to it, and returns
+the program that the chip would run. The table has the memory that it plans, the
+layout of its convolutions, and the bytes that its kernels read and write.
+Nothing runs: compiling is the only time that is measured, and milliseconds
+follow from the rates of the data sheet.
 
-QM9's molecules are shaped like the embedded ones, since only shapes are
-compiled; PDBbind's are those of --manual_dir.
+The embedded molecules stand in for QM9's, since only shapes are compiled;
+PDBbind's complexes are those of --manual_dir.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Chip:
 
   Attributes:
     platform: 'tpu' or 'cuda'.
-    topology: what `topologies.get_topology_desc` takes; of CUDA the memory of
+    topology: of `topologies.get_topology_desc`; for CUDA the memory of
       `_HOPPER` in bytes.
     memory: bytes.
     rate: bf16 products with float32 sums, dense, FLOP/s.
@@ -69,7 +69,7 @@ class Chip:
 
   @property
   def backend(self) -> str:
-    """As `jax.default_backend` names it."""
+    """Returns the name in `jax.default_backend`."""
     return 'gpu' if self.platform == 'cuda' else self.platform
 
 
@@ -83,7 +83,7 @@ CHIPS = {
 }
 
 # Limits of compute capability 9.0 (CUDA C++ Programming Guide, 'Technical
-# Specifications per Compute Capability'), of which XLA knows a device by.
+# Specifications per Compute Capability'), by which XLA knows a device.
 _HOPPER = """
 gpu_device_info {{
   threads_per_block_limit: 1024
@@ -114,8 +114,9 @@ device_description_str: "described, not there"
 _DRIVERS = {'tpu': 'libtpu', 'cuda': 'jax-cuda12-plugin'}
 # Voxels along the edge of the grid on which a task's molecules are set up.
 _EDGE = 16
-# What is compiled, with XLA's options. Triton's matrix products are chosen by
-# timing them; XLA puts channels first in 3-D convolutions on NVIDIA's GPUs.
+# Variants that are compiled, with XLA's options. Triton's matrix products are
+# chosen by timing them; XLA puts channels first in 3-D convolutions on NVIDIA's
+# GPUs.
 _WAYS = {
   'tpu': {'': {}},
   'cuda': {
@@ -139,7 +140,7 @@ _FREE = ('parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast')
 
 
 def devices_of(chip: Chip, count: int) -> list:
-  """Descriptions of so many chips."""
+  """Returns descriptions of so many chips."""
   if chip.platform == 'tpu':
     every = topologies.get_topology_desc(chip.topology, 'tpu').devices
   else:
@@ -151,7 +152,7 @@ def devices_of(chip: Chip, count: int) -> list:
 
 
 def configuration(name: str, options, edge: int = 0):
-  """A configuration with embedded molecules in the place of QM9.
+  """Resolves a configuration, with the embedded molecules in place of QM9.
 
   Args:
     name: file of configs/ and variant.
@@ -164,7 +165,7 @@ def configuration(name: str, options, edge: int = 0):
   module, _, variant = name.partition(':')
   make = importlib.import_module(f'configs.{module}').get_config
   config, plain = make(variant), make('')
-  if config.data.name == 'qm9':
+  if config.data.name != plain.data.name:  # the embedded molecules
     for field in ('name', 'split', 'targets'):
       config.data[field] = plain.data[field]
     config.data.train_size = 64.0
@@ -219,25 +220,25 @@ class Step:
     self.lowered = call.lower(state, data, indices, inputs)
 
   def layers(self) -> list[tuple]:
-    """As `common.layers` has them."""
+    """Returns `common.layers` of the model."""
     return common.layers(
       self.model, jax.ShapeDtypeStruct(self.shape, np.float32)
     )
 
 
 def traffic(text: str) -> collections.Counter:
-  """Bytes that the kernels of a program's entry read and write, by kind.
+  """Counts the bytes that the kernels of a program read and write, by kind.
 
   Args:
-    text: of a compiled program. What runs inside of its loops and branches
-      counts as nothing but what goes in and comes out.
+    text: of a compiled program. Loops and branches of its entry count with
+      their operands and results alone.
 
   Returns:
     'convolutions', 'matrix products', 'reductions' (kernels whose name says
     so), 'others' -> bytes.
   """
   entry = text[text.index('\nENTRY') :]
-  sizes, found = {}, collections.Counter()
+  sizes, moved = {}, collections.Counter()
   for name, shape, operation, rest in _INSTRUCTION.findall(entry):
     sizes[name] = _bytes(shape)
     if operation in _FREE:
@@ -250,8 +251,8 @@ def traffic(text: str) -> collections.Counter:
       kind = 'matrix products'
     elif 'reduce' in name:
       kind = 'reductions'
-    found[kind] += sizes[name] + sum(sizes.get(o, 0) for o in operands)
-  return found
+    moved[kind] += sizes[name] + sum(sizes.get(o, 0) for o in operands)
+  return moved
 
 
 def _bytes(shape: str) -> int:
@@ -262,12 +263,12 @@ def _bytes(shape: str) -> int:
 
 
 def layouts(text: str) -> str:
-  """Where cuDNN's convolutions have their channels, in words."""
+  """Returns in words where cuDNN's convolutions have their channels."""
   labels = re.findall(r'dim_labels=(\w+?)_.*"__cudnn\$conv', text)
-  found = collections.Counter(
+  counts = collections.Counter(
     'last' if inputs.endswith('f') else 'first' for inputs in labels
   )
-  return ', '.join(f'{n} with channels {where}' for where, n in found.items())
+  return ', '.join(f'{n} with channels {where}' for where, n in counts.items())
 
 
 def main() -> None:
@@ -301,12 +302,12 @@ def main() -> None:
   for name in options.configs:
     with mock.patch.object(jax, 'default_backend', return_value=chip.backend):
       step = Step(name, options, devices)
-      for words, ways in _WAYS[chip.platform].items():
-        table.row(name + words, *row_of(step, chip, ways))
+      for way, ways in _WAYS[chip.platform].items():
+        table.row(name + way, *row_of(step, chip, ways))
 
 
 def row_of(step: Step, chip: Chip, ways: dict) -> list:
-  """Compiles a step; what the table has of it."""
+  """Compiles a step; returns its row of the table."""
   begin = time.perf_counter()
   compiled = step.lowered.compile(ways)
   seconds = time.perf_counter() - begin

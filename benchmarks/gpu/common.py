@@ -18,7 +18,7 @@ COLUMNS = (
 
 
 class Part:
-  """What the parts share: options, the table, files for later parts."""
+  """Shared by the parts: options, the table, files for later parts."""
 
   def __init__(self, options, title: str):
     self.work, self.tiny = options.work, options.tiny
@@ -27,7 +27,7 @@ class Part:
 
   @property
   def pack(self) -> pathlib.Path:
-    """Where the pack of QM9 lies."""
+    """Returns the path of the pack of QM9."""
     return self.work / 'pack'
 
   def table(self, columns=COLUMNS, notes=()) -> timing.Table:
@@ -35,20 +35,20 @@ class Part:
     return timing.Table('gpu', self._title, notes, columns, append=True)
 
   def keep(self, name: str, facts: dict) -> None:
-    """Leaves facts for later parts."""
+    """Writes facts for later parts."""
     (self.work / f'{name}.json').write_text(json.dumps(facts))
 
-  def found(self, name: str) -> dict:
-    """What an earlier part left; nothing where it failed."""
+  def facts(self, name: str) -> dict:
+    """Returns the facts of an earlier part; nothing where it failed."""
     path = self.work / f'{name}.json'
     return json.loads(path.read_text()) if path.exists() else {}
 
   def rate(self, name: str) -> float:
-    """A measured rate of the card; NaN where that part failed."""
-    return self.found('rates').get(name, float('nan'))
+    """Returns a measured rate of the card; NaN where that part failed."""
+    return self.facts('rates').get(name, float('nan'))
 
   def seconds(self) -> float:
-    """Since the process began (Linux)."""
+    """Returns the seconds since the process began (Linux)."""
     # Field 22 of `man proc_pid_stat`; the second may hold spaces.
     stat = pathlib.Path('/proc/self/stat').read_text().rpartition(')')[2]
     began = int(stat.split()[19]) / os.sysconf('SC_CLK_TCK')
@@ -56,7 +56,7 @@ class Part:
 
 
 def repeated(f, *args, seconds: float = SECONDS) -> float:
-  """Seconds a call, of calls that follow each other without waiting.
+  """Measures seconds a call, of calls queued without waiting.
 
   Args:
     f: compiled; it runs once first.
@@ -81,53 +81,53 @@ def repeated(f, *args, seconds: float = SECONDS) -> float:
 
 
 def layers(model, vox_BXYZC) -> list[tuple]:
-  """(input shape, kernel edge, stride, output shape) of each convolution."""
+  """Lists (input shape, kernel edge, stride, output shape) of convolutions."""
   import jax
   from flax import linen as nn
 
   from edjax.models import conv
 
-  found = []
+  shapes = []
 
   def note(call, args, kwargs, context):
     out = call(*args, **kwargs)
     module = context.module
     if isinstance(module, conv.Conv3D) and context.method_name == '__call__':
       stride = module.strides
-      found.append((args[0].shape, module.kernel_size, stride, out.shape))
+      shapes.append((args[0].shape, module.kernel_size, stride, out.shape))
     return out
 
   with nn.intercept_methods(note):
     jax.eval_shape(
       lambda x: model.init(jax.random.key(0), x, train=False), vox_BXYZC
     )
-  return found
+  return shapes
 
 
 def forward_flops(layer) -> float:
-  """Multiplications and additions of a layer's forward pass."""
+  """Counts multiplications and additions of a layer's forward pass."""
   x, edge, _, out = layer
   return 2.0 * np.prod(out) * edge**3 * x[-1]
 
 
 def training_flops(all_layers) -> float:
-  """Three times the forward pass, but nothing asks for the input's gradient."""
+  """Counts three forward passes, without the gradient of the first input."""
   total = 3 * sum(map(forward_flops, all_layers))
   return total - forward_flops(all_layers[0])
 
 
 def training_bytes(all_layers, bytes_each: int = 2) -> float:
-  """The least that three products a layer read and write, kernels left out.
+  """Counts the least bytes that three products a layer read and write.
 
-  Each has an input-sized and an output-sized array; nothing is kept on the
-  chip from one to the next. Nothing asks for the input's gradient.
+  Each has an input-sized and an output-sized array; kernels, the gradient of
+  the first input, and reuse between products are left out.
   """
   sizes = [np.prod(x) + np.prod(out) for x, _, _, out in all_layers]
   return float(bytes_each * (3 * sum(sizes) - sizes[0]))
 
 
 def both(f, first: bool):
-  """A layer forwards and backwards; of the first one, without its input's."""
+  """Makes a layer forward and backward; the first without input gradient."""
   import jax
 
   def run(x, kernel, grad):

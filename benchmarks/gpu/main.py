@@ -4,9 +4,9 @@
 
 PART is one of `data ARCHIVE`, `rates`, `convs CONFIG`, `train CONFIG`,
 `throughput CONFIG`, `launch CONFIG` and `real CONFIG`; CONFIG is a file of
-configs/ and its variant, such as qm9_density:full. What one part finds out
-lies in DIR for those after it: the pack, the measured rates of the card, times
-of steps. Tables are appended to gpu.md as rows come. `--tiny` makes everything
+configs/ and its variant, such as qm9_density:full. Parts leave their results in
+DIR for those after them: the pack, the measured rates of the card, times of
+steps. Tables are appended to gpu.md as rows come. `--tiny` makes everything
 small enough for a CPU; its figures mean nothing.
 """
 
@@ -59,7 +59,7 @@ def data(options) -> None:
 
 
 def packable(example: tuple[int, dict]) -> dict:
-  """A record for a pack, as reading it with TFDS would give it."""
+  """Returns a record for a pack, as TFDS would read it."""
   return {
     name: np.float64(value) if isinstance(value, float) else value
     for name, value in example[1].items()
@@ -67,7 +67,7 @@ def packable(example: tuple[int, dict]) -> dict:
 
 
 def rates(options) -> None:
-  """What the card reaches in matrix products and in copying."""
+  """Measures the card's rates of matrix products and of copying."""
   import jax
   import jax.numpy as jnp
 
@@ -78,7 +78,7 @@ def rates(options) -> None:
   )
   table = part.table(('what', 'figure', 'unit'), [note])
   n = 256 if part.tiny else 8192
-  found = {}
+  measured = {}
   for name, dtype, precision in (
     ('bf16', jnp.bfloat16, None),
     ('f32', jnp.float32, jax.lax.Precision.HIGHEST),
@@ -89,17 +89,17 @@ def rates(options) -> None:
     seconds = common.repeated(
       jax.jit(lambda a, b, p=precision: jnp.matmul(a, b, precision=p)), a, b
     )
-    found[name] = 2 * n**3 / seconds
-    table.row(f'{n}^3 matrix product, {name}', found[name] / 1e12, 'TFLOP/s')
+    measured[name] = 2 * n**3 / seconds
+    table.row(f'{n}^3 matrix product, {name}', measured[name] / 1e12, 'TFLOP/s')
   x = jnp.ones(2**20 if part.tiny else 2**30, jnp.float32)
   seconds = common.repeated(jax.jit(lambda x: x + 1), x)
-  found['bandwidth'] = 2 * x.nbytes / seconds
-  table.row('reading and writing', found['bandwidth'] / 1e9, 'GB/s')
-  part.keep('rates', found)
+  measured['bandwidth'] = 2 * x.nbytes / seconds
+  table.row('reading and writing', measured['bandwidth'] / 1e9, 'GB/s')
+  part.keep('rates', measured)
 
 
 def in_planes(x_BXYZC, kernel_XYZCF):
-  """A 3x3x3 convolution as one over planes, neighbours along x as channels."""
+  """Computes a 3x3x3 convolution in planes, neighbours along x as channels."""
   import jax
   import jax.numpy as jnp
 
@@ -117,7 +117,7 @@ def in_planes(x_BXYZC, kernel_XYZCF):
 
 
 def convs(options) -> None:
-  """Every different convolution of `full`, forward and backward, bf16."""
+  """Times every different convolution of `full`, both passes, bf16."""
   import jax
   import jax.numpy as jnp
 

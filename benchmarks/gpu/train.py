@@ -28,7 +28,7 @@ from edjax.voxelize import voxel_chunk
 
 # Of the steps of the real training run.
 _REAL_SECONDS = 40.0
-# What holds the time of others, in a profile of a CPU.
+# Operations that contain others, in a profile of a CPU.
 _CONTAINERS = r'^(while|cond|call|conditional)\b'
 # Kinds of kernels of a profile, in this order.
 _KINDS = {
@@ -41,14 +41,14 @@ _KINDS = {
 
 @contextlib.contextmanager
 def pack_of(part):
-  """Inside, runs read the pack of the work directory, whatever they name."""
+  """Lets runs read the pack of the work directory, whatever they name."""
   opened = packed_dataset.open_pack(part.pack)
   with mock.patch.object(loading, 'load_pack', return_value=opened):
     yield
 
 
 def configuration(name: str, tiny: bool, **changes):
-  """A QM9 configuration of configs/, on all molecules that there are.
+  """Resolves a QM9 configuration of configs/ for all molecules of the pack.
 
   Args:
     name: file and variant.
@@ -77,7 +77,7 @@ def configuration(name: str, tiny: bool, **changes):
 
 
 class Run:
-  """A configuration about to train: data placed, nothing compiled."""
+  """A configuration before training: data placed, nothing compiled."""
 
   def __init__(self, part):
     self.config = configuration(part.argument, part.tiny)
@@ -94,7 +94,7 @@ class Run:
     self.shape = (self.batch, *self.task.sample_BXYZC.shape[1:])
 
   def call(self):
-    """The steps as one program, not yet compiled."""
+    """Returns the steps as one program, not yet compiled."""
     return train_step.compile_call(
       self.config,
       self.task.model,
@@ -103,14 +103,14 @@ class Run:
     )
 
   def first(self, call, feed) -> tuple[float, object]:
-    """Seconds of the first call, and the state after it."""
+    """Measures the seconds of the first call; returns the state too."""
     begin = time.perf_counter()
     state, loss = call(parallel.replicate(self.fresh), *feed(0))
     jax.block_until_ready(loss)
     return time.perf_counter() - begin, state
 
   def seconds(self, call, state, feed) -> float:
-    """Of a step, where the next call is prepared while one runs."""
+    """Measures seconds a step; the next call is prepared while one runs."""
     number, before = 1, None
     begin = time.perf_counter()
     while number < 3 or time.perf_counter() - begin < common.SECONDS:
@@ -126,7 +126,7 @@ class Run:
 
 
 def throughput(options):
-  """Whole steps, beside their floors.
+  """Times whole steps beside their floors.
 
   Returns:
     (part, table, run, call, state, seconds of a step).
@@ -156,7 +156,7 @@ def throughput(options):
 
 
 def _floors(part, run) -> tuple[float, float]:
-  """Seconds that the convolutions' arithmetic and bytes take at least."""
+  """Returns the least seconds of the convolutions' arithmetic and bytes."""
   every = common.layers(
     run.task.model, jax.ShapeDtypeStruct(run.shape, 'float32')
   )
@@ -167,7 +167,7 @@ def _floors(part, run) -> tuple[float, float]:
 
 
 def train(options) -> None:
-  """Where the time of a step is: profile, voxelizer, steps on ready voxels."""
+  """Profiles a step; times the voxelizer and steps on ready voxels."""
   part, table, run, call, state, seconds = throughput(options)
   _export(part, run)
   voxels = _voxelising(run)
@@ -186,7 +186,7 @@ def train(options) -> None:
 
 
 def launch(options) -> None:
-  """The same program again, in a process of its own: compiled already."""
+  """Times a second launch, whose program is compiled already."""
   commands.cache_compiled()
   part = common.Part(options, f'Second launch, {options.argument}')
   table = part.table(('what', 'seconds'))
@@ -198,7 +198,7 @@ def launch(options) -> None:
 
 
 def _voxelising(run) -> float:
-  """Seconds that turning and voxelising a batch take."""
+  """Measures the seconds of turning and voxelising a batch."""
 
   def sums(molecules, indices_SB):
     key = jax.random.key(0)
@@ -223,7 +223,7 @@ def _voxelising(run) -> float:
 
 
 def _on_ready_voxels(part, run) -> float:
-  """Seconds of a step that only reads its voxels."""
+  """Measures the seconds of a step that only reads its voxels."""
   still = configuration(
     part.argument, part.tiny, augment__rotate=False, eval__rotations=1
   )
@@ -246,7 +246,7 @@ def _on_ready_voxels(part, run) -> float:
 
 
 def _export(part, run) -> None:
-  """What the PyTorch peer needs, and what the same weights must predict."""
+  """Writes inputs of the PyTorch peer and what the weights must predict."""
   model = configuration(part.argument, part.tiny).model
   size = run.config.representation
   molecules = run.task.molecules['train']
@@ -296,7 +296,7 @@ def _export(part, run) -> None:
 
 
 def _profile(part, table, run, call, state) -> None:
-  """Where the time of a call is, by kind of kernel and by kernel."""
+  """Profiles a call by kind of kernel and by kernel."""
   directory = part.work / f'profile-{part.argument}'
   with jax.profiler.trace(str(directory)):
     state, loss = call(state, *run.feed(0))
@@ -323,7 +323,7 @@ def _profile(part, table, run, call, state) -> None:
   kinds = dict.fromkeys([*_KINDS, 'other'], 0.0)
   for name, nanoseconds in spent.items():
     matching = (
-      k for k, words in _KINDS.items() if re.search(words, name, re.I)
+      k for k, pattern in _KINDS.items() if re.search(pattern, name, re.I)
     )
     kinds[next(matching, 'other')] += nanoseconds
   longest = sorted(spent.items(), key=lambda item: -item[1])[:15]
@@ -335,14 +335,14 @@ def _profile(part, table, run, call, state) -> None:
 
 
 def real(options) -> None:
-  """A short training run at scale, with validation and test."""
+  """Trains briefly at scale, with validation and test."""
   commands.cache_compiled()
   part = common.Part(options, f'A short run, {options.argument}')
   table = part.table(
     ('target', 'unit', 'test MAE', 'of a linear fit', 'ratio'),
     ['Too short a run to be compared with anything but itself.'],
   )
-  each = part.found(f'train-{part.argument}').get('seconds', 0.1)
+  each = part.facts(f'train-{part.argument}').get('seconds', 0.1)
   count = 4 if part.tiny else max(200, 100 * int(_REAL_SECONDS / each / 100))
   config = configuration(
     part.argument, part.tiny, train__steps=count, train__eval_every=count // 2,
@@ -364,7 +364,7 @@ def real(options) -> None:
   table.text('', _restored_on_cpu(part.work / 'run'))
 
 
-# What the checkpoint of a run holds, by a process that has no accelerator.
+# Prints the digest of a run's checkpoint, in a process without accelerator.
 _RESTORE = """
 import pathlib, sys
 from benchmarks.robustness import faults
@@ -375,19 +375,19 @@ print(step, checkpoint.digest(arrays, {}))
 
 
 def _restored_on_cpu(run: pathlib.Path) -> str:
-  """Whether the last state of a run is the same on a CPU as beside a device."""
+  """Compares the last state of a run, as read on a CPU and beside a device."""
   step, arrays = faults.weights(run, 'latest')
-  found = subprocess.run(
+  restored = subprocess.run(
     (sys.executable, '-c', _RESTORE, str(run)),
     env=os.environ | {'JAX_PLATFORMS': 'cpu'},
     capture_output=True,
     text=True,
     check=False,
   )
-  same = found.stdout.split() == [str(step), checkpoint.digest(arrays, {})]
+  same = restored.stdout.split() == [str(step), checkpoint.digest(arrays, {})]
   return (
     f'The checkpoint of step {step}, written beside {jax.default_backend()}, '
     + ('is' if same else 'IS NOT')
     + ' the same to a process that has CPUs alone.'
-    + ('' if same else f' {found.stderr[-500:]}')
+    + ('' if same else f' {restored.stderr[-500:]}')
   )

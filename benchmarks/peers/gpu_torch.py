@@ -32,7 +32,7 @@ _SECONDS = 3.0
 
 
 def random_rotations(count: int, device) -> torch.Tensor:
-  """Uniform, [B, 3, 3], from normal quaternions."""
+  """Draws uniform rotations, [B, 3, 3], from normal quaternions."""
   q_4B = functional.normalize(torch.randn(4, count, device=device), dim=0)
   w, x, y, z = q_4B
   rows = [
@@ -266,7 +266,7 @@ def load(net: ResNet3D, params: dict) -> None:
 
 
 def deviation(facts, arrays, device) -> float:
-  """Of the two networks with the same weights, of the largest output."""
+  """Returns the difference of both networks over the largest output."""
   net = ResNet3D(facts, arrays['vox'].shape[-1], arrays['wanted'].shape[-1])
   params = {
     name.removeprefix('param:'): arrays[name]
@@ -277,9 +277,9 @@ def deviation(facts, arrays, device) -> float:
   net = net.to(device).eval()
   vox = torch.from_numpy(arrays['vox']).to(device).permute(0, 4, 1, 2, 3)
   with torch.no_grad():
-    found = net(vox).cpu().numpy()
+    predicted = net(vox).cpu().numpy()
   return float(
-    np.abs(found - arrays['wanted']).max() / np.abs(arrays['wanted']).max()
+    np.abs(predicted - arrays['wanted']).max() / np.abs(arrays['wanted']).max()
   )
 
 
@@ -313,7 +313,7 @@ class Training:
     return self._grid(self._numbers[rows], coords), self._labels[rows]
 
   def step(self):
-    """One step; nothing waits for it."""
+    """Queues one step."""
     with torch.no_grad():
       vox, labels = self.voxels()
     with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
@@ -328,7 +328,7 @@ class Training:
 
 
 def seconds_of(f, device) -> tuple[float, float]:
-  """Seconds of the first call, and of the following ones each."""
+  """Measures the seconds of the first call, and of each following one."""
 
   def wait():
     if device.type == 'cuda':
@@ -378,20 +378,18 @@ def main():
     'of the largest output', '',
   )  # fmt: skip
   for compiled in (False, True):
-    words = 'torch.compile' if compiled else 'as written'
+    how = 'torch.compile' if compiled else 'as written'
     training = Training(facts, arrays, device, compiled)
     first, seconds = seconds_of(training.step, device)
-    table.row(f'first step, {words}', first, 's', '')
+    table.row(f'first step, {how}', first, 's', '')
+    table.row(f'a step, {how}', 1e3 * seconds, 'ms', seconds / ours['seconds'])
     table.row(
-      f'a step, {words}', 1e3 * seconds, 'ms', seconds / ours['seconds']
-    )
-    table.row(
-      f'throughput, {words}', facts['batch'] / seconds, 'molecules/s',
+      f'throughput, {how}', facts['batch'] / seconds, 'molecules/s',
       seconds / ours['seconds'],
     )  # fmt: skip
     with torch.no_grad():
       _, gridding = seconds_of(training.voxels, device)
-    table.row(f'gridding alone, {words}', 1e3 * gridding, 'ms', '')
+    table.row(f'gridding alone, {how}', 1e3 * gridding, 'ms', '')
 
 
 if __name__ == '__main__':

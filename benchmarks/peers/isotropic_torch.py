@@ -1,4 +1,4 @@
-"""Kernels with a weight an orbit, as `edjax.models.isotropic` has them."""
+"""Kernels with one weight for each orbit, as in `edjax.models.isotropic`."""
 
 import functools
 
@@ -8,7 +8,7 @@ import torch
 
 @functools.lru_cache
 def _orbits(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-  """The orbit of each offset of a cubic kernel, and the offsets of an orbit."""
+  """Returns the orbit of each offset of a cubic kernel, and orbits' sizes."""
   distance = np.abs(2 * np.arange(size) - (size - 1))
   offsets = np.stack(np.meshgrid(*(distance,) * 3, indexing='ij'), -1)
   _, orbit, count = np.unique(
@@ -21,12 +21,12 @@ def _orbits(size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def shells_of(block: int = 1) -> int:
-  """How many weights a kernel has for each pair of channels."""
+  """Counts the weights of a kernel for each pair of channels."""
   return len(_orbits(3 * block)[1])
 
 
 def tied_kernel(shells_NCF: torch.Tensor, block: int = 1) -> torch.Tensor:
-  """The kernel of 3^3 offsets, [F, C, X, Y, Z], from one weight an orbit.
+  """Makes the kernel of 3^3 offsets, [F, C, X, Y, Z], from orbits' weights.
 
   Args:
     shells_NCF: [orbits, channels of a voxel, channels out].

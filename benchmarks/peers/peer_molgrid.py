@@ -14,7 +14,7 @@ PACKAGES = ['molgrid']
 
 
 def atoms(cases, channels, size, spacing, width, reach):
-  """A batch of molecules, each into its part of one tensor.
+  """Grids a batch of molecules, each into its part of one tensor.
 
   Args:
     cases: path of what `cases.molecules` reads.

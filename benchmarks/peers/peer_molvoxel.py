@@ -8,7 +8,7 @@ PACKAGES = ['molvoxel', 'numba']
 
 
 def atoms(cases, channels, size, spacing, width, reach):
-  """A batch of molecules, each into its part of one array.
+  """Grids a batch of molecules, each into its part of one array.
 
   Args:
     cases: path of what `cases.molecules` reads.

@@ -33,7 +33,7 @@ def _kernel(kernel_XYZCF):
 
 
 def convolution(path, padding, wanted):
-  """One layer; `wanted` is 'forward' or 'gradient' (of input and kernel)."""
+  """Runs one layer 'forward', or its 'gradient' of input and kernel."""
   with np.load(path) as file:
     x, kernel = _volume(file['x']), _kernel(file['kernel'])
     grad = _volume(file['grad'])
@@ -88,7 +88,7 @@ class _Parameters:
     return [t for t in self.tensors.values() if t.requires_grad]
 
   def gradient(self):
-    """All gradients in Flax's order and layout, one vector."""
+    """Returns all gradients in Flax's order and layout, as one vector."""
     parts = []
     for tensor in self.tensors.values():
       grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
@@ -103,7 +103,7 @@ class _Parameters:
     )
 
   def isotropic(self, name, x, block=1):
-    """`edjax.models.isotropic`; gradients are those of the shells."""
+    """Computes `edjax.models.isotropic`; gradients are those of the shells."""
     kernel = tied_kernel(self[f'{name}/kernel'], block)
     return functional.conv3d(
       x,
@@ -113,7 +113,7 @@ class _Parameters:
     )
 
   def pointwise(self, name, x):
-    """A dense layer at each voxel."""
+    """Applies a dense layer at each voxel."""
     return self.dense(name, x.movedim(1, -1)).movedim(-1, 1)
 
   def dense(self, name, x):
@@ -122,7 +122,7 @@ class _Parameters:
 
 
 def _cnn3d(p, x, train):
-  """ATOM3D's 3DCNN, as edjax's 'cnn3d'."""
+  """Computes ATOM3D's 3DCNN, as edjax's 'cnn3d'."""
   for i in range(4):
     x = functional.relu(p.conv(f'trunk/Conv3D_{i}', x), inplace=True)
     if i % 2:
@@ -135,7 +135,7 @@ def _cnn3d(p, x, train):
 
 
 def _blocks(p, x, train):
-  """Four times convolution, relu, max-pool; then a mean and one layer."""
+  """Computes four blocks of convolution, relu, max-pool; mean, one layer."""
   del train
   for i in range(4):
     x = functional.relu(p.conv(f'Conv3D_{i}', x, padding='same'), inplace=True)
@@ -144,7 +144,7 @@ def _blocks(p, x, train):
 
 
 def _moments(x):
-  """`edjax.models.input_moments.spatial_moments` of x_BCXYZ."""
+  """Computes `edjax.models.input_moments.spatial_moments` of x_BCXYZ."""
   total, first, second = x.mean((2, 3, 4)), 0, 0
   for axis in (2, 3, 4):
     others = tuple({2, 3, 4} - {axis})
@@ -157,7 +157,7 @@ def _moments(x):
 
 
 def _resnet3d(p, vox, train):
-  """edjax's 'resnet3d', with the blocks and moments that have parameters."""
+  """Computes edjax's 'resnet3d', with the parts that have parameters."""
   powers = [vox.sign() * vox.abs() ** q for q in _POWERS]
   x = torch.cat(powers, 1)
   batch, channels, n = x.shape[:3]
@@ -208,7 +208,7 @@ def _optimizer(p):
 
 
 def network(path, name, wanted):
-  """A network; `wanted` is 'step' or, without dropout, 'gradient'."""
+  """Runs a network's 'step' or, without dropout, its 'gradient'."""
   p = _Parameters(path)
   vox = p.input['vox'].movedim(-1, 1).contiguous(memory_format=_LAST)
   labels = p.input['labels']
@@ -226,7 +226,7 @@ def network(path, name, wanted):
 
 
 def _turned(coords_BA3, generator):
-  """Every molecule in a random orientation."""
+  """Turns every molecule at random."""
   q = torch.randn(len(coords_BA3), 4, generator=generator)
   w, x, y, z = functional.normalize(q, dim=1).unbind(1)
   rows = [
@@ -238,7 +238,7 @@ def _turned(coords_BA3, generator):
 
 
 def _nearest(coords_BA3, onehot_BAC, size, spacing):
-  """One in the voxel that holds an atom, per element: ATOM3D's grid."""
+  """Sets one in the voxel that holds an atom, per element: ATOM3D's grid."""
   batch, _, channels = onehot_BAC.shape
   voxel = torch.floor(coords_BA3 / spacing + size / 2).long()
   inside = ((voxel >= 0) & (voxel < size)).all(-1) & onehot_BAC.any(-1)
@@ -250,7 +250,7 @@ def _nearest(coords_BA3, onehot_BAC, size, spacing):
 
 
 def _gaussian(coords_BA3, onehot_BAC, size, spacing):
-  """Sums of Gaussians of 0.5 Å, as products of three 1-D Gaussians."""
+  """Sums Gaussians of 0.5 Å, as products of three 1-D Gaussians."""
   centres_X = (torch.arange(size) - (size - 1) / 2) * spacing
   d_BA3X = coords_BA3[..., None] - centres_X
   g_BA3X = torch.exp(-2 * d_BA3X**2)
@@ -262,7 +262,7 @@ def _gaussian(coords_BA3, onehot_BAC, size, spacing):
 
 
 def recipe(path, gridding, size, spacing, batch):
-  """ATOM3D's 3DCNN end to end: turn, grid, train; one step a run.
+  """Runs a step of ATOM3D's 3DCNN end to end: turn, grid, train.
 
   `gridding` is 'nearest' or 'gaussian'. All molecules are in memory, padded,
   and gridded a batch at a time, which is faster than ATOM3D's data frames.

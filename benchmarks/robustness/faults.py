@@ -1,4 +1,4 @@
-"""Programs killed at random moments: does the same command end the same?
+"""Kills programs at random moments; the same command must end the same.
 
   python -m benchmarks.robustness.faults [--what training|build] \
     [--kills 50] [--seed 0]
@@ -35,7 +35,7 @@ from benchmarks import timing
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
-# What is tested is not speed, and half of these runs would be compilation.
+# Speed is not tested, and half of these runs would be compilation.
 XLA_FLAGS = '--xla_backend_optimization_level=0'
 # A small network on few voxels; checkpoints and evaluations are frequent.
 FIELDS = {
@@ -46,10 +46,10 @@ FIELDS = {
   'model.widths': '(4,)',
   'model.blocks': '(1,)',
   'model.head_width': 8,
-  # Muon makes the smallest directions of a gradient, which hold the rounding of
-  # sums over devices, as large as the others; its resuming is tested elsewhere.
+  # Muon scales up the smallest directions of a gradient, which hold the
+  # rounding of sums over devices; its resuming is tested elsewhere.
   'optim.name': 'adamw',
-  # Small steps: what rounding differs by stays small in four channels.
+  # Small steps, so that rounding stays small in four channels.
   'optim.learning_rate': 3e-4,
   'train.steps': 400,
   'train.checkpoint_every': 10,
@@ -65,7 +65,7 @@ class Kill:
   Attributes:
     run: number of the run, from 0.
     seconds: after its start.
-    phase: what the run directory showed then.
+    phase: as the run directory showed it.
   """
 
   run: int
@@ -85,19 +85,19 @@ class Runs:
     self._directory = directory
     self._fields = FIELDS | fields
     self.seconds = 0.0
-    """What the undisturbed run took, imports and all."""
+    """Time of the undisturbed run, with imports."""
 
   def path(self, name: str) -> pathlib.Path:
-    """Of a run directory."""
+    """Returns the path of a run directory."""
     return self._directory / name
 
   def data_dir(self, name: str) -> pathlib.Path:
-    """Where a run has its dataset."""
+    """Returns the directory of a run's dataset."""
     del name
     return self._directory / 'data'
 
   def start(self, name: str, *more: str, before=(), **options):
-    """Starts a run, or goes on with it.
+    """Starts or resumes a run.
 
     Args:
       name: of its directory.
@@ -125,7 +125,7 @@ class Runs:
     )  # fmt: skip
 
   def finish(self, name: str, *more: str, **options) -> str:
-    """Runs to the end; what it printed.
+    """Runs to the end; returns what it printed.
 
     Raises:
       RuntimeError: it failed.
@@ -137,14 +137,14 @@ class Runs:
     return output
 
   def undisturbed(self) -> None:
-    """The run that others are compared with, and what it takes."""
+    """Makes and times the run that others are compared with."""
     self.finish('data', '--mode=build')
     begun = time.monotonic()
     self.finish('undisturbed')
     self.seconds = time.monotonic() - begun
 
   def differences(self, name: str) -> list[str]:
-    """What a finished run has otherwise than the undisturbed one."""
+    """Lists the differences of a finished run from the undisturbed one."""
     found = []
     one, other = self.path('undisturbed'), self.path(name)
     for kind in ('latest', 'best'):
@@ -188,7 +188,7 @@ class Runs:
     return kills, differences
 
   def phase(self, name: str) -> str:
-    """What the run directory shows of a run that was killed."""
+    """Names the phase of a killed run, from its run directory."""
     path = self.path(name)
     if not (path / 'config.json').exists():
       return 'before its data were there'
@@ -206,7 +206,7 @@ class Runs:
 
 
 class Builds(Runs):
-  """The same of datasets: each run is a build in a directory of its own."""
+  """Builds of datasets, each in a directory of its own."""
 
   def data_dir(self, name: str) -> pathlib.Path:
     """See `Runs`."""
@@ -234,7 +234,7 @@ class Builds(Runs):
     return sorted(found) + left
 
   def _contents(self, name: str) -> dict[str, object]:
-    """Hash of the records, and the files of the pack."""
+    """Returns the hash of the records and the files of the pack."""
     path = self.path(name)
     report = json.loads(next(path.glob('edjax_*/*/report.json')).read_text())
     found = {'records': (report['sha256'], report['written'])}
@@ -264,7 +264,7 @@ class Builds(Runs):
 
 
 def weights(path: pathlib.Path, kind: str) -> tuple[int, dict]:
-  """(step, arrays by name) of the newest checkpoint, by Orbax alone."""
+  """Reads (step, arrays by name) of the newest checkpoint, by Orbax alone."""
   import jax
   import orbax.checkpoint as ocp
 
@@ -310,10 +310,10 @@ def main() -> None:
     ],
     ('killed', 'times'),
   )
-  for words, times in collections.Counter(k.phase for k in kills).most_common():
-    table.row(words, times)
-  for number, words in bad.items():
-    table.text('', f'Number {number} differs in {", ".join(words)}.')
+  for phase, times in collections.Counter(k.phase for k in kills).most_common():
+    table.row(phase, times)
+  for number, names in bad.items():
+    table.text('', f'Number {number} differs in {", ".join(names)}.')
   raise SystemExit(bool(bad))
 
 

@@ -42,7 +42,7 @@ SHARES = {
   'config': 6, 'checkpoint': 1,
 }  # fmt: skip
 
-# What numbers are replaced by.
+# Replacements of numbers.
 _EXTREMES = (
   b'nan', b'NaN', b'inf', b'-inf', b'1e999', b'1e308', b'-1', b'0', b'1e-320',
   b'99999999999999999999', b'2147483648', b'4294967296', b'-2147483649', b'',
@@ -51,7 +51,7 @@ _EXTREMES = (
 
 
 def mutate(content: bytes, others: list[bytes], draw: random.Random) -> bytes:
-  """One to six changes of a file, most of them small.
+  """Makes one to six changes of a file, most of them small.
 
   Args:
     content: of the file.
@@ -96,7 +96,7 @@ def mutate(content: bytes, others: list[bytes], draw: random.Random) -> bytes:
 
 
 def _replace_token(data: bytearray, at: int, draw) -> None:
-  """A token in the text by an extreme number."""
+  """Replaces a token in the text by an extreme number."""
   blanks = b' \t\n\r,;'
   while at < len(data) and data[at] in blanks:
     at += 1
@@ -133,16 +133,16 @@ class Readers:
     self._corpus = {}
 
   def files(self, reader: str) -> list[tuple[str, bytes]]:
-    """Names and contents of the real files of a reader, small ones."""
+    """Returns names and contents of small real files of a reader."""
     if reader not in self._corpus:
-      found = list(getattr(self, f'_{reader}_files')())
-      if not found:
+      corpus = list(getattr(self, f'_{reader}_files')())
+      if not corpus:
         raise SystemExit(f'{self._data} has no file for {reader}')
-      self._corpus[reader] = found
+      self._corpus[reader] = corpus
     return self._corpus[reader]
 
   def run(self, reader: str, seed: int, directory: pathlib.Path):
-    """One case: (path that an error has to name, numbers)."""
+    """Runs one case: yields the path that an error must name, then numbers."""
     draw = random.Random(f'{reader} {seed}')
     files = self.files(reader)
     name, content = draw.choice(files)
@@ -158,16 +158,16 @@ class Readers:
     """Contents of small files; gzipped ones are unpacked."""
     import gzip
 
-    found = []
+    contents = []
     for path in sorted(self._data.glob(pattern)):
       content = path.read_bytes()
       if content[:2] == b'\x1f\x8b':
         content = gzip.decompress(content)
       if len(content) <= most:
-        found.append((path.name.removesuffix('.gz'), content))
-      if len(found) == count:
+        contents.append((path.name.removesuffix('.gz'), content))
+      if len(contents) == count:
         break
-    return found
+    return contents
 
   def _qm9_record_files(self):
     import tarfile
@@ -185,7 +185,7 @@ class Readers:
 
     text = path.read_bytes().decode('ascii', errors='replace')
     record = parse.parse_xyz(text, path.name)
-    yield record.positions
+    yield record.coords
     yield list(record.targets.values())
 
   def _qm9_archive_files(self):
@@ -205,7 +205,7 @@ class Readers:
     from data_builders.qm9 import archive
 
     for record in archive.read(path):
-      yield record.positions
+      yield record.coords
       yield list(record.targets.values())
 
   def _sdf_files(self):
@@ -224,10 +224,10 @@ class Readers:
     from data_builders.pdbbind.readers import ligand, types
 
     files = types.Files(path.name[:4])._replace(**{field: path})
-    found = ligand.read_ligand(files)
-    yield found.atoms.coords
-    # Of a molecule that RDKit refuses, most are not known.
-    yield list(ligand.descriptors(found.molecule, found.atoms).values())[:2]
+    one = ligand.read_ligand(files)
+    yield one.atoms.coords
+    # The others are NaN for a molecule that RDKit refuses.
+    yield list(ligand.descriptors(one.molecule, one.atoms).values())[:2]
 
   def _pocket_files(self):
     return self._some('pdbbind/*/*_pocket.pdb', 60_000)
@@ -254,10 +254,10 @@ class Readers:
     return self._numbers(complexes.read(files, entry, complexes.Options()))
 
   @staticmethod
-  def _numbers(found):
-    yield found.coords
-    yield found.b_factors
-    yield [found.row['shortest_contact'], found.row['box_filled']]
+  def _numbers(item):
+    yield item.coords
+    yield item.b_factors
+    yield [item.row['shortest_contact'], item.row['box_filled']]
 
   def _pdb_entry_files(self):
     import gemmi
@@ -293,8 +293,8 @@ class Readers:
   def _index(self, path):
     from data_builders.pdbbind.readers import index
 
-    found = index.read_index(path)
-    yield [e.pk for e in found.entries]
+    table = index.read_index(path)
+    yield [e.pk for e in table.entries]
 
   def _index_csv_files(self):
     from data_builders.pdbbind.readers import index
@@ -368,14 +368,14 @@ class Readers:
 
     from data_builders.density_maps import crystal_maps
 
-    found = crystal_maps.read_map(path)
+    crystal_map = crystal_maps.read_map(path)
     # Near to the corner where a box begins.
-    centre = np.asarray(found.origin) + 3 * found.spacing
-    cube = crystal_maps.cut_cube(found, centre, 4.0, found.spacing)
+    centre = np.asarray(crystal_map.origin) + 3 * crystal_map.spacing
+    cube = crystal_maps.cut_cube(crystal_map, centre, 4.0, crystal_map.spacing)
     yield cube.values
 
   def _cube_files(self):
-    """A density with every fourth point, whose head changes often enough."""
+    """Yields densities of every fourth point, so that heads change often."""
     import numpy as np
 
     for name, content in self._some('maps/cube/acrolein*.cube*', 10**7):
@@ -393,9 +393,9 @@ class Readers:
   def _cube(self, path):
     from data_builders import cube_files
 
-    found = cube_files.read_cube(path)
-    yield from (found.numbers, found.coords, found.electrons)
-    yield from vars(found.density_map).values()
+    cube = cube_files.read_cube(path)
+    yield from (cube.numbers, cube.coords, cube.electrons)
+    yield from vars(cube.density_map).values()
 
   def _config_files(self):
     from configs import qm9_density
@@ -406,7 +406,7 @@ class Readers:
     yield 'config.txt', '\n'.join(lines).encode()
 
   def _config(self, path):
-    """Every field of a configuration, some with another value or name."""
+    """Sets every field of a configuration, some with another value or name."""
     import ast
 
     from configs import qm9_density
@@ -452,7 +452,7 @@ class Readers:
     return {'a': rng.normal(size=(99, 50)), 'b': {'c': np.arange(7)}}
 
   def _checkpoint(self, path):
-    """One file of the newest of two is another: never other numbers."""
+    """Damages a file of the newest of two checkpoints; numbers must stay."""
     import shutil
 
     import numpy as np
@@ -466,12 +466,12 @@ class Readers:
     shutil.copyfile(path, newest / path.name.replace('|', '/'))
     try:
       with checkpoint.Checkpoints(copy) as checkpoints:
-        step, found, _ = checkpoints.resume(state, 'last')
+        step, tree, _ = checkpoints.resume(state, 'last')
     finally:
       shutil.rmtree(copy)
     if not all(
       np.array_equal(x, y)
-      for x, y in ((found['a'], state['a']), (found['b']['c'], state['b']['c']))
+      for x, y in ((tree['a'], state['a']), (tree['b']['c'], state['b']['c']))
     ):
       raise RuntimeError('other numbers than were saved')
     if step == 1:  # the damage was seen
@@ -480,13 +480,13 @@ class Readers:
 
 
 def outcome(readers: Readers, reader: str, seed: int, directory) -> str:
-  """'result', 'refused', or what is wrong."""
+  """Returns 'result', 'refused', or what is wrong."""
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  words = _attempt(readers, reader, seed, directory)
+  verdict = _attempt(readers, reader, seed, directory)
   after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   if after - before > GIB * 2**20:
-    return f'memory: {(after - before) / 2**20:.1f} GiB, then {words}'
-  return words
+    return f'memory: {(after - before) / 2**20:.1f} GiB, then {verdict}'
+  return verdict
 
 
 def _attempt(readers, reader, seed, directory) -> str:
@@ -519,7 +519,7 @@ def _attempt(readers, reader, seed, directory) -> str:
 
 
 def serve(data: str, reader: str, first: int, last: int) -> None:
-  """Cases of one reader, a line each, in a process of its own."""
+  """Runs cases of one reader in a process of its own; prints a line each."""
   import os
 
   lines = os.fdopen(os.dup(1), 'w')
@@ -534,15 +534,15 @@ def serve(data: str, reader: str, first: int, last: int) -> None:
   resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
   with tempfile.TemporaryDirectory() as directory:
     for seed in range(first, last):
-      words = outcome(readers, reader, seed, pathlib.Path(directory))
-      if seed < len(readers.files(reader)) and words != 'result':
-        # What refuses real files proves nothing by refusing others.
-        words = f'unchanged, yet {words}'
-      print(seed, ' '.join(words.split())[:300], file=lines, flush=True)
+      verdict = outcome(readers, reader, seed, pathlib.Path(directory))
+      if seed < len(readers.files(reader)) and verdict != 'result':
+        # A reader that refuses real files proves nothing by refusing others.
+        verdict = f'unchanged, yet {verdict}'
+      print(seed, ' '.join(verdict.split())[:300], file=lines, flush=True)
 
 
 def watched(data: str, reader: str, cases: int):
-  """(seed, outcome) of every case, whatever becomes of the process."""
+  """Yields (seed, outcome) of every case, even if the process dies."""
   seed = 0
   while seed < cases:
     with _server(data, reader, seed, cases) as process:
@@ -558,10 +558,10 @@ def watched(data: str, reader: str, cases: int):
         if line is None:
           process.kill()
           line = f'{seed} crash: the process ended with {process.wait()}'
-        number, _, words = line.rstrip('\n').partition(' ')
-        yield int(number), words
+        number, _, verdict = line.rstrip('\n').partition(' ')
+        yield int(number), verdict
         seed, wait = int(number) + 1, SECONDS
-        if words.startswith(('hang', 'crash')):
+        if verdict.startswith(('hang', 'crash')):
           break
       process.kill()
 
@@ -615,12 +615,12 @@ def _all(options) -> None:
   for reader in options.readers:
     cases = -(-options.cases * SHARES[reader] // whole)
     counts, begun = collections.Counter(), time.monotonic()
-    for seed, words in watched(options.data, reader, cases):
-      counts[words if words in ('result', 'refused') else 'finding'] += 1
-      if words not in ('result', 'refused'):
-        kind = words.partition(':')[0]
-        findings.setdefault((reader, words[:60]), (seed, words))
-        print(f'{reader} {seed}: {words}', file=sys.stderr, flush=True)
+    for seed, verdict in watched(options.data, reader, cases):
+      counts[verdict if verdict in ('result', 'refused') else 'finding'] += 1
+      if verdict not in ('result', 'refused'):
+        kind = verdict.partition(':')[0]
+        findings.setdefault((reader, verdict[:60]), (seed, verdict))
+        print(f'{reader} {seed}: {verdict}', file=sys.stderr, flush=True)
         counts[kind] += 1
     total += cases
     table.row(
@@ -628,8 +628,8 @@ def _all(options) -> None:
       round(time.monotonic() - begun),
     )  # fmt: skip
   table.text('', f'{total} cases, {len(findings)} kinds of findings.')
-  for (reader, _), (seed, words) in findings.items():
-    table.text(f'- {reader}, seed {seed}: {words}')
+  for (reader, _), (seed, verdict) in findings.items():
+    table.text(f'- {reader}, seed {seed}: {verdict}')
   raise SystemExit(bool(findings))
 
 

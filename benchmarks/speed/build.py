@@ -1,12 +1,12 @@
-"""Time of building QM9's dataset against the time of xTB itself.
+"""Times a build of QM9's dataset against xTB itself.
 
   python -m benchmarks.speed.build ARCHIVE [--molecules 1000]
 
 ARCHIVE is QM9's dsgdb9nsd.xyz.tar.bz2. Every n-th of its records goes into a
-small archive, which is built into a TFDS dataset as `python -m
-data_builders.qm9` would (parsing, xTB in one process per core, checks,
-records). Before and after, the same molecules go through tblite alone, in as
-many processes of one thread: singlepoint and nothing else.
+small archive, which is built into a TFDS dataset as `data_builders.build` does
+(parsing, xTB in one process per core, checks, records). Before and after, the
+same molecules go through tblite alone, in as many processes of one thread:
+singlepoint and nothing else.
 """
 
 import argparse
@@ -27,7 +27,7 @@ MOLECULES = 1000
 
 
 def xtb_alone(numbers, coords) -> float:
-  """Seconds of one calculation; runs in a worker."""
+  """Returns the seconds of one calculation; runs in a worker."""
   from tblite import interface
 
   from edjax.chem import units
@@ -42,7 +42,7 @@ def xtb_alone(numbers, coords) -> float:
 
 
 def xtb_checked(numbers, coords) -> float:
-  """Seconds of one calculation with what edjax checks and keeps of it."""
+  """Returns the seconds of one calculation with edjax's checks."""
   from data_builders import xtb
 
   begin = time.perf_counter()
@@ -90,10 +90,10 @@ def main():
     archive = folder / qm9_dataset_builder.ARCHIVE
     shortened(args.archive, archive, args.molecules)
     records = archives.read(archive)
-    molecules = [(r.numbers, r.positions) for r in records]
+    molecules = [(r.numbers, r.coords) for r in records]
 
     def inside(name: str) -> float:
-      """Seconds inside a function above, summed over the molecules."""
+      """Sums the seconds inside a function above over the molecules."""
       total = 0.0
       for value in worker_pool.map_ordered(
         f'benchmarks.speed.build:{name}', molecules

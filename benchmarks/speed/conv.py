@@ -1,4 +1,4 @@
-"""Time of edjax's 3-D convolution on CPU, layer by layer, against PyTorch's.
+"""Times edjax's 3-D convolution on CPU, layer by layer, against PyTorch's.
 
   python -m benchmarks.speed.conv [--peers DIR] [--repeats N]
 

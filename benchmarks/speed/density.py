@@ -1,4 +1,4 @@
-"""Time of the orbital density and its gradient, against PySCF's numint.
+"""Times the orbital density and its gradient against PySCF's numint.
 
   python -m benchmarks.speed.density
 
@@ -36,22 +36,22 @@ _BLOCK = 8000
 
 
 def embedded() -> list[tuple]:
-  """Numbers, coordinates (by RDKit) and orbitals."""
+  """Returns numbers, coordinates (by RDKit) and orbitals."""
   from rdkit import Chem
   from rdkit.Chem import AllChem
 
-  found = []
+  molecules = []
   for smiles in SMILES:
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
     AllChem.EmbedMolecule(mol, randomSeed=1)
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
     coords = mol.GetConformer().GetPositions()
-    found.append((numbers, coords, xtb.run(numbers, coords).orbitals))
-  return found
+    molecules.append((numbers, coords, xtb.run(numbers, coords).orbitals))
+  return molecules
 
 
 def pyscf_molecule(numbers, coords, orbs):
-  """The molecule with GFN2-xTB's basis, and its orbitals in PySCF's order."""
+  """Returns PySCF's molecule with GFN2-xTB's basis, and its orbitals."""
   from pyscf import gto
 
   basis = {
@@ -86,7 +86,7 @@ def pyscf_molecule(numbers, coords, orbs):
 
 
 def pyscf_field(mol, c_KO, points_G3, gradient: bool) -> np.ndarray:
-  """e/Å^3 at points in bohr, or the length of the gradient in e/Å^4."""
+  """Returns e/Å^3 at points in bohr, or the length of the gradient, e/Å^4."""
   from pyscf.dft import numint
 
   occupied = np.ones(c_KO.shape[1])
@@ -176,7 +176,7 @@ def main():
 
 
 def products(batch, grid: Grid, gradient: bool) -> float:
-  """Seconds of the matrix products of a batch's tiles, mapped as there."""
+  """Measures the seconds of the matrix products alone of a batch's tiles."""
   cut_of = gto_tiled_cpu.gradient_cut if gradient else gto_tiled_cpu.value_cut
   cut = cut_of(grid, 2)
   room, _ = gto_functions.rooms(batch.orbitals_OL9[0])
@@ -207,7 +207,7 @@ def products(batch, grid: Grid, gradient: bool) -> float:
 
 
 def _ours(batch, grid: Grid, supersample: int, gradient: bool):
-  """The field of a batch, and its time."""
+  """Returns the field of a batch, and its time."""
 
   def density(mol):
     return fields.orbital_density_grid(mol, grid, supersample)

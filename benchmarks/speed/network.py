@@ -1,4 +1,4 @@
-"""Whole training steps of the same networks in edjax and in PyTorch, on CPU.
+"""Times training steps of the same networks in edjax and PyTorch, on CPU.
 
   python -m benchmarks.speed.network [--peers DIR] [--repeats N]
 
@@ -61,7 +61,7 @@ def build(name):
 
 
 def initial(model, vox, seed=0):
-  """Parameters, none of them zero, as numpy."""
+  """Returns parameters, none of them zero, as numpy."""
   params = model.init(jax.random.key(seed), vox, train=False)['params']
   rng = np.random.default_rng(seed)
   return jax.tree.map(
@@ -89,10 +89,7 @@ def gradient(model, params, vox, labels, train, rngs=None):
 
 
 def stepper(model, params, vox, labels, train=True):
-  """One run is one step; parameters are updated in place.
-
-  `train` switches dropout.
-  """
+  """Makes a function that trains a step in place; `train` is for dropout."""
   optimizer = optax.adamw(1e-3, weight_decay=1e-4)
 
   @functools.partial(jax.jit, donate_argnums=0)
@@ -118,7 +115,7 @@ def networks(torch, scratch, repeats, table):
   vox = vox.astype(np.float32)
   labels = rng.normal(size=(BATCH, TARGETS)).astype(np.float32)
   path = scratch / 'network.npz'
-  for name, words in WHAT.items():
+  for name, label in WHAT.items():
     model = build(name)
     params = initial(model, vox)
     save(path, params, vox=vox, labels=labels)
@@ -141,7 +138,7 @@ def networks(torch, scratch, repeats, table):
       repeats,
     )
     table.row(
-      words,
+      label,
       1e3 * times['edjax'],
       1e3 * times['without'],
       1e3 * times['torch'],
@@ -151,7 +148,7 @@ def networks(torch, scratch, repeats, table):
 
 
 def molecules(count):
-  """Of 9 to 27 atoms within 4 Å or so, as QM9's are."""
+  """Makes molecules of 9 to 27 atoms within 4 Å or so, as QM9's are."""
   rng = np.random.default_rng(0)
   result = []
   for i in range(count):
@@ -165,7 +162,7 @@ def molecules(count):
 
 
 def training(data, labels):
-  """edjax's own training loop; one run is one step."""
+  """Sets up edjax's own training loop; one run is one step."""
   config = qm9_atoms.get_config()
   config.model.name = 'cnn3d'
   config.optim.name = 'adamw'

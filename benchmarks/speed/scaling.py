@@ -1,4 +1,4 @@
-"""How time and memory grow with atoms, voxels, batch and devices, on CPU.
+"""Measures time and memory against atoms, voxels, batch, devices, on CPU.
 
   python -m benchmarks.speed.scaling [--gib 24]
 
@@ -26,8 +26,8 @@ from benchmarks import timing
 
 _ATOMS = (10, 30, 100, 300, 1000, 5000)
 _EDGES = (16, 24, 32, 48, 64, 96, 128)
-# What is measured: function of this module, fixed arguments, the one that
-# grows, its values.
+# Series: function of this module, fixed arguments, the one that grows, its
+# values.
 SERIES = {
   'atom types, 48^3': ('field', {'channel': 'atoms'}, 'atoms', _ATOMS),
   'promolecule, 48^3': ('field', {'channel': 'density'}, 'atoms', _ATOMS),
@@ -64,7 +64,7 @@ _BEYOND = 20
 def field(
   channel: str, density: str = 'promolecule', atoms: int = 18, edge: int = 48
 ):
-  """Voxels of a made-up molecule as dense as a protein, in a box of 24 Å.
+  """Sets up voxels of a made-up molecule as dense as a protein, box of 24 Å.
 
   Returns:
     (function, arguments).
@@ -96,7 +96,7 @@ def field(
 
 
 def step(batch: int = 16, edge: int = 24, devices: int = 1):
-  """A training step of the default network on voxels that are there.
+  """Sets up a training step of the default network on ready voxels.
 
   Returns:
     (function, arguments).
@@ -175,7 +175,7 @@ def measure(name: str, arguments: dict, axis: str, values) -> None:
 
 
 def measured(name: str, arguments: dict, axis: str, values, limit: float):
-  """What `measure` finds, as it comes; ends early with the process.
+  """Yields the lines of `measure`; ends early if the process does.
 
   Args:
     name: of the function.
@@ -207,7 +207,7 @@ def measured(name: str, arguments: dict, axis: str, values, limit: float):
 
 
 def exponent(rows, key: str) -> float:
-  """Of a power law through the upper half of a series."""
+  """Returns the exponent of a power law through the upper half of a series."""
   upper = rows[len(rows) // 2 :] if len(rows) > 3 else rows[-2:]
   return _power(upper, [row[key] for row in upper])
 
@@ -220,9 +220,9 @@ def _power(rows, amounts) -> float:
 
 
 def largest(rows, key: str, limit: float) -> float:
-  """Up to which value an amount stays below a limit.
+  """Extrapolates up to which value an amount stays below a limit.
 
-  What the smallest case takes is there at any size: the power law is of what
+  The amount of the smallest case is constant; the power law goes through what
   the two largest take beyond it.
   """
   base, upper = rows[0][key], rows[-2:]
@@ -236,7 +236,7 @@ def largest(rows, key: str, limit: float) -> float:
 
 
 def free_bytes() -> int:
-  """Memory that programs can have now (Linux)."""
+  """Returns the bytes that programs can have now (Linux)."""
   for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
     if line.startswith('MemAvailable'):
       return 1024 * int(line.split()[1])
@@ -244,7 +244,7 @@ def free_bytes() -> int:
 
 
 def whole(value: float, axis: str) -> int:
-  """A value that the function takes: grids are multiples of 8."""
+  """Rounds to a value that the function takes: grids are multiples of 8."""
   return int(value) // 8 * 8 if axis == 'edge' else int(value)
 
 
@@ -267,9 +267,9 @@ def main():
     ],
     ('series', 'grows', 'value', 'ms', 'planned MiB', 'compilation, s'),
   )
-  found = {}
+  results = {}
   for title, (name, arguments, axis, values) in SERIES.items():
-    rows = found[title] = []
+    rows = results[title] = []
     groups = [[v] for v in values] if axis == 'devices' else [list(values)]
     for group in groups:
       for row in measured(name, arguments, axis, group, 180):
@@ -286,7 +286,7 @@ def main():
      'run', 'planned GiB', 'resident GiB', 's')
   )  # fmt: skip
   for title, (name, arguments, axis, _) in SERIES.items():
-    rows = found[title]
+    rows = results[title]
     if len(rows) < 2:
       continue
     powers = [f'{axis}^{exponent(rows, k):.2f}' for k in ('seconds', 'bytes')]
@@ -306,8 +306,8 @@ def main():
       tried = (
         value, row['bytes'] / 2**30, row['resident'] / 2**30, row['seconds'],
       )  # fmt: skip
-    words = whole(fits, axis) if math.isfinite(fits) else 'no limit seen'
-    table.row(title, axis, *powers, words, *tried)
+    limit_text = whole(fits, axis) if math.isfinite(fits) else 'no limit seen'
+    table.row(title, axis, *powers, limit_text, *tried)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Time of voxelising sums of Gaussians, beside libmolgrid, molvoxel and gemmi.
+"""Times sums of Gaussians on grids beside libmolgrid, molvoxel and gemmi.
 
   python -m benchmarks.speed.voxelize --peers DIR [--repeats 15] [--pack PACK]
 
@@ -48,7 +48,7 @@ _SHARES = (0.6, 0.17, 0.18, 0.02, *(0.03 / 9,) * 9)
 
 
 def small_molecules(count: int = 32) -> list[Molecule]:
-  """Molecules of QM9's size, embedded by RDKit, turned, padded to 29."""
+  """Embeds molecules of QM9's size by RDKit, turned, padded to 29."""
   from rdkit import Chem
   from rdkit.Chem import AllChem
 
@@ -65,7 +65,7 @@ def small_molecules(count: int = 32) -> list[Molecule]:
 
 
 def pockets(count: int = 8, atoms: int = 600, edge: float = 24.0):
-  """Atoms in a cube, no two nearer than 1.4 Å."""
+  """Draws atoms in a cube, no two nearer than 1.4 Å."""
   rng = np.random.default_rng(0)
   numbers = [elements.atomic_number(symbol) for symbol in POCKET]
   molecules = []
@@ -89,10 +89,10 @@ def pockets(count: int = 8, atoms: int = 600, edge: float = 24.0):
 
 
 def mapped(field, molecules, over=numerics.batched):
-  """A function that runs a field over a batch, and that of its time.
+  """Returns a function that times a field over a batch, and its last result.
 
-  The result takes the place of the one before: fresh memory, which the system
-  hands out page by page, would cost as much as the sums themselves.
+  Each result reuses the memory of the one before: fresh memory, page by page,
+  would cost as much as the sums themselves.
   """
   batch = stack(molecules)
   run = over(field)
@@ -109,13 +109,13 @@ def mapped(field, molecules, over=numerics.batched):
 
 
 def whole(mol, grid, symbols):
-  """Atom types as one matrix product."""
+  """Computes atom types as one matrix product."""
   terms = atom_types._atom_terms(mol, symbols, WIDTH, False)
   return gaussians.splat_grid(*terms, grid)
 
 
 def without_atoms(molecules):
-  """Padding alone, of the same shapes."""
+  """Makes molecules of the same shapes from padding alone."""
   return [
     dataclasses.replace(mol, numbers_A=np.zeros_like(mol.numbers_A))
     for mol in molecules
@@ -123,7 +123,7 @@ def without_atoms(molecules):
 
 
 def types(mol: Molecule, symbols) -> np.ndarray:
-  """Channel of each atom; -1 on padding."""
+  """Returns the channel of each atom; -1 on padding."""
   listed = {elements.atomic_number(s): i for i, s in enumerate(symbols)}
   return np.array([
     -1 if z == 0 else listed.get(int(z), len(symbols))
@@ -132,7 +132,7 @@ def types(mol: Molecule, symbols) -> np.ndarray:
 
 
 def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
-  """Rows of atom types."""
+  """Writes the rows of atom types."""
   for name, molecules, symbols, grid in (
     ('QM9', small_molecules(), fields.ELEMENTS, Grid(24, 0.5)),
     ('QM9', small_molecules(), fields.ELEMENTS, Grid(32, 0.5)),
@@ -192,7 +192,7 @@ def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
 
 
 def with_gemmi(mol: Molecule, grid: Grid):
-  """gemmi's promolecule with the same blur, in a cell that is the box.
+  """Sets up gemmi's promolecule with the same blur, in a cell that is the box.
 
   Its grid is periodic: the box of edjax and a margin that its atoms reach.
   """
@@ -232,7 +232,7 @@ def with_gemmi(mol: Molecule, grid: Grid):
 
 
 def promolecule(table, repeats):
-  """Rows of the promolecule."""
+  """Writes the rows of the promolecule."""
   grid = Grid(48, 0.5)
   molecules = pockets(4)
   edjax, state = mapped(
@@ -269,7 +269,7 @@ def promolecule(table, repeats):
 
 
 def complexes(table, directory, repeats):
-  """Rows of the complexes of a pack."""
+  """Writes the rows of the complexes of a pack."""
   from edjax.data import packed_dataset
 
   packed = packed_dataset.open_pack(directory)

@@ -1,8 +1,8 @@
 """Files of density maps, read by gemmi: whole unit cells, or a box.
 
 CCP4/MRC (https://www.ccpem.ac.uk/mrc-format/mrc2014/) and map coefficients in
-MTZ (https://www.ccp4.ac.uk/html/mtzformat.html). A file that is
-wrong raises a ValueError that names it.
+MTZ (https://www.ccp4.ac.uk/html/mtzformat.html). A bad file raises a ValueError
+that names it.
 """
 
 import contextlib
@@ -11,9 +11,9 @@ import zlib
 
 import numpy as np
 
-# Amplitudes and phases, in the order in which they are looked for: Refmac
-# and Servalcat, BUSTER and phenix.refine, and those of phenix.refine with
-# missing reflections left out or filled in.
+# Amplitudes and phases, in the order in which they are tried: Refmac and
+# Servalcat, BUSTER and phenix.refine, and those of phenix.refine with missing
+# reflections left out or filled in.
 COLUMNS = {
   '2fofc': (
     ('FWT', 'PHWT'),
@@ -32,16 +32,16 @@ _MODES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
 _HEADER_BYTES = 1024
 # gemmi counts points in 32 bits; 2 GiB of float32 are 800^3.
 MAX_POINTS = 2**29
-# A map that is computed here takes its points three times: 512^3 are 1.5 GiB.
+# Computing a map needs memory for three times its points: 512^3 are 1.5 GiB.
 _MAX_COMPUTED = 2**27
 _MAX_EXTENDED_HEADER = 2**26
-# Mates of the same point differ by the rounding of 8 bits, 0.08 sd; under a
-# wrong symmetry by 1.4 sd.
+# In standard deviations. Mates of the same point differ by the rounding of 8
+# bits, 0.08 sd; under a wrong symmetry by 1.4 sd.
 _MAX_DISAGREEMENT = 0.5
 
 
 def read_mtz(path, kind: str, columns: tuple[str, str] | None):
-  """The map that the coefficients of an MTZ file stand for.
+  """Computes the map from the coefficients of an MTZ file.
 
   Args:
     path: of the file, plain or .gz.
@@ -58,7 +58,7 @@ def read_mtz(path, kind: str, columns: tuple[str, str] | None):
   import gemmi
 
   with _naming(path):
-    # gemmi reads on when the end is missing, without what stood there.
+    # gemmi accepts a file without its end and leaves out what stood there.
     if b'MTZENDOFHEADERS' not in _contents(path):
       raise ValueError('the end of the file is missing, or it is not MTZ')
     mtz = gemmi.read_mtz_file(str(path))
@@ -96,7 +96,7 @@ def _find_columns(types, kind, columns):
 
 
 def read_ccp4(path, periodic: bool | None):
-  """The map of a CCP4 or MRC file, completed by its symmetry.
+  """Reads the map of a CCP4 or MRC file and completes it by its symmetry.
 
   Args:
     path: of the file, plain or .gz.
@@ -165,7 +165,7 @@ class _Header:
     self.operators = _operators(ccp4)
 
   def box_origin(self) -> np.ndarray:
-    """Where the first value lies, from either of two places in the header."""
+    """Returns where the first value lies, from one of two header fields."""
     start_3 = np.array(self.start) * np.array(self.cell[:3]) / self.m
     origin_3 = np.array(self.origin)
     if not origin_3.any():
@@ -179,9 +179,9 @@ class _Header:
 
 
 def _check_ccp4(path) -> None:
-  """Whether gemmi can be let at a CCP4 file: header, and length of the file.
+  """Checks header and length of a CCP4 file before gemmi reads it.
 
-  gemmi would ask for any memory that a damaged header wants.
+  gemmi would allocate whatever memory a damaged header asks for.
   """
   with _opened(path) as file:
     header = file.read(_HEADER_BYTES)
@@ -222,9 +222,9 @@ def _check_ccp4(path) -> None:
     if not 0 <= extended <= _MAX_EXTENDED_HEADER or extended % 4:
       raise ValueError(f'an impossible extended header of {extended} bytes')
     expected = extended + int(np.prod(n, dtype=np.int64)) * _MODES[mode]
-    found = _count(file, expected + 1)
-    if found != expected:
-      more = 'fewer' if found < expected else 'more'
+    actual = _count(file, expected + 1)
+    if actual != expected:
+      more = 'fewer' if actual < expected else 'more'
       raise ValueError(
         f'the header is followed by {more} than the {expected} bytes that it '
         'announces: the file is damaged or truncated'
@@ -232,14 +232,14 @@ def _check_ccp4(path) -> None:
 
 
 def _is_possible(angles_3) -> bool:
-  """Whether three angles, in radians, can meet in the corner of a cell."""
+  """Returns whether three angles (radians) can meet in the corner of a cell."""
   cosines = np.cos(angles_3)
   square = 1 + 2 * np.prod(cosines) - np.sum(cosines**2)
   return square > 1e-6
 
 
 def _operators(ccp4):
-  """Symmetry operators that a header lists, as a set; None without a list."""
+  """Returns the set of operators that a header lists; None without a list."""
   import gemmi
 
   count, rest = divmod(ccp4.header_i32(24), 80)
@@ -253,7 +253,7 @@ def _operators(ccp4):
 
 
 def _space_group(header, cell):
-  """The header's space group, in the setting of its cell."""
+  """Returns the header's space group, in the setting of its cell."""
   import gemmi
 
   number = header.space_group or 1
@@ -275,7 +275,7 @@ def _space_group(header, cell):
 
 
 def _check_symmetry(given, complete, group) -> None:
-  """Whether values given twice, as symmetry mates, agree."""
+  """Raises ValueError where symmetry mates have different values."""
   difference = (given - complete)[np.isfinite(given)]
   difference = difference[difference != 0]
   if not difference.size:
@@ -291,7 +291,7 @@ def _check_symmetry(given, complete, group) -> None:
 
 @contextlib.contextmanager
 def _naming(path):
-  """gemmi's and Python's complaints about contents, with the file's name."""
+  """Turns errors of gemmi and Python about contents into ones with the path."""
   try:
     yield
   except (
@@ -312,7 +312,7 @@ def _contents(path) -> bytes:
 
 
 def _count(file, most: int) -> int:
-  """Bytes that are left in a file, up to a number."""
+  """Counts the bytes that are left in a file, up to a number."""
   count = 0
   while count < most:
     size = len(file.read(min(1 << 20, most - count)))

@@ -1,14 +1,13 @@
 """Density maps of crystals, and of other experiments, as cubes around a point.
 
-Points without data in a file (`ccp4_mtz`) are NaN in a `CrystalMap`, and 0 in a
-`Cube`, which counts them.
+Missing data are NaN in a `CrystalMap`. In a `Cube` they are 0 and counted.
 
-Units. 'sigma': (value - mean)/sd, where mean and sd are those of all points of
-the unit cell that have data; each asymmetric unit counts the same, so that
-they are those of the asymmetric unit. 'e/A^3': value - mean, the density less
-its mean in the cell, as F000 is not measured; for MTZ files alone, and true if
-their amplitudes are on the absolute scale, as those that refinement programs
-write are (CCP4 files do not say what their values are).
+Units. 'sigma': (value - mean)/sd, with mean and sd over all points of the unit
+cell that have data, which are those of the asymmetric unit. 'e/A^3': value -
+mean, the density less its mean in the cell, as F000 is not measured; for MTZ
+files alone, and true if their amplitudes are on the absolute scale, as those
+that refinement programs write are (CCP4 files do not say what their values
+are).
 
 Crystal or not. A file with space group 0 or 1 whose box is the whole cell,
 with three right angles, is taken for a single particle: it ends where its box
@@ -28,9 +27,7 @@ UNITS = ('sigma', 'e/A^3')
 _CCP4 = ('.ccp4', '.map', '.mrc')
 # An interpolation near the end of a box reads up to two values beyond it.
 _MARGIN = 3
-
-
-# Å between points, of whatever may be a map of molecules.
+# Å between points, smallest and largest that a map of molecules may have.
 _SPACINGS = 0.01, 100.0
 
 
@@ -92,11 +89,11 @@ def read_map(
   periodic: bool | None = None,
   min_coverage: float = 0.9,
 ) -> CrystalMap:
-  """A map from a CCP4/MRC or MTZ file, completed by its symmetry.
+  """Reads a map from a CCP4/MRC or MTZ file and completes it by its symmetry.
 
-  Points of which a CCP4 file gives no symmetry mate have no data, nor have
-  those that it gives as NaN. Points that a program has set to 0 around a
-  masked map are data: no file tells them apart.
+  A point has no data where a CCP4 file gives neither it nor a symmetry mate, or
+  gives NaN. Points that a program set to 0 around a masked map are data: no
+  file tells them apart.
 
   Args:
     path: .ccp4, .map, .mrc or .mtz, plain or .gz.
@@ -105,9 +102,8 @@ def read_map(
     unit: 'sigma' or 'e/A^3', see above.
     columns: amplitudes and phases of an MTZ file with other names.
     periodic: whether a CCP4 file is of a crystal; None: see above.
-    min_coverage: fraction of the asymmetric unit that has to have data; of a
-      lesser part, the standard deviation is not that of the whole, but mostly
-      larger.
+    min_coverage: fraction of the asymmetric unit that must have data: a smaller
+      part has another standard deviation than the whole, mostly a larger one.
 
   Returns:
     The map.
@@ -152,7 +148,7 @@ def read_map(
 
 
 def of_crystal(grid, unit: str, d_min: float, source: str) -> CrystalMap:
-  """A computed map as one that was read.
+  """Wraps a computed map as if it had been read.
 
   Args:
     grid: gemmi.FloatGrid over a whole unit cell; its values are changed.
@@ -174,14 +170,14 @@ def of_crystal(grid, unit: str, d_min: float, source: str) -> CrystalMap:
 def cut_cube(
   crystal_map: CrystalMap, centre, edge: float, spacing: float
 ) -> Cube:
-  """The map around a point, interpolated to an orthogonal grid.
+  """Interpolates the map around a point to an orthogonal grid.
 
-  By gemmi's tricubic interpolation, of which `edjax.kernels.interpolation` has
-  the formula too. It reads 64 values around a point; where one of them is
-  missing, even with the weight 0, the result is. Missing values become 0.
+  The interpolation is gemmi's, tricubic, with the formula of
+  `edjax.kernels.interpolation`. It reads 64 values around a point; where one of
+  them is missing, even with weight 0, the result is missing and becomes 0.
 
-  The grid has one point more on each side than the edge asks for, so that a
-  tricubic interpolation of the cube itself needs no values beyond. That second
+  The grid has one point more on each side than the edge needs, so that a
+  tricubic interpolation of the cube itself stays inside. That second
   interpolation costs 0.02 to 0.13 sd (rms at the atoms of maps of about 1.8 Å)
   where the cube has the map's own spacing, and 0.02 at half of it.
 
@@ -240,7 +236,7 @@ def cut_cube(
 
 
 def _standardised(path, grid, origin, periodic, unit, d_min, min_coverage):
-  """The grid of a file in `unit`, by mean and deviation of what has data."""
+  """Converts a grid to `unit` by mean and deviation of its data."""
   spacing = min(grid.spacing)
   if not _SPACINGS[0] <= spacing <= _SPACINGS[1]:
     raise ValueError(
@@ -277,7 +273,7 @@ def _standardised(path, grid, origin, periodic, unit, d_min, min_coverage):
 
 
 def _padded(grid):
-  """A box with planes of NaN after it, where gemmi would repeat it."""
+  """Adds planes of NaN after a box, where gemmi would repeat it."""
   import gemmi
 
   shape = np.array(grid.shape)
@@ -291,7 +287,7 @@ def _padded(grid):
 
 
 def _mask_outside(values, crystal_map, origin_3, spacing) -> None:
-  """NaN for the points of a cube that lie outside of a particle's box."""
+  """Sets the points of a cube outside of a particle's box to NaN, in place."""
   steps_3 = np.array(crystal_map.grid.unit_cell.parameters[:3])
   steps_3 /= crystal_map.grid.shape
   for axis, points in enumerate(crystal_map.shape):

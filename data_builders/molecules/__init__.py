@@ -1,1 +1,1 @@
-"""Datasets of molecules: records, xTB, geometries, the TFDS builder."""
+"""Datasets of molecules: records, xTB, geometries, TFDS builder."""

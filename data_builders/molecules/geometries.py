@@ -1,7 +1,7 @@
 """Other geometries of molecules whose labels stay: relaxed, or with noise.
 
-Variants of a dataset: '' as published, 'gfn2' relaxed with GFN2-xTB, and
-'noise_S' with Gaussian noise of S Å in each coordinate.
+A dataset has the variants '' (as published), 'gfn2' (relaxed with GFN2-xTB)
+and 'noise_S' (Gaussian noise of S Å in each coordinate).
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from edjax.chem import units
 
 RELAXED = 'gfn2'
 _NOISE = 'noise_'
-# Ha/bohr, of the largest component: as qm9_mini's geometries were made.
+# Ha/bohr, of the largest component.
 TOLERANCE = 5e-4
 _MAX_STEPS = 500
-# A pair of atoms that is a bond in one geometry and none in the other has gone
-# from one to the other if its distance changed by more than this share. In 400
-# molecules of QM9 no distance up to 1.35 times the sum of the covalent radii
-# changed by more than 0.07; across small rings are pairs at the limit, 1.2.
+# A pair of atoms that is a bond in one geometry and none in the other counts as
+# changed if its distance changed by more than this share. In 400 molecules of
+# QM9 no distance up to 1.35 times the sum of the covalent radii changed by more
+# than 0.07; pairs across small rings lie near the limit of a bond, 1.2.
 _BOND_CHANGE = 0.1
 
 
 def check(variant: str) -> str:
-  """A variant's name, if there is such a variant.
+  """Returns the name of a variant unchanged.
 
   Raises:
-    ValueError: there is none.
+    ValueError: there is no such variant.
   """
   if variant not in ('', RELAXED):
     noise_of(variant)
@@ -40,7 +40,7 @@ def check(variant: str) -> str:
 
 
 def noise_of(variant: str) -> float:
-  """Standard deviation in Å of a variant; 0 for one without noise.
+  """Returns the standard deviation in Å of a variant; 0 without noise.
 
   Raises:
     ValueError: there is no such variant.
@@ -60,10 +60,10 @@ def noise_of(variant: str) -> float:
 
 
 def noisy(record: Record, noise: float) -> Record:
-  """A molecule with independent normal noise in every coordinate.
+  """Adds independent normal noise to every coordinate of a molecule.
 
-  The noise follows from the id alone, up to its size: of two sizes, each
-  atom's displacements have one direction.
+  The noise follows from the id alone and scales with its standard deviation:
+  an atom is displaced in the same direction whatever the size.
 
   Args:
     record: as published.
@@ -72,13 +72,13 @@ def noisy(record: Record, noise: float) -> Record:
   digest = hashlib.sha256(f'noise:{record.example_id}'.encode()).digest()
   key = np.frombuffer(digest[:16], '<u8')
   normal_A3 = np.random.Generator(np.random.Philox(key=key)).standard_normal(
-    record.positions.shape
+    record.coords.shape
   )
-  return record._replace(positions=record.positions + noise * normal_A3)
+  return record._replace(coords=record.coords + noise * normal_A3)
 
 
 def calculate(record: Record, variant: str) -> tuple[Record, xtb.XtbResult]:
-  """A molecule in another geometry, and its orbitals there.
+  """Moves a molecule to the geometry of a variant and runs xTB there.
 
   Args:
     record: as published.
@@ -89,14 +89,14 @@ def calculate(record: Record, variant: str) -> tuple[Record, xtb.XtbResult]:
     XtbError: see `xtb.run` and `relax`.
   """
   if variant == RELAXED:
-    relaxed_A3, result = relax_and_run(record.numbers, record.positions)
-    return record._replace(positions=relaxed_A3), result
+    relaxed_A3, result = relax_and_run(record.numbers, record.coords)
+    return record._replace(coords=relaxed_A3), result
   record = noisy(record, noise_of(variant))
-  return record, xtb.run(record.numbers, record.positions)
+  return record, xtb.run(record.numbers, record.coords)
 
 
 def relax_and_run(numbers, coords) -> tuple[np.ndarray, xtb.XtbResult]:
-  """One molecule relaxed with GFN2-xTB, and its orbitals there.
+  """Relaxes a molecule with GFN2-xTB and computes its orbitals there.
 
   Args:
     numbers: [A] atomic numbers.
@@ -122,25 +122,49 @@ def relax_and_run(numbers, coords) -> tuple[np.ndarray, xtb.XtbResult]:
   return relaxed['coords'], result._replace(seconds=seconds)
 
 
-def relax(numbers, coords, tolerance: float = TOLERANCE) -> np.ndarray:
-  """The nearest minimum of GFN2-xTB, by SciPy's BFGS on tblite's gradients.
+def relax(numbers, coords) -> np.ndarray:
+  """Relaxes a molecule with GFN2-xTB and checks that its bonds stay.
 
   Args:
     numbers: [A] atomic numbers of a neutral closed-shell molecule.
     coords: [A, 3], Å.
-    tolerance: largest component of the gradient that may be left, Ha/bohr.
 
   Returns:
     [A, 3], Å.
 
   Raises:
-    XtbError: a field did not converge, the tolerance was not reached in 500
-      steps, or the atoms that are bonded are others than before: its labels
-      would be those of another molecule.
+    XtbError: see `minimum`; or other atoms are bonded than before, so that the
+      labels would be those of another molecule.
+  """
+  start_A3 = np.asarray(coords, np.float64) / units.BOHR_A
+  relaxed_A3, _ = minimum(numbers, start_A3)
+  changed = _changed_bonds(numbers, start_A3, relaxed_A3)
+  if changed:
+    raise xtb.XtbError(f'relaxation made or broke the bonds {changed}')
+  return relaxed_A3 * units.BOHR_A
+
+
+def minimum(
+  numbers, start_A3, tolerance: float = TOLERANCE, restart: bool = True
+) -> tuple[np.ndarray, float]:
+  """Finds the nearest minimum of GFN2-xTB: SciPy's BFGS on tblite's gradients.
+
+  Args:
+    numbers: [A] atomic numbers of a neutral closed-shell molecule.
+    start_A3: bohr.
+    tolerance: largest |component| of the gradient that may be left, Ha/bohr.
+    restart: whether each self-consistent field starts from that of the step
+      before, which takes two thirds of the time, or anew.
+
+  Returns:
+    Coordinates in bohr, [A, 3], and the largest component there.
+
+  Raises:
+    XtbError: a field did not converge, or the tolerance was not reached in 500
+      steps.
   """
   from tblite import exceptions, interface
 
-  start_A3 = np.asarray(coords, np.float64) / units.BOHR_A
   calculator = interface.Calculator(xtb.METHOD, np.asarray(numbers), start_A3)
   calculator.set('verbosity', 0)
   last = None
@@ -148,31 +172,27 @@ def relax(numbers, coords, tolerance: float = TOLERANCE) -> np.ndarray:
   def energy_and_gradient(flat):
     nonlocal last
     calculator.update(positions=flat.reshape(-1, 3))
-    # From the field of the step before, which takes two thirds of the time.
-    last = calculator.singlepoint(last)
+    last = calculator.singlepoint(last if restart else None)
     return last.get('energy'), last.get('gradient').ravel()
 
   try:
-    found = scipy.optimize.minimize(
+    result = scipy.optimize.minimize(
       energy_and_gradient,
-      start_A3.ravel(),
+      np.ravel(start_A3),
       jac=True,
       method='BFGS',
       options={'gtol': tolerance, 'maxiter': _MAX_STEPS},
     )
   except (exceptions.TBLiteRuntimeError, exceptions.TBLiteValueError) as error:
     raise xtb.XtbError(f'relaxation: {error}') from error
-  largest = float(np.abs(found.jac).max())
+  largest = float(np.abs(result.jac).max())
   if not largest <= tolerance:
     raise xtb.XtbError(f'relaxation stopped at {largest:.1e} Ha/bohr')
-  relaxed_A3 = found.x.reshape(-1, 3)
-  changed = _changed_bonds(numbers, start_A3, relaxed_A3)
-  if changed:
-    raise xtb.XtbError(f'relaxation made or broke the bonds {changed}')
-  return relaxed_A3 * units.BOHR_A
+  return result.x.reshape(-1, 3), largest
 
 
 def _changed_bonds(numbers, before_A3, after_A3) -> list[tuple[int, int]]:
+  """Returns the pairs of atoms that became bonded or ceased to be."""
   bonds, now = (
     bond_finder.bonds_from_distances(numbers, x_A3)
     for x_A3 in (before_A3, after_A3)

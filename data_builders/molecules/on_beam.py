@@ -24,10 +24,10 @@ CHUNK = 64
 
 
 def download_config(flags: str) -> tfds.download.DownloadConfig:
-  """What `download_and_prepare` takes.
+  """Returns the configuration of `download_and_prepare` with flags of Beam.
 
   Args:
-    flags: of Beam, as its documentation has them, separated by blanks:
+    flags: of Beam, as in its documentation, separated by blanks:
       '--runner=FlinkRunner --flink_master=host:8081 ...'.
 
   Raises:
@@ -35,7 +35,7 @@ def download_config(flags: str) -> tfds.download.DownloadConfig:
       value of one is impossible.
   """
   words = shlex.split(flags)
-  # Beam's workers log each step of theirs; a flag of the user's comes later.
+  # Beam's workers log each of their steps; a flag of the user overrides this.
   quiet = '--default_sdk_harness_log_level=WARNING'
   for word in words:
     if not word.startswith('--'):
@@ -52,9 +52,9 @@ def download_config(flags: str) -> tfds.download.DownloadConfig:
 
 @contextlib.contextmanager
 def naming_errors() -> Iterator[None]:
-  """What a pipeline ends with, as an error whose message is the last line.
+  """Turns an error of a pipeline into one whose message is its last line.
 
-  Some runners give the traceback of a worker as text.
+  Some runners raise the traceback of a worker as text.
 
   Raises:
     ValueError: in the place of RuntimeError.
@@ -67,18 +67,18 @@ def naming_errors() -> Iterator[None]:
 
 
 def importable_by_workers():
-  """Within it, worker processes find edjax wherever they are started."""
+  """Lets worker processes import edjax wherever they are started."""
   root = str(pathlib.Path(__file__).resolve().parents[2])
   paths = filter(None, [root, os.environ.get('PYTHONPATH')])
   return workers_lib.environment('PYTHONPATH', os.pathsep.join(paths))
 
 
 class Calls(beam.PTransform):
-  """function(*item) of every item: a collection of (item, value).
+  """Calls function(*item) of every item; gives a collection of (item, value).
 
-  In place of the value stands a `workers.Failure` where the function raised
-  or its process died: each of Beam's workers calls it in a process of its own,
-  so that a bad item neither fails nor ends the bundle that it is in.
+  The value is a `worker_pool.Failure` where the function raised or its process
+  died. Each of Beam's workers calls the function in a process of its own, so
+  that a bad item does not end the bundle that it is in.
   """
 
   def __init__(self, function: str, items: Sequence, chunk: int = CHUNK):
@@ -97,7 +97,7 @@ class Calls(beam.PTransform):
     ]
 
   def expand(self, pipeline):
-    """Items in, (item, value) out."""
+    """Turns the items into (item, value)."""
     return (
       pipeline
       | 'Items' >> beam.Create(self._chunks)
@@ -106,7 +106,7 @@ class Calls(beam.PTransform):
 
 
 class _Call(beam.DoFn):
-  """Counts as well, where a runner shows how far it is."""
+  """Calls the function and counts, for runners that show their progress."""
 
   def __init__(self, function: str):
     super().__init__()
@@ -142,8 +142,8 @@ class Molecules(beam.PTransform):
 
     Args:
       records: the molecules.
-      directory: where the report goes; the workers must see it.
-      facts: what else the report shall say.
+      directory: of the report; the workers must reach it.
+      facts: further entries of the report.
       variant: of the geometry, see `geometries`.
 
     Raises:
@@ -155,7 +155,7 @@ class Molecules(beam.PTransform):
     self._report = facts, directory, variant, time.time()
 
   def expand(self, pipeline):
-    """Nothing in, (index, example) of every molecule that xTB could do out."""
+    """Makes (index, example) of every molecule that xTB could do."""
     outcomes = pipeline | Calls(records_lib.FUNCTION, self._items)
     _ = (
       outcomes
@@ -166,7 +166,7 @@ class Molecules(beam.PTransform):
 
 
 class _Count(beam.CombineFn):
-  """A `records.Tally` of (item, outcome)."""
+  """Adds (item, outcome) up to a `records.Tally`."""
 
   def create_accumulator(self):
     return records_lib.Tally()

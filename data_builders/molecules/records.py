@@ -1,4 +1,4 @@
-"""What the molecular datasets have in common: features, xTB, the report."""
+"""Features, xTB calculations and report of the datasets of molecules."""
 
 import dataclasses
 import hashlib
@@ -11,40 +11,51 @@ import numpy as np
 from etils import epath
 
 from data_builders import xtb
+from data_builders.molecules import geometries
 from data_builders.molecules.types import Record
 from data_builders.support import worker_pool as workers_lib
 
 REPORT = 'report.json'
 
 
-def features(targets: Sequence[str]):
-  """TFDS features of a dataset with these targets.
+def double(shape=()):
+  """Returns a TFDS feature of doubles, stored as bytes.
 
-  Doubles are kept as bytes: TFDS would round them to float32 otherwise.
-  Orbitals are `orbitals.reshape(n_orbitals, A, orbital_width)`.
+  TFDS would round them to float32 otherwise.
   """
   import tensorflow_datasets as tfds
 
-  def tensor(shape, dtype, **kwargs):
-    return tfds.features.Tensor(shape=shape, dtype=dtype, **kwargs)
+  return tfds.features.Tensor(shape=shape, dtype=np.float64, encoding='bytes')
 
-  def double(shape=()):
-    return tensor(shape, np.float64, encoding='bytes')
+
+def features(columns: Sequence[str], **others):
+  """Returns the TFDS features of a dataset.
+
+  Orbitals are `orbitals.reshape(n_orbitals, A, orbital_width)`, A the number of
+  atoms, or of those of the ligand.
+
+  Args:
+    columns: names of float64 numbers.
+    **others: further features by name.
+  """
+  import tensorflow_datasets as tfds
+
+  def whole(shape=()):
+    return tfds.features.Tensor(shape=shape, dtype=np.int32)
 
   return tfds.features.FeaturesDict(
     {
       'example_id': tfds.features.Text(),
-      'index': tensor((), np.int64),
-      'smiles': tfds.features.Text(),
-      'numbers': tensor((None,), np.int32),
+      'index': tfds.features.Tensor(shape=(), dtype=np.int64),
+      'numbers': whole((None,)),
       'positions': double((None, 3)),
-      'orbitals': tensor((None,), np.float32, encoding='bytes'),
-      'n_orbitals': tensor((), np.int32),
-      'orbital_width': tensor((), np.int32),
-      'xtb_energy': double(),
-      'xtb_dipole': double((3,)),
-      'xtb_gap': double(),
-      **{name: double() for name in targets},
+      'orbitals': tfds.features.Tensor(
+        shape=(None,), dtype=np.float32, encoding='bytes'
+      ),
+      'n_orbitals': whole(),
+      'orbital_width': whole(),
+      **{name: double() for name in columns},
+      **others,
     }
   )
 
@@ -53,7 +64,7 @@ class Calculated(NamedTuple):
   """A molecule after xTB.
 
   Attributes:
-    example: what TFDS writes.
+    example: the record for TFDS.
     xtb_seconds: of one core.
   """
 
@@ -61,12 +72,12 @@ class Calculated(NamedTuple):
   xtb_seconds: float
 
 
-# What worker processes run on each record.
+# The function that worker processes run on each record.
 FUNCTION = 'data_builders.molecules.records:calculate'
 
 
 def calculate(record: Record, variant: str = '') -> Calculated:
-  """One molecule through xTB.
+  """Runs xTB on one molecule.
 
   Args:
     record: of the source.
@@ -77,13 +88,9 @@ def calculate(record: Record, variant: str = '') -> Calculated:
     XtbError: see `xtb.run` and `geometries.relax`.
   """
   if variant:
-    from data_builders.molecules import (
-      geometries,  # which is about records
-    )
-
     record, result = geometries.calculate(record, variant)
   else:
-    result = xtb.run(record.numbers, record.positions)
+    result = xtb.run(record.numbers, record.coords)
   return Calculated(_example(record, result), result.seconds)
 
 
@@ -135,12 +142,12 @@ def check_ids(records: Sequence[Record]) -> None:
 
 @dataclasses.dataclass
 class Tally:
-  """What became of a dataset's molecules; those of parts can be put together.
+  """Counts of a dataset's molecules; those of its parts can be merged.
 
   Attributes:
-    written: how many are in the dataset.
+    written: number of molecules in the dataset.
     failures: (index, id, reason) of the others.
-    xtb_seconds: of one core, of those that were written.
+    xtb_seconds: on one core, of the written molecules.
     content: sum of `example_hash`.
   """
 
@@ -160,7 +167,7 @@ class Tally:
     self.content += example_hash(outcome.example)
 
   def merge(self, other: 'Tally') -> None:
-    """Takes in what another part has counted."""
+    """Adds the counts of another part."""
     self.written += other.written
     self.failures += other.failures
     self.xtb_seconds += other.xtb_seconds
@@ -174,7 +181,7 @@ def write_report(
   variant: str,
   start: float,
 ) -> None:
-  """Writes the report of a dataset that is complete.
+  """Writes the report of a complete dataset.
 
   Args:
     tally: of all its molecules.
@@ -203,7 +210,7 @@ def write_report(
     'written': tally.written,
     'failed': len(failures),
     'failures': failures,
-    # Of one core, of those that were written.
+    # On one core, over the molecules that were written.
     'xtb_seconds_per_molecule': tally.xtb_seconds / tally.written,
   }
   save_report(directory, report, tally.content, start)
@@ -229,7 +236,7 @@ def save_report(
 
 
 def summary(report: dict[str, Any]) -> str:
-  """A report in a line for the user."""
+  """Returns a report as one line for the user."""
   return (
     f'{report["dataset"]}: wrote {report["written"]} of {report["read"]} '
     f'molecules, {report["failed"]} failed (listed in {REPORT} beside them)'
@@ -243,7 +250,7 @@ def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
     'index': record.index,
     'smiles': record.smiles,
     'numbers': record.numbers,
-    'positions': record.positions,
+    'positions': record.coords,
     'orbitals': result.orbitals.ravel(),
     'n_orbitals': n_orbitals,
     'orbital_width': width,
@@ -255,12 +262,11 @@ def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
 
 
 def example_hash(example: dict[str, Any]) -> int:
-  """SHA-256 over names, types, shapes and values of an example.
+  """Returns SHA-256 over names, types, shapes and values of an example.
 
-  The sum of these modulo 2^256 is the hash of a set of examples in whatever
-  order (AdHash of M. Bellare, D. Micciancio, EUROCRYPT 1997): it tells sets
-  apart that differ by accident, not by an attack. Each example has its index
-  in it.
+  The sum of these hashes modulo 2^256 is the hash of a set of examples in any
+  order (AdHash of M. Bellare, D. Micciancio, EUROCRYPT 1997): it detects
+  accidental differences, not attacks. Each example holds its index.
   """
   digest = hashlib.sha256()
   for name, value in sorted(example.items()):

@@ -1,4 +1,4 @@
-"""One molecule of a source of molecules."""
+"""The record of a molecule."""
 
 from typing import NamedTuple
 
@@ -12,14 +12,14 @@ class Record(NamedTuple):
     example_id: unique in the dataset.
     index: number in the source.
     numbers: [A] atomic numbers, int32.
-    positions: [A, 3] Å, float64.
-    smiles: as the source has it.
+    coords: [A, 3] Å, float64.
+    smiles: as in the source.
     targets: name -> value, native units (`edjax.datasets`).
   """
 
   example_id: str
   index: int
   numbers: np.ndarray
-  positions: np.ndarray
+  coords: np.ndarray
   smiles: str
   targets: dict[str, float]

@@ -1,4 +1,4 @@
-"""One complex: from its files to atoms, orbitals and a row of the manifest."""
+"""Complexes: atoms, orbitals and the manifest's row from the files of one."""
 
 import hashlib
 import pathlib
@@ -12,26 +12,27 @@ from data_builders.pdbbind.readers import pocket as pockets
 from data_builders.pdbbind.readers import types
 from edjax import datasets
 
-# Å about the ligand's centre: half the diagonal of the largest box that the
-# configurations have (24 Å) and 3 Å for the tails of what lies outside.
+# Å about the ligand's centre: half the diagonal of the largest box of the
+# configurations (24 Å), and 3 Å for the tails of atoms outside.
 RADIUS = datasets.DATASETS['pdbbind'].radius
-# Heavy atoms this near to each other, Å, are not where they say: the shortest
-# bond between them has 1.1 Å.
+# Heavy atoms nearer to each other than this, Å, are an error of the file: their
+# shortest bond has 1.1 Å.
 _COINCIDENT = 0.5
 # Edge of that box, Å.
 BOX = 24.0
-# Å between the points of the cubes that maps are kept in; less where the points
-# of a map itself are closer.
+# Å between the points of the cubes of maps; less where the points of the map
+# itself are closer.
 MAP_SPACING = 0.5
 
 
 class Options(NamedTuple):
-  """What a dataset of complexes holds.
+  """Contents of a dataset of complexes.
 
   Attributes:
-    hydrogens: keep those of the files, of ligand and pocket.
-    orbitals: GFN2-xTB orbitals of the ligand, with its hydrogens.
-    maps: cubes of experimental maps about the ligand.
+    hydrogens: whether to keep the hydrogens of ligand and pocket.
+    orbitals: whether to compute GFN2-xTB orbitals of the ligand, which then has
+      its hydrogens.
+    maps: whether to store cubes of experimental maps about the ligand.
   """
 
   hydrogens: bool = False
@@ -40,14 +41,14 @@ class Options(NamedTuple):
 
 
 class Complex(NamedTuple):
-  """A complex as the dataset keeps it.
+  """A complex as stored in the dataset.
 
   Attributes:
     entry: its row of the index.
     numbers: [A] int32; the ligand first, its hydrogens after its heavy atoms.
     coords: [A, 3] Å, the frame of the files.
     b_factors: [A] Å^2.
-    n_ligand: how many of the atoms are the ligand.
+    n_ligand: number of atoms of the ligand.
     orbitals: [O, n_ligand, 4 or 9] of the ligand; O = 0 where there are none.
     map_values: [M, M, M] float32 about the ligand's centre, in sigma; M = 0
       where there is none.
@@ -71,15 +72,15 @@ class Complex(NamedTuple):
 
 
 def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
-  """Reads one complex, and runs GFN2-xTB on its ligand where asked for.
+  """Reads a complex and, where the options say so, runs GFN2-xTB on its ligand.
 
   Args:
     files: of the complex.
     entry: its row of the index.
-    options: what to keep.
+    options: contents of the dataset.
 
   Raises:
-    types.ComplexError: it cannot be used; the message names file and reason.
+    types.ComplexError: it is unusable; the message names file and reason.
   """
   if files.ligand_sdf or files.ligand_mol2:
     ligand = ligands.read_ligand(files)
@@ -121,7 +122,7 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
 def from_ligand(
   ligand: types.Ligand, entry: types.Entry, options: Options
 ) -> Complex:
-  """A complex without a protein; arguments in order of those of `read`."""
+  """Makes a complex without a protein; its arguments match those of `read`."""
   empty = types.Atoms(
     np.zeros(0, np.int32), np.zeros((0, 3)), np.zeros(0), np.zeros(0)
   )
@@ -133,7 +134,7 @@ def from_ligand(
 
 
 def input_hashes(files: types.Files) -> dict[str, str]:
-  """Field name of each file that is there -> SHA-256, in hexadecimal."""
+  """Returns SHA-256 in hexadecimal of each file that is there, by field."""
   return {
     f'sha256_{name}': hashlib.sha256(path.read_bytes()).hexdigest()
     for name, path in zip(files._fields, files, strict=True)
@@ -180,8 +181,8 @@ def _assemble(entry, ligand, files, options, row, pocket, sequences) -> Complex:
   if not options.hydrogens:
     atoms = ligands.heavy(atoms)
   if options.orbitals:
-    found, orbitals, row['xtb'] = _orbitals(ligand, files)
-    atoms = found or atoms
+    completed, orbitals, row['xtb'] = _orbitals(ligand, files)
+    atoms = completed or atoms
   numbers = np.concatenate([atoms.numbers, pocket.numbers]).astype(np.int32)
   coords = np.concatenate([atoms.coords, pocket.coords])
   heavy = ligands.heavy(ligand.atoms)
@@ -209,7 +210,7 @@ def _assemble(entry, ligand, files, options, row, pocket, sequences) -> Complex:
 
 
 def _orbitals(ligand: types.Ligand, files: types.Files):
-  """(atoms with hydrogens or None, orbitals, what happened)."""
+  """Returns (atoms with hydrogens or None, orbitals, log of the attempts)."""
   nothing = np.zeros((0, 0, 4), np.float32)
   prepared, log = ligands.for_xtb(ligand, files)
   if prepared is None:

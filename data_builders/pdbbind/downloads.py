@@ -1,4 +1,4 @@
-"""Entries and maps that the manual directory lacks, fetched by id."""
+"""Downloads of entries and maps that the manual directory lacks."""
 
 import http.client
 import pathlib
@@ -13,34 +13,34 @@ def complete(
   directory,
   maps: bool = False,
 ) -> tuple[dict[str, types.Files], dict[str, str]]:
-  """Files of all ids, those that are missing from the wwPDB and PDBe.
+  """Fetches the files that are missing from the wwPDB and PDBe.
 
-  What was fetched before is not fetched again, so that an interrupted download
-  goes on where it stopped; sizes and hashes are recorded beside the files.
+  Files are fetched once, so that an interrupted download continues where it
+  stopped; sizes and hashes are recorded beside the files.
 
   Args:
-    pdb_ids: what is wanted.
-    files: what is there.
+    pdb_ids: of the complexes.
+    files: of the manual directory, by id.
     directory: where downloads go.
-    maps: 2Fo-Fc maps too, for all of them.
+    maps: whether to fetch 2Fo-Fc maps too.
 
   Returns:
-    The files, and id -> why nothing could be fetched.
+    The files of all ids, and id -> why nothing could be fetched.
   """
   from tqdm import tqdm
 
   directory = pathlib.Path(directory)
-  found, refused = dict(files), {}
+  available, refused = dict(files), {}
   for pdb_id in tqdm(list(pdb_ids), desc='downloads', unit=' entries'):
-    one = found.get(pdb_id, types.Files(pdb_id))
+    one = available.get(pdb_id, types.Files(pdb_id))
     try:
       if not (one.structure or one.ligand_sdf or one.ligand_mol2):
         entry = wwpdb.fetch_entry(pdb_id, directory)
-        one = found[pdb_id] = one._replace(structure=entry)
+        one = available[pdb_id] = one._replace(structure=entry)
       if maps and one.density_map is None:
         path = wwpdb.fetch_map(pdb_id, directory)
-        found[pdb_id] = one._replace(density_map=path)
-    # An answer that is no HTTP is an HTTPException, and no OSError.
+        available[pdb_id] = one._replace(density_map=path)
+    # An answer that is not HTTP raises HTTPException, which is no OSError.
     except (OSError, ValueError, http.client.HTTPException) as error:
       refused[pdb_id] = f'download failed: {error}'
-  return found, refused
+  return available, refused

@@ -1,6 +1,6 @@
-"""From complexes that were read to records, manifest and report.
+"""Records, manifest and report of complexes that were read.
 
-Pure functions, which a build in this process and one on Apache Beam share.
+The functions are shared by builds in this process and on Apache Beam.
 """
 
 import collections
@@ -17,8 +17,8 @@ from data_builders.pdbbind import (
 from data_builders.pdbbind.readers import types
 from data_builders.support import worker_pool as workers_lib
 
-# Numbers beside the atoms, as float64 columns: what to learn, what splits go
-# by, flags (0 or 1), and how much of a 24 Å box the file of the pocket fills.
+# Float64 columns: the target, properties that splits need, flags (0 or 1), and
+# the share of a 24 Å box that the file of the pocket fills.
 COLUMNS = (
   'pk', 'year', 'resolution', 'approximate', 'ic50', 'cluster', 'refined',
   'core', 'box_filled',
@@ -26,10 +26,10 @@ COLUMNS = (
 
 
 def outcome(result: complexes.Complex | workers_lib.Failure) -> dict[str, Any]:
-  """What became of a complex that was tried: columns of the manifest."""
+  """Returns the outcome of a complex as columns of the manifest."""
   if not isinstance(result, workers_lib.Failure):
     return {'status': 'kept', **result.row}
-  # Any other error is not the file's: it has not been thought of.
+  # Any other error is no known fault of a file.
   kind, _, reason = result.reason.partition(': ')
   if kind == 'ComplexError':
     return {'status': 'unreadable', 'reason': reason}
@@ -47,7 +47,7 @@ def check_any(rows: Mapping[str, Mapping], directory) -> None:
 
 
 def by_sequence(sequences, together, workers) -> tuple[dict[str, str], dict]:
-  """Clusters of complexes by the sequences of their pockets' chains.
+  """Clusters complexes by the sequences of their pockets' chains.
 
   Args:
     sequences: id -> chain -> sequence.
@@ -55,7 +55,7 @@ def by_sequence(sequences, together, workers) -> tuple[dict[str, str], dict]:
     workers: processes.
 
   Returns:
-    Id -> cluster, and what the report says of them.
+    Id -> cluster, and entries of the report.
   """
   cluster_of = sequence_clusters.cluster(
     sequences,
@@ -72,20 +72,20 @@ def by_sequence(sequences, together, workers) -> tuple[dict[str, str], dict]:
 
 
 def each_alone(sequences, together, workers) -> tuple[dict[str, str], dict]:
-  """Where nothing is known of proteins: each complex is its own cluster."""
+  """Makes each complex a cluster, where nothing is known of proteins."""
   del together, workers
   return {name: name for name in sequences}, {'clusters': len(sequences)}
 
 
 def index_of(pdb_id: str) -> int:
-  """A number for a PDB id: its four characters in base 36."""
+  """Returns the number of a PDB id: its four characters in base 36."""
   return int(pdb_id, 36)
 
 
 def example(
   item: complexes.Complex, cluster_of: Mapping[str, str], refined, core
 ) -> dict[str, Any]:
-  """The record of a complex.
+  """Makes the record of a complex.
 
   Args:
     item: as it was read.
@@ -129,13 +129,13 @@ def finish(
   content: int,
   start: float,
 ) -> None:
-  """Writes manifest and report beside a dataset that is complete.
+  """Writes manifest and report beside a complete dataset.
 
   Args:
     directory: of the dataset.
-    facts: what the report says of the sources.
+    facts: entries of the report on the sources.
     rows: of the manifest, by id.
-    clustered: id -> cluster, and what the report says of them.
+    clustered: id -> cluster, and entries of the report.
     content: sum of `records.example_hash` of the records.
     start: of the build, `time.time()`.
   """
@@ -167,7 +167,7 @@ def _counted(words: Iterable[str]) -> dict[str, int]:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-  """A report in a line for the user."""
+  """Returns a report as one line for the user."""
   text = ', '.join(
     f'{n} {word}' for word, n in sorted(report['status'].items())
   )

@@ -1,4 +1,4 @@
-"""The manifest: one row a complex, kept or not, and why."""
+"""The manifest: a row for every complex, with its status and the reason."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def row(entry: types.Entry) -> dict:
-  """What the index says of a complex."""
+  """Returns the columns that come from the index."""
   return {
     'id': entry.pdb_id,
     'pk': entry.pk,
@@ -39,8 +39,8 @@ def write(directory, rows: Iterable[Mapping]) -> epath.Path:
 
   Args:
     directory: of the dataset.
-    rows: with keys of COLUMNS; what a row lacks stays empty, mappings are
-      written as JSON.
+    rows: with keys of COLUMNS; missing ones stay empty, mappings are written as
+      JSON.
 
   Returns:
     The path.

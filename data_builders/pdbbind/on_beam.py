@@ -15,10 +15,10 @@ _CHUNK = 4
 
 
 class Complexes(beam.PTransform):
-  """(index, example) of every complex that can be used; writes the report.
+  """Makes (index, example) of every usable complex; writes the report.
 
-  All sequences come together in one place, where the clusters are found; each
-  complex then gets its own.
+  All sequences are gathered in one place to be clustered; each complex then
+  gets its cluster.
   """
 
   def __init__(
@@ -27,7 +27,7 @@ class Complexes(beam.PTransform):
     jobs: list[tuple],
     cluster: Callable,
     rows: Mapping[str, Mapping],
-    found: sources.Sources,
+    inputs: sources.Sources,
     finish: tuple[Any, ...],
   ):
     """Plans nothing yet.
@@ -36,26 +36,26 @@ class Complexes(beam.PTransform):
       function: 'module:name', which makes a `Complex` of a job.
       jobs: its arguments; the second is the entry of the index.
       cluster: `examples.by_sequence` or `each_alone`.
-      rows: of the manifest, by id, as far as the index goes.
-      found: the sources.
+      rows: of the manifest, by id, with the columns of the index.
+      inputs: the sources.
       finish: directory, facts and start for `examples.finish`.
     """
     super().__init__()
     self._function, self._jobs, self._cluster = function, jobs, cluster
-    self._rows, self._found, self._finish = rows, found, finish
+    self._rows, self._inputs, self._finish = rows, inputs, finish
 
   def expand(self, pipeline):
-    """Nothing in, (index, example) out."""
-    found = self._found
+    """Makes (index, example)."""
+    inputs = self._inputs
     outcomes = pipeline | on_beam.Calls(self._function, self._jobs, _CHUNK)
     rows_and_sequences = (
       outcomes
       | 'Outcomes' >> beam.Map(_outcome)
       | 'Together' >> beam.combiners.ToList()
-      | 'Rows' >> beam.Map(_gather, self._rows, str(found.directory))
+      | 'Rows' >> beam.Map(_gather, self._rows, str(inputs.directory))
     )
     clustered = rows_and_sequences | 'Clusters' >> beam.Map(
-      _clusters, self._cluster, found.together
+      _clusters, self._cluster, inputs.together
     )
     pairs = (
       outcomes
@@ -64,8 +64,8 @@ class Complexes(beam.PTransform):
       >> beam.Map(
         _example,
         beam.pvalue.AsSingleton(clustered),
-        found.refined,
-        found.core,
+        inputs.refined,
+        inputs.core,
       )
     )
     content = (
@@ -83,7 +83,7 @@ class Complexes(beam.PTransform):
 
 
 def _outcome(job_and_value):
-  """Id, columns of the manifest, sequences (None where it is not kept)."""
+  """Returns id, columns of the manifest, sequences (None: left out)."""
   job, value = job_and_value
   failed = isinstance(value, worker_pool.Failure)
   sequences = None if failed else value.sequences
@@ -96,8 +96,8 @@ def _gather(outcomes, rows, directory):
     rows[name] |= columns
   examples.check_any(rows, directory)
   # In order of the ids, on which the names of clusters depend.
-  found = {name: s for name, _, s in sorted(outcomes, key=lambda x: x[0])}
-  return rows, {name: s for name, s in found.items() if s is not None}
+  by_id = {name: s for name, _, s in sorted(outcomes, key=lambda x: x[0])}
+  return rows, {name: s for name, s in by_id.items() if s is not None}
 
 
 def _clusters(rows_and_sequences, cluster, together):

@@ -10,7 +10,7 @@ from data_builders.pdbbind.readers import ligand, types
 
 
 class Builder(pdbbind_dataset_builder.Builder):
-  """Ligands as they are bound, out of one SDF file; see README.md."""
+  """Bound ligands of one SDF file; see README.md."""
 
   name = 'edjax_pdbbind_ligands'
   _function = 'data_builders.pdbbind.complexes:from_ligand'
@@ -19,12 +19,12 @@ class Builder(pdbbind_dataset_builder.Builder):
   def _sources(self) -> sources.Sources:
     return sources.ligands_in(self._manual_dir)
 
-  def _jobs(self, found: sources.Sources):
+  def _jobs(self, inputs: sources.Sources):
     rows, jobs = {}, []
-    for entry, one in ligand.read_ligand_set(found.index):
+    for entry, one in ligand.read_ligand_set(inputs.index):
       row = rows[entry.pdb_id] = manifest.row(entry)
-      if entry.pdb_id in found.excluded:
-        reason = found.excluded[entry.pdb_id]
+      if entry.pdb_id in inputs.excluded:
+        reason = inputs.excluded[entry.pdb_id]
         row |= {'status': 'excluded', 'reason': reason}
       elif isinstance(one, types.ComplexError):
         row |= {'status': 'unreadable', 'reason': str(one)}

@@ -10,26 +10,26 @@ gemmi, BLOSUM62, 10 half-bits for opening a gap and nothing for extending it):
 3. the score exceeds that of the alignment with the reversed second chain by
    6 times (length * length)^(1/4) half-bits.
 
-Complexes are linked when any two of their chains are; a cluster is what is
-connected (single linkage).
+Complexes are linked when any two of their chains are; clusters are the
+connected components (single linkage).
 
-Why so. Where only the surroundings of a ligand are at hand, a chain is a row
-of fragments: against the whole chain of the same protein, gaps are what has
-been cut away, not evolution. So their length costs nothing, and they do not
-count in the identity. But then, and in any global alignment, unrelated chains
-are 30 % identical as well: of 55,945 pairs of shuffled chains (those of the 386
-complexes of the tests, 30 to 956 residues) 34,628 meet the first two
+Reasons. A file of the surroundings of a ligand has a chain in fragments:
+aligned with the whole chain of the same protein, its gaps are residues that
+were cut away, not evolution. So the length of a gap costs nothing, and gaps do
+not count in the identity. But then, as in any global alignment, unrelated
+chains are 30 % identical as well: among 55,945 pairs of shuffled chains (those
+of the 386 complexes of the tests, 30 to 956 residues) 34,628 meet the first two
 conditions, one of them with 67 %. Hence the third. In these pairs the excess
 over the reversed chain is 0 +- 0.95 in units of (length * length)^(1/4), 4.6 at
 most, whatever the lengths; the clusters of the real chains are the same for any
 threshold from 5 to 6. Reversal keeps length and composition (Karplus et al.,
 Bioinformatics 21, 4107, 2005, doi:10.1093/bioinformatics/bti629).
 
-How well: 285 complexes clustered by chains cut 16 Å from the ligand, instead of
-whole ones, lose 56 of 2,085 pairs of complexes that share a cluster, 2 where
-every other one is cut, and gain none. PDBbind's own pockets (8 Å, 45 residues)
-lose 371 and gain none: where a pocket file is all there is, give UniProt's
-groups as `also_together`.
+Accuracy. With chains cut 16 Å from the ligand instead of whole ones, 285
+complexes lose 56 of 2,085 pairs that share a cluster, 2 where every other
+complex is cut, and gain none. PDBbind's own pockets (8 Å, 45 residues) lose 371
+and gain none: where there are only pocket files, give UniProt's groups as
+`also_together`.
 
 Chains under 30 residues (peptides, the light chain of thrombin) link nothing:
 their alignments are never significant, and an inhibitor shared by two proteins
@@ -52,18 +52,18 @@ SIGNIFICANCE = 6.0
 GAP = -10
 # No alignment is worse than leaving everything unaligned: two gaps.
 _WORST = 2 * GAP
-# Blocks of chains against blocks of chains are the units of work: 32 * 32
-# alignments take about a third of a second.
+# Workers compare a block of chains with another: 32 * 32 alignments take about
+# a third of a second.
 _BLOCK = 32
-# A chain goes with a longer one that has half of its words of 4 residues,
-# which is 85 % identity or more.
+# A chain is grouped with a longer one that has half of its words of 4 residues,
+# which means 85 % identity or more.
 _WORD = 4
 _PART = 0.5
-# Members of two such groups are compared where the longest of each are at
-# least this significant. In the real set nothing is lost even at SIGNIFICANCE
-# minus 1.5; this leaves room.
+# Members of two such groups are compared where the alignment of the longest of
+# each is at least this significant. The real set loses nothing even at
+# SIGNIFICANCE minus 1.5.
 _NEAR = 4.0
-# What GEMS's clusters_casf2016.json calls two members of CASF-2016.
+# Misprints of GEMS's clusters_casf2016.json -> members of CASF-2016.
 _MISPRINTS = {'105b': '1o5b', '10wh': '1owh'}
 _OTHER = re.compile('[^ACDEFGHIKLMNPQRSTVWY]')
 
@@ -89,7 +89,7 @@ def cluster(
   also_together: Iterable[Iterable[str]] = (),
   workers: int | None = None,
 ) -> dict[str, str]:
-  """Clusters of complexes; the order of complexes does not matter.
+  """Clusters complexes; their order does not matter.
 
   Not every pair of chains is aligned. Chains that are nearly a part of another
   (half of their words of 4 residues are in it, and the alignment links them)
@@ -105,8 +105,8 @@ def cluster(
   6,000 groups (20,000 complexes, extrapolated) take two hours of one core.
 
   Args:
-    sequences: PDB id -> chain -> one-letter sequence, as modelled. Letters
-      other than the 20 amino acids are left out.
+    sequences: PDB id -> chain -> one-letter sequence, as modelled; only the 20
+      amino acids count.
     identity: of linked chains, at least.
     also_together: groups of PDB ids that belong together whatever their
       sequences; ids that are not in sequences connect those that are.
@@ -140,10 +140,10 @@ def cluster(
 def without_chain(
   sequences: Mapping[str, Mapping[str, str]],
 ) -> tuple[str, ...]:
-  """Complexes that sequence cannot link: no chain has 30 known residues.
+  """Returns complexes without a chain of 30 known residues.
 
   Args:
-    sequences: as for `cluster`, where each of these is on its own.
+    sequences: as for `cluster`, which makes each of these a cluster.
 
   Returns:
     Their ids, sorted.
@@ -173,7 +173,7 @@ def align(a: str, b: str) -> Alignment:
 
 
 def read_casf_clusters(path) -> tuple[tuple[str, ...], ...]:
-  """Clusters of CASF-2016, or any such file.
+  """Reads clusters from a file in the format of GEMS's for CASF-2016.
 
   Args:
     path: of a JSON file {name: [[PDB id, pK], ...] or [PDB id, ...]}
@@ -269,7 +269,7 @@ def _connect(connected, chains: set[str], identity: float, workers) -> None:
 
 
 def _parts(chains: Iterable[str]) -> dict[str, str]:
-  """Chain -> a longer one that has many of its words, or itself."""
+  """Maps each chain to a longer one that has many of its words, or itself."""
   holders, result = {}, {}
   for chain in sorted(chains, key=lambda c: (-len(c), c)):
     words = {chain[i : i + _WORD] for i in range(len(chain) - _WORD + 1)}
@@ -287,23 +287,23 @@ def _parts(chains: Iterable[str]) -> dict[str, str]:
 
 
 def _compared(jobs: Sequence, workers):
-  """What `compare` finds in all jobs; few are done here."""
+  """Yields the results of `compare` of all jobs; a few jobs need no workers."""
   if len(jobs) < 4:
     for job in jobs:
       yield from compare(*job)
     return
-  for found in workers_lib.map_ordered(
+  for pairs in workers_lib.map_ordered(
     f'{__name__}:compare', jobs, workers=workers, chunk=1
   ):
-    if isinstance(found, workers_lib.Failure):
-      raise RuntimeError(f'sequences cannot be compared: {found.reason}')
-    yield from found
+    if isinstance(pairs, workers_lib.Failure):
+      raise RuntimeError(f'sequences cannot be compared: {pairs.reason}')
+    yield from pairs
 
 
 def compare(
   some: Sequence[str], others: Sequence[str], identity: float
 ) -> list[tuple[str, str, bool]]:
-  """Pairs of similar chains, one of each list; what a worker does.
+  """Compares two lists of chains in a worker; returns the similar pairs.
 
   Args:
     some: sequences of the 20 amino acids, at least 30 each.
@@ -317,35 +317,37 @@ def compare(
   result = []
   for i in range(len(a)):
     for j in range(i if some == others else len(b)):
-      found = _alignment(a[i], b[j], _NEAR)
-      if found.significance >= _NEAR:
-        linked = _links(found, identity, min(len(a[i]), len(b[j])))
+      alignment = _alignment(a[i], b[j], _NEAR)
+      if alignment.significance >= _NEAR:
+        linked = _links(alignment, identity, min(len(a[i]), len(b[j])))
         result.append((some[i], others[j], linked))
   return result
 
 
 def _linked(a: str, b: str, identity: float) -> bool:
-  found = _alignment(_residues(a), _residues(b), SIGNIFICANCE)
-  return _links(found, identity, min(len(a), len(b)))
+  alignment = _alignment(_residues(a), _residues(b), SIGNIFICANCE)
+  return _links(alignment, identity, min(len(a), len(b)))
 
 
-def _links(found: Alignment, identity: float, shorter: int) -> bool:
+def _links(alignment: Alignment, identity: float, shorter: int) -> bool:
   return (
-    found.identity >= identity
-    and found.aligned >= max(SHORTEST, COVERAGE * shorter)
-    and found.significance >= SIGNIFICANCE
+    alignment.identity >= identity
+    and alignment.aligned >= max(SHORTEST, COVERAGE * shorter)
+    and alignment.significance >= SIGNIFICANCE
   )
 
 
 def _alignment(a: list[str], b: list[str], least: float) -> Alignment:
-  """Compares; a significance below `least` may be given as minus infinity."""
+  """Aligns; a significance below `least` may come out as minus infinity."""
   scale = (len(a) * len(b)) ** 0.25
-  found = _gemmi(a, b)
-  aligned = sum(map(int, re.findall(r'(\d+)M', found.cigar_str())))
+  alignment = _gemmi(a, b)
+  aligned = sum(map(int, re.findall(r'(\d+)M', alignment.cigar_str())))
   significance = -math.inf
-  if found.score - _WORST >= least * scale:
-    significance = (found.score - _gemmi(a, b[::-1]).score) / scale
-  return Alignment(found.match_count / max(aligned, 1), aligned, significance)
+  if alignment.score - _WORST >= least * scale:
+    significance = (alignment.score - _gemmi(a, b[::-1]).score) / scale
+  return Alignment(
+    alignment.match_count / max(aligned, 1), aligned, significance
+  )
 
 
 def _gemmi(a: list[str], b: list[str]):

@@ -1,4 +1,4 @@
-"""What a manual directory holds: index, files, lists of ids."""
+"""Contents of a manual directory: index, files, lists of ids."""
 
 import hashlib
 import pathlib
@@ -9,10 +9,10 @@ from data_builders.pdbbind.readers import index, layout, ligand, types
 from data_builders.support.download import file_sha256
 from edjax.data import pdb_ids
 
-# Sequences that are as alike as this belong to one cluster; that of the
-# splits by sequence of ATOM3D and others.
+# Identity from which sequences belong to one cluster, as in the splits by
+# sequence of ATOM3D and others.
 IDENTITY = 0.3
-# A user's file of clusters that belong together, as GEMS publishes CASF's.
+# A user's file of ids that are one cluster, as GEMS publishes CASF's.
 _TOGETHER = 'clusters_casf*.json'
 _LIGANDS = 'ligands*.sdf'
 
@@ -32,11 +32,11 @@ class Sources(NamedTuple):
     directory: that holds them.
     index: the file of affinities.
     entries: PDB id -> its row, of all rows.
-    excluded: PDB id -> why its value is none.
+    excluded: PDB id -> why its value is not used.
     skipped: lines of the index that could not be read.
     notes: remarks on its lines.
     files: PDB id -> files.
-    ignored: files that are of no use here.
+    ignored: structures and maps that are not used, with the reason.
     refined: ids of the refined set, as far as the directory names them.
     core: ids of the core set.
     together: groups of ids that are one cluster whatever their sequences.
@@ -58,7 +58,7 @@ class Sources(NamedTuple):
   sha256: str
 
   def summary(self) -> str:
-    """In a few words, for messages."""
+    """Returns the sources in a few words, for messages."""
     return (
       f'{len(self.entries)} rows of {self.index.name} and files of '
       f'{len(self.files)} ids'
@@ -66,10 +66,10 @@ class Sources(NamedTuple):
 
 
 def complexes_in(manual_dir, download: bool = False) -> Sources:
-  """Looks through the manual directory.
+  """Finds the sources of complexes in the manual directory.
 
   Args:
-    manual_dir: of the user; '' is nowhere.
+    manual_dir: of the user; '' for none.
     download: whether structures that are not there will be fetched.
 
   Raises:
@@ -79,8 +79,8 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
     ValueError: the index cannot be read.
   """
   root = pathlib.Path(manual_dir or '.').expanduser()
-  found = index.find_indices(root) if manual_dir and root.is_dir() else ()
-  tables = [one for one in found if one.content == 'data']
+  index_files = index.find_indices(root) if manual_dir and root.is_dir() else ()
+  tables = [one for one in index_files if one.content == 'data']
   if not tables:
     raise FileNotFoundError(
       f'no PDBbind in {manual_dir or "(no directory named)"}: {INSTRUCTIONS}'
@@ -97,7 +97,7 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
     for pdb_id, one in here.files.items()
     if one.structure or one.ligand_sdf or one.ligand_mol2
   }
-  lists = [one.path for one in found if one.kind in ('refined', 'core')]
+  lists = [one.path for one in index_files if one.kind in ('refined', 'core')]
   groups = sorted(root.rglob(_TOGETHER))
   together = tuple(
     group
@@ -113,18 +113,18 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
     notes=table.notes,
     files=files,
     ignored=here.ignored,
-    refined=_ids(found, 'refined'),
-    core=_ids(found, 'core'),
+    refined=_ids(index_files, 'refined'),
+    core=_ids(index_files, 'core'),
     together=together,
     sha256=_digest(root, {tables[0].path, *lists, *groups}, files),
   )
 
 
 def ligands_in(manual_dir) -> Sources:
-  """The same for a set of ligands: one SDF file with affinities in its tags.
+  """Finds a set of ligands: one SDF file with affinities in its tags.
 
   Args:
-    manual_dir: of the user; '' is nowhere. The file is `ligands*.sdf`, gzipped
+    manual_dir: of the user; '' for none. The file is `ligands*.sdf`, gzipped
       or not, directly in it.
 
   Raises:
@@ -164,9 +164,9 @@ def ligands_in(manual_dir) -> Sources:
   )
 
 
-def _ids(found, kind: str) -> frozenset:
-  """Ids of the newest list of a kind; of lists and tables of one year both."""
-  of_kind = [one for one in found if one.kind == kind]
+def _ids(index_files, kind: str) -> frozenset:
+  """Returns the ids of the newest lists and tables of a kind."""
+  of_kind = [one for one in index_files if one.kind == kind]
   newest = max((one.year for one in of_kind), default=0)
   ids = set()
   for one in of_kind:
@@ -178,7 +178,7 @@ def _ids(found, kind: str) -> frozenset:
 
 
 def _digest(root, tables, files) -> str:
-  """Structures by size: reading all of PDBbind would take minutes."""
+  """Hashes tables by content, structures by size: reading all takes minutes."""
   structures = [path for one in files.values() for path in one[1:] if path]
   lines = [f'{p.relative_to(root)} {p.stat().st_size}' for p in structures]
   lines += [f'{p.relative_to(root)} {file_sha256(p)}' for p in tables]

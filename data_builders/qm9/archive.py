@@ -8,21 +8,21 @@ from data_builders.molecules.types import Record
 from data_builders.qm9.parse import parse_xyz
 from edjax.runtime import reading
 
-# The largest one has 4 kB.
+# Bytes; the largest record has 4 kB.
 _MAX_RECORD = 2**20
 
 
 def read(path) -> list[Record]:
-  """Records of the archive, sorted by index.
+  """Reads all records of the archive, sorted by index.
 
-  Everything is read before anything is computed: a damaged archive shows
-  after seconds, not at the end.
+  Everything is read before anything is computed, so that a damaged archive
+  shows after seconds, not at the end.
 
   Raises:
     ValueError: a record cannot be read or sits in the wrong file, or the
       archive is damaged or holds none.
   """
-  found = []
+  records = []
   try:
     with tarfile.open(path, 'r:*') as members:
       for member in members:
@@ -37,11 +37,11 @@ def read(path) -> list[Record]:
         record = parse_xyz(text, name)
         if name != f'dsgdb9nsd_{record.index:06d}.xyz':
           raise ValueError(f'{name}, line 2: holds molecule {record.index}')
-        found.append(record)
+        records.append(record)
   except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
     raise ValueError(
       f'{path} is damaged or cut short ({error}); fetch it again'
     ) from error
-  if not found:
+  if not records:
     raise ValueError(f'{path} holds no dsgdb9nsd_*.xyz')
-  return sorted(found, key=lambda record: record.index)
+  return sorted(records, key=lambda record: record.index)

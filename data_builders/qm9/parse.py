@@ -22,9 +22,9 @@ _PROPERTIES = (
   'u', 'h', 'g', 'cv',
 )  # fmt: skip
 _LEFT_OUT = ('A', 'B', 'C')
-# Energies of the free atoms, Ha, on the level of the molecules: atomref.txt
-# of the authors (https://figshare.com/ndownloader/files/3195395). U, H and G
-# are at 298.15 K.
+# Energies of the free atoms, Ha, at the level of theory of the molecules:
+# atomref.txt of the authors (https://figshare.com/ndownloader/files/3195395).
+# U, H and G are at 298.15 K.
 ATOM_ENERGIES = {
   'u0': {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579,
          9: -99.718730},
@@ -68,7 +68,7 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
     return value
 
   def numbers(tokens, line):
-    try:  # all at once: half of the time of a molecule goes into this
+    try:  # all at once: half of the time of a molecule is spent here
       values = [float(token) for token in tokens]
       if math.isfinite(sum(values)):
         return values
@@ -97,7 +97,7 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
     if key not in _LEFT_OUT
   }
   numbers_A = np.empty(n_atoms, np.int32)
-  positions_A3 = np.empty((n_atoms, 3))
+  coords_A3 = np.empty((n_atoms, 3))
   for i in range(n_atoms):
     row = lines[2 + i]
     if len(row) != 5:
@@ -108,7 +108,7 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
       fail(3 + i, str(error))
     if numbers_A[i] not in ATOM_ENERGIES['u0']:
       fail(3 + i, f'{row[0]} is none of the elements of QM9 (H, C, N, O, F)')
-    positions_A3[i] = numbers(row[1:4], 3 + i)
+    coords_A3[i] = numbers(row[1:4], 3 + i)
   numbers(lines[2 + n_atoms], 3 + n_atoms)
   smiles = lines[3 + n_atoms]
   if len(smiles) > 2:
@@ -123,14 +123,14 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
     example_id=f'gdb_{index:06d}',
     index=index,
     numbers=numbers_A,
-    positions=positions_A3,
+    coords=coords_A3,
     smiles=smiles[0] if smiles else '',
     targets=values,
   )
 
 
 def parse_uncharacterized(text: str, name: str = 'uncharacterized.txt'):
-  """Ids of the molecules that QM9's authors advise to leave out.
+  """Parses the ids of the molecules that QM9's authors advise to leave out.
 
   Their SMILES after relaxation is not the one they started from. The file is
   a table with the id first, under a heading and above a footer.

@@ -6,10 +6,8 @@ import time
 import tensorflow_datasets as tfds
 
 from data_builders.molecules import builder
-from data_builders.molecules import records as records_lib
 from data_builders.qm9 import archive, parse
 from data_builders.support import download
-from edjax.datasets import DATASETS
 
 ARCHIVE = 'dsgdb9nsd.xyz.tar.bz2'
 UNCHARACTERIZED = 'uncharacterized.txt'
@@ -40,12 +38,14 @@ class Builder(builder.Builder, skip_registration=True):
 
   name = 'edjax_qm9'
   VERSION = tfds.core.Version('1.0.0')
+  description = 'QM9 with occupied GFN2-xTB orbitals'
+  homepage = 'https://doi.org/10.6084/m9.figshare.c.978904.v5'
 
   def changes(self, report: dict) -> list[str]:
-    """How the manual directory differs from what a dataset was built from.
+    """Compares the manual directory with the sources of a dataset.
 
-    Files that are not there are no difference, but for the list of
-    uncharacterized molecules beside an archive: without it a build drops none.
+    Absent files are no difference, except for the list of uncharacterized
+    molecules beside an archive: without it a build drops none.
 
     Args:
       report: of the dataset.
@@ -54,12 +54,12 @@ class Builder(builder.Builder, skip_registration=True):
       A line for each difference.
     """
     manual = _manual(self._manual_dir)
-    found = []
+    lines = []
     if ARCHIVE in manual:
       sha256 = download.file_sha256(manual[ARCHIVE])
       before = report.get('archive_sha256', sha256)
       if sha256 != before:
-        found.append(
+        lines.append(
           f'{manual[ARCHIVE]} has sha256 {sha256[:16]}..., the one built from '
           f'had {before[:16]}...'
         )
@@ -67,20 +67,11 @@ class Builder(builder.Builder, skip_registration=True):
       left_out = _left_out(manual)
       before = report['uncharacterized']
       if left_out != before:
-        found.append(
+        lines.append(
           f'{UNCHARACTERIZED} now lists {len(left_out or ())} molecules, '
           f'{"others" if left_out and before else f"not {len(before or ())}"}'
         )
-    return found
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description='QM9 with occupied GFN2-xTB orbitals',
-      homepage='https://doi.org/10.6084/m9.figshare.c.978904.v5',
-      features=records_lib.features(DATASETS['qm9'].targets),
-      disable_shuffling=True,
-    )
+    return lines
 
   def _generate_examples(self):
     downloads = pathlib.Path(self._data_dir_root) / 'downloads' / self.name
@@ -89,7 +80,7 @@ class Builder(builder.Builder, skip_registration=True):
     start = time.monotonic()
     every = archive.read(sources[ARCHIVE])
     dropped = set(left_out or ())
-    kept = [record for record in every if record.index not in dropped]
+    remaining = [record for record in every if record.index not in dropped]
     facts = {
       'dataset': self.name,
       'archive': str(sources[ARCHIVE]),
@@ -97,7 +88,7 @@ class Builder(builder.Builder, skip_registration=True):
       'in_archive': len(every),
       # None: the file was absent and nothing was dropped.
       'uncharacterized': left_out,
-      'uncharacterized_dropped': len(every) - len(kept),
+      'uncharacterized_dropped': len(every) - len(remaining),
       'seconds_parsing': round(time.monotonic() - start, 1),
     }
     if left_out is None:
@@ -105,11 +96,11 @@ class Builder(builder.Builder, skip_registration=True):
         f'{self.name}: no {UNCHARACTERIZED}, so no molecule is dropped as '
         'uncharacterized, and the splits cormorant and dimenet are not defined'
       )
-    return self._generated(kept, facts)
+    return self._generated(remaining, facts)
 
 
 def _left_out(sources: dict) -> list[int] | None:
-  """Ids of uncharacterized molecules; None where the list is not there."""
+  """Returns the ids of uncharacterized molecules; None without the list."""
   if UNCHARACTERIZED not in sources:
     return None
   return parse.parse_uncharacterized(
@@ -118,7 +109,7 @@ def _left_out(sources: dict) -> list[int] | None:
 
 
 def _manual(manual_dir: str) -> dict:
-  """Files by name that were fetched by hand."""
+  """Returns the files that were fetched by hand, by name."""
   if not manual_dir:
     return {}
   manual = pathlib.Path(manual_dir).expanduser()
@@ -126,18 +117,18 @@ def _manual(manual_dir: str) -> dict:
 
 
 def _sources(manual_dir: str, downloads: pathlib.Path) -> dict:
-  """Files by name: from the manual directory, else downloaded.
+  """Returns files by name, from the manual directory or downloaded.
 
   The list of uncharacterized molecules is only downloaded together with the
   archive: an archive in the manual directory is used with what lies there.
   """
-  found = _manual(manual_dir)
-  if ARCHIVE in found:
-    return found
+  files = _manual(manual_dir)
+  if ARCHIVE in files:
+    return files
   try:
-    for name in URLS.keys() - found.keys():
-      found[name] = download.fetch(URLS[name], downloads / name, _SHA256[name])
-    return found
+    for name in URLS.keys() - files.keys():
+      files[name] = download.fetch(URLS[name], downloads / name, _SHA256[name])
+    return files
   except (OSError, ValueError) as error:
     where = f' ({manual_dir})' if manual_dir else ''
     raise FileNotFoundError(

@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.molecules import builder
-from data_builders.molecules import records as records_lib
+from data_builders.molecules.types import Record
 from edjax.chem.units import HARTREE_EV
-from edjax.datasets import DATASETS
 
 _FILE = 'molecules.jsonl.gz'
 
@@ -20,19 +19,12 @@ class Builder(builder.Builder, skip_registration=True):
 
   name = 'edjax_qm9_mini'
   VERSION = tfds.core.Version('1.1.0')
+  description = 'Small molecules: B3LYP/6-31G(2df,p) labels, xTB orbitals'
 
   def changes(self, report: dict) -> list[str]:
-    """Nothing: the molecules are the package's, and VERSION tells them."""
+    """Returns no difference: the molecules belong to VERSION."""
     del report
     return []
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description='Small molecules: B3LYP/6-31G(2df,p) labels, xTB orbitals',
-      features=records_lib.features(DATASETS['qm9_mini'].targets),
-      disable_shuffling=True,
-    )
 
   def _generate_examples(self):
     records = read_records(embedded_lines())
@@ -41,13 +33,13 @@ class Builder(builder.Builder, skip_registration=True):
 
 
 def embedded_lines() -> list[str]:
-  """The lines of the file in the package."""
+  """Returns the lines of the file in the package."""
   path = importlib.resources.files('data_builders.qm9_mini') / _FILE
   return gzip.decompress(path.read_bytes()).decode('utf-8').splitlines()
 
 
-def read_records(lines) -> list[records_lib.Record]:
-  """Records of JSON lines; the index is the number of the line.
+def read_records(lines) -> list[Record]:
+  """Parses records from JSON lines; the index is the number of the line.
 
   Raises:
     ValueError: a line cannot be read, lacks a field or has a number that is
@@ -63,21 +55,21 @@ def read_records(lines) -> list[records_lib.Record]:
       }
       targets['atomization'] = float(row['atomization_energy']) * HARTREE_EV
       numbers_A = np.array(row['numbers'], np.int32)
-      positions_A3 = np.array(row['coords'], np.float64)
+      coords_A3 = np.array(row['coords'], np.float64)
     except (KeyError, TypeError, ValueError) as error:
       raise ValueError(
         f'{_FILE}, line {i}: {type(error).__name__} {error}'
       ) from error
-    if positions_A3.shape != (len(numbers_A), 3):
+    if coords_A3.shape != (len(numbers_A), 3):
       raise ValueError(f'{_FILE}, line {i}: numbers and coords do not fit')
-    if not np.isfinite([*targets.values(), *positions_A3.ravel()]).all():
+    if not np.isfinite([*targets.values(), *coords_A3.ravel()]).all():
       raise ValueError(f'{_FILE}, line {i}: a number is not finite')
     records.append(
-      records_lib.Record(
+      Record(
         example_id=f'mini_{i:04d}',
         index=i,
         numbers=numbers_A,
-        positions=positions_A3,
+        coords=coords_A3,
         smiles=row['smiles'],
         targets=targets,
       )

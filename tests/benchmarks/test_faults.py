@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 import pytest
+from support import layouts
 
 from benchmarks.robustness import faults as script
-from benchmarks.speed import layouts
 
 ERRORS = ('loss', 'mae_')
 

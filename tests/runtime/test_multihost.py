@@ -9,9 +9,9 @@ import signal
 
 import numpy as np
 import pytest
+from support import layouts
 
 from benchmarks.robustness import faults as script
-from benchmarks.speed import layouts
 from edjax import commands
 from edjax.config import ConfigError
 from edjax.runtime import multihost

@@ -59,7 +59,7 @@ def repair(molecule):
     copy.RemoveAtom(index)
   try:
     Chem.SanitizeMol(copy)
-  except (ValueError, RuntimeError):  # it was something else
+  except (ValueError, RuntimeError):  # it was another group
     return None
   return copy.GetMol()
 
@@ -69,7 +69,7 @@ def _hydrogens(atom) -> list[int]:
 
 
 def _hydroxyl(phosphorus):
-  """(O, index of its hydrogen) of the first OH; (None, []) without one."""
+  """Returns (O, [index of H]) of the first OH; (None, []) without one."""
   for neighbour in phosphorus.GetNeighbors():
     hydrogens = _hydrogens(neighbour)
     if neighbour.GetSymbol() == 'O' and hydrogens:
@@ -78,7 +78,7 @@ def _hydroxyl(phosphorus):
 
 
 def _amine(carbon):
-  """The nitrogen to take the double bond, or None."""
+  """Returns the nitrogen that takes the double bond, or None."""
   amines = [n for n in carbon.GetNeighbors() if n.GetSymbol() == 'N']
   if len(amines) < 2:
     return None

@@ -1,4 +1,4 @@
-"""Which complexes there are and how strongly they bind: PDBbind's index files.
+"""PDBbind's index files: complexes and their affinities.
 
 The `INDEX_*` files of PDBbind 2013 to 2020 (pdbbind.org.cn, `index/` of the
 downloads) are texts with one complex a line:
@@ -6,8 +6,8 @@ downloads) are texts with one complex a line:
   PDB code, resolution, release year, -logKd/Ki, Kd/Ki // reference (ligand)
   3zzf  2.20  2012   0.40  Ki=400mM      // 3zzf.pdf (NLG)
 
-Here pK always is the fourth column, checked against the fifth. Nothing is
-left out silently: what cannot be read is listed with its line and the reason.
+pK is the fourth column, checked against the fifth. Lines that cannot be read
+are listed with the reason.
 """
 
 import csv
@@ -25,7 +25,7 @@ UNITS = {'fM': 1e-15, 'pM': 1e-12, 'nM': 1e-9, 'uM': 1e-6, 'mM': 1e-3, 'M': 1.0}
 # The indices round to two decimals (off by 0.005 at most in all of 2016 and
 # 2020); tables made from them also round twice or cut off.
 TOLERANCE = 0.011
-# What is outside is no pK but nM or kcal/mol: the indices have 0.40 to 15.22.
+# Values outside are no pK but nM or kcal/mol: the indices have 0.40 to 15.22.
 RANGE = (-2.0, 18.0)
 # Names of columns, without spaces and underscores, in lower case. There is no
 # 'logkd': the sign would be wrong.
@@ -51,7 +51,7 @@ _BRACKETS = re.compile(r'\(((?:[^()]|\([^()]*\))*)\)')
 
 
 class Line(NamedTuple):
-  """What there is to say about a line.
+  """A remark on a line.
 
   Attributes:
     line: its number, from 1.
@@ -77,7 +77,7 @@ class Index(NamedTuple):
   notes: tuple[Line, ...]
 
 
-class Found(NamedTuple):
+class IndexFile(NamedTuple):
   """A file that a manual directory holds.
 
   Attributes:
@@ -120,7 +120,7 @@ def read_index(path) -> Index:
     path: of the file.
 
   Returns:
-    Entries and what is to be said about lines.
+    Entries, and remarks on lines.
 
   Raises:
     ValueError: no line could be read, or columns are missing or ambiguous.
@@ -152,31 +152,31 @@ def read_index(path) -> Index:
 
 
 def usable(entries: Iterable[Entry]) -> Usable:
-  """The default filter: a bound ('<', '>', '<=', '>=') is no value.
+  """Filters entries: a bound ('<', '>', '<=', '>=') is no value.
 
   Args:
     entries: of an index.
 
   Returns:
-    What is left, what is not and why, and which values are approximate.
+    Entries with values, excluded ids, and flagged ids.
   """
-  kept, excluded, flagged = [], [], []
+  valued, excluded, flagged = [], [], []
   for entry in entries:
     if entry.relation not in ('=', '~'):
       excluded.append(
         (entry.pdb_id, f'{entry.measure}{entry.relation} is only a bound')
       )
       continue
-    kept.append(entry)
+    valued.append(entry)
     if entry.relation == '~':
       flagged.append((entry.pdb_id, 'approximate'))
     if entry.measure == 'IC50':
       flagged.append((entry.pdb_id, 'IC50'))
-  return Usable(tuple(kept), tuple(excluded), tuple(flagged))
+  return Usable(tuple(valued), tuple(excluded), tuple(flagged))
 
 
-def find_indices(manual_dir) -> tuple[Found, ...]:
-  """Files of ids and affinities in a directory, the one to use first.
+def find_indices(manual_dir) -> tuple[IndexFile, ...]:
+  """Finds files of ids and affinities in a directory, sorted by preference.
 
   Order: `index.csv` directly in the directory, which somebody wrote on
   purpose; files with affinities, by kind (general before refined before core:
@@ -190,7 +190,7 @@ def find_indices(manual_dir) -> tuple[Found, ...]:
     manual_dir: the directory.
 
   Returns:
-    What was found, best first; () for nothing.
+    The files, best first; () for none.
 
   Raises:
     FileNotFoundError: there is no such directory.
@@ -198,7 +198,7 @@ def find_indices(manual_dir) -> tuple[Found, ...]:
   root = pathlib.Path(manual_dir)
   if not root.is_dir():
     raise FileNotFoundError(f'{root} is no directory')
-  found = []
+  files = []
   for where, directories, names in os.walk(root):
     directories[:] = sorted(d for d in directories if not pdb_ids.is_pdb_id(d))
     for name in sorted(names):
@@ -207,11 +207,11 @@ def find_indices(manual_dir) -> tuple[Found, ...]:
       if match:
         kind, content, year = match.groups()
         content = 'data' if (content or '').lower() == '_data' else 'ids'
-        found.append(Found(path, kind.lower(), content, int(year)))
+        files.append(IndexFile(path, kind.lower(), content, int(year)))
       elif path.suffix.lower() == '.csv' and _is_index(path):
-        found.append(Found(path, 'csv', 'data', 0))
+        files.append(IndexFile(path, 'csv', 'data', 0))
 
-  def rank(one: Found):
+  def rank(one: IndexFile):
     depth = len(one.path.relative_to(root).parts)
     named = one.kind == 'csv' and depth == 1 and one.path.stem == 'index'
     kinds = (*_KINDS, 'csv')
@@ -224,14 +224,14 @@ def find_indices(manual_dir) -> tuple[Found, ...]:
       str(one.path),
     )
 
-  return tuple(sorted(found, key=rank))
+  return tuple(sorted(files, key=rank))
 
 
 def checked_pk(text: str) -> float:
-  """A pK.
+  """Parses a pK.
 
   Raises:
-    ValueError: it is no number, or none that a pK can be.
+    ValueError: it is no number, or outside RANGE.
   """
   try:
     value = float(text)
@@ -247,7 +247,7 @@ def checked_pk(text: str) -> float:
 
 
 def _rows(path):
-  """(number, function that reads it) of lines that hold something."""
+  """Yields (number, function that reads it) of each line with content."""
   for number, line in enumerate(pdb_ids.text_of(path).splitlines(), 1):
     if line.strip() and not line.lstrip().startswith('#'):
       yield number, lambda line=line: _read_line(line)
@@ -262,12 +262,12 @@ def _read_line(line: str) -> tuple[Entry, list[str]]:
       f'{key}: {len(words)} columns where at least 5 are needed (id, '
       'resolution, year, -log, measure)'
     )
-  found = _BRACKETS.search(comment)
-  ligand = found[1].strip() if found else ''
+  bracket = _BRACKETS.search(comment)
+  ligand = bracket[1].strip() if bracket else ''
   rest = [' '.join(words[5:])]
   rest.append('' if ligand else 'no name of a ligand')
-  if found:
-    rest.append(comment[found.end() :].strip(' \t,;'))
+  if bracket:
+    rest.append(comment[bracket.end() :].strip(' \t,;'))
   return _entry(key, words[3], words[4], words[1], words[2], ligand, rest)
 
 
@@ -334,7 +334,7 @@ def _is_index(path) -> bool:
 def _entry(
   key, pk, written, resolution, year, ligand, rest
 ) -> tuple[Entry, list[str]]:
-  """An entry from texts, and remarks; the source is still missing."""
+  """Makes an entry without its source from texts; returns remarks too."""
   try:
     value = checked_pk(pk)
   except ValueError as error:
@@ -357,7 +357,7 @@ def _entry(
 
 
 def _measured(key: str, written: str) -> tuple[str, str, float]:
-  """Measure, relation and pK (NaN where no value is written)."""
+  """Parses measure, relation and pK (NaN where no value is written)."""
   if written in ('', 'Kd', 'Ki', 'IC50'):
     return written, '=', math.nan
   match = _MEASURED.fullmatch(written)

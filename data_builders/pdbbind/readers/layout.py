@@ -1,4 +1,4 @@
-"""Which file is what: PDBbind's folders and the wwPDB's names.
+"""Roles of files by name: PDBbind's folders and the wwPDB's names.
 
 PDBbind: <id>_protein.pdb, <id>_pocket.pdb, <id>_ligand.sdf, <id>_ligand.mol2.
 wwPDB: <id>.cif, <id>.pdb, <id>.ent, pdb<id>.ent and <id>.ccp4. Each plain or
@@ -14,8 +14,8 @@ from typing import NamedTuple
 from data_builders.pdbbind.readers import types
 from edjax.runtime import reading
 
-# Role and names, in the order in which they are taken. Names that go on after
-# _protein are those of prepared copies (_protein_processed); _env16 is a
+# Role and names, in order of preference. Names that go on after _protein are
+# prepared copies (_protein_processed); _env16 is a
 # protein cropped to the residues within 16 Å of the ligand. Names of maps are
 # those of PDBe, of PDB-REDO (_final) and of phased data (_phases); difference
 # maps (_diff, _fofc) have no role.
@@ -39,12 +39,12 @@ _PATTERNS = tuple(
 _DATA = re.compile(
   r'.*\.(pdb|ent|cif|mmcif|sdf|mol2|ccp4|map|mrc|mtz)(\.gz)?', re.IGNORECASE
 )
-# Files that may have another frame in another folder.
+# Roles whose files may have another frame in another folder.
 _TOGETHER = ('protein', 'pocket', 'ligand_sdf', 'ligand_mol2')
 
 
-class Found(NamedTuple):
-  """What a folder holds.
+class Contents(NamedTuple):
+  """The contents of a folder.
 
   Attributes:
     files: id -> its files, sorted by id.
@@ -55,16 +55,16 @@ class Found(NamedTuple):
   ignored: tuple[tuple[pathlib.Path, str], ...]
 
 
-def find(manual_dir) -> Found:
-  """Looks through a folder and those below it, once, in a fixed order.
+def find(manual_dir) -> Contents:
+  """Finds the files of complexes in a folder and those below it.
 
-  Where one folder has two files for one purpose, the first of these is taken:
+  Where one folder has two files for one role, the first of these is taken:
   the name without additions, .pdb before .cif (entries of the wwPDB the other
   way round), plain before gzipped. Where two folders have PDBbind's files of
   one id, one of them gives all (their frames may differ): one with a ligand
   and a protein or pocket before others, then the first by path. An entry of
   the wwPDB or a map may lie in a folder of its own; the first by path is
-  taken. Whatever is not used is listed.
+  taken. Files that are not used are listed.
 
   Args:
     manual_dir: the folder. Hidden folders in it are passed over, and links
@@ -90,11 +90,11 @@ def find(manual_dir) -> Found:
   files = {}
   for pdb_id in sorted(candidates):
     files[pdb_id] = _choose(pdb_id, candidates[pdb_id], ignored)
-  return Found(files, tuple(sorted(ignored)))
+  return Contents(files, tuple(sorted(ignored)))
 
 
 def read_text(path) -> str:
-  """Text of a file, gzipped or not (its first bytes tell).
+  """Reads the text of a file, gzipped or not (its first bytes tell).
 
   Raises:
     types.ComplexError: the file is not there, empty, cut off or no text.
@@ -110,12 +110,12 @@ def read_text(path) -> str:
     raise types.ComplexError(f'{path.name} is empty')
   if b'\0' in data:
     raise types.ComplexError(f'{path.name} is no text file')
-  # A character a byte: columns stay where they are, and gemmi cuts none.
+  # One character for each byte keeps the columns in place.
   return data.decode('ascii', errors='replace').replace('\ufffd', '?')
 
 
 def _walk(top: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Files below a folder, folders in the order of their paths."""
+  """Yields the files below a folder, folders in the order of their paths."""
   seen = set()  # a link may lead back up
   for folder, folders, names in os.walk(top, followlinks=True):
     real = os.path.realpath(folder)
@@ -139,7 +139,7 @@ def _match(name: str):
 
 
 def _choose(pdb_id, folders, ignored) -> types.Files:
-  """Picks the files of one id; adds what is left over to `ignored`."""
+  """Picks the files of one id; adds the others to `ignored`."""
   chosen = {}
   ours = {
     folder: [role for role in _TOGETHER if role in roles]

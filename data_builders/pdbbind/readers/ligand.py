@@ -17,7 +17,7 @@ from data_builders.pdbbind.readers import (
 from edjax.chem import elements
 from edjax.data import pdb_ids
 
-# Values of `descriptors`, in order.
+# Names of `descriptors`, in order.
 DESCRIPTORS = (
   'heavy_atoms', 'heavy_weight', 'log_p', 'tpsa', 'donors', 'acceptors',
   'rotatable_bonds', 'rings', 'aromatic_rings', 'fraction_sp3',
@@ -51,8 +51,8 @@ class XtbInput(NamedTuple):
 def read_ligand(files: types.Files) -> types.Ligand:
   """Reads a ligand: sdf, then mol2 where RDKit refuses the sdf.
 
-  Where RDKit refuses both, elements and coordinates of the first that has
-  them. Whatever went wrong on the way is in `problems`.
+  Where RDKit refuses both, the ligand has elements and coordinates of the first
+  that has them. Problems on the way are in `problems`.
 
   Raises:
     types.ComplexError: no file, or none that holds one molecule of known
@@ -85,7 +85,7 @@ def read_ligand(files: types.Files) -> types.Ligand:
 def read_ligand_set(
   path,
 ) -> Iterator[tuple[types.Entry, types.Ligand | types.ComplexError]]:
-  """Ligands with affinities out of one SDF file, gzipped or not.
+  """Reads ligands with affinities from one SDF file, gzipped or not.
 
   Args:
     path: SDF; each record has the tags pdb_id and pK, and may have ligand,
@@ -112,18 +112,18 @@ def read_ligand_set(
 
 
 def read_set_entries(path) -> list[types.Entry]:
-  """The entries of `read_ligand_set` alone; no molecule is looked at."""
+  """Reads the entries of `read_ligand_set` alone, without molecules."""
   return [entry for entry, _ in _set_records(path)]
 
 
 def heavy(atoms: types.Atoms) -> types.Atoms:
-  """The atoms heavier than hydrogen, in the same order."""
+  """Returns the atoms heavier than hydrogen, in the same order."""
   heavy_A = np.asarray(atoms.numbers) > 1
   return types.Atoms(*(np.asarray(array)[heavy_A] for array in atoms))
 
 
 def centre(atoms: types.Atoms) -> np.ndarray:
-  """[3] Å: centre of mass of the atoms heavier than hydrogen."""
+  """Returns the centre of mass of the heavy atoms, [3] Å."""
   heavy_atoms = heavy(atoms)
   return np.average(
     heavy_atoms.coords, axis=0, weights=elements.MASSES[heavy_atoms.numbers]
@@ -131,12 +131,12 @@ def centre(atoms: types.Atoms) -> np.ndarray:
 
 
 def descriptors(molecule, atoms: types.Atoms) -> dict[str, float]:
-  """Simple descriptors for a baseline, by RDKit.
+  """Computes simple descriptors for a baseline, by RDKit.
 
-  Files differ in protonation with their origin, so that all but the formal
-  charge are those of the neutral form (RDKit's Uncharger, which leaves
-  quaternary nitrogen and the like charged) with lost double bonds repaired,
-  and no weight counts hydrogens.
+  Files differ in protonation with their origin. So all but the formal charge
+  are computed for the neutral form (RDKit's Uncharger, which leaves quaternary
+  nitrogen and the like charged) with lost double bonds repaired, and no weight
+  counts hydrogens.
 
   Args:
     molecule: `Ligand.molecule`, or None.
@@ -246,7 +246,7 @@ def _attempts(ligand, files):
 
 
 class _RefusalError(Exception):
-  """One of the short reasons of for_xtb."""
+  """A short reason of `for_xtb`."""
 
 
 def _single(path, kind) -> molfile.Record:
@@ -307,7 +307,7 @@ def _number(text, default=float('nan')) -> float:
 
 
 def _neutral(molecule):
-  """A sanitised copy without charges that a proton can take away."""
+  """Returns a sanitised copy without charges that a proton can remove."""
   from rdkit import Chem
   from rdkit.Chem.MolStandardize import rdMolStandardize
 
@@ -349,7 +349,7 @@ def _from_mol2(path):
 
 
 def _reprotonated(molecule):
-  """All hydrogens anew, by the valences of the neutral form."""
+  """Replaces all hydrogens by the valences of the neutral form."""
   from rdkit import Chem, rdBase
 
   with rdBase.BlockLogs():
@@ -373,7 +373,7 @@ def _collide(coords_A3) -> bool:
 
 
 def _ordered(ligand, numbers_A, coords_A3):
-  """The ligand's own heavy atoms, then the hydrogens given."""
+  """Returns the ligand's own heavy atoms, then the given hydrogens."""
   import scipy.spatial
 
   own = heavy(ligand.atoms)

@@ -37,7 +37,7 @@ class Record(NamedTuple):
 
 
 def split(text: str, kind: str) -> list[str]:
-  """Texts of the molecules of a file; kind is 'sdf' or 'mol2'."""
+  """Splits a file into the texts of molecules; kind is 'sdf' or 'mol2'."""
   if kind == 'mol2':
     starts = text.split(_MOL2_START)[1:]
     return [_MOL2_START + part for part in starts]
@@ -87,7 +87,7 @@ def parse(text: str, kind: str, name: str) -> Record:
         atom.SetNoImplicit(True)
     try:
       Chem.SanitizeMol(molecule)
-    # Its complaints are ValueErrors, violated assumptions RuntimeErrors.
+    # Bad molecules raise ValueError, violated assumptions RuntimeError.
     except (ValueError, RuntimeError) as error:
       # A mol2 file has no formal charges; RDKit derives them from the bonds.
       known = charge if kind == 'sdf' else None
@@ -97,7 +97,7 @@ def parse(text: str, kind: str, name: str) -> Record:
 
 
 def _quietly(function, *args, **kwargs):
-  """None where RDKit raises, which depends on the kind of the mistake."""
+  """Calls a function of RDKit; returns None where it raises."""
   try:
     return function(*args, **kwargs)
   except (RuntimeError, ValueError):
@@ -171,8 +171,8 @@ def _mol2_atoms(text, name) -> tuple[list, list]:
   return symbols, coords
 
 
-def _check_count(found, announced, name):
-  if found != announced:
+def _check_count(count, announced, name):
+  if count != announced:
     raise types.ComplexError(
-      f'{name}: {found} atoms where {announced} are announced: cut off?'
+      f'{name}: {count} atoms where {announced} are announced: cut off?'
     )

@@ -1,4 +1,4 @@
-"""Atoms around a ligand: which ones are kept, and why not the others."""
+"""Atoms around a ligand: the rules that keep or drop each."""
 
 import collections
 import re
@@ -22,10 +22,10 @@ _POCKET_CUT_A = 8.0
 
 
 class Coverage(NamedTuple):
-  """How far the file of a pocket reaches.
+  """How much of a box the file of a pocket fills.
 
   Attributes:
-    fraction: of the box within which the file has every atom.
+    fraction: of the box, in which the file has every atom.
     note: a warning; '' where the fraction is 1.
   """
 
@@ -41,18 +41,17 @@ def read_pocket(
   waters: bool = False,
   hydrogens: bool = False,
 ) -> types.Pocket:
-  """Every atom of a complex within a distance of a point, but the ligand's.
+  """Reads the atoms within a distance of a point, without the ligand's.
 
-  From the protein file where there is one, else the pocket file. The rules,
-  each atom falling under the first that applies:
+  They come from the protein file where there is one, else the pocket file. The
+  first of these rules that applies to an atom decides:
 
   - Several models: the first. The atoms of the others are counted.
-  - The ligand itself: a residue most of whose heavy atoms, in any of its
-    alternative locations, are within 0.5 Å of one of the ligand's is left out
-    with all its alternatives. So are atoms less than 1 Å from a heavy atom of
-    the ligand, and the whole residue if it is no part of a polymer: nothing
-    can be there together with the ligand, it is another pose of it or what is
-    bound when it is not. Residues bound to the ligand stay.
+  - The ligand itself: a residue is left out with all its alternative locations
+    if in any of these most of its heavy atoms are within 0.5 Å of one of the
+    ligand's. So are atoms less than 1 Å from a heavy atom of the ligand, and
+    their whole residue if it is no part of a polymer: it is another pose of the
+    ligand, or bound in its absence. Residues bound to the ligand stay.
   - Alternative locations: in each residue the one with the highest sum of
     occupancies, the first by name among equals. Residues of different names
     that share a place in the chain count as alternatives. Atoms without a
@@ -63,10 +62,10 @@ def read_pocket(
     non-standard residues, ions and crystallisation agents. (PDBbind's own
     files hold metals, water and non-standard residues, no cofactors and no
     crystallisation agents; entries of the wwPDB hold all.)
-  - Partial occupancy: kept, the occupancy is recorded. Occupancy 0: kept too.
-    It marks side chains that were placed without being seen, and PDBbind's
-    files of the core set have 1 for these as for any other atom: like B
-    factors, occupancies tell where a file came from.
+  - Atoms of any occupancy, even 0, are kept and the occupancy is recorded. An
+    occupancy of 0 marks side chains that were placed without being seen, but
+    PDBbind's files of the core set have 1 there: like B factors, occupancies
+    tell where a file came from.
 
   Args:
     files: of one complex.
@@ -105,7 +104,7 @@ def select(
   waters: bool = False,
   hydrogens: bool = False,
 ) -> types.Pocket:
-  """`read_pocket` on a structure that is read already.
+  """Selects the pocket of a structure by the rules of `read_pocket`.
 
   Args:
     structure: from `structure.read`.
@@ -140,13 +139,13 @@ def select(
   n_others = sum(model.count_atom_sites() for model in list(structure)[1:])
   if n_others:
     dropped['other model'] = n_others
-  kept = [sites.atoms[i] for i in np.flatnonzero(kept_A)]
+  chosen = [sites.atoms[i] for i in np.flatnonzero(kept_A)]
   return types.Pocket(
     atoms=types.Atoms(
       numbers=sites.numbers[kept_A],
       coords=sites.coords[kept_A],
-      b_factors=np.array([atom.b_iso for atom in kept], np.float64),
-      occupancies=np.array([atom.occ for atom in kept], np.float64),
+      b_factors=np.array([atom.b_iso for atom in chosen], np.float64),
+      occupancies=np.array([atom.occ for atom in chosen], np.float64),
     ),
     source=source,
     kept=_classes(sites, kept_A),
@@ -156,7 +155,7 @@ def select(
 
 
 def shortest_contact(ligand: types.Ligand, pocket: types.Pocket) -> float:
-  """Å between the nearest heavy atoms of ligand and pocket; inf for none."""
+  """Returns the shortest distance of heavy atoms in Å; inf for no pocket."""
   import scipy.spatial
 
   coords_A3 = _heavy_coords(pocket.atoms)
@@ -169,10 +168,10 @@ def shortest_contact(ligand: types.Ligand, pocket: types.Pocket) -> float:
 def coverage(
   ligand: types.Ligand, pocket: types.Pocket, centre_3, half_edge: float
 ) -> Coverage:
-  """How much of a box is filled from a file that was cut around the ligand.
+  """Estimates the share of a box that a file cut around the ligand fills.
 
   PDBbind's pockets hold the residues within 8 Å of the ligand, files named
-  _env<n> those within n Å: no atom so near is missing, further ones may be.
+  _env<n> those within n Å: further atoms may be missing.
 
   Args:
     ligand: in the frame of the pocket.
@@ -235,7 +234,7 @@ class _Sites:
     )
 
   def groups(self) -> list[list[int]]:
-    """Residues by place in the chain: several in a group are alternatives."""
+    """Groups residues by place in the chain; a group's are alternatives."""
     groups, last = [], None
     for i, residue in enumerate(self.residues):
       labelled = (self.labels[self.spans[i]] != structure_lib.NO_LABEL).all()
@@ -249,7 +248,7 @@ class _Sites:
 
 
 class _Reasons:
-  """Why an atom is left out; the first reason given counts."""
+  """Reasons to leave out atoms; the first that is given counts."""
 
   def __init__(self, n_atoms):
     self._names = ['']
@@ -274,14 +273,14 @@ class _Reasons:
 
 
 def _mark_ligand(sites, near_A, reasons) -> set[int]:
-  """Marks what is the ligand, and what cannot be there beside it.
+  """Marks the ligand, and atoms that cannot exist beside it.
 
   Returns:
     Residues that are the ligand.
   """
   heavy_A = sites.numbers > 1
   clash_A = heavy_A & (near_A < _CLASH_A)
-  found = set()
+  ligand_residues = set()
   for i in np.unique(sites.residue_A[clash_A]):
     span = sites.spans[i][heavy_A[sites.spans[i]]]
     labels = sites.labels[span]
@@ -293,13 +292,13 @@ def _mark_ligand(sites, near_A, reasons) -> set[int]:
       for label in np.unique(labels)
     ]
     if max(shares) > 0.5:
-      found.add(int(i))
+      ligand_residues.add(int(i))
       reasons.mark('ligand', sites.spans[i])
     elif sites.amino_acids[i]:
       reasons.mark('overlaps the ligand', span[clash_A[span]])
     else:
       reasons.mark('overlaps the ligand', sites.spans[i])
-  return found
+  return ligand_residues
 
 
 def _check_frame(sites, near_A, reasons, tree, source) -> None:
@@ -352,7 +351,7 @@ def _class(residue, is_amino_acid, atom) -> str:
 
 
 def _sequences(sites, kept_A, ligand_residues) -> dict[str, str]:
-  """One-letter sequences of the chains with a kept atom of an amino acid."""
+  """Returns one-letter sequences of chains with a kept amino acid atom."""
   kept_residues = np.unique(sites.residue_A[kept_A])
   chains = {sites.chains[i] for i in kept_residues if sites.amino_acids[i]}
   letters = {chain: [] for chain in sorted(chains)}

@@ -1,7 +1,7 @@
-"""PDB and mmCIF files as gemmi's structures, checked before they are believed.
+"""PDB and mmCIF files, checked and read as gemmi's structures.
 
 gemmi reads a coordinate that is no number as 0 and merges residues of one
-number in a chain without a name; both are looked for in the text before.
+number in a chain without a name; the text is checked for both before.
 PDB columns: wwPDB, Atomic Coordinate Entry Format 3.3, section 9.
 """
 
@@ -26,13 +26,13 @@ _ELEMENTS = ('H', 'C', 'N', 'O', 'S', 'P')  # of standard residues
 
 
 def read(path):
-  """A structure as gemmi has it, with every atom checked.
+  """Reads a structure with gemmi and checks every atom.
 
   Chains without a name are divided where the numbers of their residues fall,
   which is where PDBbind's pockets go from one chain to the next, and get the
-  names _1, _2, ... Where the columns of the element are blank, it follows
-  from the name of the atom and its position, in amino acids and nucleotides
-  from the letter alone (a CA there is a carbon, wherever it is put).
+  names _1, _2, ... Where the columns of the element are blank, it follows from
+  the name of the atom and its position; in amino acids and nucleotides from the
+  first letter alone (CA is a carbon there).
 
   Args:
     path: .pdb, .ent or .cif, gzipped or not.
@@ -75,19 +75,19 @@ def read(path):
 
 
 def tabulated(name: str):
-  """gemmi's facts on a residue; force fields' names count as the usual ones."""
+  """Returns gemmi's facts on a residue, which may have a force field's name."""
   import gemmi
 
   return gemmi.find_tabulated_residue(_FORCE_FIELD.get(name, name))
 
 
 def is_water(name: str) -> bool:
-  """Whether a residue of that name is water."""
+  """Returns whether a residue of that name is water."""
   return tabulated(name).is_water()
 
 
 def is_amino_acid(residue) -> bool:
-  """Whether a residue is one of a protein.
+  """Returns whether a residue is an amino acid.
 
   The name is not enough: calcium ions named CAS, the code of a cysteine, are
   in PDBbind. An amino acid has a carbon atom CA.
@@ -98,9 +98,9 @@ def is_amino_acid(residue) -> bool:
 
 
 def best_alternative(atoms) -> str:
-  """Label of the alternative location with the highest sum of occupancies.
+  """Returns the label of the location with the highest sum of occupancies.
 
-  The first by name among equals; NO_LABEL where no atom has a label.
+  Among equals it is the first by name; NO_LABEL where no atom has a label.
   """
   sums = {}
   for atom in atoms:

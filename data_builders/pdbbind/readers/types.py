@@ -1,4 +1,4 @@
-"""What the readers of complexes hand to each other."""
+"""Types that the readers of complexes share."""
 
 import pathlib
 from typing import Any, NamedTuple
@@ -59,7 +59,7 @@ class Ligand(NamedTuple):
     molecule: RDKit's molecule with the atoms in the same order (sanitised),
       or None where RDKit refused every file.
     source: name of the file that was used.
-    problems: what went wrong before, one text each; () for none.
+    problems: problems on the way, one text each; () for none.
   """
 
   atoms: Atoms
@@ -91,7 +91,7 @@ class Pocket(NamedTuple):
 
 
 class Files(NamedTuple):
-  """Files of one complex; None for what is not there.
+  """Files of one complex; None for missing ones.
 
   Attributes:
     pdb_id: lower case.

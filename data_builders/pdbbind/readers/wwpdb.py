@@ -1,4 +1,4 @@
-"""Complexes out of entries of the wwPDB, without PDBbind's own files."""
+"""Complexes from entries of the wwPDB, without PDBbind's own files."""
 
 import itertools
 import pathlib
@@ -24,15 +24,15 @@ def split_entry(
   waters: bool = False,
   hydrogens: bool = False,
 ) -> tuple[types.Ligand, types.Pocket]:
-  """Divides an entry into a ligand and what is around it.
+  """Divides an entry into a ligand and its pocket.
 
-  The ligand is the residue with the code; of several copies the one with the
-  fewest heavy atoms missing (of the component's, where an mmCIF file lists
-  them, else of those of the fullest copy), then the lowest mean B of its heavy
-  atoms, then the first in the file. Of its alternative locations the one with
-  the highest sum of occupancies. The pocket follows the rules of
-  `pocket.read_pocket`, about the ligand's centre of mass. It ends with the
-  asymmetric unit: atoms of its symmetry mates are counted, not included.
+  The ligand is the residue with the code. Among several copies the one with the
+  fewest heavy atoms missing is taken (missing of the component's, where an
+  mmCIF file lists them, else of those of the fullest copy), then the lowest
+  mean B of its heavy atoms, then the first in the file; among its alternative
+  locations the one with the highest sum of occupancies. The pocket follows the
+  rules of `pocket.read_pocket`, about the ligand's centre of mass. It ends with
+  the asymmetric unit: atoms of its symmetry mates are counted, not included.
 
   There are no bonds in such files, so that no charge is known and no
   hydrogens can be added for GFN2-xTB.
@@ -89,7 +89,7 @@ def split_entry(
 
 
 def count_symmetry_mates(structure, centre_3, radius: float) -> int:
-  """Heavy atoms of the crystal, but for the entry's own, around a point.
+  """Counts heavy atoms of symmetry mates around a point.
 
   Water is not counted.
 
@@ -169,18 +169,18 @@ class _Copy:
   def __init__(self, index, chain, residue):
     best = structure_lib.best_alternative(residue)
     labels = {atom.altloc for atom in residue} - {structure_lib.NO_LABEL}
-    kept = [a for a in residue if a.altloc in (best, structure_lib.NO_LABEL)]
-    heavy = [atom for atom in kept if atom.element.atomic_number > 1]
+    atoms = [a for a in residue if a.altloc in (best, structure_lib.NO_LABEL)]
+    heavy = [atom for atom in atoms if atom.element.atomic_number > 1]
     self.index = index
     self.place = f'{chain.name} {residue.seqid}'
     self.best = best if len(labels) > 1 else ''
     self.names = {atom.name for atom in heavy}
     self.mean_b = float(np.mean([atom.b_iso for atom in heavy] or [np.inf]))
     self.atoms = types.Atoms(
-      np.array([atom.element.atomic_number for atom in kept], np.int32),
-      np.array([atom.pos.tolist() for atom in kept], np.float64),
-      np.array([atom.b_iso for atom in kept], np.float64),
-      np.array([atom.occ for atom in kept], np.float64),
+      np.array([atom.element.atomic_number for atom in atoms], np.int32),
+      np.array([atom.pos.tolist() for atom in atoms], np.float64),
+      np.array([atom.b_iso for atom in atoms], np.float64),
+      np.array([atom.occ for atom in atoms], np.float64),
     )
 
 

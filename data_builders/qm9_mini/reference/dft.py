@@ -1,11 +1,10 @@
-"""One molecule: conformer, GFN2-xTB geometry, B3LYP/6-31G(2df,p) labels.
+"""One molecule: conformer and B3LYP/6-31G(2df,p) labels.
 
-This file works in bohr and Hartree. tblite, rdkit and pyscf (the extra
+This file works in bohr and Hartree. rdkit and pyscf (the extra
 `reference`) are imported where they are used.
 """
 
 import numpy as np
-import scipy.optimize
 
 from edjax.chem import units
 
@@ -14,7 +13,8 @@ from edjax.chem import units
 BASIS = '6-31g(2df,p)'
 
 # Energies of the free atoms (Ha), UKS at the level of `label`, but grid level
-# 4: what `--atoms` prints with PySCF 2.14.0. Ground-state spins 2S.
+# 4, as `generate.py --atoms` prints them with PySCF 2.14.0. Ground-state spins
+# 2S.
 ATOM_SPIN = {1: 1, 6: 2, 7: 3, 8: 2, 9: 1}
 ATOM_ENERGY_HA = {
   1: -0.500274,
@@ -26,10 +26,10 @@ ATOM_ENERGY_HA = {
 
 
 def embed(smiles):
-  """Numbers [A], coordinates [A, 3] (bohr) and bonds {(i, j)} of a SMILES.
+  """Embeds a SMILES: numbers [A], coordinates [A, 3] (bohr), bonds {(i, j)}.
 
-  ETKDG (seed 7), then MMFF94; hydrogens are added. A stereocentre that the
-  SMILES leaves open is what the seed makes it.
+  The conformer is that of ETKDG (seed 7), then MMFF94; hydrogens are added. A
+  stereocentre that the SMILES leaves open is what the seed makes it.
 
   Raises:
     RuntimeError: ETKDG found no conformer.
@@ -40,7 +40,7 @@ def embed(smiles):
   mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
   if AllChem.EmbedMolecule(mol, randomSeed=7) != 0:
     raise RuntimeError('ETKDG found no conformer')
-  # MMFF lacks parameters for a few odd kinds; xTB then starts from ETKDG.
+  # MMFF lacks parameters for a few odd molecules; xTB then starts from ETKDG.
   if AllChem.MMFFHasAllMoleculeParams(mol):
     AllChem.MMFFOptimizeMolecule(mol, maxIters=1000)
   numbers = np.array([a.GetAtomicNum() for a in mol.GetAtoms()])
@@ -49,43 +49,6 @@ def embed(smiles):
     for b in mol.GetBonds()
   }
   return numbers, mol.GetConformer().GetPositions() / units.BOHR_A, bonds
-
-
-def relax(numbers, coords_A3, tolerance=5e-4):
-  """Relaxes with GFN2-xTB and BFGS until no gradient component is larger.
-
-  Args:
-    numbers: atomic numbers, [A].
-    coords_A3: bohr, [A, 3].
-    tolerance: largest |component| of the gradient, Ha/bohr.
-
-  Returns:
-    Coordinates in bohr, [A, 3], and the largest component there.
-
-  Raises:
-    RuntimeError: the tolerance was not reached in 500 steps.
-  """
-  from tblite.interface import Calculator
-
-  calculator = Calculator('GFN2-xTB', np.asarray(numbers), coords_A3)
-  calculator.set('verbosity', 0)
-
-  def energy_and_gradient(flat):
-    calculator.update(positions=flat.reshape(-1, 3))
-    result = calculator.singlepoint()
-    return result.get('energy'), result.get('gradient').ravel()
-
-  found = scipy.optimize.minimize(
-    energy_and_gradient,
-    np.asarray(coords_A3).ravel(),
-    jac=True,
-    method='BFGS',
-    options={'gtol': tolerance, 'maxiter': 500},
-  )
-  largest = float(np.abs(found.jac).max())
-  if not largest <= tolerance:
-    raise RuntimeError(f'relaxation stopped at {largest:.1e} Ha/bohr')
-  return found.x.reshape(-1, 3), largest
 
 
 def _molecule(numbers, coords_A3, basis=BASIS, spin=0):
@@ -102,12 +65,12 @@ def _molecule(numbers, coords_A3, basis=BASIS, spin=0):
 
 
 def atoms_energy(numbers):
-  """Sum of ATOM_ENERGY_HA over atomic numbers."""
+  """Sums ATOM_ENERGY_HA over atomic numbers."""
   return sum(ATOM_ENERGY_HA[int(z)] for z in numbers)
 
 
 def label(numbers, coords_A3, basis=BASIS):
-  """Labels of one closed-shell molecule: RKS B3LYP/6-31G(2df,p).
+  """Computes labels of one closed-shell molecule: RKS B3LYP/6-31G(2df,p).
 
   PySCF (2.3 and later) takes `b3lyp` as Gaussian does, with VWN(RPA). Density
   fitting, grid level 2, convergence 1e-8 Ha, spherical d and f.
@@ -115,7 +78,7 @@ def label(numbers, coords_A3, basis=BASIS):
   Args:
     numbers: atomic numbers, [A].
     coords_A3: bohr, [A, 3].
-    basis: what PySCF takes as a basis.
+    basis: in any form that PySCF accepts.
 
   Returns:
     dict of floats: mu (D), homo, lumo, gap, energy, atomization_energy (Ha),
@@ -153,7 +116,7 @@ def label(numbers, coords_A3, basis=BASIS):
 
 
 def atom_energy(number):
-  """Energy (Ha) of a free atom: UKS, as `label`, but grid level 4."""
+  """Computes the energy (Ha) of a free atom: as `label`, UKS, grid level 4."""
   from pyscf import dft
 
   mol = _molecule([number], np.zeros((1, 3)), spin=ATOM_SPIN[number])

@@ -1,4 +1,4 @@
-"""Draws SMILES of small molecules: grown at random, unstable kinds refused.
+"""Draws SMILES of small molecules, grown at random, without unstable kinds.
 
 Elements H, C, N, O and F, 1 to 6 heavy atoms, neutral, at most one ring.
 """
@@ -45,7 +45,7 @@ def _unstable_patterns():
 
 
 def rejection(smiles):
-  """Name of the rule that `smiles` breaks, or '' when it may be used.
+  """Returns the name of the rule that `smiles` breaks, or ''.
 
   Args:
     smiles: a SMILES string; ValueError when RDKit cannot read it.
@@ -77,7 +77,7 @@ def rejection(smiles):
 
 
 def _grow(size, rng):
-  """One random SMILES of `size` heavy atoms, or '' when the growth ended."""
+  """Grows one SMILES of `size` heavy atoms; '' where no valence was left."""
   from rdkit import Chem
 
   elements, weights = zip(*_ELEMENT_WEIGHT.items(), strict=True)
@@ -158,17 +158,17 @@ def draw_smiles(count, seed, exclude=(), trials=TRIALS):
 
 
 def read_smiles(path):
-  """Canonical SMILES of a text file, each once, in its order.
+  """Reads the canonical SMILES of a text file, each once, in its order.
 
   Raises:
     ValueError: a line is no SMILES, or breaks a rule of `rejection`.
   """
   from rdkit import Chem
 
-  found = []
+  canonical = []
   for line in pathlib.Path(path).read_text(encoding='utf-8').split():
     reason = rejection(line)
     if reason:
       raise ValueError(f'{line} in {path}: {reason}; take it out')
-    found.append(Chem.CanonSmiles(line))
-  return list(dict.fromkeys(found))
+    canonical.append(Chem.CanonSmiles(line))
+  return list(dict.fromkeys(canonical))

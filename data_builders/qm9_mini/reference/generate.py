@@ -27,6 +27,7 @@ import sys
 
 import numpy as np
 
+from data_builders.molecules import geometries
 from data_builders.qm9_mini.reference import dft, draw_smiles
 from data_builders.support import bonds as bond_finder
 from edjax.chem import units
@@ -60,13 +61,14 @@ TOLERANCE = {
 
 
 def make_record(smiles):
-  """The whole way from SMILES to a record (see README.md).
+  """Computes the record of a SMILES (see README.md).
 
   Raises:
     RuntimeError: no conformer, no relaxation, other bonds, or no SCF.
   """
   numbers, coords_A3, bonds = dft.embed(smiles)
-  coords_A3, _ = dft.relax(numbers, coords_A3)
+  # Each field anew: the embedded geometries were made so.
+  coords_A3, _ = geometries.minimum(numbers, coords_A3, restart=False)
   if bond_finder.bonds_from_distances(numbers, coords_A3) != bonds:
     raise RuntimeError('the bonds changed while relaxing')
   # Rounded before the labels, so that they belong to the stored geometry.
@@ -83,7 +85,7 @@ def make_record(smiles):
 
 
 def read_records(path):
-  """Records of a .jsonl or .jsonl.gz file, in its order."""
+  """Reads the records of a .jsonl or .jsonl.gz file, in its order."""
   path = pathlib.Path(path)
   opener = gzip.open if path.suffix == '.gz' else open
   with opener(path, 'rt', encoding='utf-8') as f:
@@ -91,7 +93,7 @@ def read_records(path):
 
 
 def _attempt(smiles):
-  """(record, '') or (None, reason); the unit of work of one process."""
+  """Computes a record in a process: (record, '') or (None, reason)."""
   try:
     return make_record(smiles), ''
   except (ImportError, MemoryError):  # no fault of the molecule
@@ -101,7 +103,7 @@ def _attempt(smiles):
 
 
 def _require_pyscf():
-  """Before any molecule could be marked as failed for want of it."""
+  """Raises ModuleNotFoundError before molecules fail for want of PySCF."""
   try:
     importlib.import_module('pyscf')
   except ModuleNotFoundError as error:
@@ -171,7 +173,7 @@ def generate(todo, out, workers):
 
 
 def _fault(record):
-  """What cannot be right about a record, or ''."""
+  """Returns what cannot be right about a record, or ''."""
   from rdkit import Chem
 
   r = record
@@ -218,7 +220,7 @@ def check_records(records):
 
 
 def composition_residuals(records):
-  """Atomisation energies (Ha) minus their least squares fit to element counts.
+  """Subtracts a least-squares fit to element counts from the energies.
 
   A label that is wrong, or a molecule in a strange state, stands out.
 
@@ -248,7 +250,7 @@ def pack(records, path):
 
 
 def describe(records):
-  """A few lines of text: how many of what, and the strangest energies."""
+  """Returns counts and the strangest energies as a few lines of text."""
   sizes = collections.Counter(sum(z > 1 for z in r['numbers']) for r in records)
   lines = [f'{len(records)} molecules; by heavy atoms {sorted(sizes.items())}']
   for z in dft.ATOM_ENERGY_HA:
@@ -266,7 +268,7 @@ def describe(records):
 
 
 def differences(record, again):
-  """|difference| of every label in TOLERANCE, {name: float}."""
+  """Returns |difference| of every label in TOLERANCE, {name: float}."""
   return {k: abs(again[k] - record[k]) for k in TOLERANCE}
 
 
@@ -291,9 +293,9 @@ def verify(records, count, seed):
   good = True
   for r in random.Random(seed).sample(records, count):
     coords_A3 = np.array(r['coords'])
-    found = differences(r, dft.label(r['numbers'], coords_A3 / units.BOHR_A))
-    good &= all(found[k] <= TOLERANCE[k] for k in TOLERANCE)
-    row(f'`{r["smiles"]}`', 'geometry', found, '')
+    errors = differences(r, dft.label(r['numbers'], coords_A3 / units.BOHR_A))
+    good &= all(errors[k] <= TOLERANCE[k] for k in TOLERANCE)
+    row(f'`{r["smiles"]}`', 'geometry', errors, '')
     whole = make_record(r['smiles'])
     moved = np.abs(np.array(whole['coords']) - coords_A3).max()
     row('', 'SMILES', differences(r, whole), f'{moved:.0e}')
@@ -302,7 +304,7 @@ def verify(records, count, seed):
 
 
 def main(argv=None):
-  """The command line; returns the exit status."""
+  """Runs the command line; returns the exit status."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--count', type=int, help='draw so many SMILES')
   parser.add_argument('--seed', type=int, default=0, help='of every draw')

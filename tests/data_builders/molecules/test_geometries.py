@@ -56,13 +56,13 @@ def test_relaxed_geometries_are_minima(some, tmp_path):
   assert len(rows) == 5
   for row, record in zip(rows, published, strict=True):
     assert row['example_id'].decode() == record.example_id
-    before, slope = energy_and_gradient(record.numbers, record.positions)
+    before, slope = energy_and_gradient(record.numbers, record.coords)
     after, rest = energy_and_gradient(record.numbers, row['positions'])
     # The field of a fresh start differs in its last digits.
     assert np.abs(rest).max() < 1.1 * geometries.TOLERANCE
     assert np.abs(slope).max() > 10 * geometries.TOLERANCE
     assert after < before - 1e-3
-    assert np.abs(row['positions'] - record.positions).max() > 0.01
+    assert np.abs(row['positions'] - record.coords).max() > 0.01
     # xTB is of the new geometry, labels are the published ones.
     result = xtb.run(record.numbers, row['positions'])
     np.testing.assert_array_equal(row['orbitals'], result.orbitals.ravel())
@@ -98,7 +98,7 @@ def test_a_molecule_that_changes_its_bonds_is_refused():
 
 def test_noise_is_normal_and_of_its_size():
   moves = np.concatenate(
-    [geometries.noisy(r, 0.2).positions - r.positions for r in RECORDS]
+    [geometries.noisy(r, 0.2).coords - r.coords for r in RECORDS]
   )
   n = moves.size
   assert n > 10_000
@@ -113,7 +113,7 @@ def test_noise_is_normal_and_of_its_size():
   for a, b in ((moves[:, 0], moves[:, 1]), (moves[1:, 2], moves[:-1, 2])):
     assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(len(a))
   first = np.array(
-    [(geometries.noisy(r, 0.2).positions - r.positions)[0] for r in RECORDS]
+    [(geometries.noisy(r, 0.2).coords - r.coords)[0] for r in RECORDS]
   )
   assert len(np.unique(first.round(9))) == first.size
 
@@ -122,14 +122,14 @@ def test_noise_follows_from_the_id_alone():
   one = RECORDS[7]
   here = geometries.noisy(one, 0.1)
   np.testing.assert_array_equal(
-    geometries.noisy(one._replace(index=99), 0.1).positions, here.positions
+    geometries.noisy(one._replace(index=99), 0.1).coords, here.coords
   )
   other = geometries.noisy(one._replace(example_id='mini_9999'), 0.1)
-  assert np.abs(other.positions - here.positions).min() > 0
+  assert np.abs(other.coords - here.coords).min() > 0
   # Of another size it goes the same way.
   np.testing.assert_allclose(
-    geometries.noisy(one, 0.5).positions - one.positions,
-    5 * (here.positions - one.positions),
+    geometries.noisy(one, 0.5).coords - one.coords,
+    5 * (here.coords - one.coords),
     rtol=1e-9,
   )
 
@@ -152,8 +152,8 @@ def test_a_noisy_dataset_has_xtb_of_its_own_coordinates(
   for one, two, row, record in zip(
     *found.values(), as_published, published, strict=True
   ):
-    np.testing.assert_array_equal(row['positions'], record.positions)
-    want = geometries.noisy(record, 0.05).positions
+    np.testing.assert_array_equal(row['positions'], record.coords)
+    want = geometries.noisy(record, 0.05).coords
     np.testing.assert_array_equal(one['positions'], want)
     np.testing.assert_array_equal(two['positions'], want)
     np.testing.assert_array_equal(one['orbitals'], two['orbitals'])

@@ -59,7 +59,7 @@ def test_real_methane(real_records):
   assert methane.numbers.tolist() == [6, 1, 1, 1, 1]
   assert methane.smiles == 'C'
   np.testing.assert_array_equal(
-    methane.positions[1], [0.0021504159, -0.0060313176, 0.0019761203]
+    methane.coords[1], [0.0021504159, -0.0060313176, 0.0019761203]
   )
   published = {
     'mu': 0.0, 'alpha': 13.21, 'homo': -0.3877, 'lumo': 0.1171,
@@ -108,9 +108,9 @@ def test_mathematica_exponents():
   assert '*^' in text
   record = parse.parse_xyz(text)
   plain = parse.parse_xyz(record_text(7, 'O'))
-  np.testing.assert_array_equal(record.positions, plain.positions)
+  np.testing.assert_array_equal(record.coords, plain.coords)
   tiny = record_text(7, 'O').replace(' 0.0000000000', ' 6.8*^-6')
-  assert parse.parse_xyz(tiny).positions[0, 0] == 6.8e-6
+  assert parse.parse_xyz(tiny).coords[0, 0] == 6.8e-6
 
 
 WATER = record_text(7, 'O')
@@ -172,12 +172,12 @@ def test_build_and_read(manual, tmp_path):
     assert row['smiles'] == smiles.encode()
     np.testing.assert_array_equal(row['numbers'], record.numbers)
     assert row['positions'].dtype == np.float64
-    np.testing.assert_array_equal(row['positions'], record.positions)
+    np.testing.assert_array_equal(row['positions'], record.coords)
     # Doubles come back as they went in, to the last bit.
     for name in datasets.DATASETS['qm9'].targets:
       assert row[name].dtype == np.float64
       assert row[name] == record.targets[name]
-    result = xtb.run(record.numbers, record.positions)
+    result = xtb.run(record.numbers, record.coords)
     orbitals = row['orbitals'].reshape(
       row['n_orbitals'], len(record.numbers), row['orbital_width']
     )

@@ -38,7 +38,7 @@ def test_embedded_records_are_consistent():
     # A molecule is bound by 1 to 8 eV an atom, and heavier than its atoms.
     assert -8 < t['atomization'] / len(r.numbers) < -1
     assert np.sum(r.numbers) % 2 == 0
-    apart = np.linalg.norm(r.positions[:, None] - r.positions, axis=-1)
+    apart = np.linalg.norm(r.coords[:, None] - r.coords, axis=-1)
     assert np.sort(apart, axis=1)[:, 1].max() < 1.8  # every atom has a bond
   assert {z for r in records for z in r.numbers.tolist()} == {1, 6, 7, 8, 9}
 
