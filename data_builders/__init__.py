@@ -49,8 +49,8 @@ def build(
 
   Raises:
     ValueError: an unknown name, a record that cannot be read, the dataset
-      that is there was built from other files than manual_dir holds, or Apache
-      Beam is not installed.
+      that is there is not complete or was built from other files than
+      manual_dir holds, or Apache Beam is not installed.
     FileNotFoundError: source files are missing; the message says what to put
       where.
   """
@@ -70,6 +70,7 @@ def build(
       **options,
     )
     if builder.data_path.exists():
+      _check_complete(builder)
       _check_sources(builder)
     elif held:
       # What TFDS wrote into when a build was killed.
@@ -133,6 +134,22 @@ def _module(name):
       f'unknown dataset {name!r} (known: {", ".join(sorted(DATASETS))})'
     )
   return importlib.import_module(DATASETS[name].builder)
+
+
+def _check_complete(builder) -> None:
+  files = [
+    path for split in builder.info.splits.values() for path in split.filepaths
+  ]
+  missing = [
+    str(path)
+    for path in (builder.data_path / records.REPORT, *files)
+    if not epath.Path(path).exists()
+  ]
+  if missing or not files:
+    raise ValueError(
+      f'{builder.data_path} is not complete ({len(missing)} files missing): a '
+      'build or a copy is going on or was broken off. Wait, or delete it'
+    )
 
 
 def _check_sources(builder) -> None:

@@ -233,26 +233,32 @@ def test_a_dataset_in_an_object_store(tmp_path, monkeypatch):
   known = importlib.import_module('fsspec.registry')._registry
   for name in ('gs', 'gcs'):  # fsspec's name, and etils'
     monkeypatch.setitem(known, name, _Gs)
-  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
   lines = mini.embedded_lines()[:30]
   monkeypatch.setattr(mini, 'embedded_lines', lambda: lines)
   data = qm9_density.get_config('smoke').data
-  data.workers = 1
+  data.workers, data.manual_dir = 1, str(tmp_path)
   data.data_dir = str(tmp_path / 'here')
   here = loading.load_pack(data)
   data.data_dir = 'gs://bucket/data'
+  copy = tmp_path / 'copy'
   try:
     threads = '--runner=DirectRunner --direct_running_mode=in_memory'
     # What a build that was killed while TFDS renamed it leaves there.
     half = '/bucket/data/edjax_qm9_mini/1.1.0/features.json'
     _Gs().pipe_file(half, b'')
     with pytest.raises(ConfigError, match='is not complete'):
-      loading.load_pack(data, beam=threads)
+      loading.build_in_store(data, '', threads)
     _Gs().rm(half)
-    there = loading.load_pack(data, beam=threads)
-    found = {name.split('/')[-1] for name in _Gs().find('/bucket')}
+    assert loading.build_in_store(data, '', threads) == 30
+    assert loading.build_in_store(data, '', threads) == 30  # it is there
+    _Gs().get('/bucket/data/edjax_qm9_mini', str(copy / 'edjax_qm9_mini'), True)
   finally:
     _Gs.store.clear()
+  data.data_dir = str(copy)
+  there = loading.load_pack(data)
   assert there.fingerprint == here.fingerprint
   np.testing.assert_array_equal(there.positions, here.positions)
-  assert {'report.json', 'dataset_info.json'} < found
+  # A copy that was broken off.
+  next(copy.rglob('*array_record*')).unlink()
+  with pytest.raises(ConfigError, match=r'is not complete \(1 files'):
+    loading.load_pack(data)
