@@ -19,10 +19,8 @@ from edjax.voxelize import TRANSFORMS
 FILE_SPLITS = ('file', 'published')
 
 RULES: Mapping[str, rules.Rule] = {
-  'data.name': rules.one_of(*datasets.DATASETS),
   'data.data_dir': rules.text,
   'data.manual_dir': rules.text,
-  'data.split': rules.one_of(*datasets.names_of('splits')),
   'data.split_file': rules.text,
   'data.validation_fraction': rules.SHARE,
   'data.test_fraction': rules.SHARE,
@@ -39,16 +37,10 @@ RULES: Mapping[str, rules.Rule] = {
   'data.seed': rules.SEED,
   'data.parts': rules.some_of(('ligand', 'pocket')),
   'data.hydrogens': rules.flag,
-  'data.geometry': rules.one_of(*datasets.names_of('geometries')),
   'data.noise': rules.number(float, 0, 1),
   'data.shuffle_labels': rules.flag,
-  'data.delta': rules.one_of('', *datasets.names_of('deltas')),
   'data.download': rules.flag,
   'data.workers': rules.number(int, 0),
-  'representation.channels': lambda value: rules.some_of(channels.known())(
-    value
-  ),
-  'representation.density': rules.one_of(*channels.DENSITIES),
   'representation.grid_size': rules.COUNT,
   'representation.spacing': rules.POSITIVE,
   'representation.supersample': rules.number(int, 1, 8),
@@ -61,10 +53,6 @@ RULES: Mapping[str, rules.Rule] = {
   'representation.shape_radius': rules.number(float, 0),
   'representation.widths.atoms': rules.POSITIVE,
   'representation.widths.shape': rules.number(float, 0.1),
-  **{
-    f'representation.transforms.{c}': rules.one_of(*TRANSFORMS)
-    for c in channels.CHANNELS
-  },
   'augment.rotate': rules.flag,
   'augment.translate': rules.number(float, 0),
   'optim.learning_rate': rules.POSITIVE,
@@ -94,9 +82,10 @@ RULES: Mapping[str, rules.Rule] = {
 def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
   """Returns the rules of a configuration: field, joined by dots -> rule.
 
-  Choices are those of the registries of models, optimisers and losses. Fields
-  of `config.model` are those of the network that it names; fields of other
-  networks may stand beside them.
+  Choices are those of the registries as they are now. Fields of `config.model`
+  are those of the network that it names; fields of other networks may stand
+  beside them. A channel without a transform has the one of `make_voxelizer` in
+  `config.representation`.
   """
   model = config.get('model', {})
   fields = {
@@ -107,8 +96,20 @@ def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
   }
   if model.get('name') in models.MODELS:
     fields |= models.fields_of(model.name)
+  transforms = config.get('representation', {}).get('transforms', {})
   return {
     **RULES,
+    'data.name': rules.one_of(*datasets.DATASETS),
+    'data.split': rules.one_of(*datasets.names_of('splits')),
+    'data.geometry': rules.one_of(*datasets.names_of('geometries')),
+    'data.delta': rules.one_of('', *datasets.names_of('deltas')),
+    'representation.channels': rules.some_of(channels.known()),
+    'representation.density': rules.one_of(*channels.DENSITIES),
+    **{
+      f'representation.transforms.{name}': rules.one_of(*TRANSFORMS)
+      for name in channels.known()
+      if name in transforms
+    },
     'model.name': rules.one_of(*models.MODELS),
     **{f'model.{field}': _rule(kind.hint) for field, kind in fields.items()},
     'optim.name': rules.one_of(*optim.OPTIMIZERS),
