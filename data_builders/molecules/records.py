@@ -157,7 +157,7 @@ class Tally:
   content: int = 0
 
   def add(self, record: Record, outcome) -> None:
-    """Counts a `Calculated`, or a `workers.Failure` in place of it."""
+    """Counts a `Calculated`, or a `worker_pool.Failure` in place of it."""
     if isinstance(outcome, workers_lib.Failure):
       failure = record.index, record.example_id, outcome.reason
       self.failures.append(failure)

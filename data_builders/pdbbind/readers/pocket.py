@@ -22,7 +22,7 @@ _POCKET_CUT_A = 8.0
 
 
 class Coverage(NamedTuple):
-  """How much of a box the file of a pocket fills.
+  """The share of a box that the file of a pocket fills.
 
   Attributes:
     fraction: of the box, in which the file has every atom.

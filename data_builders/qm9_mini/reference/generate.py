@@ -115,8 +115,8 @@ def _require_pyscf():
 def generate(todo, out, workers):
   """Computes the SMILES `todo` that `out` lacks and appends them to it.
 
-  Each line is written as soon as it is ready. What failed goes to
-  `out`.failed, one JSON object a line, and is not tried again.
+  Each line is written as soon as it is ready. Failures go to `out`.failed, one
+  JSON object a line, and are not tried again.
 
   Returns:
     (made, failed): how many in this call.
