@@ -44,11 +44,16 @@ def embed(smiles):
   if AllChem.MMFFHasAllMoleculeParams(mol):
     AllChem.MMFFOptimizeMolecule(mol, maxIters=1000)
   numbers = np.array([a.GetAtomicNum() for a in mol.GetAtoms()])
-  bonds = {
+  coords_A3 = mol.GetConformer().GetPositions() / units.BOHR_A
+  return numbers, coords_A3, bonds_of(mol)
+
+
+def bonds_of(mol) -> set[tuple[int, int]]:
+  """Returns the bonds {(i, j)}, i < j, of RDKit's molecule."""
+  return {
     tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())))
     for b in mol.GetBonds()
   }
-  return numbers, mol.GetConformer().GetPositions() / units.BOHR_A, bonds
 
 
 def _molecule(numbers, coords_A3, basis=BASIS, spin=0):

@@ -189,11 +189,8 @@ def _fault(record):
     return f'coords have shape {coords_A3.shape}'
   if not np.isfinite([*coords_A3.flat, *(r[k] for k in TOLERANCE)]).all():
     return 'a value is not finite'
-  bonds = {
-    tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())))
-    for b in mol.GetBonds()
-  }
-  if bond_finder.bonds_from_distances(r['numbers'], coords_A3) != bonds:
+  bonds = bond_finder.bonds_from_distances(r['numbers'], coords_A3)
+  if bonds != dft.bonds_of(mol):
     return 'the bonds are not those of the SMILES'
   if abs(r['gap'] - (r['lumo'] - r['homo'])) > 2e-6:
     return 'gap is not lumo - homo'
