@@ -105,8 +105,8 @@ def examples(
 
   Args:
     records: the molecules.
-    directory: where the report goes.
-    facts: what else the report shall say.
+    directory: of the report.
+    facts: further entries of the report.
     workers: xTB processes (default: as many as there are cores).
     variant: of the geometry, see `geometries`.
 
@@ -185,8 +185,8 @@ def write_report(
 
   Args:
     tally: of all its molecules.
-    facts: what else the report shall say.
-    directory: where it goes.
+    facts: further entries of the report.
+    directory: of the report.
     variant: of the geometry.
     start: of the build, `time.time()`.
 
@@ -223,7 +223,7 @@ def save_report(
 
   Args:
     directory: of the dataset.
-    report: what else it says.
+    report: its other entries.
     content: sum of `example_hash` of the records.
     start: of the build, `time.time()`.
   """

@@ -29,7 +29,7 @@ def embed(smiles):
   """Embeds a SMILES: numbers [A], coordinates [A, 3] (bohr), bonds {(i, j)}.
 
   The conformer is that of ETKDG (seed 7), then MMFF94; hydrogens are added. A
-  stereocentre that the SMILES leaves open is what the seed makes it.
+  stereocentre that the SMILES leaves open follows from the seed.
 
   Raises:
     RuntimeError: ETKDG found no conformer.

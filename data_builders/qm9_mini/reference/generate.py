@@ -123,8 +123,8 @@ def generate(todo, out, workers):
 
   Raises:
     ModuleNotFoundError: PySCF is not installed.
-    ImportError, MemoryError: the machine fails, not a molecule; what is
-      written stays, and the rest can be tried again.
+    ImportError, MemoryError: the machine fails, not a molecule; written lines
+      stay, and the rest can be tried again.
   """
   import tqdm
 
@@ -173,7 +173,7 @@ def generate(todo, out, workers):
 
 
 def _fault(record):
-  """Returns what cannot be right about a record, or ''."""
+  """Returns a reason why a record cannot be right, or ''."""
   from rdkit import Chem
 
   r = record
