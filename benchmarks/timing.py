@@ -6,7 +6,8 @@ versions of numpy than JAX does:
   python3.11 -m venv DIR/NAME
   DIR/NAME/bin/pip install -r benchmarks/peers/NAME.txt
 
-for NAME in torch, molgrid, molvoxel; DIR is what the scripts take as --peers.
+for NAME in torch, molgrid, molvoxel; DIR is the argument --peers of the
+scripts.
 """
 
 import importlib.metadata
@@ -61,7 +62,7 @@ class Peer:
     Args:
       task: a function of the peer's module that returns a function without
         arguments.
-      **arguments: what it takes; JSON.
+      **arguments: of that function; JSON.
     """
     self._ask({'do': 'prepare', 'task': task, 'arguments': arguments})
 
@@ -158,8 +159,7 @@ class Table:
       title: heading.
       notes: paragraphs above the table; `machine` makes one.
       columns: headings.
-      append: to what other programs have written there, under a heading of
-        second rank.
+      append: whether to append to the file, under a heading of second rank.
     """
     RESULTS.mkdir(exist_ok=True, parents=True)
     self._path = RESULTS / f'{name}.md'

@@ -158,7 +158,7 @@ def _atoms(lines: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
       raise ValueError(
         f'line {number}: atomic number, charge and three coordinates expected'
       )
-    # The second is a charge, of the nucleus or of what programs like.
+    # The second is a charge, whose meaning differs between programs.
     rows.append([_number(word, number) for word in words])
   table = np.array(rows)
   whole = table[:, 0].astype(np.int64)
@@ -169,7 +169,7 @@ def _atoms(lines: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _values(text: bytes, count: int) -> np.ndarray:
-  # Before 2.4, NumPy stops at what is no number, and only warns of it.
+  # Before 2.4, NumPy stops at text that is no number, and only warns.
   with warnings.catch_warnings():
     warnings.simplefilter('error')
     try:

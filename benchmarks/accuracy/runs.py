@@ -1,4 +1,4 @@
-"""Runs launch.py several times, one run a core, and reads what came out."""
+"""Runs launch.py several times, one run a core, and reads the results."""
 
 import concurrent.futures
 import json
@@ -18,7 +18,7 @@ def launch(workdir: pathlib.Path, config: str, fields: dict, core: int) -> None:
   takes seconds, and refuses another one.
 
   Args:
-    workdir: run directory; log.txt in it holds what the run printed.
+    workdir: run directory; log.txt in it holds the output of the run.
     config: file and variant, relative to the repository.
     fields: overrides, without 'config.'.
     core: number of the core that it may use.

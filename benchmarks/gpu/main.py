@@ -206,7 +206,7 @@ def main():
   parser.add_argument('--results', type=pathlib.Path, default=timing.RESULTS)
   parser.add_argument('--tiny', action='store_true')
   parser.add_argument(
-    '--label', default='', help='what else than usual is measured, in a word'
+    '--label', default='', help='of another variant of the measurement'
   )
   options = parser.parse_args()
   timing.RESULTS = options.results

@@ -26,7 +26,7 @@ from edjax.runtime import checkpoint, compile_cache, parallel
 from edjax.train import batches, train_and_evaluate, train_step
 from edjax.voxelize import voxel_chunk
 
-# Of the steps of the real training run.
+# Seconds that the steps of the real training run take.
 _REAL_SECONDS = 40.0
 # Operations that contain others, in a profile of a CPU.
 _CONTAINERS = r'^(while|cond|call|conditional)\b'

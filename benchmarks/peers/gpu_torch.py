@@ -1,11 +1,12 @@
-"""The same network in PyTorch, on atom types gridded as libmolgrid does it.
+"""Times the same network in PyTorch, on atom types gridded as by libmolgrid.
 
   python -m benchmarks.peers.gpu_torch CONFIG --work DIR [--results DIR]
 
-Reads what `benchmarks.gpu.main train CONFIG` left in DIR (molecules, sizes,
-weights and what they predict) and appends to gpu.md: the deviation of the two
-networks with the same weights, and whole training steps in bfloat16 autocast,
-channels last, as they are and compiled. Needs PyTorch and numpy alone.
+Reads the files that `benchmarks.gpu.main train CONFIG` left in DIR (molecules,
+sizes, weights and their predictions) and appends to gpu.md: the deviation of
+the two networks with the same weights, and whole training steps in bfloat16
+autocast, channels last, as they are and compiled. Needs PyTorch and numpy
+alone.
 """
 
 import argparse

@@ -17,7 +17,7 @@ def atoms(cases, channels, size, spacing, width, reach):
   """Grids a batch of molecules, each into its part of one tensor.
 
   Args:
-    cases: path of what `cases.molecules` reads.
+    cases: path of the file that `cases.molecules` reads.
     channels: number of types.
     size: voxels along an edge.
     spacing: Å.

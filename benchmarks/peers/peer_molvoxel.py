@@ -11,7 +11,7 @@ def atoms(cases, channels, size, spacing, width, reach):
   """Grids a batch of molecules, each into its part of one array.
 
   Args:
-    cases: path of what `cases.molecules` reads.
+    cases: path of the file that `cases.molecules` reads.
     channels: number of types.
     size: voxels along an edge.
     spacing: Å.

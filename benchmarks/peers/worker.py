@@ -15,7 +15,7 @@ import time
 
 
 def main():
-  # What a library prints must not be taken for an answer.
+  # Output of libraries must not be taken for an answer.
   answers = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)
   sys.path[0] = os.path.dirname(os.path.abspath(__file__))

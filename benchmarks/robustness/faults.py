@@ -5,7 +5,7 @@
 
 A small run (a few seconds of steps, checkpoints and evaluations after some
 seconds of imports and compilation) is done once undisturbed. Then others are
-killed (SIGKILL) after a time drawn uniformly from what that one took, the same
+killed (SIGKILL) after a time drawn uniformly from its duration, the same
 command is given again, killed again, and so on, until it ends; and from the
 beginning, until there have been so many kills. Each run must end with the
 same parameters, bit for bit, the same predictions and the same lines in
@@ -106,7 +106,7 @@ class Runs:
       options: of Popen.
 
     Returns:
-      The process, with pipes for what it prints.
+      The process, with pipes for its output.
     """
     fields = [f'--config.{k}={v}' for k, v in self._fields.items()]
     command = [
@@ -125,7 +125,7 @@ class Runs:
     )  # fmt: skip
 
   def finish(self, name: str, *more: str, **options) -> str:
-    """Runs to the end; returns what it printed.
+    """Runs to the end; returns its output.
 
     Raises:
       RuntimeError: it failed.

@@ -1,4 +1,4 @@
-"""Every reader on mutated real files: a result, or an error that says which.
+"""Runs every reader on mutated real files: a result, or an error by name.
 
   python -m benchmarks.robustness.fuzz --data DIR \
     [--cases 100000] [--readers sdf pdb]
@@ -501,7 +501,7 @@ def _attempt(readers, reader, seed, directory) -> str:
   except (ValueError, FileNotFoundError) as error:
     if seed < len(readers.files(reader)):
       return f'refused: {error}'
-    # Records of an archive are named by what they are called in it.
+    # Errors on an archive name the record in it.
     names = path.name, 'dsgdb9nsd_', 'config.'
     ours = any(name in str(error) for name in names)
     return 'refused' if ours else f'unnamed: {type(error).__name__}: {error}'
@@ -523,7 +523,7 @@ def serve(data: str, reader: str, first: int, last: int) -> None:
   import os
 
   lines = os.fdopen(os.dup(1), 'w')
-  with open(os.devnull, 'w') as nowhere:  # what libraries say
+  with open(os.devnull, 'w') as nowhere:  # output of libraries
     os.dup2(nowhere.fileno(), 1)
     os.dup2(nowhere.fileno(), 2)
   limit = int(3 * GIB * 2**30)

@@ -109,7 +109,7 @@ def main():
     Molecule.from_arrays(*m, max_atoms=29, max_orbitals=30) for m in raw
   ]
   batch = stack(molecules)
-  # Where `from_arrays` has put them.
+  # Coordinates as `from_arrays` moved them.
   peers = [
     pyscf_molecule(numbers, np.asarray(mol.coords_A3)[: len(numbers)], orbs)
     for mol, (numbers, _, orbs) in zip(molecules, raw, strict=True)

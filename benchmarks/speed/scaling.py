@@ -55,7 +55,7 @@ SERIES = {
 # Seconds: a longer case ends its series; a trial may take this long.
 _LONGEST = 20.0
 _TRIAL = 30.0
-# Of the memory that is free, what a trial may plan to take; and how far beyond
+# Share of the free memory that a trial may plan to take; and how far beyond
 # the last measured value it may go.
 _FREE = 0.7
 _BEYOND = 20

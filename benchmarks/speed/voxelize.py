@@ -6,7 +6,7 @@ Atom types of molecules of QM9's size and of made-up pockets beside libmolgrid
 and molvoxel; the promolecule of pockets beside gemmi's DensityCalculatorX.
 All go through a batch one molecule after the other, and write to memory that
 is there already. PACK, a packed dataset of complexes (see
-edjax/data/packed_dataset.py), adds what their channels cost. Prints Markdown
+edjax/data/packed_dataset.py), adds the cost of their channels. Prints Markdown
 tables and writes them to benchmarks/results/voxelize.md.
 """
 

@@ -41,7 +41,7 @@ class CrystalMap(NamedTuple):
     shape: points with data along x, y and z: those of the cell or of the box.
     periodic: whether the map is repeated without end.
     unit: of the values.
-    mean: of the file's values; what 0 stands for.
+    mean: of the file's values, which becomes 0.
     sd: standard deviation of the file's values.
     coverage: fraction of the unit cell, and so of the asymmetric unit, with
       data.
@@ -154,7 +154,7 @@ def of_crystal(grid, unit: str, d_min: float, source: str) -> CrystalMap:
     grid: gemmi.FloatGrid over a whole unit cell; its values are changed.
     unit: 'sigma' or 'e/A^3', as for `read_map`.
     d_min: resolution, Å.
-    source: what it is, for messages.
+    source: name of the map, for messages.
 
   Returns:
     The map.
@@ -187,9 +187,8 @@ def cut_cube(
   Args:
     crystal_map: the map.
     centre: [3] Å, in the file's frame.
-    edge: Å, of what the cube has to hold.
-    spacing: Å, at most the map's own: coarser points would mix what they skip
-      into what they keep (aliasing).
+    edge: Å, of the region that the cube must hold.
+    spacing: Å, at most the map's own: coarser points would alias.
 
   Returns:
     The cube, with n = ceil(edge/spacing) + 3 points along each axis, the

@@ -105,8 +105,8 @@ def examples(
 
   Args:
     records: the molecules.
-    directory: where the report goes.
-    facts: what else the report shall say.
+    directory: of the report.
+    facts: further entries of the report.
     workers: xTB processes (default: as many as there are cores).
     variant: of the geometry, see `geometries`.
 
@@ -157,7 +157,7 @@ class Tally:
   content: int = 0
 
   def add(self, record: Record, outcome) -> None:
-    """Counts a `Calculated`, or a `workers.Failure` in place of it."""
+    """Counts a `Calculated`, or a `worker_pool.Failure` in place of it."""
     if isinstance(outcome, workers_lib.Failure):
       failure = record.index, record.example_id, outcome.reason
       self.failures.append(failure)
@@ -185,8 +185,8 @@ def write_report(
 
   Args:
     tally: of all its molecules.
-    facts: what else the report shall say.
-    directory: where it goes.
+    facts: further entries of the report.
+    directory: of the report.
     variant: of the geometry.
     start: of the build, `time.time()`.
 
@@ -223,7 +223,7 @@ def save_report(
 
   Args:
     directory: of the dataset.
-    report: what else it says.
+    report: its other entries.
     content: sum of `example_hash` of the records.
     start: of the build, `time.time()`.
   """

@@ -120,7 +120,7 @@ def _sources(manual_dir: str, downloads: pathlib.Path) -> dict:
   """Returns files by name, from the manual directory or downloaded.
 
   The list of uncharacterized molecules is only downloaded together with the
-  archive: an archive in the manual directory is used with what lies there.
+  archive: an archive in the manual directory is used with the list beside it.
   """
   files = _manual(manual_dir)
   if ARCHIVE in files:

@@ -1,1 +1,1 @@
-"""Readers of what PDBbind and the wwPDB publish."""
+"""Readers of files of PDBbind and the wwPDB."""

@@ -181,8 +181,8 @@ def find_indices(manual_dir) -> tuple[IndexFile, ...]:
   Order: `index.csv` directly in the directory, which somebody wrote on
   purpose; files with affinities, by kind (general before refined before core:
   the larger set holds the smaller), of a kind the newest; other csv files
-  with columns for PDB id and pK; then lists of ids. What is then equal goes by
-  depth and name. Files of protein-protein or nucleic acid complexes
+  with columns for PDB id and pK; then lists of ids. Equals are sorted by depth
+  and name. Files of protein-protein or nucleic acid complexes
   (`INDEX_general_PP_data`) are not among them. Directories of complexes (named
   by a PDB id) are not entered.
 

@@ -187,10 +187,10 @@ def for_xtb(
   The file's hydrogens are kept; RDKit adds the missing ones with its
   coordinates, and the formal charge is the file's. Phosphates and amidinium
   groups whose double bonds the file lost get them first, and with them their
-  charge (see `bonds.repair`). Where that leaves an odd number of electrons or
-  atoms that collide, the mol2 file is tried in the same way, then the neutral
-  form with all hydrogens from RDKit. Where RDKit refuses the bonds, the atoms
-  of the file are used if they have hydrogens and a charge that fits.
+  charge (see `bond_repair.repair`). Where that leaves an odd number of
+  electrons or atoms that collide, the mol2 file is tried in the same way, then
+  the neutral form with all hydrogens from RDKit. Where RDKit refuses the bonds,
+  the atoms of the file are used if they have hydrogens and a charge that fits.
   The heavy atoms stay where they are in `ligand`.
 
   Args:

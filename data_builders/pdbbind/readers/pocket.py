@@ -8,6 +8,7 @@ import numpy as np
 
 from data_builders.pdbbind.readers import structure as structure_lib
 from data_builders.pdbbind.readers import types
+from data_builders.pdbbind.readers.ligand import heavy
 
 # An atom of the file is an atom of the ligand within this distance (Å);
 # PDBbind's ligands are up to 0.11 Å off between their own files.
@@ -22,7 +23,7 @@ _POCKET_CUT_A = 8.0
 
 
 class Coverage(NamedTuple):
-  """How much of a box the file of a pocket fills.
+  """The share of a box that the file of a pocket fills.
 
   Attributes:
     fraction: of the box, in which the file has every atom.
@@ -120,7 +121,7 @@ def select(
   """
   import scipy.spatial
 
-  tree = scipy.spatial.KDTree(_heavy_coords(ligand_atoms))
+  tree = scipy.spatial.KDTree(heavy(ligand_atoms).coords)
   sites = _Sites(structure[0])
   near_A = tree.query(sites.coords, distance_upper_bound=_FRAME_A)[0]
   reasons = _Reasons(len(sites.atoms))
@@ -139,13 +140,9 @@ def select(
   n_others = sum(model.count_atom_sites() for model in list(structure)[1:])
   if n_others:
     dropped['other model'] = n_others
-  chosen = [sites.atoms[i] for i in np.flatnonzero(kept_A)]
   return types.Pocket(
-    atoms=types.Atoms(
-      numbers=sites.numbers[kept_A],
-      coords=sites.coords[kept_A],
-      b_factors=np.array([atom.b_iso for atom in chosen], np.float64),
-      occupancies=np.array([atom.occ for atom in chosen], np.float64),
+    atoms=structure_lib.arrays_of(
+      [sites.atoms[i] for i in np.flatnonzero(kept_A)]
     ),
     source=source,
     kept=_classes(sites, kept_A),
@@ -158,11 +155,11 @@ def shortest_contact(ligand: types.Ligand, pocket: types.Pocket) -> float:
   """Returns the shortest distance of heavy atoms in Å; inf for no pocket."""
   import scipy.spatial
 
-  coords_A3 = _heavy_coords(pocket.atoms)
+  coords_A3 = heavy(pocket.atoms).coords
   if not len(coords_A3):
     return float('inf')
   tree = scipy.spatial.KDTree(coords_A3)
-  return float(tree.query(_heavy_coords(ligand.atoms))[0].min())
+  return float(tree.query(heavy(ligand.atoms).coords)[0].min())
 
 
 def coverage(
@@ -194,7 +191,7 @@ def coverage(
     return Coverage(1.0, '')
   edge = (np.arange(16) - 7.5) / 8.0 * half_edge
   box_G3 = np.stack(np.meshgrid(edge, edge, edge), -1).reshape(-1, 3)
-  tree = scipy.spatial.KDTree(_heavy_coords(ligand.atoms))
+  tree = scipy.spatial.KDTree(heavy(ligand.atoms).coords)
   near_G = tree.query(box_G3 + np.asarray(centre_3))[0]
   fraction = float(np.mean(near_G <= cut))
   if fraction == 1.0:
@@ -204,10 +201,6 @@ def coverage(
     f'{pocket.source} ends {cut:g} Å from the ligand: {1 - fraction:.0%} of '
     f'the box of {2 * half_edge:g} Å may lack atoms; add a _protein file',
   )
-
-
-def _heavy_coords(atoms: types.Atoms) -> np.ndarray:
-  return np.asarray(atoms.coords)[np.asarray(atoms.numbers) > 1]
 
 
 class _Sites:

@@ -10,6 +10,8 @@ import pathlib
 import re
 import string
 
+import numpy as np
+
 from data_builders.pdbbind.readers import layout, types
 
 NO_LABEL = '\0'  # gemmi's for an atom without alternatives
@@ -94,6 +96,16 @@ def is_amino_acid(residue) -> bool:
   """
   return tabulated(residue.name).is_amino_acid() and any(
     atom.name == 'CA' and atom.element.name == 'C' for atom in residue
+  )
+
+
+def arrays_of(atoms) -> types.Atoms:
+  """Returns the arrays of a list of gemmi's atoms."""
+  return types.Atoms(
+    np.array([atom.element.atomic_number for atom in atoms], np.int32),
+    np.array([atom.pos.tolist() for atom in atoms], np.float64).reshape(-1, 3),
+    np.array([atom.b_iso for atom in atoms], np.float64),
+    np.array([atom.occ for atom in atoms], np.float64),
   )
 
 

@@ -10,6 +10,7 @@ from data_builders.pdbbind.readers import ligand as ligand_lib
 from data_builders.pdbbind.readers import pocket as pocket_lib
 from data_builders.pdbbind.readers import structure as structure_lib
 from data_builders.support import download
+from edjax.data import pdb_ids
 
 # Structures from RCSB (https://www.rcsb.org/docs/programmatic-access), 2Fo-Fc
 # maps of X-ray entries from PDBe (https://www.ebi.ac.uk/pdbe).
@@ -145,7 +146,7 @@ def fetch_entry(pdb_id: str, directory, url: str = ENTRY_URL) -> pathlib.Path:
     OSError: no connection, or no such entry.
     ValueError: not the file that was recorded before, or no mmCIF file.
   """
-  pdb_id = _checked_id(pdb_id)
+  pdb_id = pdb_ids.pdb_id(pdb_id)
   path = pathlib.Path(directory) / f'{pdb_id}.cif.gz'
   return download.fetch_recorded(url.format(id=pdb_id), path, _check_entry)
 
@@ -158,7 +159,7 @@ def fetch_map(pdb_id: str, directory, url: str = MAP_URL) -> pathlib.Path:
       have none).
     ValueError: not the file that was recorded before, or no CCP4 map.
   """
-  pdb_id = _checked_id(pdb_id)
+  pdb_id = pdb_ids.pdb_id(pdb_id)
   path = pathlib.Path(directory) / f'{pdb_id}.ccp4'
   return download.fetch_recorded(url.format(id=pdb_id), path, _check_map)
 
@@ -176,12 +177,7 @@ class _Copy:
     self.best = best if len(labels) > 1 else ''
     self.names = {atom.name for atom in heavy}
     self.mean_b = float(np.mean([atom.b_iso for atom in heavy] or [np.inf]))
-    self.atoms = types.Atoms(
-      np.array([atom.element.atomic_number for atom in atoms], np.int32),
-      np.array([atom.pos.tolist() for atom in atoms], np.float64),
-      np.array([atom.b_iso for atom in atoms], np.float64),
-      np.array([atom.occ for atom in atoms], np.float64),
-    )
+    self.atoms = structure_lib.arrays_of(atoms)
 
 
 def _copies(structure, code, name) -> list[_Copy]:
@@ -246,13 +242,6 @@ def _notes(code, chosen, copies, names) -> list[str]:
       f'{code} {chosen.place}: alternative location {chosen.best} taken'
     )
   return notes
-
-
-def _checked_id(pdb_id: str) -> str:
-  pdb_id = pdb_id.lower()
-  if len(pdb_id) != 4 or not pdb_id.isalnum() or not pdb_id[0].isdigit():
-    raise ValueError(f'{pdb_id!r} is no PDB id of four characters')
-  return pdb_id
 
 
 def _check_entry(path) -> None:

@@ -1,1 +1,1 @@
-"""How the molecules and labels of qm9_mini were made; needs PySCF."""
+"""Calculations that made the molecules and labels of qm9_mini; PySCF."""

@@ -29,7 +29,7 @@ def embed(smiles):
   """Embeds a SMILES: numbers [A], coordinates [A, 3] (bohr), bonds {(i, j)}.
 
   The conformer is that of ETKDG (seed 7), then MMFF94; hydrogens are added. A
-  stereocentre that the SMILES leaves open is what the seed makes it.
+  stereocentre that the SMILES leaves open follows from the seed.
 
   Raises:
     RuntimeError: ETKDG found no conformer.
@@ -44,11 +44,16 @@ def embed(smiles):
   if AllChem.MMFFHasAllMoleculeParams(mol):
     AllChem.MMFFOptimizeMolecule(mol, maxIters=1000)
   numbers = np.array([a.GetAtomicNum() for a in mol.GetAtoms()])
-  bonds = {
+  coords_A3 = mol.GetConformer().GetPositions() / units.BOHR_A
+  return numbers, coords_A3, bonds_of(mol)
+
+
+def bonds_of(mol) -> set[tuple[int, int]]:
+  """Returns the bonds {(i, j)}, i < j, of RDKit's molecule."""
+  return {
     tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())))
     for b in mol.GetBonds()
   }
-  return numbers, mol.GetConformer().GetPositions() / units.BOHR_A, bonds
 
 
 def _molecule(numbers, coords_A3, basis=BASIS, spin=0):

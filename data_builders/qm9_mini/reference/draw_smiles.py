@@ -8,7 +8,7 @@ import pathlib
 import random
 
 # Share of each number of heavy atoms in a draw. There are few kinds of up to
-# 3; what a size cannot give goes to the next larger one.
+# 3; the share that a size cannot fill goes to the next larger one.
 SIZE_SHARE = {1: 0.01, 2: 0.01, 3: 0.04, 4: 0.15, 5: 0.37, 6: 0.42}
 _VALENCE = {'C': 4, 'N': 3, 'O': 2, 'F': 1}
 _ELEMENT_WEIGHT = {'C': 5, 'N': 3, 'O': 2, 'F': 1}
@@ -18,7 +18,7 @@ _RING_PROBABILITY = 0.35
 TRIALS = {1: 100, 2: 1000, 3: 5000, 4: 20000, 5: 40000, 6: 60000}
 
 # Patterns that rearrange, explode or have no closed shell: SMARTS on the
-# kekulized molecule (so '=' and '-' mean what they say).
+# kekulized molecule, so that '=' and '-' are double and single bonds.
 UNSTABLE = {
   'O-O': '[#8]~[#8]',
   'O-F': '[#8]F',

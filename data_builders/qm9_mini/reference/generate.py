@@ -115,16 +115,16 @@ def _require_pyscf():
 def generate(todo, out, workers):
   """Computes the SMILES `todo` that `out` lacks and appends them to it.
 
-  Each line is written as soon as it is ready. What failed goes to
-  `out`.failed, one JSON object a line, and is not tried again.
+  Each line is written as soon as it is ready. Failures go to `out`.failed, one
+  JSON object a line, and are not tried again.
 
   Returns:
     (made, failed): how many in this call.
 
   Raises:
     ModuleNotFoundError: PySCF is not installed.
-    ImportError, MemoryError: the machine fails, not a molecule; what is
-      written stays, and the rest can be tried again.
+    ImportError, MemoryError: the machine fails, not a molecule; written lines
+      stay, and the rest can be tried again.
   """
   import tqdm
 
@@ -173,7 +173,7 @@ def generate(todo, out, workers):
 
 
 def _fault(record):
-  """Returns what cannot be right about a record, or ''."""
+  """Returns a reason why a record cannot be right, or ''."""
   from rdkit import Chem
 
   r = record
@@ -189,11 +189,8 @@ def _fault(record):
     return f'coords have shape {coords_A3.shape}'
   if not np.isfinite([*coords_A3.flat, *(r[k] for k in TOLERANCE)]).all():
     return 'a value is not finite'
-  bonds = {
-    tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())))
-    for b in mol.GetBonds()
-  }
-  if bond_finder.bonds_from_distances(r['numbers'], coords_A3) != bonds:
+  bonds = bond_finder.bonds_from_distances(r['numbers'], coords_A3)
+  if bonds != dft.bonds_of(mol):
     return 'the bonds are not those of the SMILES'
   if abs(r['gap'] - (r['lumo'] - r['homo'])) > 2e-6:
     return 'gap is not lumo - homo'

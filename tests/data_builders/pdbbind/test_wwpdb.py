@@ -340,6 +340,6 @@ def test_other_failures_of_downloads(server, tmp_path):
   pages['/1abc'] = page(ENTRY)
   with pytest.raises(ValueError, match='no CCP4 map'):
     wwpdb.fetch_map('1abc', tmp_path, f'{top}/{{id}}')
-  with pytest.raises(ValueError, match='no PDB id'):
+  with pytest.raises(ValueError, match='is not a PDB id'):
     wwpdb.fetch_entry('../x', tmp_path, f'{top}/{{id}}')
   assert not list(tmp_path.iterdir())
