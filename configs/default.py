@@ -100,7 +100,7 @@ def get_config() -> ConfigDict:
   # Sub-points along an edge of a voxel over which fields are averaged.
   representation.supersample = 2
   # B factor of the promolecule's atoms in Å^2; 0 ties it to the spacing.
-  representation.promolecule_b = 0.0
+  representation.b_iso = 0.0
   # Standard deviation in Å of a Gaussian blur of every channel, 0: none. The
   # gradient is that of the blurred density.
   representation.smooth = 0.0

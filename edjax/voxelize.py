@@ -133,8 +133,7 @@ class Voxelizer:
     Args:
       mol: one padded molecule; only shapes count.
     """
-    atoms = mol.numbers_A.shape[-1]
-    most = max(channel.cost(self.options, atoms) for channel in self.channels)
+    most = max(channel.cost(self.options, mol) for channel in self.channels)
     return 4 * most * channel_registry.padded_size(self.options) ** 2
 
   def raw(self, mol: Molecule) -> jax.Array:
@@ -166,7 +165,7 @@ def make_voxelizer(
   *,
   density: str = 'xtb',
   supersample: int = 1,
-  promolecule_b: float = 0.0,
+  b_iso: float = 0.0,
   widths: Mapping[str, float] = types.MappingProxyType({}),
   elements: tuple[str, ...] = fields.ELEMENTS,
   transforms: Mapping[str, str] = types.MappingProxyType({}),
@@ -194,7 +193,7 @@ def make_voxelizer(
       minus free_atoms) or 'map'. Without groups, 'xtb' and 'deformation'
       hold the atoms with orbitals alone.
     supersample: sub-points along each edge of a voxel, for every channel.
-    promolecule_b: B factor of the promolecule's atoms in Å^2; 0 ties it to
+    b_iso: B factor of the promolecule's atoms in Å^2; 0 ties it to
       the spacing.
     widths: 'atoms', standard deviation in Å (the radius where binary), of
       'valence' too; 'shape', standard deviation in radii.
@@ -240,7 +239,7 @@ def make_voxelizer(
     grid=grid,
     supersample=int(supersample),
     density=density,
-    promolecule_b=float(promolecule_b),
+    b_iso=float(b_iso),
     use_b_factors=bool(use_b_factors),
     atom_width=float(widths.get('atoms', fields.ATOM_WIDTH)),
     elements=tuple(elements),
@@ -277,7 +276,7 @@ def make_voxelizer(
 def _check_options(chosen: tuple[Channel, ...], options: Options) -> None:
   """Refuses numbers that make no sense, and options that nothing reads."""
   options.grid.refine(options.supersample)  # checks
-  for name in ('promolecule_b', 'shape_radius'):
+  for name in ('b_iso', 'shape_radius'):
     value = getattr(options, name)
     if not (np.isfinite(value) and value >= 0):
       raise ValueError(f'{name} must be 0 or above it, not {value}')

@@ -10,7 +10,7 @@ from edjax import fields, geometry, molecule, voxelize
 from edjax.fields import channels as registry
 from edjax.fields import shapes
 from edjax.grid import Grid
-from edjax.kernels import numerics
+from edjax.kernels import gto_dense, numerics
 from edjax.molecule import DensityMap, Molecule
 from edjax.voxelize import make_voxelizer
 
@@ -94,8 +94,8 @@ def test_density_sources_and_their_gradients(density, field):
 def test_options_reach_their_fields():
   mol = _mol(b_factors=np.full(3, 9.0))
   cases = [
-    (('density',), {'density': 'promolecule', 'promolecule_b': 12.0},
-     lambda: fields.promolecule_grid(mol, GRID, blur=12.0)),
+    (('density',), {'density': 'promolecule', 'b_iso': 12.0},
+     lambda: fields.promolecule_grid(mol, GRID, b_iso=12.0)),
     (('density',), {'density': 'promolecule', 'use_b_factors': True},
      lambda: fields.promolecule_grid(mol, GRID, use_b_factors=True)),
     (('atoms',), {'widths': {'atoms': 0.8}},
@@ -320,14 +320,14 @@ def test_padding_is_inert():
     (('atoms', 'atoms'), {}, 'repeated'),
     (('density',), {'density': 'dft'}, 'there are xtb, promolecule'),
     (('density',), {'supersample': 0}, 'supersample'),
-    (('density',), {'promolecule_b': -1.0}, 'promolecule_b'),
+    (('density',), {'b_iso': -1.0}, 'b_iso'),
     (('atoms',), {'widths': {'density': 0.5}}, 'there are atoms, shape'),
     (('atoms',), {'widths': {'atoms': 0.0}}, 'width of atoms'),
     (('atoms',), {'elements': ('C', 'Zz')}, 'unknown element'),
     (('atoms',), {'transforms': {'atoms': 'sqrt'}}, 'none, log1p, arcsinh'),
     (('atoms',), {'transforms': {'mass': 'none'}}, 'channels are .*atoms'),
     (('noise',), {'transforms': {'noise': 'log1p'}}, 'either sign'),
-    (('density',), {'promolecule_b': 9.0}, "_b is for .* not density='xtb'"),
+    (('density',), {'b_iso': 9.0}, "b_iso is for .* not density='xtb'"),
     (('density',), {'density': 'map', 'use_b_factors': True}, 'use_b_factors'),
     (('density',), {'binary': True}, 'binary'),
     (('noise',), {'groups': True}, 'groups'),
@@ -423,6 +423,28 @@ def test_scratch_is_about_what_the_compiler_allots(channel, options):
   # A chunk of 3, not the batch of 12, is what takes memory.
   assert 0.3 * estimate < temporary(batch) / batch < 3 * estimate
   assert temporary(12) > 2 * temporary(batch)
+
+
+@pytest.mark.parametrize('channel', ['density', 'gradient'])
+def test_scratch_of_orbitals_is_that_of_the_form_of_accelerators(channel):
+  n, occupied = 30, 40
+  rng = np.random.default_rng(0)
+  mol = Molecule.from_arrays(
+    np.full(n, 6), rng.normal(size=(n, 3)) * 3,
+    orbitals=rng.normal(size=(occupied, n, 4)).astype(np.float32),
+  )  # fmt: skip
+  grid = Grid(48, 0.3)
+
+  def dense(mol, grid):
+    return gto_dense.density(
+      grid, mol.numbers_A, mol.coords_A3, mol.orbitals_OL9
+    )
+
+  field = dense if channel == 'density' else fields.gradient_magnitude(dense)
+  compiled = jax.jit(field, static_argnums=1).lower(mol, grid).compile()
+  temporary = compiled.memory_analysis().temp_size_in_bytes
+  estimate = make_voxelizer((channel,), grid).scratch_bytes(mol)
+  assert 0.3 * estimate < temporary < 3 * estimate
 
 
 def reduced_gradient(mol, grid, supersample):

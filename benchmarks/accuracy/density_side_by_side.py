@@ -106,7 +106,7 @@ def compare(
   turn = _principal_axes(ligand_atoms.coords - centre_3)
   measured = crystal_maps.read_map(map_path)
   d_min = d_min or _resolution(measured, structure)
-  blur = form_factors.tied_blur(grid.spacing)
+  blur = form_factors.tied_b_iso(grid.spacing)
 
   sizes = len(ligand_atoms.numbers), len(pocket.atoms.numbers)
   numbers = np.concatenate([ligand_atoms.numbers, pocket.atoms.numbers])

@@ -192,7 +192,7 @@ def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
 
 
 def with_gemmi(mol: Molecule, grid: Grid):
-  """Sets up gemmi's promolecule with the same blur, in a cell that is the box.
+  """Sets up gemmi's promolecule with the same b_iso, in a cell that is the box.
 
   Its grid is periodic: the box of edjax and a margin that its atoms reach.
   """
@@ -217,7 +217,7 @@ def with_gemmi(mol: Molecule, grid: Grid):
   )
   calculator.grid.spacegroup = gemmi.SpaceGroup('P1')
   calculator.grid.set_size(size, size, size)
-  calculator.blur = form_factors.tied_blur(grid.spacing)
+  calculator.blur = form_factors.tied_b_iso(grid.spacing)
 
   def run():
     calculator.grid.fill(0)
@@ -244,8 +244,8 @@ def promolecule(table, repeats):
   )
 
   def product(mol):
-    blur = form_factors.tied_blur(grid.spacing)
-    terms = promolecules._promolecule_terms(mol, blur, False, False)
+    b_iso = form_factors.tied_b_iso(grid.spacing)
+    terms = promolecules._promolecule_terms(mol, b_iso, False, False)
     return gaussians.splat_grid(*terms, grid)
 
   plain, _ = mapped(product, molecules)
@@ -292,8 +292,8 @@ def complexes(table, directory, repeats):
   grid = Grid(32, 0.75)
 
   def product(mol):
-    blur = form_factors.tied_blur(grid.spacing)
-    terms = promolecules._promolecule_terms(mol, blur, False, False)
+    b_iso = form_factors.tied_b_iso(grid.spacing)
+    terms = promolecules._promolecule_terms(mol, b_iso, False, False)
     return gaussians.splat_grid_and_gradient(*terms, grid)
 
   for name, near, plain in (

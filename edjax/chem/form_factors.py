@@ -62,7 +62,7 @@ def sigma(b):
   return (b / (8 * np.pi**2)) ** 0.5
 
 
-def tied_blur(spacing: float) -> float:
+def tied_b_iso(spacing: float) -> float:
   """B that makes atoms broad enough for a grid: 8 pi^2/1.1 * spacing^2.
 
   The rule of the refinement program Refmac, as gemmi documents it
@@ -78,19 +78,19 @@ def tied_blur(spacing: float) -> float:
   return 8 * np.pi**2 / 1.1 * spacing**2
 
 
-def check_blur(blur: float) -> float:
-  """The blur B in Å^2 if it is usable.
+def check_b_iso(b_iso: float) -> float:
+  """Returns an isotropic B factor in Å^2 if it is usable.
 
   Raises:
     ValueError: B is not a finite number above 0; the constant term of the
       form factors is a point without it.
   """
-  if not (np.isfinite(blur) and blur > 0):
+  if not (np.isfinite(b_iso) and b_iso > 0):
     raise ValueError(
-      f'blur must be a finite B > 0 Å^2, not {blur}: the constant term of '
+      f'b_iso must be finite and > 0 Å^2, not {b_iso}: the constant term of '
       'the IT92 form factors diverges at an atom as B -> 0'
     )
-  return float(blur)
+  return float(b_iso)
 
 
 def scattering_factor(number: int, s) -> np.ndarray:
@@ -113,7 +113,7 @@ def scattering_factor(number: int, s) -> np.ndarray:
   return np.exp(-np.square(s)[..., None] * B_EP[z]) @ A_EP[z]
 
 
-def atom_density(number: int, r, blur: float) -> np.ndarray:
+def atom_density(number: int, r, b_iso: float) -> np.ndarray:
   """Density of one blurred neutral atom, by the textbook formula.
 
   rho(r) = sum_i a_i (4 pi/(b_i + B))^1.5 exp(-4 pi^2 r^2/(b_i + B)).
@@ -121,7 +121,7 @@ def atom_density(number: int, r, blur: float) -> np.ndarray:
   Args:
     number: atomic number.
     r: distances in Å, any shape.
-    blur: B in Å^2, above 0.
+    b_iso: isotropic B factor, Å^2, above 0.
 
   Returns:
     e/Å^3, shape of r.
@@ -130,7 +130,7 @@ def atom_density(number: int, r, blur: float) -> np.ndarray:
     ValueError: unknown element, or B is not above 0.
   """
   z = int(elements.check_numbers([number])[0])
-  b_P = B_EP[z] + check_blur(blur)
+  b_P = B_EP[z] + check_b_iso(b_iso)
   r = np.asarray(r, np.float64)
   peaks_P = A_EP[z] * (4 * np.pi / b_P) ** 1.5
   return np.exp(-4 * np.pi**2 * np.square(r)[..., None] / b_P) @ peaks_P

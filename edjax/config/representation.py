@@ -88,7 +88,7 @@ def make_voxelizer(representation, scales=()):
     grid,
     density=representation.density,
     supersample=representation.supersample,
-    promolecule_b=representation.promolecule_b,
+    b_iso=representation.b_iso,
     widths=dict(representation.widths),
     elements=representation.elements,
     binary=representation.binary,

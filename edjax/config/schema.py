@@ -44,7 +44,7 @@ RULES: Mapping[str, rules.Rule] = {
   'representation.grid_size': rules.COUNT,
   'representation.spacing': rules.POSITIVE,
   'representation.supersample': rules.number(int, 1, 8),
-  'representation.promolecule_b': rules.number(float, 0),
+  'representation.b_iso': rules.number(float, 0),
   'representation.smooth': rules.number(float, 0),
   'representation.use_b_factors': rules.flag,
   'representation.groups': rules.flag,

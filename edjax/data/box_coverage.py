@@ -28,7 +28,7 @@ MAX_OUTSIDE = 0.005
 # Added to the B of every term, Å^2: it makes the form factors' constant a
 # peak, 0.08 Å wide, instead of a point, and hardly widens the terms that reach
 # far, whose B is 10 and more.
-_BLUR = 0.5
+_B_ISO = 0.5
 _ORIENTATIONS = 256
 
 
@@ -69,7 +69,7 @@ def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
   z_A, xyz_A3 = numbers_BA[mask_BA], coords_BA3[mask_BA]
   # The formula is 0/0 at d = 0; its value there is reached quadratically.
   d_A1 = np.maximum(np.sqrt(np.sum(np.square(xyz_A3), axis=1)), 1e-4)[:, None]
-  sigma_AP = form_factors.sigma(form_factors.B_EP + _BLUR)[z_A]
+  sigma_AP = form_factors.sigma(form_factors.B_EP + _B_ISO)[z_A]
   minus = (radius - d_A1) / (np.sqrt(2) * sigma_AP)
   plus = (radius + d_A1) / (np.sqrt(2) * sigma_AP)
   outside_AP = (erfc(plus) + erfc(minus)) / 2 + (
@@ -102,7 +102,7 @@ def electrons_outside_box(
   turned_RA3 = np.einsum(
     'rij,aj->rai', _orientations(), coords_1A3[numbers_1A > 0]
   )
-  sigma_AP = form_factors.sigma(form_factors.B_EP + _BLUR)[z_A]
+  sigma_AP = form_factors.sigma(form_factors.B_EP + _B_ISO)[z_A]
   width_AP1 = np.sqrt(2) * sigma_AP[:, :, None]
   x_RAP3 = turned_RA3[:, :, None, :] + translate
   inside_RAP3 = (

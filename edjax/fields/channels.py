@@ -27,7 +27,7 @@ from edjax.fields import (
   white_noise,
 )
 from edjax.grid import Grid
-from edjax.kernels import gaussian_blur
+from edjax.kernels import gaussian_blur, gto_dense
 from edjax.molecule import Molecule
 
 # What a molecule has to bring along.
@@ -44,7 +44,7 @@ class Options:
   grid: Grid
   supersample: int = 1
   density: str = 'xtb'
-  promolecule_b: float = 0.0
+  b_iso: float = 0.0
   use_b_factors: bool = False
   atom_width: float = atom_types.ATOM_WIDTH
   elements: tuple[str, ...] = atom_types.ELEMENTS
@@ -76,7 +76,7 @@ class Channel:
     names: options -> names of its channels, if these are others than `name`
       or, with groups, ligand_`name` and pocket_`name`.
     options: names of `Options` that it alone makes use of.
-    cost: (options, atoms) -> numbers that it keeps for each column of voxels
+    cost: (options, mol) -> numbers that it keeps for each column of voxels
       while it is computed. On accelerators it decides how many molecules are
       voxelised at a time.
     max_number: atomic number of the heaviest element that it knows.
@@ -91,7 +91,7 @@ class Channel:
   has_groups: bool = True
   names: Callable[[Options], tuple[str, ...]] | None = None
   options: tuple[str, ...] = ()
-  cost: Callable[[Options, int], int] = lambda options, atoms: atoms
+  cost: Callable[[Options, Molecule], int] = lambda options, mol: _atoms_of(mol)
   max_number: int = elements.MAX_NUMBER
 
   def channel_names(self, options: Options) -> tuple[str, ...]:
@@ -126,11 +126,15 @@ def _wider_gaussians(field, options: Options, **keywords) -> Field:
   return lambda *args: peak * field(*args, width=width, **keywords)
 
 
-def _cost_of_atoms(options: Options, atoms: int) -> int:
+def _atoms_of(mol: Molecule) -> int:
+  return mol.numbers_A.shape[-1]
+
+
+def _cost_of_atoms(options: Options, mol: Molecule) -> int:
   if not options.binary:
-    return atoms
+    return _atoms_of(mol)
   # No product of factors: the distance of each point from each atom.
-  return atoms * padded_size(options) * options.supersample**3
+  return _atoms_of(mol) * padded_size(options) * options.supersample**3
 
 
 def _shape(options: Options) -> Field:
@@ -165,15 +169,15 @@ def density_and_gradient(options: Options) -> Callable:
   return gradients.value_and_gradient_magnitude(_density(options))
 
 
-def _cost_of_density(options: Options, atoms: int) -> int:
-  return DENSITIES[options.density].cost(options, atoms)
+def _cost_of_density(options: Options, mol: Molecule) -> int:
+  return DENSITIES[options.density].cost(options, mol)
 
 
 def _promolecule_b(options: Options) -> dict:
-  b = options.promolecule_b or form_factors.tied_blur(options.grid.spacing)
+  b = options.b_iso or form_factors.tied_b_iso(options.grid.spacing)
   return {
     # A term's variance is (b + B)/(8 pi^2).
-    'blur': b + 8 * np.pi**2 * options.smooth**2,
+    'b_iso': b + 8 * np.pi**2 * options.smooth**2,
     'use_b_factors': options.use_b_factors,
     'groups': options.groups,
   }
@@ -207,8 +211,18 @@ def _blurred(field: Field) -> Callable[[Options], Field]:
   return lambda options: gaussian_blur.blurred(field, options.smooth)
 
 
-def _cost_of_map(options: Options, atoms: int) -> int:
-  del atoms
+def _cost_of_orbitals(options: Options, mol: Molecule) -> int:
+  # Basis functions and orbitals at the points of a slab; with groups the
+  # promolecule beside them takes less.
+  if mol.orbitals_OL9 is None:
+    return 0
+  occupied, atoms, width = mol.orbitals_OL9.shape[-3:]
+  columns = padded_size(options) ** 2
+  return (occupied + atoms * width) * max(1, gto_dense.POINTS // columns)
+
+
+def _cost_of_map(options: Options, mol: Molecule) -> int:
+  del mol
   # Indices and weights of each point; XLA does not keep the 64 values.
   return 24 * padded_size(options) * options.supersample**3
 
@@ -225,15 +239,17 @@ _density_source = functools.partial(
   Channel,
   unit='e/Å^3',
   has_groups=False,
-  cost=lambda options, atoms: atoms * form_factors.A_EP.shape[1],
+  cost=lambda options, mol: _atoms_of(mol) * form_factors.A_EP.shape[1],
 )
 _BUILT_IN_DENSITIES = (
-  _density_source('xtb', _xtb, needs=ORBITALS, has_groups=True),
+  _density_source(
+    'xtb', _xtb, needs=ORBITALS, has_groups=True, cost=_cost_of_orbitals
+  ),
   _density_source(
     'promolecule',
     _promolecule,
     has_groups=True,
-    options=('promolecule_b', 'use_b_factors'),
+    options=('b_iso', 'use_b_factors'),
   ),
   _density_source(
     'free_atoms',
@@ -245,6 +261,7 @@ _BUILT_IN_DENSITIES = (
     _blurred(deformations.deformation_grid),
     signed=True,
     needs=ORBITALS,
+    cost=_cost_of_orbitals,
     max_number=gfn2_basis.MAX_NUMBER,
   ),
   # Experimental maps go below 0 as well.
@@ -276,13 +293,13 @@ _BUILT_IN_CHANNELS = (
     _gradient,
     unit='/Å',
     of_density=True,
-    cost=lambda options, atoms: 4 * _cost_of_density(options, atoms),
+    cost=lambda options, mol: 4 * _cost_of_density(options, mol),
   ),
   Channel(
     'shape',
     _shape,
     options=('shape_radius',),
-    cost=lambda options, atoms: atoms * options.supersample**2,
+    cost=lambda options, mol: _atoms_of(mol) * options.supersample**2,
   ),
   Channel('valence', _valence, unit='e', max_number=gfn2_basis.MAX_NUMBER),
   Channel(
@@ -290,7 +307,7 @@ _BUILT_IN_CHANNELS = (
     _noise,
     signed=True,
     has_groups=False,
-    cost=lambda options, atoms: 0,
+    cost=lambda options, mol: 0,
   ),
 )
 CHANNELS: Mapping[str, Channel] = {c.name: c for c in _BUILT_IN_CHANNELS}

@@ -69,6 +69,6 @@ def check_width(name: str, value: float) -> None:
     raise ValueError(f'{name} must be > 0, not {value}')
 
 
-def grid_blur(blur: float, grid: Grid) -> float:
-  """Returns the blur B in Å^2; for 0, the one that is tied to the spacing."""
-  return form_factors.tied_blur(grid.spacing) if blur == 0 else blur
+def grid_b_iso(b_iso: float, grid: Grid) -> float:
+  """Returns the B factor in Å^2; for 0, the one tied to the spacing."""
+  return form_factors.tied_b_iso(grid.spacing) if b_iso == 0 else b_iso

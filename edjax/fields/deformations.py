@@ -18,7 +18,7 @@ def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   Both at the level of GFN2-xTB and neither blurred, so that the difference is
   the rearrangement of electrons, not one of models: for a neutral molecule it
   integrates to 0, and the atoms' inner parts and tails cancel. IT92 atoms would
-  not do: they hold core electrons, and their blur would have to be given to
+  not do: they hold core electrons, and their `b_iso` would have to be given to
   the orbitals too.
 
   Args:

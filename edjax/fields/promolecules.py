@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from edjax.chem import form_factors
 from edjax.fields.common import (
   apart,
-  grid_blur,
+  grid_b_iso,
   group_weights,
   near_or_whole,
   splat_grid,
@@ -21,7 +21,7 @@ def promolecule(
   mol: Molecule,
   points_G3: jax.Array,
   *,
-  blur: float,
+  b_iso: float,
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> jax.Array:
@@ -32,7 +32,7 @@ def promolecule(
   Args:
     mol: its B factors count on request only.
     points_G3: Å.
-    blur: B in Å^2, the same for every atom, above 0.
+    b_iso: isotropic B factor added to every atom, Å^2, above 0.
     use_b_factors: add each atom's B from the file (a negative one counts as
       0).
     groups: ligand and pocket apart.
@@ -41,9 +41,9 @@ def promolecule(
     rho_G, e/Å^3; with groups rho_GC.
 
   Raises:
-    ValueError: blur is not above 0, or points are not [G, 3].
+    ValueError: b_iso is not above 0, or points are not [G, 3].
   """
-  terms = _promolecule_terms(mol, blur, use_b_factors, groups)
+  terms = _promolecule_terms(mol, b_iso, use_b_factors, groups)
   return apart(gaussians.splat_points(points_G3, *terms), groups)
 
 
@@ -52,17 +52,17 @@ def promolecule_grid(
   grid: Grid,
   supersample: int = 1,
   *,
-  blur: float = 0.0,
+  b_iso: float = 0.0,
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> jax.Array:
   """`promolecule` on a grid: rho_XYZ, with groups rho_XYZC.
 
-  A blur of 0 is tied to the spacing, see `form_factors.tied_blur`.
+  A b_iso of 0 is tied to the spacing, see `form_factors.tied_b_iso`.
   """
-  blur = grid_blur(blur, grid)
-  terms = _promolecule_terms(mol, blur, use_b_factors, groups)
-  rho = splat_grid(terms, grid, supersample, _typical_sigma(blur))
+  b_iso = grid_b_iso(b_iso, grid)
+  terms = _promolecule_terms(mol, b_iso, use_b_factors, groups)
+  rho = splat_grid(terms, grid, supersample, _typical_sigma(b_iso))
   return apart(rho, groups)
 
 
@@ -71,7 +71,7 @@ def promolecule_and_gradient_grid(
   grid: Grid,
   supersample: int = 1,
   *,
-  blur: float = 0.0,
+  b_iso: float = 0.0,
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
@@ -81,12 +81,12 @@ def promolecule_and_gradient_grid(
     rho_XYZ in e/Å^3 and the length of its gradient in e/Å^4; with groups
     [X, Y, Z, 2] both.
   """
-  blur = grid_blur(blur, grid)
-  terms = _promolecule_terms(mol, blur, use_b_factors, groups)
+  b_iso = grid_b_iso(b_iso, grid)
+  terms = _promolecule_terms(mol, b_iso, use_b_factors, groups)
   rho_XYZC, slopes = near_or_whole(
     terms,
     grid,
-    _typical_sigma(blur),
+    _typical_sigma(b_iso),
     near=lambda *t: gaussians_windowed.splat_grid_and_gradient(
       *t, grid, supersample
     ),
@@ -95,19 +95,19 @@ def promolecule_and_gradient_grid(
   return apart(rho_XYZC, groups), apart(safe_norm(slopes, axis=0), groups)
 
 
-def _typical_sigma(blur: float) -> float:
+def _typical_sigma(b_iso: float) -> float:
   """Width of a typical Gaussian of the promolecule: of B = 30 Å^2 in IT92."""
-  return float(form_factors.sigma(30 + blur))
+  return float(form_factors.sigma(30 + b_iso))
 
 
 def _promolecule_terms(
-  mol: Molecule, blur: float, use_b_factors: bool, groups: bool
+  mol: Molecule, b_iso: float, use_b_factors: bool, groups: bool
 ):
   """Centres, electrons and widths of one row per atom and Gaussian."""
-  blur = form_factors.check_blur(blur)
+  b_iso = form_factors.check_b_iso(b_iso)
   dtype = mol.coords_A3.dtype
   weights_AP = jnp.asarray(form_factors.A_EP, dtype)[mol.numbers_A]
-  b_AP = jnp.asarray(form_factors.B_EP + blur, dtype)[mol.numbers_A]
+  b_AP = jnp.asarray(form_factors.B_EP + b_iso, dtype)[mol.numbers_A]
   if use_b_factors:
     b_AP = b_AP + jnp.maximum(mol.b_factors_A, 0)[:, None]
   terms = weights_AP.shape[1]

@@ -23,7 +23,7 @@ from edjax.kernels import gto_functions
 from edjax.kernels.numerics import HIGHEST
 
 # Points evaluated at a time: an accelerator wants much work in few steps.
-_POINTS = 32768
+POINTS = 32768
 
 
 def density(
@@ -63,7 +63,7 @@ def _density(grid, room, numbers_L, coords_L3, orbitals_OL9):
     psi_OG = _orbitals(rows.c_OK, _product(x_KPX, yz_KPG))
     return jnp.sum(psi_OG**2, axis=0)
 
-  return _slabs(slab, grid.size, _POINTS, (x,), ((y, z),))
+  return _slabs(slab, grid.size, POINTS, (x,), ((y, z),))
 
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
@@ -88,7 +88,7 @@ def _density_jvp(grid, room, primals, tangents):
     return gto_functions.density_and_slope(psi_OG, dpsi_OG, dr_K3, slopes())
 
   along_yz = ((y, z), (dy, z), (y, dz))
-  return _slabs(slab, grid.size, _POINTS, (x, dx), along_yz)
+  return _slabs(slab, grid.size, POINTS, (x, dx), along_yz)
 
 
 def _product(x_KPX, yz_KPG) -> jax.Array:

@@ -57,35 +57,35 @@ def test_scattering_factor_outside_of_the_fit(s):
 def test_density_is_the_transform_of_the_scattering_factor(z):
   # rho(r) = 8 int f(s) exp(-B s^2) sin(4 pi s r)/r s ds: Fourier's integral
   # done numerically, against the closed form.
-  blur = 30.0
+  b_iso = 30.0
   s = np.linspace(0, 1.9, 8001)  # exp(-30 * 1.9^2) is 1e-47
-  f = form_factors.scattering_factor(z, s) * np.exp(-blur * s**2)
+  f = form_factors.scattering_factor(z, s) * np.exp(-b_iso * s**2)
   r = np.array([0.05, 0.4, 1.0, 2.0])
   want = [
     8 * scipy.integrate.simpson(f * np.sin(4 * np.pi * s * x) * s, x=s) / x
     for x in r
   ]
-  got = form_factors.atom_density(z, r, blur)
+  got = form_factors.atom_density(z, r, b_iso)
   np.testing.assert_allclose(got, want, rtol=1e-8)
   # the negative control: another B is another density
-  other = form_factors.atom_density(z, r, 1.01 * blur)
+  other = form_factors.atom_density(z, r, 1.01 * b_iso)
   assert not np.allclose(other, want, rtol=1e-3)
 
 
-@pytest.mark.parametrize('blur', [0.5, 20.0])
-def test_density_integrates_to_the_electrons(blur):
+@pytest.mark.parametrize('b_iso', [0.5, 20.0])
+def test_density_integrates_to_the_electrons(b_iso):
   r = np.linspace(0, 12, 40001)
   for z in (1, 8, 79):
-    rho = form_factors.atom_density(z, r, blur)
+    rho = form_factors.atom_density(z, r, b_iso)
     total = scipy.integrate.simpson(4 * np.pi * r**2 * rho, x=r)
     # the widest Gaussians (b = 168 Å^2 for Li) are not among these
     assert total == pytest.approx(form_factors.electrons(z), rel=1e-6)
 
 
-@pytest.mark.parametrize('blur', [0, -1.0, np.nan, np.inf])
-def test_unusable_blur_raises(blur):
-  with pytest.raises(ValueError, match='blur must be'):
-    form_factors.atom_density(6, 0.0, blur)
+@pytest.mark.parametrize('b_iso', [0, -1.0, np.nan, np.inf])
+def test_unusable_b_iso_raises(b_iso):
+  with pytest.raises(ValueError, match='b_iso must be'):
+    form_factors.atom_density(6, 0.0, b_iso)
 
 
 def test_density_diverges_as_blur_goes_to_zero():
@@ -106,9 +106,9 @@ def test_tied_blur_equals_gemmis(spacing):
   chain.add_residue(residue)
   model.add_chain(chain)
   calculator.set_refmac_compatible_blur(model, False)
-  blur = form_factors.tied_blur(spacing)
-  assert blur == pytest.approx(calculator.blur, rel=1e-9)
-  assert form_factors.sigma(blur) == pytest.approx(spacing / np.sqrt(1.1))
+  b_iso = form_factors.tied_b_iso(spacing)
+  assert b_iso == pytest.approx(calculator.blur, rel=1e-9)
+  assert form_factors.sigma(b_iso) == pytest.approx(spacing / np.sqrt(1.1))
 
 
 def test_unknown_element_raises():

@@ -28,9 +28,11 @@ def _dense(coords):
   grid = Grid(120, 0.125)
   mol = Molecule.from_arrays(NUMBERS, coords)
   f = jax.jit(
-    fields.promolecule_grid, static_argnums=(1, 2), static_argnames='blur'
+    fields.promolecule_grid, static_argnums=(1, 2), static_argnames='b_iso'
   )
-  rho = np.asarray(f(mol, grid, 4, blur=box_coverage._BLUR), np.float64).ravel()
+  rho = np.asarray(
+    f(mol, grid, 4, b_iso=box_coverage._B_ISO), np.float64
+  ).ravel()
   return rho * grid.voxel_volume, grids.centres(grid)
 
 
@@ -63,7 +65,7 @@ def test_everything_is_outside_of_nothing():
 def test_an_atom_at_the_origin():
   # closed form of the central chi distribution: Maxwell's
   r = np.linspace(2.0, 14, 20001)
-  rho = form_factors.atom_density(8, r, box_coverage._BLUR)
+  rho = form_factors.atom_density(8, r, box_coverage._B_ISO)
   want = np.trapezoid(4 * np.pi * r**2 * rho, r) / 6
   got = box_coverage.electrons_outside_sphere(
     [[8, 0]], np.zeros((1, 2, 3)), 2.0

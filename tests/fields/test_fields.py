@@ -37,8 +37,8 @@ METHANETHIOL = (
     [0.43, 1.54, -0.9],
   ],
 )
-BLUR = 12.0
-OPTIONS = {'promolecule': {'blur': BLUR}}
+B_ISO = 12.0
+OPTIONS = {'promolecule': {'b_iso': B_ISO}}
 
 
 # name: (on points, on a grid)
@@ -290,10 +290,10 @@ def test_gradient_magnitude_of_orbitals_on_a_grid(kind):
 
 def test_gradient_magnitude_is_a_field_of_the_same_signature():
   mol, grid = _mol(), Grid(5, 0.75)
-  f = functools.partial(fields.promolecule_grid, blur=BLUR)
+  f = functools.partial(fields.promolecule_grid, b_iso=B_ISO)
   both = fields.value_and_gradient_magnitude(f)(mol, grid, 2)
   alone = fields.gradient_magnitude(fields.promolecule_grid)(
-    mol, grid, supersample=2, blur=BLUR
+    mol, grid, supersample=2, b_iso=B_ISO
   )
   np.testing.assert_array_equal(alone, both[1])
 
@@ -352,7 +352,7 @@ def test_gradient_vanishes_midway_between_equal_atoms(name, x64):
 
 
 def test_promolecule_equals_gemmis_on_the_same_grid():
-  grid, blur = Grid(40, 0.45), form_factors.tied_blur(0.45)
+  grid, b_iso = Grid(40, 0.45), form_factors.tied_b_iso(0.45)
   mol = _mol('thiol')
   model, chain, residue = gemmi.Model(1), gemmi.Chain('A'), gemmi.Residue()
   # voxel (0, 0, 0) is gemmi's origin
@@ -368,7 +368,7 @@ def test_promolecule_equals_gemmis_on_the_same_grid():
   chain.add_residue(residue)
   model.add_chain(chain)
   calculator = gemmi.DensityCalculatorX()
-  calculator.blur, calculator.cutoff = blur, 1e-7
+  calculator.blur, calculator.cutoff = b_iso, 1e-7
   calculator.grid.set_size(*(grid.size,) * 3)
   edge = grid.extent
   calculator.grid.set_unit_cell(gemmi.UnitCell(edge, edge, edge, 90, 90, 90))
@@ -379,18 +379,18 @@ def test_promolecule_equals_gemmis_on_the_same_grid():
   total = form_factors.electrons(mol.numbers_A).sum()
   assert float(got.sum()) * grid.voxel_volume == pytest.approx(total, rel=1e-4)
   # control: the file's other B would be seen
-  other = fields.promolecule_grid(mol, grid, blur=1.01 * blur)
+  other = fields.promolecule_grid(mol, grid, b_iso=1.01 * b_iso)
   assert float(jnp.abs(other - want).max()) > 5e-4 * want.max()
 
 
 def test_promolecule_equals_the_textbook_formula():
   mol = _mol()
   points = np.random.default_rng(0).normal(size=(20, 3))
-  got = fields.promolecule(mol, jnp.asarray(points, jnp.float32), blur=BLUR)
+  got = fields.promolecule(mol, jnp.asarray(points, jnp.float32), b_iso=B_ISO)
   want = np.zeros(20)
   for z, xyz in zip(mol.numbers_A, np.asarray(mol.coords_A3), strict=True):
     r = np.linalg.norm(points - xyz, axis=1)
-    want += form_factors.atom_density(int(z), r, BLUR)
+    want += form_factors.atom_density(int(z), r, B_ISO)
   np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
@@ -399,42 +399,42 @@ def test_b_factors_are_opt_in_and_add_to_the_blur():
   numbers, coords = FORMAMIDE
   heated = Molecule.from_arrays(numbers, coords, b_factors=np.full(6, 5.0))
   f = functools.partial(fields.promolecule_grid, grid=Grid(6, 0.5))
-  np.testing.assert_array_equal(f(heated, blur=10.0), f(plain, blur=10.0))
+  np.testing.assert_array_equal(f(heated, b_iso=10.0), f(plain, b_iso=10.0))
   np.testing.assert_allclose(
-    f(heated, blur=10.0, use_b_factors=True), f(plain, blur=15.0), rtol=1e-5
+    f(heated, b_iso=10.0, use_b_factors=True), f(plain, b_iso=15.0), rtol=1e-5
   )
 
 
-@pytest.mark.parametrize('blur', [0.0, -3.0, np.nan])
-def test_promolecule_needs_a_blur(blur):
+@pytest.mark.parametrize('b_iso', [0.0, -3.0, np.nan])
+def test_promolecule_needs_a_b_iso(b_iso):
   mol = Molecule.from_arrays([6], [[0.0, 0, 0]])
-  with pytest.raises(ValueError, match='blur'):
-    fields.promolecule(mol, jnp.zeros((1, 3)), blur=blur)
-  if blur != 0:  # 0 ties it to the spacing
-    with pytest.raises(ValueError, match='blur'):
-      fields.promolecule_grid(mol, Grid(3, 0.5), blur=blur)
+  with pytest.raises(ValueError, match='b_iso'):
+    fields.promolecule(mol, jnp.zeros((1, 3)), b_iso=b_iso)
+  if b_iso != 0:  # 0 ties it to the spacing
+    with pytest.raises(ValueError, match='b_iso'):
+      fields.promolecule_grid(mol, Grid(3, 0.5), b_iso=b_iso)
 
 
 def test_core_electrons_complete_the_orbital_density():
   mol, grid = _mol(), Grid(30, 0.5)
-  blur = form_factors.tied_blur(grid.spacing)
+  b_iso = form_factors.tied_b_iso(grid.spacing)
   f = jax.jit(fields.orbital_density_grid, static_argnums=(1, 2),
-              static_argnames='core_blur')  # fmt: skip
-  whole = f(mol, grid, 2, core_blur=blur)
+              static_argnames='core_b_iso')  # fmt: skip
+  whole = f(mol, grid, 2, core_b_iso=b_iso)
   total = float(whole.sum()) * grid.voxel_volume
   assert total == pytest.approx(24, rel=2e-3)
   points = jnp.asarray(grids.centres(grid)[::977], jnp.float32)
   on_points = jax.jit(
     lambda m: (
-      fields.orbital_density(m, points, core_blur=blur)
+      fields.orbital_density(m, points, core_b_iso=b_iso)
       - fields.orbital_density(m, points)
     )
   )(mol)
-  core = (f(mol, grid, 1, core_blur=blur) - f(mol, grid, 1)).ravel()[::977]
+  core = (f(mol, grid, 1, core_b_iso=b_iso) - f(mol, grid, 1)).ravel()[::977]
   scale = float(whole.max())
   np.testing.assert_allclose(on_points, core, rtol=0, atol=1e-5 * scale)
-  with pytest.raises(ValueError, match='blur'):
-    fields.orbital_density_grid(mol, grid, core_blur=-1.0)
+  with pytest.raises(ValueError, match='b_iso'):
+    fields.orbital_density_grid(mol, grid, core_b_iso=-1.0)
 
 
 # --- free atoms and deformation ---------------------------------------------
@@ -577,8 +577,8 @@ def test_groups_keep_ligand_and_pocket_apart():
 @pytest.mark.parametrize(
   ('on_points', 'on_grid'),
   [
-    (functools.partial(fields.promolecule, blur=BLUR),
-     functools.partial(fields.promolecule_grid, blur=BLUR)),
+    (functools.partial(fields.promolecule, b_iso=B_ISO),
+     functools.partial(fields.promolecule_grid, b_iso=B_ISO)),
     (fields.shape, fields.shape_grid),
   ],
 )  # fmt: skip
@@ -613,7 +613,7 @@ def test_promolecule_and_gradient_are_those_of_forward_mode(supersample):
     b_factors=np.arange(6.0),
   )  # fmt: skip
   grid = Grid(9, 0.6)
-  for options in ({}, {'groups': True, 'blur': 9.0, 'use_b_factors': True}):
+  for options in ({}, {'groups': True, 'b_iso': 9.0, 'use_b_factors': True}):
     field = functools.partial(fields.promolecule_grid, **options)
     want = fields.value_and_gradient_magnitude(field)(mol, grid, supersample)
     got = fields.promolecule_and_gradient_grid(

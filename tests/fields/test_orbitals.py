@@ -578,10 +578,10 @@ def test_core_density():
   assert fields_sum(core, grid) == pytest.approx(2 + 10 + 2, rel=1e-5)
   supersampled = cores.core_density_grid(mol, grid, 2)
   assert fields_sum(supersampled, grid) == pytest.approx(14, rel=1e-5)
-  blur = 8 * np.pi**2 / 1.1 * 0.5**2
-  points = cores.core_density(mol, _centres(grid), blur)
+  b_iso = 8 * np.pi**2 / 1.1 * 0.5**2
+  points = cores.core_density(mol, _centres(grid), b_iso)
   _assert_close(core.ravel(), points, 1e-6)
-  with pytest.raises(ValueError, match='blur'):
+  with pytest.raises(ValueError, match='b_iso'):
     cores.core_density(mol, _centres(grid), 0.0)
 
 

@@ -76,7 +76,7 @@ def _precisions(f, *args, composed=False) -> list:
 
 def _functions() -> dict:
   """name: (function of arrays, whether it has a product at all)."""
-  promolecule = functools.partial(fields.promolecule, blur=9.0)
+  promolecule = functools.partial(fields.promolecule, b_iso=9.0)
   on_points = {
     'promolecule': promolecule,
     'orbital_density': fields.orbital_density,

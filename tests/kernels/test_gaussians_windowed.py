@@ -200,16 +200,16 @@ def pocket(n=150):
   [
     (fields.atoms, fields.atoms_grid, {}),
     (fields.atoms, fields.atoms_grid, {'groups': True, 'width': 0.3}),
-    (fields.promolecule, fields.promolecule_grid, {'blur': 25.0}),
+    (fields.promolecule, fields.promolecule_grid, {'b_iso': 25.0}),
     (
       fields.promolecule,
       fields.promolecule_grid,
-      {'blur': 25.0, 'groups': True, 'use_b_factors': True},
+      {'b_iso': 25.0, 'groups': True, 'use_b_factors': True},
     ),
     (
       fields.promolecule,
       lambda *a, **k: fields.promolecule_and_gradient_grid(*a, **k)[0],
-      {'blur': 25.0, 'groups': True},
+      {'b_iso': 25.0, 'groups': True},
     ),
     (fields.shape, fields.shape_grid, {}),
   ],

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from support import tiny_runs
 
-from edjax import config as configuration
 from edjax import baselines, datasets, fields, train
+from edjax import config as configuration
 from edjax.config import ConfigError
 from edjax.fields import channels
 

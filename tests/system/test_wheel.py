@@ -22,7 +22,7 @@ mol = molecule.Molecule.from_arrays(
 g = grid.Grid(32, 0.25)
 rho = fields.orbital_density_grid(mol, g, supersample=2)
 print(float(rho.sum()) * g.voxel_volume)
-print(float(fields.promolecule_grid(mol, g, blur=20.0).max()))
+print(float(fields.promolecule_grid(mol, g, b_iso=20.0).max()))
 import importlib.resources as r
 assert (r.files('data_builders') / 'qm9_mini' / 'molecules.jsonl.gz').is_file()
 """

@@ -149,7 +149,9 @@ class Promolecule:
   num_channels = 1
 
   def raw(self, mol):
-    return fields.promolecule_grid(mol, grid.Grid(8, 1.0), blur=72.0)[..., None]
+    return fields.promolecule_grid(mol, grid.Grid(8, 1.0), b_iso=72.0)[
+      ..., None
+    ]
 
   def finish(self, vox_XYZC):
     return vox_XYZC
