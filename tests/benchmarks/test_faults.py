@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -29,23 +28,13 @@ def faults(tmp_path_factory):
 
 
 def preempt(runs, name, after=10, **options):
-  """Sends SIGTERM once a checkpoint of a step is there; the step saved."""
+  """Sends SIGTERM once there is a checkpoint of a step; returns the saved."""
   process = runs.start(name, **options)
-  latest = runs.path(name) / 'checkpoints' / 'latest'
-  deadline = time.monotonic() + 200
-
-  def steps():
-    names = [p.name for p in latest.iterdir()] if latest.is_dir() else []
-    return [int(n) for n in names if n.isdigit()]
-
-  while max(steps(), default=0) < after:
-    assert time.monotonic() < deadline
-    assert process.poll() is None
-    time.sleep(0.01)
+  layouts.until(runs, name, after, process)
   process.send_signal(signal.SIGTERM)
   _, errors = process.communicate(timeout=400)
   assert process.returncode == 75, errors
-  step = max(steps())
+  step = layouts.until(runs, name, after, process)
   assert f'SIGTERM: step {step} of 400 is saved' in errors
   assert after <= step < 400
   return step
