@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from edjax.fields import channels
 from edjax.study.report import figures, markdown
 from edjax.study.report.figures import Chart, Figure, Series, style
 from edjax.study.report.numbers import number, size_word
@@ -53,11 +54,11 @@ def cost(run: Run) -> dict[str, float]:
 def _reads_xtb(run: Run) -> bool:
   """Whether the input is made from GFN2-xTB's orbitals."""
   config = run.facts.get('config', {})
-  channels = set(config.get('representation.channels', ()))
+  names = config.get('representation.channels', ())
   source = config.get('representation.density', '')
-  return bool(channels & {'density', 'gradient'}) and source in (
-    'xtb', 'deformation',
-  )  # fmt: skip
+  known = [name for name in names if name in channels.known()]
+  parts = channels.parts_of(known, source)
+  return any(part.needs == channels.ORBITALS for part in parts)
 
 
 def costs(statistics: Statistics) -> list:

@@ -1,9 +1,6 @@
 """Writes what a study has found out so far as a report and tables."""
 
-import os
-import pathlib
-
-from edjax.runtime import paths
+from edjax.runtime import atomic_files, paths
 from edjax.study.report import (
   comparisons,
   csv_tables,
@@ -50,22 +47,15 @@ def write(directory, place='') -> str:
   }
   (study.path / 'figures').mkdir(exist_ok=True)
   for name, content in pictures.items():
-    _replace(study.path / name, content)
+    atomic_files.write(study.path / name, content)
   for name, text in texts.items():
-    _replace(study.path / name, text.encode('utf-8'))
+    atomic_files.write(study.path / name, text)
   lines = [
     *_lead(statistics),
     *findings.headlines(statistics),
     f'report: {paths.join(place or study.path, "report.html")}',
   ]
   return '\n'.join(lines)
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file at once: others may be looking."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_bytes(content)
-  temporary.replace(path)
 
 
 def sections(statistics: Statistics) -> list[str | Figure]:
