@@ -11,7 +11,7 @@ from edjax.train import train_step
 class Voxels:
   """Stands in for molecules."""
 
-  example_id: jax.Array
+  index: jax.Array
   vox_XYZC: jax.Array
 
 

@@ -61,7 +61,7 @@ class Molecule:
     b_factors_A: isotropic displacement parameters B = 8 pi^2 <u^2>, Å^2, as
       read from a file; fields use them on request only.
     groups_A: 0 ligand, 1 pocket, int32.
-    example_id: identifies the example, uint32: keys the noise channel.
+    index: number of the example in its dataset, uint32: keys what is random.
     orbitals_OL9: sqrt(occupation) * coefficient of the occupied orbitals,
       bohr^-3/2, for the first L atoms, slots as in AO_SLOTS (width 4 where no
       atom has d functions); zero rows are padding. None where there are none.
@@ -72,7 +72,7 @@ class Molecule:
   coords_A3: jax.Array
   b_factors_A: jax.Array
   groups_A: jax.Array
-  example_id: jax.Array
+  index: jax.Array
   orbitals_OL9: jax.Array | None = None
   density_map: DensityMap | None = None
 
@@ -91,7 +91,7 @@ class Molecule:
     b_factors=None,
     groups=None,
     density_map: DensityMap | None = None,
-    example_id: int = 0,
+    index: int = 0,
     max_atoms: int | None = None,
     max_orbitals: int | None = None,
     center: bool = True,
@@ -105,7 +105,7 @@ class Molecule:
       b_factors: [A] in Å^2 (default 0).
       groups: [A] of 0 (ligand) and 1 (pocket) (default 0).
       density_map: in the same frame as coords.
-      example_id: 0 to 2^32 - 1.
+      index: number of the example, 0 to 2^32 - 1.
       max_atoms: length to pad atoms to (default: no padding). The orbitals'
         atoms are padded to the same length when L == A.
       max_orbitals: number to pad orbitals to (default: no padding).
@@ -133,8 +133,8 @@ class Molecule:
       raise ValueError(
         f'groups must be [{n_atoms}] of 0 (ligand) and 1 (pocket)'
       )
-    if not 0 <= int(example_id) < 2**32:
-      raise ValueError(f'example_id must fit into uint32, not {example_id}')
+    if not 0 <= int(index) < 2**32:
+      raise ValueError(f'index must fit into uint32, not {index}')
     if density_map is not None:
       _check_map(density_map)
     if center:
@@ -161,7 +161,7 @@ class Molecule:
       coords_A3=jnp.asarray(np.pad(coords_A3, (pad, (0, 0))), jnp.float32),
       b_factors_A=jnp.asarray(np.pad(b_factors_A, pad), jnp.float32),
       groups_A=jnp.asarray(np.pad(groups_A, pad), jnp.int32),
-      example_id=jnp.asarray(int(example_id), jnp.uint32),
+      index=jnp.asarray(int(index), jnp.uint32),
       orbitals_OL9=orbitals,
       density_map=density_map,
     )

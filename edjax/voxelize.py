@@ -179,7 +179,7 @@ def make_voxelizer(
   """A function from a molecule to voxel channels; deterministic, no key.
 
   Values depend on the molecule alone (never on a sample's statistics), and
-  on nothing random: 'noise' is keyed by the example id.
+  on nothing random: 'noise' is keyed by the molecule's index.
 
   Args:
     channels: in the order of the channels, any of 'atoms', 'density',
@@ -339,7 +339,7 @@ def voxel_chunk(voxelizer, molecules: Molecule) -> int:
   """
   if jax.default_backend() == 'cpu':
     at_once = getattr(voxelizer, 'batches_on_cpu', False)
-    return len(molecules.example_id) if at_once else 0
+    return len(molecules.index) if at_once else 0
   if not hasattr(voxelizer, 'scratch_bytes'):
     return 0
   return max(1, _SCRATCH // max(1, voxelizer.scratch_bytes(molecules)))

@@ -28,7 +28,7 @@ def test_padding():
   orbitals = np.random.default_rng(0).normal(size=(4, 3, 4))
   mol = _make(
     orbitals=orbitals, b_factors=[1.0, 2, 3], max_atoms=5, max_orbitals=6,
-    example_id=2**32 - 1,
+    index=2**32 - 1,
   )  # fmt: skip
   np.testing.assert_array_equal(mol.numbers_A, [8, 1, 1, 0, 0])
   np.testing.assert_array_equal(mol.mask_A, [1, 1, 1, 0, 0])
@@ -38,7 +38,7 @@ def test_padding():
   np.testing.assert_allclose(mol.orbitals_OL9[:4, :3], orbitals, rtol=1e-6)
   assert not np.any(mol.orbitals_OL9[4:])
   assert not np.any(mol.orbitals_OL9[:, 3:])
-  assert int(mol.example_id) == 2**32 - 1
+  assert int(mol.index) == 2**32 - 1
   for leaf in jax.tree.leaves(mol):
     assert leaf.dtype in (jnp.float32, jnp.int32, jnp.uint32)
 
@@ -129,8 +129,8 @@ def test_a_wrong_map_is_named(field, value, message):
     ({'b_factors': [1.0, 2, np.nan]}, 'b_factors of atom 2'),
     ({'groups': [0, 1]}, 'groups'),
     ({'groups': [0, 1, 2]}, 'groups'),
-    ({'example_id': -1}, 'example_id'),
-    ({'example_id': 2**32}, 'example_id'),
+    ({'index': -1}, 'index'),
+    ({'index': 2**32}, 'index'),
     ({'max_atoms': 2}, 'max_atoms=2'),
     ({'orbitals': np.zeros((4, 3))}, 'orbitals'),
     ({'orbitals': np.zeros((4, 3, 5))}, 'orbitals'),
@@ -149,7 +149,7 @@ def test_errors_name_what_is_wrong(changes, message):
 
 
 def test_stack():
-  first, second = (_make(max_atoms=n, example_id=n) for n in (4, 4))
+  first, second = (_make(max_atoms=n, index=n) for n in (4, 4))
   batch = stack([first, second])
   assert batch.coords_A3.shape == (2, 4, 3)
   for i, mol in enumerate((first, second)):

@@ -292,7 +292,7 @@ def test_programs_share_one_trace(monkeypatch):
 
 def test_deterministic_and_the_same_in_a_batch():
   f = make_voxelizer(EVERY, Grid(6, 0.8), density='promolecule')
-  mols = [_mol(example_id=k, max_atoms=5) for k in range(3)]
+  mols = [_mol(index=k, max_atoms=5) for k in range(3)]
   batch = molecule.stack(mols)
   got = jax.jit(jax.vmap(f))(batch)
   np.testing.assert_array_equal(jax.jit(jax.vmap(f))(batch), got)
@@ -361,7 +361,7 @@ def test_missing_contents_raise_when_traced(channel, density, message):
 
 def test_atom_types_of_a_batch_at_once_are_those_one_by_one():
   mols = molecule.stack([
-    _mol(example_id=i, center=False) if i else _mol() for i in range(3)
+    _mol(index=i, center=False) if i else _mol() for i in range(3)
   ])  # fmt: skip
   f = make_voxelizer(('atoms',), Grid(24, 0.5))
   assert f.batches_on_cpu

@@ -155,9 +155,7 @@ def molecules(count):
     n = rng.integers(9, 28)
     numbers = rng.choice(ELEMENTS, n, p=(0.51, 0.35, 0.06, 0.07, 0.01))
     coords = 1.6 * rng.normal(size=(n, 3))
-    result.append(
-      Molecule.from_arrays(numbers, coords, example_id=i, max_atoms=29)
-    )
+    result.append(Molecule.from_arrays(numbers, coords, index=i, max_atoms=29))
   return jax.device_get(stack(result))
 
 

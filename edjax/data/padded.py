@@ -106,7 +106,7 @@ def make_molecules(
     coords_A3=coords_BA3,
     b_factors_A=b_factors_BA,
     groups_A=groups_BA,
-    example_id=np.asarray(source.index[rows]),
+    index=np.asarray(source.index[rows]),
     orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
     density_map=_maps(source, rows, padding) if padding.map_points else None,
   )

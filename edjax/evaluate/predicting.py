@@ -67,7 +67,7 @@ def voxels(rotate: bool, voxelizer, molecules, rotation_number, inputs):
 
   def turned(mol):
     if rotate:
-      turn = jax.random.fold_in(key, mol.example_id)
+      turn = jax.random.fold_in(key, mol.index)
       mol = geometry.rotate(mol, geometry.random_rotation(turn))
     return voxelize(mol)
 

@@ -7,7 +7,7 @@ from edjax.molecule import Molecule
 
 
 def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
-  """A control without information: unit normals keyed by the example id.
+  """A control without information: unit normals keyed by the molecule's index.
 
   The values belong to the points' indices, not to their coordinates: they do
   not turn with the molecule. Returns values_G.
@@ -25,5 +25,5 @@ def noise_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
 
 
 def _noise(mol: Molecule, dims: tuple[int, ...]) -> jax.Array:
-  key = jax.random.fold_in(jax.random.key(0), mol.example_id)
+  key = jax.random.fold_in(jax.random.key(0), mol.index)
   return jax.random.normal(key, dims, mol.coords_A3.dtype)

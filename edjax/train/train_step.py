@@ -81,9 +81,7 @@ def augment(
     rotate: whether to rotate, uniformly.
     translate: largest shift along each axis, Å.
   """
-  rotation_key, shift_key = jax.random.split(
-    jax.random.fold_in(key, mol.example_id)
-  )
+  rotation_key, shift_key = jax.random.split(jax.random.fold_in(key, mol.index))
   if rotate:
     mol = geometry.rotate(mol, geometry.random_rotation(rotation_key))
   if translate:

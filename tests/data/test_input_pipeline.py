@@ -224,12 +224,12 @@ def test_padded_molecules_equal_from_arrays(small_pack):
     shape = r['n_orbitals'], len(r['numbers']), r['orbital_width']
     mol = Molecule.from_arrays(
       r['numbers'], r['positions'], r['orbitals'].reshape(shape),
-      max_atoms=size, max_orbitals=3, example_id=row,
+      max_atoms=size, max_orbitals=3, index=row,
     )  # fmt: skip
     np.testing.assert_array_equal(batch.numbers_A[i], mol.numbers_A)
     # Positions are float32 in a pack: 6e-8 relative, then a difference.
     np.testing.assert_allclose(batch.coords_A3[i], mol.coords_A3, atol=1e-6)
-    assert batch.example_id[i] == mol.example_id
+    assert batch.index[i] == mol.index
     got = batch.orbitals_OL9[i][..., : shape[2]]
     np.testing.assert_array_equal(got, mol.orbitals_OL9)
     assert not batch.orbitals_OL9[i][..., shape[2] :].any()

@@ -76,7 +76,7 @@ def test_blocks_are_everything_in_order(parts, monkeypatch):
   memory, stream = parts
   monkeypatch.setattr(batching, '_BLOCK', 7)
   blocks = list(batching.blocks(stream))
-  assert [len(b.example_id) for b in blocks] == [7, 7, 7, 7, 2]
+  assert [len(b.index) for b in blocks] == [7, 7, 7, 7, 2]
   joined = jax.tree.map(lambda *x: np.concatenate(x), *blocks)
   same(joined, memory)
   assert [b is memory for b in batching.blocks(memory)] == [True]

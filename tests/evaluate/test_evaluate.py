@@ -17,7 +17,7 @@ def test_every_example_once_and_in_order(n, size):
   """On 4 devices; the network is replaced by the number of the example."""
   rows = np.arange(100, 100 + n)
   molecules = stack(
-    [Molecule.from_arrays([6], [[0.0, 0, 0]], example_id=int(i)) for i in rows]
+    [Molecule.from_arrays([6], [[0.0, 0, 0]], index=int(i)) for i in rows]
   )
   task = types.SimpleNamespace(
     rows={'test': rows},
@@ -27,7 +27,7 @@ def test_every_example_once_and_in_order(n, size):
   config = types.SimpleNamespace(eval=types.SimpleNamespace(batch_size=size))
 
   def number(params, molecules, rotation):
-    ids_B = molecules.example_id.astype(jnp.float32)
+    ids_B = molecules.index.astype(jnp.float32)
     return jnp.stack([ids_B + params, ids_B * 0 + rotation], axis=-1)
 
   calls = []

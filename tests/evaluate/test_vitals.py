@@ -83,9 +83,7 @@ def setting(model, voxelizer, targets, n=N, size=8):
   rng = np.random.default_rng(0)
   molecules = stack(
     [
-      Molecule.from_arrays(
-        [6], rng.normal(size=(1, 3)), example_id=i, center=False
-      )
+      Molecule.from_arrays([6], rng.normal(size=(1, 3)), index=i, center=False)
       for i in range(n)
     ]
   )

@@ -85,7 +85,7 @@ def _mol(kind='formamide', dtype=np.float32, **options) -> Molecule:
   numbers, coords = {'formamide': FORMAMIDE, 'thiol': METHANETHIOL}[kind]
   mol = Molecule.from_arrays(
     numbers, coords, orbitals=_orbitals(kind).orbitals,
-    density_map=_blob_map(), example_id=7, **options,
+    density_map=_blob_map(), index=7, **options,
   )  # fmt: skip
   return _cast(mol, dtype)
 
@@ -764,7 +764,7 @@ def test_shape_is_bounded_in_a_crowd():
 def test_noise_is_keyed_by_the_example_alone():
   grid = Grid(16, 0.5)
   f = fields.noise_grid
-  a, b = _mol(), dataclasses.replace(_mol(), example_id=jnp.uint32(8))
+  a, b = _mol(), dataclasses.replace(_mol(), index=jnp.uint32(8))
   turned = geometry.rotate(a, geometry.random_rotation(jax.random.key(0)))
   np.testing.assert_array_equal(f(a, grid, 1), f(turned, grid, 1))
   np.testing.assert_array_equal(f(a, grid, 1), f(a, grid, 2))

@@ -123,7 +123,7 @@ def _functions() -> dict:
   )
   found['d_rotation'] = lambda m: geometry.d_rotation(turn + m.coords_A3), True
   found['random_rotation'] = (
-    lambda m: geometry.random_rotation(jax.random.key(m.example_id)),
+    lambda m: geometry.random_rotation(jax.random.key(m.index)),
     False,
   )
   found['splat_points'] = (

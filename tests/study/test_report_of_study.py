@@ -664,8 +664,8 @@ def test_a_crossover_is_found(tmp_path):
 
 
 def test_another_format_is_refused(tmp_path):
-  made.Writer(tmp_path, made.plan([], format=2), made.falling(LEVELS))
-  with pytest.raises(ValueError, match='format 2'):
+  made.Writer(tmp_path, made.plan([], format=1), made.falling(LEVELS))
+  with pytest.raises(ValueError, match='format 1'):
     read(tmp_path)
 
 

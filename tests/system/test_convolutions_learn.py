@@ -51,9 +51,7 @@ def arrangements():
     coords_43 += DISPLACEMENT * rng.normal(size=(4, 3))
     coords_43 += rng.uniform(-SHIFT, SHIFT, 3)
     molecules.append(
-      Molecule.from_arrays(
-        [FLUORINE] * 4, coords_43, example_id=i, center=False
-      )
+      Molecule.from_arrays([FLUORINE] * 4, coords_43, index=i, center=False)
     )
   return stack(molecules), labels_B
 

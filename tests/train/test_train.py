@@ -43,7 +43,7 @@ def small():
       [
         Molecule.from_arrays(
           rng.choice([1, 6, 7, 8], 5), rng.normal(size=(5, 3)) * 1.5,
-          example_id=i,
+          index=i,
         )
         for i in range(16)
       ]
