@@ -98,7 +98,7 @@ def test_smoke_run_leaves_everything(run):
     assert entry['rotation_spread'] > 0
   cost = results['cost']
   assert {k.split('_')[0] for k in cost} == {
-    'xtb', 'voxelize', 'train', 'predict', 'runs',
+    'xtb', 'voxelize', 'train', 'predict',
   }  # fmt: skip
   assert all(seconds > 0 for seconds in cost.values())
   with (workdir / 'predictions_test.csv').open() as file:
