@@ -220,7 +220,7 @@ def test_contradictions():
       },
       'log1p cannot take noise',
     ),
-    ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'is not there'),
+    ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'does not exist'),
     ({'train.steps_per_call': 7}, 'is no multiple of config.train.steps_per'),
   ],
 )  # fmt: skip
