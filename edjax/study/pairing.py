@@ -1,4 +1,4 @@
-"""Brings predictions of runs together that were tested on the same examples."""
+"""Combines the predictions of runs on the same test examples."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from edjax.study.results import Predictions, Run
 
-# Test values of one molecule may differ by rounding between machines.
+# True values of a molecule may differ so much by rounding between machines.
 _SAME = 1e-6
 
 
@@ -26,7 +26,7 @@ class Replicates(NamedTuple):
     ids_N: test examples, in order.
     clusters_N: their clusters.
     target_N: true values, native units.
-    prediction_SN: a row each replicate, native units.
+    prediction_SN: one row per replicate, native units.
   """
 
   name: str
@@ -52,7 +52,7 @@ def stack(folds_of: Sequence[Sequence[Run]], target: str) -> Replicates:
 
   Args:
     folds_of: the runs of each replicate, at least one.
-    target: which they predict.
+    target: name of the target.
 
   Raises:
     PairingError: test examples or their values differ between replicates,
@@ -92,10 +92,10 @@ def _pool(folds: Sequence[Run], target: str) -> Replicates:
 
 
 def check(a: Replicates, b: Replicates) -> None:
-  """Compares test examples.
+  """Checks that two replicates have the same test examples.
 
   Raises:
-    PairingError: other ids, or other true values of an id. Names both.
+    PairingError: ids, or the true values of an id, differ. Names both.
   """
   if not np.array_equal(a.ids_N, b.ids_N):
     differing = sorted(set(a.ids_N.tolist()) ^ set(b.ids_N.tolist()))

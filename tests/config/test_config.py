@@ -276,7 +276,7 @@ def test_impossible_combinations_are_named(changes, complaint):
       },
       'a map is of ligand and pocket together',
     ),
-    ({'representation.density': 'map'}, "groups: a density of 'map'"),
+    ({'representation.density': 'map'}, "groups: the density 'map'"),
     ({'data.split': 'published'}, 'split_file goes with'),
     ({'data.split': 'cormorant'}, 'is not for pdbbind'),
   ],
