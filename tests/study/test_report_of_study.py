@@ -111,7 +111,7 @@ def test_a_finished_study(written):
   assert ' Behind it: gradient +0.' in words
   assert words.index('## Verdicts') < words.index('## Learning curves')
   for heading in (
-    'Which input is ahead', 'Differences to atoms', 'Controls', 'Parity',
+    'Which input is ahead', 'Differences from atoms', 'Controls', 'Parity',
     'Where one input overtakes another', 'Noise on coordinates', 'Cost',
     'Spread over rotations', 'Machines, versions and run times',
   ):  # fmt: skip
@@ -189,7 +189,7 @@ def test_what_convolutions_carry(tmp_path):
   warning = (
     'Warning: in 1 of 5 runs the convolutions carry under 5% of the '
     'predictions of a target (inputs: density; targets: gap). Verdicts on '
-    'these compare moments of the inputs, not what convolutions make of them. '
+    'these compare moments of the inputs, not convolutional networks. '
     'Lower config.optim.learning_rate; see docs/training.md.'
   )
   assert warning in said
