@@ -1,4 +1,4 @@
-"""Baselines without a network, which stand beside every result."""
+"""Baselines without a network, reported beside every result."""
 
 from edjax.baselines.linear import MOMENTS, WORDS, composition, fit, reference
 
