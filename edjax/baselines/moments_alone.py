@@ -15,8 +15,8 @@ from edjax.models.input_moments import power_moments
 from edjax.molecule import Molecule
 from edjax.runtime import multihost
 
-# Training and validation molecules of the fit, at most: more take minutes before
-# the first step and change little.
+# Training and validation molecules of the fit, at most: more take minutes
+# before the first step and change little.
 MOST = 16_384
 
 
