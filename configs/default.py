@@ -175,7 +175,7 @@ def get_config() -> ConfigDict:
   optim.b2 = 0.999
   # Largest global norm of a gradient.
   optim.clip_norm = 1.0
-  # Steps in a row that are skipped, and counted, because loss or gradient is not
+  # Steps in a row that are skipped, and counted, where loss or gradient is not
   # finite. 0: the first such step ends the run.
   optim.skip_nonfinite = 0
   # Decay of the average of the weights that evaluation uses; below 1.
