@@ -210,7 +210,7 @@ def run(
 
 
 def _complain(error: Exception) -> None:
-  """Prints an error on a line of its own, by a single write.
+  """Prints an error on a new line, by a single write.
 
   The line before may be unfinished: a progress bar, or a traceback of Orbax.
   """

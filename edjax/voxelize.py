@@ -31,7 +31,7 @@ _CACHE = 4 * 2**20
 # Tracing a gradient of orbitals takes seconds: programs of a run share it.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _raw(voxelizer, mol: Molecule) -> jax.Array:
-  """See `Voxelizer.raw`."""
+  """Computes `Voxelizer.raw`."""
   options = voxelizer.options
   args = (mol, options.grid, options.supersample)
   values = {}
@@ -137,7 +137,7 @@ class Voxelizer:
     return 4 * most * channel_registry.padded_size(self.options) ** 2
 
   def raw(self, mol: Molecule) -> jax.Array:
-    """The channels in their own units, [X, Y, Z, C], float32."""
+    """Returns the channels in their units, [X, Y, Z, C], float32."""
     return _raw(self, mol)
 
   def finish(self, raw_XYZC: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from edjax.data import packed_dataset
 # The baseline that sees the input of the run.
 MOMENTS = 'moments'
 # Labels in tables.
-WORDS = {
+LABELS = {
   'mean': 'mean',
   'median': 'median',
   'ridge_composition': 'ridge, composition',

@@ -17,7 +17,7 @@ from edjax.runtime import multihost
 
 # Training and validation molecules of the fit, at most: more take minutes
 # before the first step and change little.
-MOST = 16_384
+MAX_MOLECULES = 16_384
 
 
 def compiled(voxelizer, shape):
@@ -77,7 +77,7 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
 
   Returns:
     [N, T] predictions in native units; NaN for training and validation rows
-    beyond `MOST`, and rows outside of the split.
+    beyond `MAX_MOLECULES`, and rows outside of the split.
   """
   from tqdm import tqdm
 
@@ -85,7 +85,7 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
   positions = {
     part: np.arange(len(r))
     if part == 'test'
-    else np.sort(draw.permutation(len(r))[:MOST])
+    else np.sort(draw.permutation(len(r))[:MAX_MOLECULES])
     for part, r in rows.items()
   }
   features = {}

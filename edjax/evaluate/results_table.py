@@ -33,8 +33,8 @@ def table(results: dict) -> str:
   beside += [b for b in (baselines.MOMENTS,) if b in shown]
   head = [
     'target', 'unit', 'MAE (95 %)', 'RMSE (95 %)', 'Pearson', 'Spearman',
-    'rot. std', *(baselines.WORDS[b] for b in shown), 'mean (RMSE)',
-    *(f'MAE - {baselines.WORDS[b]}' for b in beside),
+    'rot. std', *(baselines.LABELS[b] for b in shown), 'mean (RMSE)',
+    *(f'MAE - {baselines.LABELS[b]}' for b in beside),
   ]  # fmt: skip
   body = []
   for name, entry in results['targets'].items():

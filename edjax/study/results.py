@@ -126,7 +126,7 @@ class Study:
     """Returns the label of a representation, or of a `Statistics` baseline."""
     name, _, representation = name.partition(':')
     labels = self.plan.get('labels', {})
-    text = baselines.WORDS.get(name) or labels.get(name, name)
+    text = baselines.LABELS.get(name) or labels.get(name, name)
     return f'{text}, {self.label(representation)}' if representation else text
 
   def unit(self, target: str) -> str:

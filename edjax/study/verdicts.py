@@ -61,7 +61,7 @@ class Hypothesis:
 
   Attributes:
     name: short name, such as 'H1'.
-    words: the statement in a sentence.
+    statement: the claims in a sentence.
     sizes: 'few', the smallest two sizes of the study, never the largest;
       'all', the largest; 'crossover', the largest, and the reverse at some
       smaller one.
@@ -70,7 +70,7 @@ class Hypothesis:
   """
 
   name: str
-  words: str
+  statement: str
   sizes: str
   claims: tuple[Claim, ...]
   part_of: str = ''

@@ -79,7 +79,7 @@ class Queue:
       slots: as `worker.ProcessSlot`; closed at the end.
 
     Raises:
-      preemption.PreemptedError: SIGTERM came; what was running is saved.
+      preemption.PreemptedError: SIGTERM came; running jobs are saved.
     """
     threads = [
       threading.Thread(target=self._serve, args=(slot,), daemon=True)

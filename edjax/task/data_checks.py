@@ -1,4 +1,4 @@
-"""Checks that a dataset has what a representation needs of it."""
+"""Checks the data of a representation: B factors, orbitals, elements, box."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Training: the loop over steps, and a whole run around it."""
+"""Trains: the loop over steps, and a run around it."""
 
 import collections
 import contextlib

@@ -151,7 +151,7 @@ def _overlap(study) -> list[str]:
     for size, share in sorted(shares.items())
   )
   return [
-    'Subsets are drawn from what the split leaves for training: two of one '
+    'Subsets are drawn from one pool of molecules: two of the same '
     f'size share {each}. There the seeds differ in their initialisation more '
     'than in their data, and intervals say little about other training sets.'
   ]
@@ -294,9 +294,9 @@ def crossovers(statistics: Statistics) -> list:
     'Where one input overtakes another',
     'The last change of sign of the mean difference, interpolated in log n, '
     'with the 95 % bootstrap interval over seeds (the test examples stay the '
-    'same). “None seen” names the one whose mean is ahead at every size, '
-    'however little; the differences above say how sure that is. An interval '
-    'that reaches beyond the sizes says that there may be no such number.',
+    'same). “None seen” names the input whose mean is ahead at every size, '
+    'however little; the differences above have intervals. If the interval of '
+    'a size reaches beyond the sizes of the study, there may be none.',
     markdown.table(
       'Labels from which on one overtakes the other',
       ('inputs', *study.targets),

@@ -19,7 +19,7 @@ def section(statistics: Statistics) -> list:
     word, where = map(markdown.escape, _headline(study, judged))
     blocks += [
       f'**{word}** {where}',
-      f'*{markdown.escape(judged[""].hypothesis.words)}*',
+      f'*{markdown.escape(judged[""].hypothesis.statement)}*',
       markdown.bullets(_target_lines(study, judged)),
       *_evidence_table(study, judged),
     ]
