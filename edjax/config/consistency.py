@@ -145,8 +145,8 @@ def _complexes(config) -> list[str]:
     if atoms:
       errors.append(
         f'config.representation.channels: {sorted(atoms)} would see the '
-        "hydrogens that density='xtb' brings along; use 'promolecule' beside "
-        'them'
+        "hydrogens that density='xtb' adds to ligands alone; with them use "
+        "density='promolecule'"
       )
     if 'ligand' not in data.parts:
       errors.append(
@@ -157,20 +157,20 @@ def _complexes(config) -> list[str]:
       errors.append(
         'config.representation.groups must be True for density='
         f'{representation.density!r} of complexes: a valence density and the '
-        "pocket's promolecule are not added"
+        "pocket's promolecule cannot share a channel"
       )
   if source == 'free_atoms':
     errors.append(
-      "config.representation.density='free_atoms' stands beside 'xtb' of whole "
-      f"molecules; {data.name} has 'promolecule'"
+      f"config.representation.density='free_atoms' is not for {data.name}; use "
+      "'promolecule'"
     )
   if source == 'map':
     if not dataset.has_pockets:
       errors.append("config.representation.density='map': ligands have none")
     if set(data.parts) != {'ligand', 'pocket'}:
       errors.append(
-        'config.data.parts: a map is of ligand and pocket together, which '
-        "config.representation.density='map' cannot take apart"
+        'config.data.parts: a map is of ligand and pocket together: '
+        "config.representation.density='map' needs both"
       )
   return errors
 

@@ -100,7 +100,7 @@ def check(a: Replicates, b: Replicates) -> None:
   if not np.array_equal(a.ids_N, b.ids_N):
     differing = sorted(set(a.ids_N.tolist()) ^ set(b.ids_N.tolist()))
     raise PairingError(
-      f'{a.name} and {b.name} were tested on other examples: '
+      f'{a.name} and {b.name} were tested on different examples: '
       f'{len(differing)} are in one alone, such as {differing[0]}'
     )
   size = np.abs(a.target_N).max(initial=0.0)
@@ -108,7 +108,7 @@ def check(a: Replicates, b: Replicates) -> None:
   if len(off):
     i = off[0]
     raise PairingError(
-      f'{a.name} and {b.name} have other true values for {len(off)} test '
+      f'{a.name} and {b.name} have different true values for {len(off)} test '
       f'examples, such as {a.ids_N[i]}: {a.target_N[i]:g} and '
       f'{b.target_N[i]:g}; their ids are mixed up'
     )

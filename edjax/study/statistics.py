@@ -178,7 +178,7 @@ class Statistics:
       a, b = (self._done_score(p, target) for p in (point_a, point_b))
       if a.draws is not b.draws:
         raise PairingError(
-          f'{a.name} and {b.name} were tested on other examples'
+          f'{a.name} and {b.name} were tested on different examples'
         )
       difference = a.minus(b)
     except ValueError as error:  # pairing, or too few seeds

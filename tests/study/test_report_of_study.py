@@ -483,7 +483,7 @@ def test_other_test_examples_are_not_compared(tmp_path):
     main_point('density', 100), main_point('atoms', 100), 'gap'
   )
   assert found is None
-  assert 'other examples' in why
+  assert 'different examples' in why
 
 
 @pytest.mark.parametrize('lacking', [0, 3, 30])
@@ -513,7 +513,7 @@ def test_ablations_that_lack_some_molecules(tmp_path, lacking):
   assert alone == lacking
   if lacking == 30:
     assert found is None
-    assert 'other test examples |' in words
+    assert 'different test examples |' in words
     return
   assert (found.examples, found.seeds) == (60 - lacking, 3)
   # By another way: each run's errors on the examples that are left.

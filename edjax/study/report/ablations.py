@@ -72,7 +72,7 @@ def _difference_word(statistics, point, main, target) -> str:
   except PairingError:  # the section 'What is missing' has the reason
     return '-'
   if difference is None:
-    return 'other test examples' if alone else '-'
+    return 'different test examples' if alone else '-'
   text = spread(difference.value, *difference.interval(), signed=True)
   if alone:
     text += f', on the {difference.examples} test examples of both'

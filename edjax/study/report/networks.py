@@ -80,7 +80,7 @@ def rotations(study: Study) -> list:
     'Spread over rotations',
     markdown.table(
       'Standard deviation of a test example’s predictions over rotations, '
-      'mean over examples and runs: errors that depend on the orientation',
+      'mean over examples and runs',
       ('input', 'n', *(f'{t} ({study.unit(t)})' for t in study.targets)),
       rows,
     ),
