@@ -178,8 +178,8 @@ def make_voxelizer(
 ) -> Voxelizer:
   """Returns a deterministic function from a molecule to voxel channels.
 
-  Values depend on the molecule alone, not on other molecules of a batch; the
-  random numbers of 'noise' follow from the example id.
+  Values depend on the molecule alone (never on a sample's statistics), and
+  on nothing random: 'noise' is keyed by the example id.
 
   Args:
     channels: in the order of the output, any of 'atoms', 'density',

@@ -24,9 +24,9 @@ from edjax.grid import Grid
 # Share of the valence electrons, which are those of the xTB density. Tails hold
 # valence electrons: core electrons stay near their atoms.
 MAX_OUTSIDE = 0.005
-# Added to the B of every term, Å^2: it turns the form factors' constant from a
-# point into a peak 0.08 Å wide, and hardly widens the terms with long tails,
-# whose B is 10 and more.
+# Added to the B of every term, Å^2: it makes the form factors' constant a
+# peak, 0.08 Å wide, instead of a point, and hardly widens the terms that reach
+# far, whose B is 10 and more.
 _BLUR = 0.5
 _ORIENTATIONS = 256
 

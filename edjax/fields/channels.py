@@ -73,12 +73,12 @@ class Channel:
     of_density: whether it is made of the density that `options` name, and
       shares its needs.
     has_groups: whether ligand and pocket have channels of their own.
-    names: options -> names of its channels, where they differ from `name` or,
-      with groups, ligand_`name` and pocket_`name`.
-    options: names of `Options` that it alone reads.
-    cost: (options, atoms) -> numbers in memory for each column of voxels while
-      it is computed; decides how many molecules an accelerator takes at a
-      time.
+    names: options -> names of its channels, if these are others than `name`
+      or, with groups, ligand_`name` and pocket_`name`.
+    options: names of `Options` that it alone makes use of.
+    cost: (options, atoms) -> numbers that it keeps for each column of voxels
+      while it is computed. On accelerators it decides how many molecules are
+      voxelised at a time.
     max_number: atomic number of the heaviest element that it knows.
   """
 

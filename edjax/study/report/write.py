@@ -63,7 +63,7 @@ def write(directory, place='') -> str:
 
 
 def _replace(path: pathlib.Path, content: bytes) -> None:
-  """Replaces a file in one step, since other processes may read it."""
+  """Writes a file at once: others may be looking."""
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   temporary.write_bytes(content)
   temporary.replace(path)
