@@ -93,7 +93,7 @@ class Dataset:
   def variant(
     self, geometry: str, noise: float, needs: Collection[str], hydrogens: bool
   ) -> str:
-    """Returns the TFDS configuration that a run reads; '' where there is one.
+    """Returns the TFDS configuration that a run reads; '' for the default.
 
     Args:
       geometry: one of `geometries`.

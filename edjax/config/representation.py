@@ -8,7 +8,7 @@ from edjax.grid import Grid
 
 
 def dataset_variant(config) -> str:
-  """Returns the dataset variant of a configuration; '' where there is one."""
+  """Returns the dataset variant of a configuration; '' for the default."""
   data, representation = config.data, config.representation
   needs = {part.needs for part in parts_of(representation)}
   return datasets.DATASETS[data.name].variant(
@@ -49,10 +49,10 @@ _FALLEN = 3.7
 
 
 def seen_radius(config) -> float:
-  """Returns the distance from the origin, Å, up to which a grid sees atoms.
+  """Returns the distance from the origin, Å, beyond which a grid sees no atoms.
 
-  It holds for every orientation. The blur `representation.smooth` is left out;
-  with 0.5 Å of it, corners of the box see 3e-3 of the peak of an atom there.
+  It holds in every orientation, without the blur `representation.smooth`: with
+  0.5 Å of it, corners of the box see 3e-3 of the peak of an atom there.
 
   Args:
     config: resolved or about to be.

@@ -1,9 +1,8 @@
 """Splits of complexes into training, validation and test sets of PDB ids.
 
-It has pure functions, and readers of published splits. A published split is a
-dict: 'train', 'validation' (may be missing) and, under any other name, test
-sets -> PDB ids. It may have several test sets, for instance a leaky one and a
-clean one.
+A published split is a dict: 'train', 'validation' (may be missing) and, under
+any other name, test sets -> PDB ids. It may have several test sets, for
+instance a leaky one and a clean one.
 """
 
 import csv
@@ -81,7 +80,7 @@ def with_clean_tests(split: Split, clusters: Mapping[str, str]) -> Split:
   """Adds '<name>_clean' for every test set: its ids of unseen clusters.
 
   A cluster is seen if it occurs in train or in validation, which chose the
-  model. An empty clean set is not added; one that equals its original is.
+  model. Empty clean sets are left out; those equal to the test set are not.
 
   Args:
     split: any split.

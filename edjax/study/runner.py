@@ -138,7 +138,7 @@ def prepare(config, beam: str = '') -> tuple:
 def _trial_jobs(directory, study, base, trials, part) -> list[work_queue.Job]:
   """Lists the missing trials: those of this shard, then the others.
 
-  Runs need the trials of all shards, which another shard may never do.
+  Runs need the trials of all shards: each shard does those that are missing.
   """
   if not tuning.is_tuned(study):
     return []
