@@ -12,7 +12,7 @@ from edjax import commands
 from edjax.runtime import malloc
 
 _CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of configs/, and :variant of it.'
+  'config', None, 'File of configs/, with :variant if it has variants.'
 )
 _WORKDIR = flags.DEFINE_string(
   'workdir', '', 'Run directory (default: runs/<config>[-<variant>]).'
@@ -26,27 +26,29 @@ _SHARD = flags.DEFINE_string(
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
   '',
-  'One run on several processes: address:port of the first '
+  'For one run on several processes: address:port of the first '
   "one, or 'auto' on TPU pods and SLURM (default: this process alone).",
 )
 _PROCESSES = flags.DEFINE_integer(
-  'processes', 0, 'With an address: how many processes.'
+  'processes', 0, 'With --coordinator: number of processes.'
 )
 _PROCESS = flags.DEFINE_integer(
-  'process', -1, 'With an address: which of them this is, from 0.'
+  'process', -1, 'With --coordinator: number of this process, from 0.'
 )
 _BEAM = flags.DEFINE_string(
   'beam',
   '',
-  'With --mode build: flags of Apache Beam, in quotation marks, which then '
-  'makes the dataset (default: processes of this machine).',
+  'With --mode build: flags of Apache Beam, in quotation marks; Beam then '
+  'builds the dataset (default: processes of this machine).',
 )
 flags.mark_flag_as_required('config')
 
 
 def run(argv):
   if len(argv) > 1:
-    raise app.UsageError(f'what is {argv[1:]}? Fields: --config.FIELD=VALUE')
+    raise app.UsageError(
+      f'unknown arguments {argv[1:]}; a field is set by --config.FIELD=VALUE'
+    )
   malloc.keep()
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   workdir = _WORKDIR.value or commands.default_workdir(path)

@@ -1,95 +1,95 @@
 """Every field of a configuration: meaning, unit, allowed values.
 
-The other files change a few of these. Values are literals; nothing is None or
-a list (the command line could not override it): absent is '' or 0, sequences
-are tuples, fractions are floats. `edjax/config/` checks all of it and
-fills in what is 0 for "choose for me".
+The other files change a few of these. Values are literals, and none is None or
+a list (the command line could not override these): '' or 0 is absent, sequences
+are tuples, fractions are floats. `edjax/config/` checks all fields and chooses
+values where 0 asks for it.
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-  """The embedded molecules, density input, a small residual network."""
+  """Returns the embedded molecules, density input, a small residual network."""
   config = ConfigDict()
 
   config.data = data = ConfigDict()
   # 'qm9_mini' (embedded, no download), 'qm9', 'pdbbind' (complexes) or
-  # 'pdbbind_ligands' (ligands in the shape they have there, without proteins).
+  # 'pdbbind_ligands' (ligands as bound there, without proteins).
   data.name = 'qm9_mini'
-  # Where built datasets and their packs lie, on this machine; with --beam also
-  # an address (gs://, s3://), into which the dataset is written.
+  # Directory of built datasets and packs; with --beam also an address (gs://,
+  # s3://), to which the dataset is written.
   data.data_dir = '~/.cache/edjax'
-  # Where archives lie that you downloaded yourself ('' : <data_dir>/manual).
+  # Directory of downloaded archives ('': <data_dir>/manual).
   data.manual_dir = ''
   # 'random', 'size' (train on small molecules, test on the largest), 'file';
   # for qm9 also the published 'cormorant' and 'dimenet'; for pdbbind also
   # 'clusters' (k-fold over clusters of protein sequences), 'time' (by year),
-  # 'refined_core' and 'published' (a file or folder as its authors publish it).
+  # 'refined_core' and 'published' (a file or folder from its authors).
   data.split = 'random'
   # For 'file': a json with lists of ids named train, validation, test. For
   # 'published': LP_PDBBind.csv, CleanSplit's json, or a folder of id lists
   # (ATOM3D, DiffDock, GIGN); see data_builders/pdbbind/README.md.
   data.split_file = ''
-  # For 'clusters': how many folds, and which of them, from 0, is the test set;
+  # For 'clusters': number of folds, and the one, from 0, that is the test set;
   # the next one is the validation set.
   data.folds = 5
   data.fold = 0
   # For 'time': the first year of the test set.
   data.split_year = 2016
   # For 'random' and 'size': shares of validation and of test; the rest is
-  # training ('size' takes its test set by size, and only the first of these).
+  # training ('size' takes its test set by size, and ignores the second share).
   data.validation_fraction = 0.1
   data.test_fraction = 0.2
-  # A part of the split whose padded molecules take more memory is read from the
-  # pack batch by batch: the same batches, for datasets larger than memory.
+  # GiB above which the padded molecules of a part are read from the pack batch
+  # by batch, for datasets larger than memory; the batches are the same.
   data.memory_gib = 8.0
   # Names of the columns to learn, see edjax/datasets.py.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
-  # Training molecules: at most 1 a fraction, above 1 a whole number. Subsets
-  # of one subset_seed are nested.
+  # Training molecules: a fraction up to 1, a whole number above. Subsets of one
+  # subset_seed are nested.
   data.train_size = 1.0
-  # Of the training subsets, and of nothing else.
+  # Seed of the training subsets alone.
   data.subset_seed = 0
-  # 0: validate on the split's own part. Above 0 (at most 0.5), train_size
-  # counts all labels that a run may use: so many are drawn from the training
-  # and validation parts of the split together, this share of them (at least
-  # one) for validation, and the rest trains. Both are nested.
+  # 0: validate on the validation part of the split. Above 0 (at most 0.5),
+  # train_size counts all labels of a run. They are drawn from the training and
+  # validation parts of the split together; this share of them (at least one)
+  # validates, and the rest trains. Both sets are nested.
   data.validation_share = 0.0
-  # At most so many validation and test molecules, drawn by data.seed (0: all;
-  # with a validation_share test molecules alone). For quick runs.
+  # Largest number of validation and of test molecules, drawn by data.seed (0:
+  # all; with a validation_share, of test molecules alone). For quick runs.
   data.max_eval = 0
-  # Of the split, of max_eval and of shuffle_labels.
+  # Seed of the split, of max_eval and of shuffle_labels.
   data.seed = 0
-  # For complexes: which atoms the network sees, 'ligand', 'pocket' or both.
+  # For complexes: atoms that the network sees, of 'ligand', 'pocket' or both.
   data.parts = ('ligand', 'pocket')
-  # For complexes: keep the hydrogens of the files. Whether there are any
-  # depends on where a file comes from, which a network can learn.
+  # For complexes: keep the hydrogens of the files. Only some sources of files
+  # have them, which a network can learn.
   data.hydrogens = False
   # For qm9 and qm9_mini: the 'published' geometry, relaxed with 'gfn2', or with
   # Gaussian 'noise' of this standard deviation in each coordinate, Å. xTB is
   # run there; the labels stay.
   data.geometry = 'published'
   data.noise = 0.0
-  # A control: labels of training and validation exchanged at random.
+  # A control: labels are shuffled within training and within validation.
   data.shuffle_labels = False
   # Learn the difference to a linear fit: on the 'composition' (of complexes:
   # of the ligand), or on it and 'gfn2' energy, gap and dipole; '' for none.
   data.delta = ''
-  # For pdbbind: fetch what the index names and the manual directory lacks from
-  # the wwPDB, and for maps from PDBe. Thousands of files for a whole index.
+  # For pdbbind: download files that the manual directory lacks from the wwPDB,
+  # and maps from PDBe: thousands of files for a full index.
   data.download = False
-  # Processes of a dataset build; 0: one a core.
+  # Processes of a dataset build; 0: one per core.
   data.workers = 0
 
   config.representation = representation = ConfigDict()
   # Any of 'atoms', 'density', 'gradient', 'shape', 'valence' (all atoms in one
   # channel, as Gaussians weighted by valence electrons) and 'noise', in the
   # order of the network's channels. From Python also pure functions
-  # f(mol, grid, supersample) -> [X, Y, Z]: the configuration then keeps their
-  # names alone, so give another function another name.
+  # f(mol, grid, supersample) -> [X, Y, Z]. The configuration keeps only their
+  # names, so that different functions need different names.
   representation.channels = ('density',)
-  # What 'density' and 'gradient' are made of: 'xtb', 'promolecule' (IT92, all
+  # Source of 'density' and 'gradient': 'xtb', 'promolecule' (IT92, all
   # electrons, blurred), 'free_atoms' (GFN2's valence, as sharp as 'xtb'),
   # 'deformation' (xtb minus free_atoms); for pdbbind also 'map' (experimental,
   # in sigma).
@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
   # Whether the promolecule adds the B factors of the files. Some sources set
   # them to 0, which a network can learn.
   representation.use_b_factors = False
-  # For complexes: ligand and pocket in channels of their own.
+  # For complexes: ligand and pocket in separate channels.
   representation.groups = False
   # Elements that get an atoms channel each; 'metals' stands for all metals not
   # listed, and the rest shares 'other'.
@@ -117,12 +117,12 @@ def get_config() -> ConfigDict:
   representation.binary = False
   # One radius for every atom of 'shape', Å; 0: van der Waals radii.
   representation.shape_radius = 0.0
-  # Of an atom's Gaussian ('atoms' and 'valence'): standard deviation in Å (the
-  # radius where binary); of the shape: standard deviation in radii.
+  # Standard deviations: 'atoms', of the Gaussians of 'atoms' and 'valence' in Å
+  # (the radius where binary); 'shape', in radii.
   representation.widths = ConfigDict({'atoms': 0.5, 'shape': 0.5})
   # 'none', 'log1p' or 'arcsinh', by kind of channel, after division by the
-  # channel's root mean square over the first training molecules (of all atom
-  # types together). Functions of your own have 'arcsinh'.
+  # kind's root mean square over the first training molecules. 'arcsinh' for
+  # functions of your own.
   representation.transforms = ConfigDict(
     {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
      'shape': 'none', 'valence': 'none', 'noise': 'none'}
@@ -154,60 +154,59 @@ def get_config() -> ConfigDict:
   # Width and dropout of the head's hidden layer.
   model.head_width = 128
   model.dropout = 0.1
-  # Of the network's arithmetic: 'float32' or 'bfloat16'; parameters and sums
-  # are float32.
+  # Arithmetic of the network: 'float32' or 'bfloat16'; parameters and sums are
+  # float32.
   model.dtype = 'float32'
 
   config.optim = optim = ConfigDict()
-  # 'muon' (AdamW for what are no matrices) or 'adamw'.
+  # 'muon' (with AdamW for all but matrices) or 'adamw'.
   optim.name = 'muon'
   # 'mse', 'mae' or 'huber', of standardised targets.
   optim.loss = 'huber'
-  # Peak of the schedule; the share of steps that warms up to it; the share of
-  # it that is left at the end (cosine in between).
+  # Peak of the schedule; the share of the steps that warms up to it; the share
+  # of the peak at the end (cosine in between).
   optim.learning_rate = 3e-3
   optim.warmup_fraction = 0.05
   optim.final_fraction = 0.01
-  # Of AdamW, on kernels alone.
+  # Decoupled weight decay, of kernels alone.
   optim.weight_decay = 1e-4
   # Decay of AdamW's averages of the gradient and of its square, below 1.
   optim.b1 = 0.9
   optim.b2 = 0.999
   # Largest global norm of a gradient.
   optim.clip_norm = 1.0
-  # Steps in a row whose loss or gradient may be not finite: they change
-  # nothing and are counted. 0: the first one ends the run.
+  # Steps in a row that are skipped, and counted, where loss or gradient is not
+  # finite. 0: the first such step ends the run.
   optim.skip_nonfinite = 0
-  # Of the average of the weights that evaluation uses; below 1.
+  # Decay of the average of the weights that evaluation uses; below 1.
   optim.ema_decay = 0.999
 
   config.train = train = ConfigDict()
-  # Examples a step, over all devices.
+  # Examples per step, over all devices.
   train.batch_size = 16
   # Optimisation steps in all; the schedule of the learning rate ends there.
   train.steps = 1600
   # Steps in one call of the compiled program; 0: 1 on CPU (where XLA's loops
   # are slow), up to 20 on accelerators.
   train.steps_per_call = 0
-  # Steps between evaluations on validation, and between checkpoints (there is
-  # one at each improvement as well); whole multiples of steps_per_call.
+  # Steps between evaluations on validation, and between checkpoints
+  # (improvements are saved as well); multiples of steps_per_call.
   train.eval_every = 400
   train.checkpoint_every = 200
-  # Which averaged weights are evaluated: 'best' of the evaluations on
-  # validation, or 'last', whatever validation says.
+  # Averaged weights that are evaluated: 'best' on validation, or 'last'.
   train.weights = 'best'
   # Evaluations without improvement after which training stops; 0: never.
   train.patience = 0
-  # Training examples stay on the device when they take at most this, GiB;
-  # otherwise each call's batches are sent.
+  # GiB up to which training examples stay on the device; larger sets are sent
+  # batch by batch.
   train.device_data_gib = 8.0
-  # Of initialisation, order, augmentation and dropout.
+  # Seed of initialisation, order, augmentation and dropout.
   train.seed = 0
 
   config.eval = evaluation = ConfigDict()
   # Random rotations averaged at the final evaluation.
   evaluation.rotations = 8
-  # Examples at a time, over all devices.
+  # Examples per batch, over all devices.
   evaluation.batch_size = 64
   # Resamples of the bootstrap intervals.
   evaluation.bootstrap = 2000

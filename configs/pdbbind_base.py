@@ -1,4 +1,4 @@
-"""What the four PDBbind configurations share: data, sizes and budgets.
+"""Fields that the four PDBbind configurations share.
 
 They differ in the representation alone.
 """
@@ -9,13 +9,13 @@ ELEMENTS = ('H', 'C', 'N', 'O', 'F', 'P', 'S', 'Cl', 'Br', 'I', 'metals')
 
 
 def get_config(variant: str = ''):
-  """A variant of the affinity task.
+  """Returns a variant of the affinity task.
 
   Args:
     variant: '' (32^3 at 0.75 Å, for 2 cores), 'paper_like' (64^3 at 0.25 Å;
       the size of the box is inferred, not stated in the paper), 'full' (96^3
-      at 0.25 Å, for accelerators), 'ligands' (as '', of ligands without
-      proteins).
+      at 0.25 Å, for accelerators), 'ligands' (as '', for ligands
+      without proteins).
 
   Raises:
     ValueError: another variant.

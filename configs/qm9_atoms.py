@@ -1,4 +1,4 @@
-"""One channel of Gaussians an element as the input: what most models use.
+"""Atom types as the only input: one channel of Gaussians per element.
 
   python launch.py --config configs/qm9_atoms.py[:smoke|:qm9_cpu|:full]
 

@@ -1,4 +1,4 @@
-"""What the four QM9 configurations share: data, sizes and budgets.
+"""Fields that the four QM9 configurations share.
 
 They differ in the representation alone.
 """
@@ -12,7 +12,7 @@ QM9_TARGETS = (
 
 
 def get_config(variant: str = ''):
-  """A variant of the QM9 task.
+  """Returns a variant of the QM9 task.
 
   Args:
     variant: '' (the embedded molecules, minutes on 2 cores), 'smoke' (the
@@ -24,8 +24,8 @@ def get_config(variant: str = ''):
   """
   config = default.get_config()
   if not variant:
-    # A block at the finest grid takes half of a step and of the patience of who
-    # tries edjax: with (1, 1, 1) errors are some 5 % lower (docs/training.md).
+    # A block at the finest grid takes half of a step; with (1, 1, 1) errors are
+    # some 5 % lower (docs/training.md).
     config.model.blocks = (0, 1, 1)
     config.train.steps = 1800
     config.train.eval_every = 450

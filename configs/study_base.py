@@ -1,22 +1,17 @@
 """Every field of config.study: meaning, unit, allowed values.
 
-A study is a base configuration with this section beside it. Values are
-literals, as in configs/default.py; `edjax.study.settings` checks them.
+A study is a base configuration with the section `study`. Values are literals,
+as in configs/default.py; `edjax.study.settings` checks them.
 """
 
 from ml_collections import ConfigDict
 
 
 def add_study(config: ConfigDict) -> ConfigDict:
-  """Makes a study of a base configuration, by the rules of docs/protocol.md.
+  """Adds the section `study` to a configuration, and returns the section.
 
-  Validation comes out of the labels of a run, and the last weights count.
-
-  Args:
-    config: gets a section `study`.
-
-  Returns:
-    That section.
+  By docs/protocol.md, validation takes a share of the labels of a run, and the
+  last weights are evaluated.
   """
   config.data.validation_share = 0.2
   config.train.weights = 'last'
@@ -25,7 +20,7 @@ def add_study(config: ConfigDict) -> ConfigDict:
 
 
 def get_study() -> ConfigDict:
-  """Five representations, two sizes, five seeds; nothing is tuned."""
+  """Returns five representations, two sizes, five seeds, without tuning."""
   study = ConfigDict()
   # Heading of the report.
   study.title = 'Which representation, with how much data'
@@ -34,27 +29,25 @@ def get_study() -> ConfigDict:
   study.representations = (
     'atoms', 'density', 'gradient', 'promolecule', 'shape',
   )  # fmt: skip
-  # Labels that a run may use in all, smallest first.
+  # Labels of a run, validation included, smallest first.
   study.sizes = (100, 400)
-  # Subset seeds 0, 1, ...: so many at each size. The subsets of one seed are
-  # nested in size.
+  # Number of subset seeds 0, 1, ... at each size. Subsets of a seed are nested.
   study.subset_seeds = 5
-  # At sizes up to this one, so many (0: as many as above).
+  # Number of subset seeds at sizes up to small_size (0: subset_seeds).
   study.small_size = 0
   study.small_seeds = 0
   # Initialisations for each subset seed. Number k of subset seed s has
   # train.seed = s + 1000 k, in every representation.
   study.init_seeds = 1
-  # For data.split='clusters': every run once for each of so many folds, which
-  # then predict every example once. 0: the split's own test set.
+  # For data.split='clusters': number of folds; every run is done once for each,
+  # and together they predict every example once. 0: the test set of the split.
   study.folds = 0
 
-  # Varied beside the main runs (of fixed steps), any of: 'stopping' (best
+  # Ablations beside the main runs (of fixed steps), any of: 'stopping' (best
   # weights, patience), 'delta', 'spacing', 'noise' (of coordinates),
   # 'size_split', 'geometry', 'controls' (noise as input, exchanged labels).
   study.ablations = ()
-  # These at one size, for so many subset seeds, of these representations (all
-  # for ()).
+  # Size, number of subset seeds and representations (all for ()) of ablations.
   study.middle_size = 400
   study.ablation_seeds = 3
   study.ablation_representations = ()
@@ -62,8 +55,8 @@ def get_study() -> ConfigDict:
   study.patience = 4
   # 'delta': values of data.delta.
   study.deltas = ('composition', 'gfn2')
-  # 'spacing': every combination of spacing (Å), blur of every channel
-  # (standard deviation, Å) and edge of the box (Å).
+  # 'spacing': all combinations of spacing (Å), blur of every channel (standard
+  # deviation, Å) and edge of the box (Å).
   study.spacings = (0.5, 0.75)
   study.smooths = (0.0, 0.5)
   study.boxes = (12.0,)
@@ -71,24 +64,24 @@ def get_study() -> ConfigDict:
   study.noises = (0.1, 0.2, 0.5)
 
   # Trials, the same for each representation: every learning rate with every
-  # transform (of all its channels), chosen by the last weights' standardised
-  # validation MAE, then frozen in tuned.json. One learning rate and '' as the
-  # only transform (that of the configuration): no trials.
+  # transform (of all its channels). The standardised validation MAE of the last
+  # weights chooses; tuned.json keeps the choice. There are no trials for one
+  # learning rate with the transform '' (those of the configuration).
   study.trial_learning_rates = (3e-3,)
   study.trial_transforms = ('',)
   study.trial_size = 400
   study.trial_steps = 200
-  # Subset seed and initialisation of the trials: not one of the runs'.
+  # Subset seed and initialisation of the trials, which no run may have.
   study.trial_seed = 999
 
-  # What is judged: targets (Holm correction over them), 'mae' or 'rmse',
-  # margins of equivalence (in units of the tables, one for each target, or
-  # () where no equivalence is claimed) and names of edjax/study/verdicts.py.
+  # For verdicts: targets (Holm correction over them), 'mae' or 'rmse', margins
+  # of equivalence (in units of the tables, one per target, or () if none is
+  # claimed) and hypotheses of edjax/study/verdicts.py.
   study.primary = ('gap',)
   study.metric = 'mae'
   study.margins = ()
   study.hypotheses = ()
 
-  # Runs at a time; 0: on a CPU one a core (each on its core), else one.
+  # Runs at a time; 0: on a CPU one per core (each on its core), else one.
   study.processes = 0
   return study

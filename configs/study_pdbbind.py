@@ -10,12 +10,12 @@ from configs import pdbbind_base, study_base
 
 
 def get_config(variant: str = ''):
-  """A variant of the study.
+  """Returns a variant of the study.
 
   Args:
     variant: '' (32^3 at 0.75 Å, for some hundred complexes and 2 cores),
       'ligands' (ligands without proteins, more of them, random split), 'smoke'
-      (a few steps, to see that it works on your files), 'full' (96^3 at
+      (a few steps, to check your files), 'full' (96^3 at
       0.25 Å, thousands of complexes, for accelerators).
 
   Raises:

@@ -8,7 +8,7 @@ Rules of the comparison: docs/protocol.md.
 
 from configs import qm9_base, study_base
 
-# The five of the default variant come first.
+# All representations without noise; those of the default variant come first.
 TEN = (
   'atoms', 'density', 'gradient', 'promolecule', 'shape', 'deformation',
   'valence', 'shape_one_radius', 'density_gradient', 'atoms_density',
@@ -16,16 +16,15 @@ TEN = (
 
 
 def get_config(variant: str = ''):
-  """A variant of the study.
+  """Returns a variant of the study.
 
   Args:
-    variant: '' (QM9, 24^3 at 0.5 Å: what 2 cores carry in a night or two),
-      'smoke' (the embedded molecules, minutes on 2 cores; shows that it works
-      and says nothing about molecules), 'inputs' (as '', every representation
-      at 2,000 labels; an hour on 2 cores), 'long' (as '', three
-      representations at 8,000 labels and six times the steps; 2 hours on 2
-      cores), 'full' (QM9, 48^3 at 0.25 Å, every representation, size and
-      ablation, for accelerators).
+    variant: '' (QM9, 24^3 at 0.5 Å: a night or two on 2 cores), 'smoke' (the
+      embedded molecules, minutes on 2 cores; a test of the program alone),
+      'inputs' (as '', every representation at 2,000 labels; an hour on 2
+      cores), 'long' (as '', three representations at 8,000 labels and six times
+      the steps; 2 hours on 2 cores), 'full' (QM9, 48^3 at 0.25 Å, every
+      representation, size and ablation, for accelerators).
 
   Raises:
     ValueError: another variant.

@@ -50,7 +50,7 @@ def molecule() -> Molecule:
 
 
 def planes(mol: Molecule) -> tuple[np.ndarray, ...]:
-  """Returns the inputs in the plane: atom types [C, Y, X], then [Y, X] each."""
+  """Returns the inputs in the plane: atom types [C, Y, X], others [Y, X]."""
   voxels = voxelize.make_voxelizer(
     ('atoms', 'density', 'gradient', 'shape'), GRID, density='xtb'
   )
@@ -71,7 +71,7 @@ def blended(values_CYX: np.ndarray) -> np.ndarray:
 
 
 def draw(mol: Molecule) -> Figure:
-  """Returns the figure: the plane of the molecule, a panel an input."""
+  """Returns the figure: the plane of the molecule, with a panel per input."""
   atoms_CYX, density_YX, gradient_YX, shape_YX = planes(mol)
   figure = Figure(figsize=(10, 3.5), layout='constrained', dpi=110)
   figure.get_layout_engine().set(w_pad=0.02, wspace=0.03)
@@ -88,7 +88,7 @@ def draw(mol: Molecule) -> Figure:
     )  # fmt: skip
   panels[0].plot((0.4 - half, 2.4 - half), 2 * (0.5 - half,), 'k', lw=2.5)
   panels[0].text(1.4 - half, 0.65 - half, '2 Å', ha='center', va='bottom')
-  # The row of scales, where the other panels have theirs.
+  # A legend of elements in place of the colour bars of the other panels.
   mesh = cm.ScalarMappable(
     colors.BoundaryNorm(np.arange(6), 5),
     colors.ListedColormap([COLOURS[symbol] for symbol in fields.ELEMENTS]),
@@ -130,6 +130,6 @@ def draw(mol: Molecule) -> Figure:
 if __name__ == '__main__':
   picture = io.BytesIO()
   draw(molecule()).savefig(picture)
-  # Steps of 4 in 256, which no eye sees, take half of the bytes.
+  # Steps of 4 in 256 are invisible, and halve the file.
   pixels = np.asarray(Image.open(picture).convert('RGB')) | 3
   Image.fromarray(pixels).save(FILE, optimize=True)

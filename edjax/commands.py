@@ -1,4 +1,4 @@
-"""What `launch.py` does, as functions."""
+"""The commands of `launch.py`, as functions."""
 
 import os
 import pathlib
@@ -27,14 +27,14 @@ from edjax.train import train_and_evaluate, train_step
 
 
 def default_workdir(config_file: str) -> str:
-  """runs/<name of the config file>[-<variant>]."""
+  """Returns runs/<name of the config file>[-<variant>]."""
   name, _, variant = pathlib.Path(config_file).name.partition(':')
   stem = name.removesuffix('.py')
   return str(pathlib.Path('runs') / (f'{stem}-{variant}' if variant else stem))
 
 
 def build(config, workdir, beam: str = '') -> None:
-  """Builds the datasets of a configuration, where they are missing.
+  """Builds the datasets of a configuration that are missing.
 
   Args:
     config: of a run or a study.
@@ -95,7 +95,7 @@ def _evaluate(config, run) -> dict:
 
 
 def show(config, workdir) -> None:
-  """Reports on a finished run, or on a study as far as it is."""
+  """Reports on a finished run, or on the finished runs of a study."""
   with stores.opened(workdir, stores.light) as store:
     if 'study' in config:
       print(write.write(store.local, store.address))
@@ -114,10 +114,10 @@ def _print(run, results) -> None:
 
 
 def run_study(config, workdir, shard: str = '') -> int:
-  """Does what is missing of a study, and reports on what is there."""
+  """Does the missing runs of a study, and reports on all finished ones."""
   with stores.opened(workdir, stores.light) as store:
     status = runner.run(config, store, shard)
-    store.pull(stores.light)  # what other shards have done
+    store.pull(stores.light)  # results of other shards
     print(f'\n{write.write(store.local, store.address)}')
   return status
 
@@ -131,7 +131,7 @@ MODES = {
 }
 
 
-# What a user can do something about: the message says what.
+# Errors that a user can correct; their messages say how.
 _MISTAKES = (
   configuration.ConfigError, checkpoint.DamagedError, checkpoint.FormatError,
   OSError,
@@ -141,10 +141,10 @@ _MISTAKES = (
 def cache_compiled() -> None:
   """Keeps compiled programs for later launches, on accelerators.
 
-  In edjax/compiled of the user's cache directory, unless JAX has been given
-  another one (JAX_COMPILATION_CACHE_DIR). Not on a CPU: XLA's loader of CPU
-  programs takes even the machine that compiled them for another one (it
-  reports features of the processor that differ), and says so at length.
+  They lie in edjax/compiled of the user's cache directory, unless JAX has been
+  given another one (JAX_COMPILATION_CACHE_DIR). On a CPU nothing is kept: XLA
+  warns at length of differing processor features even on the machine that
+  compiled the programs.
   """
   if jax.config.jax_compilation_cache_dir or jax.default_backend() == 'cpu':
     return
@@ -154,7 +154,7 @@ def cache_compiled() -> None:
 
 
 class Together(NamedTuple):
-  """Which processes are one run: arguments of `multihost.start`."""
+  """The processes of one run: arguments of `multihost.start`."""
 
   coordinator: str = ''
   count: int = 0
@@ -164,7 +164,7 @@ class Together(NamedTuple):
 def run(
   config, workdir: str, mode: str, shard: str = '', together=None, beam=''
 ) -> int:
-  """Runs one mode; a mistake of the user's ends in a message.
+  """Runs one mode; an error that the user can correct ends in a message.
 
   Args:
     config: as loaded from a file of configs/.
@@ -172,12 +172,13 @@ def run(
     mode: a key of MODES.
     shard: 'i/n' of a study; '' for all of it.
     together: `Together` with other processes; None: alone.
-    beam: flags of Apache Beam, which then builds datasets.
+    beam: flags of Apache Beam, for --mode build.
 
   Returns:
-    Exit status: 0; 1 where runs of a study failed, or numbers were not finite;
-    2 for a wrong configuration, missing files, storage that fails or is full;
-    75 (`preemption.EXIT_STATUS`) where SIGTERM came and the state was saved.
+    Exit status: 0 for success; 1 for failed runs of a study or numbers that
+    were not finite; 2 for a wrong configuration, missing files, and storage
+    that fails or is full; 75 (`preemption.EXIT_STATUS`) after SIGTERM, with the
+    state saved.
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
@@ -209,9 +210,8 @@ def run(
 
 
 def _complain(error: Exception) -> None:
-  """Says what is wrong on a line of its own, in one piece.
+  """Prints an error on a new line, by a single write.
 
-  A progress bar leaves a line unfinished, and so do threads of Orbax that end
-  with tracebacks of their own while the disk is full.
+  The line before may be unfinished: a progress bar, or a traceback of Orbax.
   """
   sys.stderr.write(f'\nerror: {error}\n')

@@ -74,10 +74,10 @@ class Dataset:
     splits: names of `config.data.split`.
     geometries: names of `config.data.geometry`.
     deltas: names of `config.data.delta` beside ''.
-    is_complexes: whether molecules are the ligands of proteins.
-    has_pockets: whether there are atoms of the proteins, density maps and
-      files to download.
-    radius: Å from the centre of the ligand up to which there are atoms.
+    is_complexes: whether molecules are ligands of proteins.
+    has_pockets: whether it has atoms of the proteins, density maps and files to
+      download.
+    radius: distance from the centre of the ligand up to which it has atoms, Å.
   """
 
   name: str
@@ -93,13 +93,13 @@ class Dataset:
   def variant(
     self, geometry: str, noise: float, needs: Collection[str], hydrogens: bool
   ) -> str:
-    """Name of the TFDS configuration that a run reads; '' where there is one.
+    """Returns the TFDS configuration that a run reads; '' for the default.
 
     Args:
       geometry: one of `geometries`.
       noise: of the geometry 'noise', Å.
-      needs: what a molecule has to hold: 'orbitals', 'map'.
-      hydrogens: whether those of the files are kept.
+      needs: fields that a molecule has to hold: 'orbitals', 'map'.
+      hydrogens: whether the hydrogens of the files are kept.
     """
     if not self.is_complexes:
       names = {'published': '', 'noise': f'noise_{float(noise)!r}'}
@@ -112,7 +112,7 @@ class Dataset:
 
 
 _MOLECULE_SPLITS = ('random', 'size', 'file')
-# Splits of complexes by what is known of the protein, the year or the set.
+# Splits of complexes by protein, by year or by published list.
 COMPLEX_SPLITS = ('clusters', 'time', 'refined_core', 'published')
 _GEOMETRIES = ('published', 'gfn2', 'noise')
 
@@ -156,6 +156,6 @@ DATASETS: Mapping[str, Dataset] = {
 
 
 def names_of(attribute: str) -> tuple[str, ...]:
-  """All names that datasets have for a choice, such as 'splits', once each."""
-  every = (getattr(dataset, attribute) for dataset in DATASETS.values())
-  return tuple(dict.fromkeys(name for names in every for name in names))
+  """Returns the names that datasets have for a choice, such as 'splits'."""
+  choices = (getattr(dataset, attribute) for dataset in DATASETS.values())
+  return tuple(dict.fromkeys(name for names in choices for name in names))

@@ -1,4 +1,4 @@
-"""From a molecule to the voxel channels that a network reads."""
+"""Turns molecules into the voxel channels that a network reads."""
 
 import dataclasses
 import functools
@@ -18,20 +18,20 @@ from edjax.molecule import Molecule
 
 TRANSFORMS = {
   'none': lambda x: x,
-  'log1p': jnp.log1p,  # of values that are never below 0
+  'log1p': jnp.log1p,  # for values that are never below 0
   'arcsinh': jnp.arcsinh,  # keeps the sign
 }
-# Bytes that voxelising may take beside its result on an accelerator: less than
-# the activations of the networks that such a device is for.
+# Bytes of intermediate arrays of voxelising on an accelerator: less than the
+# activations of networks of that size.
 _SCRATCH = 2**30
-# Bytes of a grid of which a CPU's cache still holds several.
+# Largest grid, in bytes, of which a CPU's cache holds several.
 _CACHE = 4 * 2**20
 
 
 # Tracing a gradient of orbitals takes seconds: programs of a run share it.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _raw(voxelizer, mol: Molecule) -> jax.Array:
-  """See `Voxelizer.raw`."""
+  """Computes `Voxelizer.raw`."""
   options = voxelizer.options
   args = (mol, options.grid, options.supersample)
   values = {}
@@ -53,10 +53,10 @@ class Voxelizer:
   Make it with `make_voxelizer`, where the fields are described.
 
   Attributes:
-    channels: one `Channel` a kind of input, in order.
-    options: what their fields depend on.
-    transforms: one name of TRANSFORMS a kind.
-    scales: one number a channel, or none.
+    channels: one `Channel` per kind of input, in order.
+    options: choices that their fields depend on.
+    transforms: one name of TRANSFORMS per kind.
+    scales: one number per channel, or none.
   """
 
   channels: tuple[Channel, ...]
@@ -107,10 +107,10 @@ class Voxelizer:
 
   @property
   def batches_on_cpu(self) -> bool:
-    """Whether a CPU takes a whole batch in less time than one by one.
+    """Whether a CPU is faster with a whole batch than molecule by molecule.
 
-    Atom types near voxels alone (`gaussians_windowed`) are added in one loop;
-    other fields, and grids as large as a cache, want one molecule at a time.
+    It is for atom types within windows (`gaussians_windowed`), which one loop
+    adds, unless the grid is as large as a cache; it is not for other fields.
     """
     options = self.options
     return (
@@ -124,11 +124,10 @@ class Voxelizer:
     )
 
   def scratch_bytes(self, mol: Molecule) -> int:
-    """What evaluating one molecule needs beside its result, about.
+    """Estimates the intermediate arrays of voxelising one molecule.
 
-    The factors of the largest sum of Gaussians: one number for each of its
-    rows and each column of voxels. For the choice of how many molecules are
-    evaluated at a time.
+    They are the factors of the largest sum of Gaussians: a number for each of
+    its rows and each column of voxels. See `voxel_chunk`.
 
     Args:
       mol: one padded molecule; only shapes count.
@@ -137,7 +136,7 @@ class Voxelizer:
     return 4 * most * channel_registry.padded_size(self.options) ** 2
 
   def raw(self, mol: Molecule) -> jax.Array:
-    """The channels in their own units, [X, Y, Z, C], float32."""
+    """Returns the channels in their units, [X, Y, Z, C], float32."""
     return _raw(self, mol)
 
   def finish(self, raw_XYZC: jax.Array) -> jax.Array:
@@ -176,13 +175,13 @@ def make_voxelizer(
   shape_radius: float = 0.0,
   smooth: float = 0.0,
 ) -> Voxelizer:
-  """A function from a molecule to voxel channels; deterministic, no key.
+  """Returns a deterministic function from a molecule to voxel channels.
 
   Values depend on the molecule alone (never on a sample's statistics), and
   on nothing random: 'noise' is keyed by the molecule's index.
 
   Args:
-    channels: in the order of the channels, any of 'atoms', 'density',
+    channels: in the order of the output, any of 'atoms', 'density',
       'gradient' (length of the gradient of the density), 'shape', 'valence'
       and 'noise'; or pure functions f(mol, grid, supersample) -> [X, Y, Z] of
       your own; see `fields.channels.channel`.
@@ -195,19 +194,17 @@ def make_voxelizer(
     supersample: sub-points along each edge of a voxel, for every channel.
     b_iso: B factor of the promolecule's atoms in Å^2; 0 ties it to
       the spacing.
-    widths: 'atoms', standard deviation in Å (the radius where binary), of
-      'valence' too; 'shape', standard deviation in radii.
+    widths: 'atoms': standard deviation of 'atoms' and 'valence' in Å (the
+      radius where binary); 'shape': standard deviation in radii.
     elements: symbols with an atom channel of their own; all others share
       'other'.
-    transforms: kind of channel -> 'none', 'log1p' or 'arcsinh'; 'none' where
-      there is none.
+    transforms: kind of channel -> 'none' (the default), 'log1p' or 'arcsinh'.
     scales: one number per channel name, by which values are divided before
       they are transformed: constants, from `fit_scales` on training data.
-    groups: ligand and pocket in channels of their own; the density of the
-      ligand is then the one asked for, 'xtb' or 'promolecule', and that of
-      the pocket the promolecule (an orbital density of a protein there is
-      not). A ligand whose orbitals are all 0 (xTB failed) has the promolecule
-      in the place of its orbital density.
+    groups: ligand and pocket in separate channels. The ligand then has the
+      density asked for, 'xtb' or 'promolecule', and the pocket always the
+      promolecule, since proteins have no orbitals. A ligand whose orbitals are
+      all 0 (xTB failed) has the promolecule as well.
     binary: atoms as 0 or 1 within a radius instead of Gaussians.
     use_b_factors: the promolecule adds the file's B factors.
     shape_radius: of every atom of 'shape', Å; 0 for van der Waals radii.
@@ -219,10 +216,9 @@ def make_voxelizer(
     The voxelizer; `.channel_names` and `.num_channels` describe the output.
 
   Raises:
-    ValueError: an unknown name (the message lists those there are), a
-      repeated channel, log1p of values of either sign, a number that makes no
-      sense, an option without the channel or density that it is for, or as
-      many scales as there are not channels.
+    ValueError: an unknown name (the message lists the known ones), a repeated
+      channel, log1p of values of either sign, a number out of range, an option
+      without its channel or density, or a wrong number of scales.
   """
   if not channels:
     raise ValueError(f'no channel; there are {", ".join(CHANNELS)}')
@@ -274,7 +270,7 @@ def make_voxelizer(
 
 
 def _check_options(chosen: tuple[Channel, ...], options: Options) -> None:
-  """Refuses numbers that make no sense, and options that nothing reads."""
+  """Refuses numbers out of range, and options that no channel reads."""
   options.grid.refine(options.supersample)  # checks
   for name in ('b_iso', 'shape_radius'):
     value = getattr(options, name)
@@ -308,7 +304,7 @@ def _check_options(chosen: tuple[Channel, ...], options: Options) -> None:
   if any(channel.of_density for channel in chosen) and not density.has_groups:
     others = [d.name for d in DENSITIES.values() if d.has_groups]
     raise ValueError(
-      f'groups: a density of {density.name!r} is one of ligand and pocket '
+      f'groups: the density {density.name!r} is one of ligand and pocket '
       f'together; use {" or ".join(map(repr, others))}'
     )
 
@@ -326,7 +322,7 @@ def _check_transform(channel: Channel, transform: str, density: str) -> None:
 
 
 def voxel_chunk(voxelizer, molecules: Molecule) -> int:
-  """How many molecules to voxelise at a time, for `numerics.batched`.
+  """Returns how many molecules to voxelise at a time, for `numerics.batched`.
 
   Args:
     voxelizer: a `Voxelizer`, or any function of a molecule.
@@ -334,8 +330,8 @@ def voxel_chunk(voxelizer, molecules: Molecule) -> int:
 
   Returns:
     On a CPU 0 (one at a time, chosen when the program is lowered) or all,
-    whichever is faster; elsewhere as many as fit into 1 GiB of scratch, and
-    all for a function that does not say what it takes.
+    whichever is faster; elsewhere as many as fit into 1 GiB of intermediate
+    arrays, and all for a function without `scratch_bytes`.
   """
   if jax.default_backend() == 'cpu':
     at_once = getattr(voxelizer, 'batches_on_cpu', False)
@@ -348,18 +344,15 @@ def voxel_chunk(voxelizer, molecules: Molecule) -> int:
 def fit_scales(
   voxelizer: Voxelizer, molecules: Molecule, chunk: int = 0
 ) -> tuple[float, ...]:
-  """What to divide each channel by: its root mean square over a sample.
-
-  Of the fields themselves, before any transform.
+  """Returns the root mean square of each channel, before transforms.
 
   Args:
-    voxelizer: which channels.
+    voxelizer: of these channels.
     molecules: a batch (leading axis B), from the training split.
     chunk: see `numerics.batched`.
 
   Returns:
-    One number per channel name for `make_voxelizer(..., scales=...)`; see
-    `channel_scales`.
+    `scales` for `make_voxelizer`; see `channel_scales`.
 
   Raises:
     ValueError: a channel is not finite.
@@ -369,15 +362,15 @@ def fit_scales(
 
 
 def channel_scales(voxelizer: Voxelizer, raw_BXYZC: np.ndarray) -> tuple:
-  """Root mean squares of a sample, as `fit_scales` has it.
+  """Returns the root mean square of each kind of channel over a sample.
 
-  The channels of atom types share one scale, that of all atoms together: with
-  scales of their own, an element that is rare in the sample would stand out by
-  its rarity, and one that is absent from it would have none. So do ligand and
-  pocket of one kind: an atom is worth the same on either side.
+  All atom types share the scale of all atoms together: with scales of their
+  own, an element that is rare in the sample would stand out by its rarity, and
+  an absent one would have none. Ligand and pocket of one kind share a scale as
+  well: an atom is worth the same on either side.
 
   Args:
-    voxelizer: which channels.
+    voxelizer: of these channels.
     raw_BXYZC: its `raw` of a sample of training molecules, on the host.
 
   Returns:
@@ -400,6 +393,6 @@ def channel_scales(voxelizer: Voxelizer, raw_BXYZC: np.ndarray) -> tuple:
   return tuple(scales)
 
 
-def _one_of(what: str, name: str, known: Iterable[str]) -> None:
+def _one_of(kind: str, name: str, known: Iterable[str]) -> None:
   if name not in known:
-    raise ValueError(f'unknown {what} {name!r}; there are {", ".join(known)}')
+    raise ValueError(f'unknown {kind} {name!r}; there are {", ".join(known)}')

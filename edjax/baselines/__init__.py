@@ -1,5 +1,5 @@
-"""Baselines without a network, which stand beside every result."""
+"""Baselines without a network, reported beside every result."""
 
-from edjax.baselines.linear import MOMENTS, WORDS, composition, fit, reference
+from edjax.baselines.linear import LABELS, MOMENTS, composition, fit, reference
 
-__all__ = ['MOMENTS', 'WORDS', 'composition', 'fit', 'reference']
+__all__ = ['LABELS', 'MOMENTS', 'composition', 'fit', 'reference']

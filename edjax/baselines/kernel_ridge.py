@@ -6,17 +6,17 @@ import numpy as np
 
 from edjax.baselines import ridge_regression
 
-# Widths of the kernel that are tried, in median distances of examples (towards
-# wide ones it becomes a polynomial), and strengths of the penalty.
+# Widths of the kernel, in median distances of examples (wide kernels approach
+# polynomials), and strengths of the penalty.
 WIDTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
 STRENGTHS = tuple(10.0**k for k in range(-9, 1))
-# Examples that the kernel is centred on; more cost time and gain little.
+# Number of centres of the kernel; more cost time and gain little.
 CENTRES = 1024
-# Smallest eigenvalue that counts in full, over the largest: of correlations of
-# the features, and of the kernel between centres.
+# Smallest eigenvalue that counts in full, relative to the largest: of the
+# correlations of features, and of the kernel between centres.
 _FLOOR = 1e-5
 _KERNEL_FLOOR = 1e-8
-# Examples whose kernel is in memory at a time.
+# Examples whose kernel values are in memory at a time.
 _BLOCK = 4096
 
 
@@ -33,18 +33,17 @@ def fit(
 ) -> Callable[[np.ndarray], np.ndarray]:
   """Fits a ridge regression with a Gaussian kernel on whitened features.
 
-  Minimises |y - K a|^2 / N + strength a^T C a, with K the kernel between
-  examples and centres (training examples drawn at random) and C the one between
-  centres: all examples count, at the cost of as many unknowns as centres
-  (Nystroem approximation, Williams and Seeger 2001; Rudi et al. 2015, arXiv
-  1507.04717). Width and strength are chosen for each target by its validation
-  MAE.
+  Minimises |y - K a|^2 / N + strength a^T C a, with the kernels K between
+  examples and centres (random training examples) and C between centres: all
+  examples count, with as many unknowns as centres (Nystroem approximation,
+  Williams and Seeger 2001; Rudi et al. 2015, arXiv 1507.04717). Width and
+  strength are chosen for each target by its validation MAE.
 
   Args:
     x_NF: training features. They are whitened by their own mean and
       correlations; small directions stay small.
     y_NT: training targets.
-    x_val, y_val: of validation.
+    x_val, y_val: validation features and targets.
     centres: their largest number.
     widths: of the kernel, in median distances between centres.
     strengths: of the penalty, for targets of unit variance.
@@ -113,9 +112,9 @@ def fit(
 
 
 def _whitener(x_NF: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns a map to uncorrelated features of variance 1, or less if small."""
+  """Returns a map to uncorrelated features of variance 1, small ones less."""
   mean_F, std_F = x_NF.mean(0), x_NF.std(0)
-  # Rounding of a constant is not a feature.
+  # A constant feature may vary by rounding errors.
   varies_F = std_F > 1e-6 * np.abs(mean_F)
   inverse_F = np.where(varies_F, 1 / _nonzero(std_F), 0)
   z_NF = (x_NF - mean_F) * inverse_F

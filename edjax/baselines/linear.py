@@ -1,4 +1,4 @@
-"""Ridge regressions on the composition, and on GFN2-xTB's own answers."""
+"""Ridge regressions on the composition and on results of GFN2-xTB."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from edjax.baselines import ridge_regression
 from edjax.chem import elements
 from edjax.data import packed_dataset
 
-# The one that sees the input of the run.
+# The baseline that sees the input of the run.
 MOMENTS = 'moments'
-# What tables call them.
-WORDS = {
+# Labels in tables.
+LABELS = {
   'mean': 'mean',
   'median': 'median',
   'ridge_composition': 'ridge, composition',
@@ -30,8 +30,8 @@ def composition(
 
   Args:
     source: the pack.
-    of_ligands: counts heavy atoms of the ligands of complexes alone: whether
-      there are hydrogens depends on the variant of the dataset.
+    of_ligands: counts heavy atoms of ligands alone, since it depends on the
+      variant of the dataset whether complexes have hydrogens.
   """
   counts = source.atom_counts
   molecule_of = np.repeat(np.arange(len(source)), counts)
@@ -46,7 +46,7 @@ def composition(
 
 
 def reference(source: packed_dataset.Pack) -> str:
-  """Returns the baseline that models are compared with, by molecule."""
+  """Returns the baseline of the differences paired by molecule."""
   return 'ridge_ligand' if _SIZE in source.columns else 'ridge_composition'
 
 
@@ -62,11 +62,11 @@ def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
     validation: rows.
 
   Returns:
-    name -> [N, T]: mean and median of the training targets; of molecules
-    ridge regression on the composition, and on composition and GFN2 energy,
-    gap and dipole (where the pack has them); of complexes, ridge regression on
-    the ligand's composition, on the logarithm of its heavy atoms, and on simple
-    descriptors of it (what of these is missing takes the training mean).
+    name -> [N, T]: mean and median of the training targets; for molecules,
+    ridge regressions on the composition, and on composition and GFN2 energy,
+    gap and dipole (where the pack has them); for complexes, ridge regressions
+    on the ligand's composition, on the logarithm of its number of heavy atoms,
+    and on simple descriptors of it (missing ones take the training mean).
   """
   y = columns_NT[train]
   ones = np.ones((len(source), 1))

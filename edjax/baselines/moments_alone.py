@@ -1,7 +1,6 @@
 """The baseline of the input's moments, without a network.
 
-It stands beside every result: how far a network is ahead of it is what its
-convolutions are worth.
+The lead of a network over it is the worth of the convolutions.
 """
 
 from collections.abc import Callable
@@ -16,9 +15,9 @@ from edjax.models.input_moments import power_moments
 from edjax.molecule import Molecule
 from edjax.runtime import multihost
 
-# Training and validation molecules that it is fitted to, at most: more take
-# minutes before the first step and change little.
-MOST = 16_384
+# Training and validation molecules of the fit, at most: more take minutes
+# before the first step and change little.
+MAX_MOLECULES = 16_384
 
 
 def compiled(voxelizer, shape):
@@ -48,12 +47,12 @@ def each_batch(
   size: int,
   progress: Callable | None = None,
 ) -> np.ndarray:
-  """Returns a function of batches for as many molecules as there are, [N, ...].
+  """Applies a function of batches to some molecules of a part, [N, ...].
 
   Args:
-    f: molecules -> array of as many rows.
-    molecules: of a part, see `batching.take`.
-    positions_N: which of them.
+    f: molecules -> array with a row for each.
+    molecules: of the part, see `batching.take`.
+    positions_N: positions in the part.
     size: of a batch.
     progress: called after each batch, or None.
   """
@@ -77,8 +76,8 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
     size: of a batch.
 
   Returns:
-    [N, T] predictions in native units; NaN for rows that it has
-    not looked at; the test part is complete.
+    [N, T] predictions in native units; NaN for training and validation rows
+    beyond `MAX_MOLECULES`, and rows outside of the split.
   """
   from tqdm import tqdm
 
@@ -86,7 +85,7 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
   positions = {
     part: np.arange(len(r))
     if part == 'test'
-    else np.sort(draw.permutation(len(r))[:MOST])
+    else np.sort(draw.permutation(len(r))[:MAX_MOLECULES])
     for part, r in rows.items()
   }
   features = {}
@@ -96,19 +95,19 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
     unit='batch',
     disable=not multihost.is_first(),
   ) as bar:
-    for part, of_part in molecules.items():
+    for part, part_molecules in molecules.items():
       features[part] = each_batch(
-        moments, of_part, positions[part], size, bar.update
+        moments, part_molecules, positions[part], size, bar.update
       )
-  looked_at = {part: r[positions[part]] for part, r in rows.items()}
+  used_rows = {part: r[positions[part]] for part, r in rows.items()}
   predict = kernel_ridge.fit(
     features['train'],
-    labels.values_NT[looked_at['train']],
+    labels.values_NT[used_rows['train']],
     x_val=features['validation'],
-    y_val=labels.values_NT[looked_at['validation']],
+    y_val=labels.values_NT[used_rows['validation']],
   )
   prediction_NT = np.full(labels.columns_NT.shape, np.nan)
-  for part, of_part in looked_at.items():
+  for part, part_rows in used_rows.items():
     guess_BT = predict(features[part])
-    prediction_NT[of_part] = labels.to_native(guess_BT, of_part)
+    prediction_NT[part_rows] = labels.to_native(guess_BT, part_rows)
   return prediction_NT

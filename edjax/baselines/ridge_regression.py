@@ -1,7 +1,6 @@
 """Linear ridge regression whose strength is chosen on validation data.
 
-It fits all targets at once. A NaN in what it is given is an error, never
-skipped.
+It fits all targets at once. A NaN in the data is an error, never skipped.
 """
 
 import dataclasses
@@ -9,8 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# From near least squares to nearly the mean, per standardised feature and
-# example.
+# From nearly least squares to nearly the mean.
 ALPHAS = tuple(10.0**e for e in range(-10, 3))
 
 
@@ -19,9 +17,9 @@ class Ridge:
   """A fitted linear map.
 
   Attributes:
-    weights_FT: per raw feature; zero where a feature did not vary.
+    weights_FT: of raw features; zero where a feature did not vary.
     intercept_T: constant.
-    alpha_T: strength that was chosen for each target.
+    alpha_T: chosen strength of each target.
   """
 
   weights_FT: np.ndarray
@@ -29,19 +27,19 @@ class Ridge:
   alpha_T: np.ndarray
 
   def predict(self, x_NF: np.ndarray) -> np.ndarray:
-    """Returns predictions, (examples, targets)."""
+    """Returns predictions, [N, T]."""
     return np.asarray(x_NF, np.float64) @ self.weights_FT + self.intercept_T
 
 
 def fit_data(x_NF, y_NT, x_val, y_val) -> tuple[np.ndarray, ...]:
-  """Returns the four arrays that a regression is fitted to, in float64.
+  """Checks the data of a regression and returns them in float64.
 
   Args:
     x_NF, y_NT: training features and targets.
-    x_val, y_val: of validation.
+    x_val, y_val: validation features and targets.
 
   Raises:
-    ValueError: for shapes that do not fit, no examples, or values that are not
+    ValueError: shapes do not fit, there are no examples, or values are not
       finite.
   """
   x_NF, y_NT, x_val, y_val = (
@@ -71,12 +69,12 @@ def ridge_fit(
   x_val: np.ndarray,
   y_val: np.ndarray,
 ) -> Ridge:
-  """Fits a ridge regression on standardised features, strength by validation.
+  """Fits a ridge regression whose strength has the lowest validation MAE.
 
   Minimises |y - x w - c|^2 / N + alpha |w|^2 over features with mean 0 and
   variance 1 (Hoerl and Kennard 1970), from one singular value decomposition
-  for all strengths. The intercept is not shrunk. Features that do not vary
-  get weight 0; dependent ones share theirs.
+  for all strengths. The intercept is not shrunk. Features that do not vary get
+  weight 0; linearly dependent ones share theirs.
 
   Args:
     x_NF: training features.
@@ -85,12 +83,8 @@ def ridge_fit(
     x_val: validation features, (examples, features).
     y_val: validation targets, (examples, targets).
 
-  Returns:
-    The fit.
-
   Raises:
-    ValueError: for shapes that do not fit, too few examples, values that are
-      not finite, or strengths that are not above 0.
+    ValueError: see `fit_data`; or strengths are not above 0.
   """
   alpha_S = np.asarray(alphas, np.float64)
   if not len(alpha_S) or not (alpha_S > 0).all():
@@ -98,7 +92,7 @@ def ridge_fit(
   x_NF, y_NT, x_val, y_val = fit_data(x_NF, y_NT, x_val, y_val)
   mean_F, y_mean_T = x_NF.mean(0), y_NT.mean(0)
   std_F = x_NF.std(0)
-  # ptp is exact where the standard deviation of a constant is rounding.
+  # ptp of a constant is exactly 0, its standard deviation may be rounded.
   varies_F = np.ptp(x_NF, axis=0) > 0
   inverse_F = np.where(varies_F, 1 / np.where(varies_F, std_F, 1), 0)
   z_NF = (x_NF - mean_F) * inverse_F

@@ -14,18 +14,18 @@ from edjax.config.representation import (
   seen_radius,
 )
 
-# What a call has to end at.
+# Fields whose steps have to be the last ones of a call.
 ENDS = ('eval_every', 'checkpoint_every', 'steps')
 
 
 def contradictions(config) -> list[str]:
-  """What does not fit together in a configuration, a sentence each."""
-  found = []
+  """Returns a sentence for each contradiction between fields."""
+  errors = []
   data = config.data
   dataset = datasets.DATASETS[data.name]
   unknown = [t for t in data.targets if t not in dataset.targets]
   if unknown:
-    found.append(
+    errors.append(
       f'config.data.targets has {unknown}; {data.name} has '
       f'{sorted(dataset.targets)}'
     )
@@ -35,74 +35,76 @@ def contradictions(config) -> list[str]:
     ('delta', ('', *dataset.deltas)),
   ):
     if data[field] not in known:
-      found.append(
+      errors.append(
         f'config.data.{field}={data[field]!r} is not for {data.name}, which '
         f'has {", ".join(map(repr, known))}'
       )
   if len(set(config.data.targets)) < len(config.data.targets):
-    found.append('config.data.targets names a target twice')
+    errors.append('config.data.targets names a target twice')
   split, split_file = data.split, data.split_file
   if (split in schema.FILE_SPLITS) != bool(split_file):
-    found.append(
+    errors.append(
       'config.data.split_file goes with config.data.split in '
       f'{schema.FILE_SPLITS}, and only these'
     )
   elif split_file:
     exists = pathlib.Path(split_file).is_file()
     if not exists and not pathlib.Path(split_file).is_dir():
-      found.append(f'config.data.split_file={split_file!r} is not there')
+      errors.append(f'config.data.split_file={split_file!r} does not exist')
   if config.data.fold >= config.data.folds:
-    found.append(
+    errors.append(
       f'config.data.fold={config.data.fold} is not one of 0 to '
       f'{config.data.folds - 1} (config.data.folds)'
     )
   if (config.data.geometry == 'noise') != (config.data.noise > 0):
-    found.append(
+    errors.append(
       f'config.data.noise={config.data.noise} goes with config.data.geometry='
       f"'noise', not with {config.data.geometry!r}"
       if config.data.noise
       else "config.data.geometry='noise' needs config.data.noise above 0"
     )
-  found += _complexes(config)
+  errors += _complexes(config)
   if config.data.validation_fraction + config.data.test_fraction >= 1:
-    found.append(
+    errors.append(
       'config.data.validation_fraction and test_fraction leave no training set'
     )
   size = config.data.train_size
   if size > 1 and size != int(size):
-    found.append(f'config.data.train_size={size}: above 1 it is a whole number')
+    errors.append(
+      f'config.data.train_size={size}: above 1 it is a whole number'
+    )
   if config.train.patience and config.train.weights != 'best':
-    found.append(
+    errors.append(
       'config.train.patience stops at the best weights: it needs config.train.'
       "weights='best'"
     )
   per_call = config.train.steps_per_call
   for field in ENDS:
     if per_call and config.train[field] % per_call:
-      found.append(
+      errors.append(
         f'config.train.{field}={config.train[field]} is no multiple of '
         f'config.train.steps_per_call={per_call}'
       )
-  found += _unbuildable(config)
+  errors += _unbuildable(config)
   devices = jax.device_count()  # of all processes
   for part in ('train', 'eval'):
     if config[part].batch_size % devices:
-      found.append(
+      errors.append(
         f'config.{part}.batch_size={config[part].batch_size} cannot be split '
         f'over {devices} devices'
       )
   if not config.augment.rotate and config.eval.rotations != 1:
-    found.append(
+    errors.append(
       'config.eval.rotations is above 1, but config.augment.rotate is off'
     )
-  return found
+  return errors
 
 
 def _complexes(config) -> list[str]:
-  """What only complexes have, and what they cannot have."""
+  """Returns contradictions between complexes and the representation."""
   data, representation = config.data, config.representation
   source = density_source(representation)
-  found = []
+  errors = []
   dataset = datasets.DATASETS[data.name]
   if not dataset.is_complexes:
     for field, value, none in (
@@ -113,23 +115,25 @@ def _complexes(config) -> list[str]:
       ('representation.use_b_factors', representation.use_b_factors, False),
     ):
       if value != none:
-        found.append(
+        errors.append(
           f'config.{field} is for complexes, and {data.name} has none'
         )
     if representation.density == 'map':
-      found.append(f"config.representation.density='map': {data.name} has none")
-    return found
+      errors.append(
+        f"config.representation.density='map': {data.name} has none"
+      )
+    return errors
   if data.download and not dataset.has_pockets:
-    found.append('config.data.download: there is nothing to fetch for ligands')
+    errors.append('config.data.download: there is nothing to fetch for ligands')
   variant = dataset_variant(config)
   if data.hydrogens and variant != 'hydrogens':
-    found.append(
+    errors.append(
       'config.data.hydrogens: the dataset for config.representation.density='
       f'{representation.density!r} has no hydrogens of the files'
     )
   radius = seen_radius(config)
   if 'pocket' in data.parts and radius > dataset.radius:
-    found.append(
+    errors.append(
       'config.representation: with its tails and config.augment.translate, a '
       f'box of {representation.grid_size} * {representation.spacing} Å shows '
       f"atoms up to {radius:.1f} Å from the ligand's centre, and the dataset "
@@ -139,48 +143,48 @@ def _complexes(config) -> list[str]:
     # The orbitals come with the ligand's hydrogens, which the pocket lacks.
     atoms = {'atoms', 'shape', 'valence'} & set(representation.channels)
     if atoms:
-      found.append(
+      errors.append(
         f'config.representation.channels: {sorted(atoms)} would see the '
-        "hydrogens that density='xtb' brings along; use 'promolecule' beside "
-        'them'
+        "hydrogens that density='xtb' adds to ligands alone; with them use "
+        "density='promolecule'"
       )
     if 'ligand' not in data.parts:
-      found.append(
+      errors.append(
         "config.data.parts without 'ligand' has no orbitals for "
         f'config.representation.density={representation.density!r}'
       )
     if 'pocket' in data.parts and not representation.groups:
-      found.append(
+      errors.append(
         'config.representation.groups must be True for density='
         f'{representation.density!r} of complexes: a valence density and the '
-        "pocket's promolecule are not added"
+        "pocket's promolecule cannot share a channel"
       )
   if source == 'free_atoms':
-    found.append(
-      "config.representation.density='free_atoms' stands beside 'xtb' of whole "
-      f"molecules; {data.name} has 'promolecule'"
+    errors.append(
+      f"config.representation.density='free_atoms' is not for {data.name}; use "
+      "'promolecule'"
     )
   if source == 'map':
     if not dataset.has_pockets:
-      found.append("config.representation.density='map': ligands have none")
+      errors.append("config.representation.density='map': ligands have none")
     if set(data.parts) != {'ligand', 'pocket'}:
-      found.append(
-        'config.data.parts: a map is of ligand and pocket together, which '
-        "config.representation.density='map' cannot take apart"
+      errors.append(
+        'config.data.parts: a map is of ligand and pocket together: '
+        "config.representation.density='map' needs both"
       )
-  return found
+  return errors
 
 
 def _unbuildable(config) -> list[str]:
-  """What the voxelizer or the network refuses."""
-  found = []
+  """Returns the errors of building the voxelizer and the network."""
+  errors = []
   try:
     make_voxelizer(config.representation)
   except ValueError as error:
-    found.append(f'config.representation: {error}')
+    errors.append(f'config.representation: {error}')
   try:
     model = models.build_model(config.model, len(config.data.targets))
     model.check(config.representation.grid_size)
   except ValueError as error:
-    found.append(f'config.model: {error}')
-  return found
+    errors.append(f'config.model: {error}')
+  return errors

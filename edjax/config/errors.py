@@ -1,5 +1,5 @@
-"""The error of everything that a user can mend."""
+"""The error for mistakes that a user can correct."""
 
 
 class ConfigError(ValueError):
-  """A mistake in the configuration, or a run directory of another one."""
+  """The configuration is wrong, or not that of the run directory."""

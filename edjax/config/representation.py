@@ -1,4 +1,4 @@
-"""What a representation needs: variant of a dataset, reach, voxelizer."""
+"""Dataset variant, visible radius and voxelizer of a representation."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from edjax.grid import Grid
 
 
 def dataset_variant(config) -> str:
-  """Which form of the dataset a configuration reads; '' where there is one."""
+  """Returns the dataset variant of a configuration; '' for the default."""
   data, representation = config.data, config.representation
   needs = {part.needs for part in parts_of(representation)}
   return datasets.DATASETS[data.name].variant(
@@ -17,42 +17,42 @@ def dataset_variant(config) -> str:
 
 
 def needs_orbitals(representation) -> bool:
-  """Whether a representation is computed from stored orbitals."""
+  """Returns whether a representation is computed from stored orbitals."""
   return _needs(representation, channels.ORBITALS)
 
 
 def needs_map(representation) -> bool:
-  """Whether a representation is sampled from a density map."""
+  """Returns whether a representation is sampled from a density map."""
   return _needs(representation, channels.MAP)
 
 
-def _needs(representation, what: str) -> bool:
-  return any(part.needs == what for part in parts_of(representation))
+def _needs(representation, need: str) -> bool:
+  return any(part.needs == need for part in parts_of(representation))
 
 
 def parts_of(representation) -> tuple[channels.Channel, ...]:
-  """The channels, and the source of density where one is made of it."""
+  """Returns the channels, and the source of density if any is made of it."""
   return channels.parts_of(representation.channels, representation.density)
 
 
 def density_source(representation) -> str:
-  """The source of density that channels make use of; '' where none does."""
-  made_of_it = any(part.of_density for part in parts_of(representation))
-  return representation.density if made_of_it else ''
+  """Returns the source of density that channels use; '' where none does."""
+  of_density = any(part.of_density for part in parts_of(representation))
+  return representation.density if of_density else ''
 
 
-# How far Gaussians of atoms outside of a box reach into it, Å: the promolecule
-# blurred for voxels of 0.75 Å has fallen to 1e-3 of its peak there.
+# Å that Gaussians of atoms outside of a box reach into it: there the
+# promolecule blurred for voxels of 0.75 Å has fallen to 1e-3 of its peak.
 _REACH = 3.0
-# Standard deviations at which a Gaussian has fallen to that.
+# Standard deviations after which a Gaussian has fallen to 1e-3 of its peak.
 _FALLEN = 3.7
 
 
 def seen_radius(config) -> float:
-  """Å from the origin up to which a grid sees atoms in some orientation.
+  """Returns the distance from the origin, Å, beyond which a grid sees no atoms.
 
-  Without `representation.smooth`, by which corners of the box see a little
-  more: 3e-3 of the peak of an atom there, for 0.5 Å.
+  It holds in every orientation, without the blur `representation.smooth`: with
+  0.5 Å of it, corners of the box see 3e-3 of the peak of an atom there.
 
   Args:
     config: resolved or about to be.
@@ -64,23 +64,24 @@ def seen_radius(config) -> float:
 
 
 def selected_radius(config) -> float:
-  """Å from the origin up to which atoms are kept: `seen_radius`, and more for a
-  wide `representation.smooth`.
+  """Returns the distance from the origin, Å, up to which atoms are loaded.
+
+  It is `seen_radius`, and more for a wide `representation.smooth`.
 
   Args:
     config: resolved or about to be.
   """
-  # With its blur a Gaussian is wider, and so is what it reaches.
+  # The blur widens every Gaussian, and thus its reach.
   reach = np.hypot(_REACH, _FALLEN * config.representation.smooth)
   return float(seen_radius(config) - _REACH + reach)
 
 
 def make_voxelizer(representation, scales=()):
-  """The voxelizer of `config.representation`.
+  """Returns the voxelizer of `config.representation`.
 
   Args:
     representation: `config.representation`.
-    scales: what each channel is divided by; () for none.
+    scales: divisor of each channel; () for none.
   """
   grid = Grid(representation.grid_size, representation.spacing)
   return voxelize.make_voxelizer(

@@ -1,7 +1,7 @@
 """Checks a configuration before anything is computed.
 
-`configs/default.py` says what each field means; `schema` says what it may be.
-Every complaint names the field.
+`configs/default.py` explains the fields, and `schema` has their rules. Every
+complaint names its field.
 """
 
 import math
@@ -19,7 +19,7 @@ from edjax.fields import channels
 
 
 def flatten(config: Mapping, prefix: str = '') -> dict[str, Any]:
-  """{'data.name': ...}: one level, fields joined by dots."""
+  """Returns {'data.name': ...}: one level, names joined by dots."""
   flat = {}
   for key, value in config.items():
     if isinstance(value, (Mapping, ConfigDict, FrozenConfigDict)):
@@ -30,18 +30,18 @@ def flatten(config: Mapping, prefix: str = '') -> dict[str, Any]:
 
 
 def resolve(config: ConfigDict) -> FrozenConfigDict:
-  """Checks every field and fills in what was left to choose.
+  """Checks every field and fills in the values that were left open.
 
   Args:
     config: as made by a file of configs/.
 
   Returns:
-    A frozen copy: `train.steps_per_call` chosen for the devices at hand,
-    fields of the network that were left out at their defaults.
+    A frozen copy, in which `train.steps_per_call` is chosen for the devices at
+    hand, and omitted fields of the network have their defaults.
 
   Raises:
-    ConfigError: a field is unknown, missing, of a wrong type or value, or
-      fields contradict each other. All complaints at once.
+    ConfigError: a field is unknown, missing or wrong, or fields contradict each
+      other. The message has all complaints.
   """
   config = ConfigDict(config, convert_dict=True).copy_and_resolve_references()
   _name_functions(config)
@@ -58,20 +58,20 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
 
 
 def _name_functions(config: ConfigDict) -> None:
-  """Channels that are functions of a user become known by their names."""
+  """Replaces channels that are functions by their names, and adds them."""
   try:
     config.representation.channels = tuple(
       channel if isinstance(channel, str) else channels.add(channel)
       for channel in config.representation.channels
     )
   except (AttributeError, TypeError):
-    pass  # not there, or no tuple: the rules say so
+    pass  # missing, or no tuple: the rules complain
   except ValueError as error:
     raise ConfigError(f'config.representation.channels: {error}') from error
 
 
 def _steps_per_call(train) -> int:
-  """One on CPU, else at most 20, so that calls end where they have to."""
+  """Returns 1 on CPU, else a divisor of 20 and of all intervals in `ENDS`."""
   if jax.default_backend() == 'cpu':
     return 1
   return math.gcd(20, *(train[field] for field in ENDS))

@@ -1,4 +1,4 @@
-"""What a field of a configuration may be: rules, value -> complaint or ''."""
+"""Rules of the fields of a configuration: value -> complaint, or ''."""
 
 import difflib
 import math
@@ -15,7 +15,7 @@ def complaints(
 
   Args:
     fields: name -> value.
-    rules: name -> rule; every name has to be among the fields.
+    rules: name -> rule; every name has to be in `fields`.
     prefix: of names in the complaints, such as 'config.'.
 
   Returns:
@@ -34,7 +34,7 @@ def complaints(
 
 
 def is_a(kind: type, value) -> bool:
-  """isinstance, where a bool is no number and an int is a float."""
+  """Returns isinstance, where a bool is no number and an int is a float."""
   kinds = (int, float) if kind is float else kind
   return isinstance(value, kinds) and not isinstance(value, bool)
 
@@ -42,7 +42,7 @@ def is_a(kind: type, value) -> bool:
 def number(
   kind: type, low, high=math.inf, *, open_low=False, open_high=False
 ) -> Rule:
-  """A number of a kind between two bounds."""
+  """Allows a number of a type between two bounds."""
   above, below = '>' if open_low else '>=', '<' if open_high else '<='
   bounds = f'{above} {low}'
   bounds += ' and finite' if high == math.inf else f' and {below} {high}'
@@ -58,23 +58,23 @@ def number(
 
 
 def numbers(low: float, *, open_low=False, distinct=True) -> Rule:
-  """A tuple of numbers; with `distinct` one or more, and none twice."""
+  """Allows a tuple of numbers; with `distinct` one or more, none twice."""
   one = number(float, low, open_low=open_low)
   bounds = f'{">" if open_low else ">="} {low:g}'
-  what = f'one or more numbers {bounds}, none twice'
-  what = what if distinct else f'numbers {bounds}'
+  allowed = f'numbers {bounds}'
+  allowed = f'one or more {allowed}, none twice' if distinct else allowed
 
   def rule(value):
     ok = isinstance(value, tuple) and not any(one(v) for v in value)
     if ok and distinct:
       ok = value and len(set(value)) == len(value)
-    return '' if ok else f'must be a tuple of {what}, not {value!r}'
+    return '' if ok else f'must be a tuple of {allowed}, not {value!r}'
 
   return rule
 
 
 def counts(low: int) -> Rule:
-  """A tuple of one or more whole numbers."""
+  """Allows a tuple of one or more whole numbers."""
 
   def rule(value):
     ok = isinstance(value, tuple) and all(
@@ -88,7 +88,7 @@ def counts(low: int) -> Rule:
 
 
 def growing(low: int) -> Rule:
-  """A tuple of one or more whole numbers, each above the one before."""
+  """Allows a tuple of one or more growing whole numbers."""
 
   def rule(value):
     if not counts(low)(value) and sorted(set(value)) == list(value):
@@ -99,14 +99,14 @@ def growing(low: int) -> Rule:
 
 
 def one_of(*known: str) -> Rule:
-  """One of some names."""
+  """Allows one of some names."""
   return lambda value: (
     '' if value in known else f'must be one of {list(known)}, not {value!r}'
   )
 
 
 def some_of(known: Collection[str], *, empty=False) -> Rule:
-  """A tuple of known names, none twice."""
+  """Allows a tuple of known names, none twice."""
 
   def rule(value):
     if not isinstance(value, tuple) or not (value or empty):
@@ -120,7 +120,7 @@ def some_of(known: Collection[str], *, empty=False) -> Rule:
 
 
 def names(*, empty=False) -> Rule:
-  """A tuple of strings."""
+  """Allows a tuple of strings."""
 
   def rule(value):
     ok = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
@@ -131,12 +131,12 @@ def names(*, empty=False) -> Rule:
 
 
 def text(value) -> str:
-  """A string."""
+  """Allows a string."""
   return '' if isinstance(value, str) else f'must be a string, not {value!r}'
 
 
 def flag(value) -> str:
-  """True or False."""
+  """Allows True or False."""
   return (
     '' if isinstance(value, bool) else f'must be True or False, not {value!r}'
   )

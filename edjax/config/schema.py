@@ -1,6 +1,6 @@
-"""The fields of a configuration and what each may be.
+"""The fields of a configuration and the rule of each.
 
-`configs/default.py` says what they mean.
+`configs/default.py` explains the fields.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from edjax.config import rules
 from edjax.fields import channels
 from edjax.voxelize import TRANSFORMS
 
-# Those that read config.data.split_file.
+# Splits that read config.data.split_file.
 FILE_SPLITS = ('file', 'published')
 
 RULES: Mapping[str, rules.Rule] = {
@@ -82,10 +82,9 @@ RULES: Mapping[str, rules.Rule] = {
 def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
   """Returns the rules of a configuration: field, joined by dots -> rule.
 
-  Choices are those of the registries as they are now. Fields of `config.model`
-  are those of the network that it names; fields of other networks may stand
-  beside them. A channel without a transform has the one of `make_voxelizer` in
-  `config.representation`.
+  Choices come from the registries as they are now. `config.model` has the
+  fields of its network, and may have those of others. A channel needs no
+  transform: `config.representation.make_voxelizer` has a default.
   """
   model = config.get('model', {})
   fields = {
@@ -118,7 +117,7 @@ def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
 
 
 def fill_model(config: ConfigDict) -> None:
-  """Adds the fields of `config.model` that are left out and have a default."""
+  """Fills in the omitted fields of `config.model` that have a default."""
   model = config.get('model', {})
   if model.get('name') not in models.MODELS:
     return

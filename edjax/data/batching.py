@@ -1,4 +1,4 @@
-"""Batches: which examples a step sees, and their molecules."""
+"""Batches: the examples of a step, and their molecules."""
 
 import functools
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ import numpy as np
 from edjax.data.padded import make_molecules
 from edjax.molecule import Molecule
 
-# Molecules of a stream that `blocks` makes at once.
+# Molecules in a block of `blocks`.
 _BLOCK = 4096
 
 
 class Stream:
-  """Padded molecules of some rows, made when they are asked for.
+  """Padded molecules of some rows, made batch by batch.
 
-  For parts that do not fit into memory: the pack is memory-mapped, and only the
-  molecules of a batch are read.
+  It is for parts that do not fit into memory: only the molecules of a batch are
+  read from the memory-mapped pack.
 
   Args:
     source, rows, padding, selection: see `make_molecules`.
@@ -40,11 +40,11 @@ class Stream:
 
 
 def molecules_of(source, rows, padding, selection, memory: float):
-  """Returns padded molecules, or a `Stream` where they take too much memory.
+  """Returns padded molecules, or a `Stream` of them to save memory.
 
   Args:
     source, rows, padding, selection: see `make_molecules`.
-    memory: bytes that they may take.
+    memory: bytes above which it is a `Stream`.
   """
   one = make_molecules(source, rows[:1], padding, selection)
   if len(rows) * sum(x.nbytes for x in jax.tree.leaves(one)) > memory:
@@ -78,12 +78,12 @@ def blocks(molecules: Molecule | Stream) -> Iterator[Molecule]:
 
 
 class Prefetcher:
-  """Makes the batches of a stream in threads, while steps are computed.
+  """Makes the batches of a stream in threads, ahead of the steps.
 
   Args:
     make: step -> batch.
     steps: number of steps in all.
-    per_call: steps that one batch serves.
+    per_call: steps per batch that `make` returns.
   """
 
   def __init__(self, make, steps: int, per_call: int):
@@ -103,16 +103,16 @@ class Prefetcher:
 
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
-  # Philox is counter-based: an epoch's order needs no state of the last one.
+  # Philox is counter-based: the order of an epoch needs no earlier epoch.
   bits = np.random.Philox(key=[seed, epoch])
   return np.random.Generator(bits).permutation(n)
 
 
 def batch_indices(seed: int, step: int, n: int, batch: int) -> np.ndarray:
-  """Returns the examples that make up the batch of a step.
+  """Returns the indices of the examples in the batch of a step.
 
-  The examples run through one permutation after another; a batch may end one
-  and begin the next, so that every example is used equally often.
+  Epochs are permutations of the examples. A batch may span two of them, so that
+  all examples are used equally often.
 
   Args:
     seed: of the order.

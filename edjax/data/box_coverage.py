@@ -1,17 +1,16 @@
-"""Whether molecules fit into a box in whatever orientation they are turned.
+"""Checks whether molecules fit into a box in every orientation.
 
 Training and evaluation rotate molecules about the frame's origin, so that the
-worst orientation counts. An atom sticks out in some orientation when
-it is farther from the origin than half the box's edge. For electrons the
-atoms are the Gaussians of their form factors, each with 0.5 Å^2 added to its B
-(their tails are longer than those of an xTB density, which errs on the safe
-side by about a factor of 2). For these both the part outside of a sphere and
-the part outside of a cube are closed forms: the inscribed sphere gives an
-upper bound for all orientations at once, and only molecules that exceed the
-limit there are turned about. Where training also moves molecules, along each
-axis by up to some length, every orientation counts at the worst place.
+worst orientation counts. An atom sticks out in some orientation when it is
+farther from the origin than half the box's edge. Electrons are those of the
+form factors' Gaussians, each with 0.5 Å^2 added to its B (their tails are
+longer than those of an xTB density, which errs on the safe side by about a
+factor of 2). Their parts outside of a sphere and of a cube are closed forms:
+the inscribed sphere gives an upper bound for all orientations at once, and only
+molecules that exceed the limit there are rotated. Where training also shifts
+molecules along the axes, the worst shift counts as well.
 
-numpy, over many padded molecules: a few microseconds each.
+The functions take many padded molecules, in numpy, at a few microseconds each.
 """
 
 import functools
@@ -22,8 +21,8 @@ from scipy.special import erf, erfc
 from edjax.chem import form_factors, gfn2_occupations
 from edjax.grid import Grid
 
-# Electrons are counted against the valence electrons, which the xTB density
-# holds. Core electrons stay with their atoms, so that the tails are valence.
+# Share of the valence electrons, which are those of the xTB density. Tails hold
+# valence electrons: core electrons stay near their atoms.
 MAX_OUTSIDE = 0.005
 # Added to the B of every term, Å^2: it makes the form factors' constant a
 # peak, 0.08 Å wide, instead of a point, and hardly widens the terms that reach
@@ -50,8 +49,8 @@ def farthest_atom(numbers_BA, coords_BA3) -> np.ndarray:
 def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
   """Returns the electrons outside of a sphere about the origin.
 
-  For the sphere inscribed in a box this is an upper bound of those outside of
-  the box in any orientation. A Gaussian of width s at distance d has the part
+  The sphere inscribed in a box gives an upper bound for the box in every
+  orientation. A Gaussian of width s at distance d has the part
   (erfc(u+) + erfc(u-))/2 + s/(d sqrt(2 pi)) (exp(-u-^2) - exp(-u+^2)) outside
   of radius R, with u+- = (R +- d)/(sqrt(2) s): the tail of the noncentral chi
   distribution with three degrees of freedom.
@@ -62,7 +61,7 @@ def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
     radius: Å.
 
   Returns:
-    [B], fractions of the valence electrons.
+    [B], shares of the valence electrons.
   """
   numbers_BA, coords_BA3 = _checked(numbers_BA, coords_BA3)
   mask_BA = numbers_BA > 0
@@ -83,19 +82,19 @@ def electrons_outside_sphere(numbers_BA, coords_BA3, radius) -> np.ndarray:
 def electrons_outside_box(
   numbers_A, coords_A3, half_edge: float, translate: float = 0.0
 ) -> float:
-  """Returns the electrons of one molecule outside of a box at worst.
+  """Returns the electrons of one molecule outside of a box, at worst.
 
-  The worst of 256 uniform orientations (the same for all molecules), each
+  It is the worst of 256 uniform orientations, the same for all molecules, each
   evaluated in closed form.
 
   Args:
     numbers_A: atomic numbers, 0 for padding.
     coords_A3: Å.
     half_edge: half the edge of the box, Å.
-    translate: shift of the turned molecule along each of the axes, Å.
+    translate: shift of the rotated molecule along each of the axes, Å.
 
   Returns:
-    Fraction of the valence electrons.
+    Share of the valence electrons.
   """
   numbers_1A, coords_1A3 = _checked([numbers_A], [coords_A3])
   z_A = numbers_1A[numbers_1A > 0]
@@ -121,15 +120,15 @@ def outside(
   limit: float = MAX_OUTSIDE,
   translate: float = 0.0,
 ) -> list[str]:
-  """Returns why molecules do not fit into a grid's box, for counts and lists.
+  """Returns the reasons why molecules do not fit into a grid's box.
 
   Args:
     numbers_BA: atomic numbers, 0 for padding.
     coords_BA3: Å, in the molecules' frames.
     grid: voxels.
-    limit: fraction of the valence electrons that may be outside in the worst
+    limit: share of the valence electrons that may be outside in the worst
       orientation.
-    translate: largest shift along each axis after a turn, Å.
+    translate: largest shift along each axis after a rotation, Å.
 
   Returns:
     A reason per molecule; '' for one that fits.
@@ -142,24 +141,24 @@ def outside(
     raise ValueError(f'translate must be 0 Å or more, not {translate}')
   half = grid.extent / 2
   radius_B = farthest_atom(numbers_BA, coords_BA3)
-  # The sphere that stays inside of the box wherever the molecule is moved.
+  # This sphere stays inside of the box with every shift.
   bound_B = electrons_outside_sphere(
     numbers_BA, coords_BA3, max(half - translate, 0)
   )
   moved = f' when moved by {translate:.2f} Å' if translate else ''
   reasons = []
   for row, (radius, bound) in enumerate(zip(radius_B, bound_B, strict=True)):
-    why = []
+    parts = []
     if radius + translate > half:
-      why.append(f'an atom {radius:.2f} Å from the centre of a box of half '
+      parts.append(f'an atom {radius:.2f} Å from the centre of a box of half '
                    f'edge {half:.2f} Å{moved}')  # fmt: skip
     if bound > limit:
       part = electrons_outside_box(
         numbers_BA[row], coords_BA3[row], half, translate
       )
       if part > limit:
-        why.append(f'{100 * part:.2f} % of the electrons outside{moved}')
-    reasons.append('; '.join(why))
+        parts.append(f'{100 * part:.2f} % of the electrons outside{moved}')
+    reasons.append('; '.join(parts))
   return reasons
 
 
@@ -175,7 +174,7 @@ def _checked(numbers_BA, coords_BA3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _valence(numbers: np.ndarray) -> np.ndarray:
-  """Valence electrons; all electrons beyond Rn, where GFN2 ends."""
+  """Returns valence electrons; all electrons beyond Rn, where GFN2 ends."""
   valence = gfn2_occupations.valence_electrons(numbers)
   return np.where(np.isnan(valence), numbers, valence)
 

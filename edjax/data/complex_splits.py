@@ -1,9 +1,8 @@
-"""Which complex is for training, validation and testing, in terms of PDB ids.
+"""Splits of complexes into training, validation and test sets of PDB ids.
 
-Pure functions, and readers of splits as others published them. A split as
-published is a dict: 'train', 'validation' (may be missing) and, under any other
-name, test sets -> PDB ids. It may have several test sets, for instance a leaky
-one and a clean one side by side.
+A published split is a dict: 'train', 'validation' (may be missing) and, under
+any other name, test sets -> PDB ids. It may have several test sets, for
+instance a leaky one and a clean one.
 """
 
 import csv
@@ -19,16 +18,16 @@ from edjax.runtime import reading
 Parts = Mapping[str, Sequence[str]]
 
 TRAIN, VALIDATION = 'train', 'validation'
-# The time split of EquiBind and DiffDock as DiffDock has it
-# (github.com/gcorso/DiffDock, data/splits). The rest of that folder are parts
-# of these, and lists for docking that overlap the training set.
+# Files of the time split of EquiBind and DiffDock in DiffDock's repository
+# (github.com/gcorso/DiffDock, data/splits). Other files there are parts of
+# these, or lists for docking that overlap the training set.
 DIFFDOCK = {
   TRAIN: 'timesplit_no_lig_overlap_train',
   VALIDATION: 'timesplit_no_lig_overlap_val',
   'timesplit_test': 'timesplit_test',
   'timesplit_test_no_rec_overlap': 'timesplit_test_no_rec_overlap',
 }
-# What others call these parts, in lower case.
+# Published names of these parts, in lower case.
 _PARTS = {
   'train': TRAIN, 'val': VALIDATION, 'valid': VALIDATION,
   'validation': VALIDATION,
@@ -42,12 +41,12 @@ def make_split(
   validation: float = 0.1,
   seed: int = 0,
 ) -> Split:
-  """Returns what a published split is in a dataset.
+  """Applies a published split to a dataset.
 
-  Where the split has no validation set, a share of the training set becomes
-  one: whole clusters where clusters are known, so that stopping early is not
-  rewarded for remembering relatives. Ids that are published in a test set and
-  in another part stay in both.
+  If the split has no validation set, a share of the training set becomes one:
+  whole clusters where clusters are known, so that early stopping does not
+  reward memorised relatives. Ids that are published in a test set and in
+  another part stay in both.
 
   Args:
     ids: PDB ids of the dataset.
@@ -58,7 +57,7 @@ def make_split(
 
   Raises:
     ValueError: a part is empty; an id is in train and validation, or twice in
-      one part; or an id of the dataset has no cluster. The message names it.
+      one part; or an id of the dataset has no cluster. Names the part or id.
   """
   dataset = _distinct(ids)
   parts = {name: list(map(pdb_id, keys)) for name, keys in parts.items()}
@@ -78,17 +77,14 @@ def make_split(
 
 
 def with_clean_tests(split: Split, clusters: Mapping[str, str]) -> Split:
-  """Adds to every test set '<name>_clean', its ids of clusters not seen before.
+  """Adds '<name>_clean' for every test set: its ids of unseen clusters.
 
-  A cluster counts as seen in train and in validation, which chose the model.
+  A cluster is seen if it occurs in train or in validation, which chose the
+  model. Empty clean sets are left out; those equal to the test set are not.
 
   Args:
     split: any split.
     clusters: PDB id -> cluster, for all ids of the split.
-
-  Returns:
-    The split with more test sets. A clean set that would be empty is not
-    added; one that would be the same as its original is.
 
   Raises:
     ValueError: an id has no cluster.
@@ -105,7 +101,7 @@ def with_clean_tests(split: Split, clusters: Mapping[str, str]) -> Split:
 
 
 def refined_core(refined: Iterable[str], core: Iterable[str]) -> Parts:
-  """Trains on the refined set without the core set, tests on the core set.
+  """Returns the refined set without the core set as 'train', and 'core'.
 
   Args:
     refined: PDB ids of the refined set.
@@ -120,10 +116,10 @@ def refined_core(refined: Iterable[str], core: Iterable[str]) -> Parts:
 
 
 def by_time(years: Mapping[str, int], test_from: int) -> Parts:
-  """Trains on what was released before a year, tests on the rest.
+  """Returns the complexes before a year as 'train', and the others as 'test'.
 
   Args:
-    years: PDB id -> year of release; 0 where unknown, which is left out.
+    years: PDB id -> year of release; 0 where unknown: left out.
     test_from: first year of the test set.
 
   Returns:
@@ -139,18 +135,18 @@ def by_time(years: Mapping[str, int], test_from: int) -> Parts:
 def folds(
   clusters: Mapping[str, str], k: int, seed: int = 0
 ) -> list[list[str]]:
-  """Divides ids into k parts of about the same size that share no cluster.
+  """Divides ids into k folds of about the same size that share no cluster.
 
-  Clusters go, the largest first and equal ones in the order of a hash, to the
-  part that is the smallest so far.
+  The clusters, the largest first and equal ones in the order of a hash, go to
+  the smallest fold so far.
 
   Args:
     clusters: PDB id -> cluster.
-    k: number of parts.
+    k: number of folds.
     seed: of the order of equal clusters.
 
   Returns:
-    Ids of each part, sorted.
+    Ids of each fold, sorted.
 
   Raises:
     ValueError: k is less than 2 or more than there are clusters.
@@ -175,8 +171,8 @@ def grouped_kfold(
 ) -> Split:
   """Returns one round of cross-validation over clusters.
 
-  Fold `fold` is for testing, the next one for validation; none shares a
-  cluster with another.
+  Fold `fold` is the test set and the next one the validation set. Folds share
+  no cluster.
 
   Args:
     clusters: PDB id -> cluster, of the whole dataset.
@@ -201,7 +197,7 @@ def grouped_kfold(
 
 
 def read(path) -> Parts:
-  """Reads a published split, whichever of these it is.
+  """Reads a published split in one of these formats.
 
   - a csv with the column new_split: LP-PDBBind (`read_lp_pdbbind`);
   - a .json file: CleanSplit, or any {part: ids} (`read_json`);
@@ -213,8 +209,8 @@ def read(path) -> Parts:
     path: of the file or directory.
 
   Raises:
-    ValueError: none of these, or what is in it cannot be read.
-    FileNotFoundError: it is not there.
+    ValueError: the format is another one, or the content is wrong.
+    FileNotFoundError: there is no such file.
   """
   path = pathlib.Path(path)
   if not path.exists():
@@ -246,7 +242,7 @@ def read_json(path) -> Parts:
     path: of the file.
 
   Raises:
-    ValueError: another format, or no training set.
+    ValueError: the format is another one, or there is no training set.
     FileNotFoundError: there is no such file.
   """
   data = reading.read_json(path)
@@ -272,14 +268,14 @@ def read_lp_pdbbind(path) -> Parts:
 
   Li et al., arXiv 2308.09639. The first column has no name and is the PDB id;
   new_split is train, val, test or empty; CL1 (the first of three levels of
-  cleaning) and covalent are True or False. As the authors do, complexes of
-  CL1 without a covalent ligand are taken.
+  cleaning) and covalent are True or False. Like the authors, it takes complexes
+  of CL1 without a covalent ligand.
 
   Args:
     path: of the file.
 
   Raises:
-    ValueError: a column is missing, or has other values than these.
+    ValueError: a column is missing, or has other values.
     FileNotFoundError: there is no such file.
   """
   parts = {TRAIN: [], VALIDATION: [], 'test': []}
@@ -322,7 +318,7 @@ def _held_out(train: Sequence[str], clusters, share: float, seed: int) -> list:
   for name in ordered:
     if len(chosen) + len(members[name]) <= wanted:
       chosen.extend(members[name])
-  # Every cluster is larger than that: the smallest one.
+  # If every cluster is larger than `wanted`, take the smallest one.
   return chosen or list(
     min((members[name] for name in ordered), key=len, default=())
   )

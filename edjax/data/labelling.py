@@ -1,4 +1,4 @@
-"""Labels as networks learn them: standardised, or shuffled for a control."""
+"""Standardises the labels of networks, or shuffles them for a control."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from edjax.data.splitting import Rows
 
 
 def shuffled(columns_NT: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
-  """Exchanges the labels of training and validation examples, each part's own.
+  """Shuffles the labels within training and within validation examples.
 
-  A control: whatever is still learned from these labels is a property of the
-  labels, not of the input. Test labels stay.
+  It is a control: nothing can be learned from the input about such labels. Test
+  labels stay.
 
   Args:
     columns_NT: targets.
     rows: the split.
-    seed: of the exchange.
+    seed: of the permutations.
 
   Returns:
     A copy, [N, T].
@@ -32,7 +32,7 @@ def shuffled(columns_NT: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-  """Standardised labels of all molecules of a pack, and the way back.
+  """Standardised labels of all molecules of a pack, and their inverse.
 
   Attributes:
     values_NT: (column - offset_NT - mean_T) / scale_T, float32.
@@ -73,13 +73,13 @@ def make_labels(
     offset_NT: subtracted first (default 0).
 
   Raises:
-    ConfigError: a training target is constant or not finite; it is named.
+    ConfigError: a training target is constant or not finite. Names it.
   """
   offset_NT = np.zeros_like(columns_NT) if offset_NT is None else offset_NT
   remainder_NT = columns_NT - offset_NT
   mean_T = remainder_NT[train_rows].mean(0)
   scale_T = remainder_NT[train_rows].std(0)
-  # The deviation of equal values may be a rounding error, and not 0.
+  # Rounding may give equal values a standard deviation above 0.
   spread_T = np.ptp(remainder_NT[train_rows], axis=0)
   usable_T = np.isfinite(scale_T) & (spread_T > 0)
   bad = [name for name, ok in zip(names, usable_T, strict=True) if not ok]

@@ -1,4 +1,4 @@
-"""The pack of a configuration, built where it is not there yet."""
+"""Loads the pack of a configuration, and builds it where it is missing."""
 
 import contextlib
 import dataclasses
@@ -13,16 +13,13 @@ from edjax.runtime import locks, paths
 def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
   """Opens the pack of a dataset; builds dataset and pack where missing.
 
-  One of several processes builds and packs, and the others wait for it.
+  If several processes call it, one builds and packs, and the others wait.
 
   Args:
     data: `config.data`: name, data_dir, manual_dir, workers, download.
     variant: of the dataset, where it has several.
-    beam: flags of Apache Beam, which then builds what is missing; ''
-      for processes of this machine.
-
-  Returns:
-    The pack.
+    beam: flags of Apache Beam, which then builds the dataset; '' for processes
+      of this machine.
 
   Raises:
     ConfigError: the dataset cannot be built or opened: its source is damaged
@@ -30,7 +27,7 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
       directory is in an object store.
     FileNotFoundError: source files are missing.
   """
-  import data_builders  # builders only where they are needed
+  import data_builders  # imported only where it is needed
 
   with _naming(data):
     data_dir = _on_this_machine('data_dir', data.data_dir)
@@ -57,7 +54,7 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
 
 
 def build_in_store(data, variant: str, beam: str) -> int:
-  """Builds a dataset by Apache Beam where its data_dir, an object store, is.
+  """Builds a dataset by Apache Beam in the object store `data.data_dir`.
 
   Args:
     data, variant, beam: see `load_pack`.
@@ -66,13 +63,13 @@ def build_in_store(data, variant: str, beam: str) -> int:
     Number of records.
 
   Raises:
-    ConfigError: see `load_pack`; or Beam was not asked for, or no manual_dir
-      is named: downloads need a data_dir of this machine.
+    ConfigError: see `load_pack`; or `beam` is '', or no manual_dir is named:
+      downloads need a data_dir of this machine.
     FileNotFoundError: source files are missing.
   """
   import data_builders
 
-  if not beam:  # the message says what to do
+  if not beam:  # raises
     _on_this_machine('data_dir', data.data_dir)
   if not data.manual_dir:
     raise ConfigError(
@@ -85,7 +82,7 @@ def build_in_store(data, variant: str, beam: str) -> int:
 
 
 def _build(data, data_dir: str | pathlib.Path, variant: str, beam: str):
-  """Returns the builder of the dataset, which is there afterwards."""
+  """Builds the dataset where it is missing, and returns its builder."""
   import data_builders
 
   manual_dir = data.manual_dir or paths.join(data_dir, 'manual')
@@ -115,7 +112,7 @@ def _naming(data) -> Iterator[None]:
 
 
 def _on_this_machine(field: str, path: str | pathlib.Path) -> pathlib.Path:
-  """Returns a directory of `config.data`.
+  """Checks a directory of `config.data` and returns it.
 
   Raises:
     ConfigError: it is in an object store.

@@ -1,4 +1,4 @@
-"""Which molecule is for training, validation and testing: pure functions."""
+"""Splits of molecules into training, validation and test sets."""
 
 import hashlib
 import pathlib
@@ -10,21 +10,21 @@ import numpy as np
 from edjax.runtime import reading
 
 PARTS = ('train', 'validation', 'test')
-# QM9 as published, and how many of it failed the authors' consistency check.
+# Molecules of QM9, and those that failed the authors' consistency check.
 N_MOLECULES = 133_885
 N_UNCHARACTERIZED = 3_054
 
 
 class _Published(NamedTuple):
-  """A split of QM9 by one permutation; what is left over is the test set."""
+  """A split of QM9 by one permutation, which ends with the test set."""
 
   seed: int
   n_train: int
   n_validation: int
 
 
-# A permutation of the 130,831 characterised molecules in the order of their
-# ids by numpy's legacy generator, as tensorflow_datasets 4.9.10 defines these
+# Permutations of the 130,831 characterised molecules, in the order of their
+# ids, by numpy's legacy generator, as tensorflow_datasets 4.9.10 defines these
 # two (datasets/qm9/qm9_dataset_builder.py) after the papers' own code:
 # github.com/risilab/cormorant src/cormorant/data/prepare/qm9.py
 # (arXiv 1906.04015) and github.com/gasteigerjo/dimenet
@@ -40,10 +40,10 @@ class Split(NamedTuple):
   """Ids of a dataset by part.
 
   Attributes:
-    parts: 'train', 'validation' and names of test sets -> ids that the dataset
-      holds, in the order of the split. Test sets may overlap each other.
-    missing: part -> ids of the split that the dataset does not hold; no entry
-      where there are none.
+    parts: 'train', 'validation' and names of test sets -> ids in the dataset,
+      in the order of the split. Test sets may overlap each other.
+    missing: part -> ids of the split that the dataset lacks; no entry where it
+      lacks none.
   """
 
   parts: dict[str, tuple[str, ...]]
@@ -51,7 +51,7 @@ class Split(NamedTuple):
 
   @classmethod
   def of(cls, parts: Mapping[str, Sequence[str]], dataset: Collection[str]):
-    """Divides the ids of each part into those that a dataset holds and not."""
+    """Returns the split of the ids in a dataset, and the missing ids."""
     present, missing = {}, {}
     for name, ids in parts.items():
       present[name] = tuple(key for key in ids if key in dataset)
@@ -68,20 +68,20 @@ class Split(NamedTuple):
       if name not in ('train', 'validation')
     }
 
-  def check_filled(self, what: str, size: int) -> None:
-    """Raises where a part holds nothing.
+  def check_filled(self, label: str, size: int) -> None:
+    """Checks that every part holds an id.
 
     Args:
-      what: the name of the split, for the message.
+      label: of the split, for the message.
       size: of the dataset.
 
     Raises:
-      ValueError: a part is empty; it is named.
+      ValueError: a part is empty. Names it.
     """
     for name, ids in self.parts.items():
       if not ids:
         raise ValueError(
-          f'{what} leaves nothing for {name} ({size} in the dataset; '
+          f'{label} leaves nothing for {name} ({size} in the dataset; '
           f'{len(self.missing.get(name, ()))} of the split are not in it)'
         )
 
@@ -105,7 +105,7 @@ def make_split(
 
   Args:
     name: one of NAMES.
-    ids: [N] ids, different: numbers, or texts that end in _<number>.
+    ids: [N] distinct ids: numbers, or texts that end in _<number>.
     heavy_atoms: [N] number of atoms heavier than hydrogen, for 'size'.
     seed: of 'random' and 'size'.
     fractions: of validation and test, for 'random' and 'size' ('size' takes
@@ -113,14 +113,14 @@ def make_split(
     path: for 'file': a JSON file {"train": [...], "validation": [...],
       "test": [...]}, or a directory with train.txt, validation.txt and
       test.txt, one id a line; an id is a text or a number.
-    uncharacterized: the 3,054 ids of uncharacterized.txt, for 'cormorant' and
-      'dimenet': which molecules these permute depends on them.
+    uncharacterized: the 3,054 ids of uncharacterized.txt, which 'cormorant' and
+      'dimenet' leave out of their permutations.
 
   Returns:
-    The split, with the one test set 'test'.
+    The split, with one test set, 'test'.
 
   Raises:
-    ValueError: an unknown name, an argument that the split needs is missing
+    ValueError: the name is unknown, an argument that the split needs is missing
       or wrong, ids are repeated, or a part is empty (it is named).
     FileNotFoundError: there is no such file.
   """
@@ -151,7 +151,7 @@ def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
 
   Args:
     name: a key of PUBLISHED.
-    uncharacterized: the 3,054 ids that are left out.
+    uncharacterized: the 3,054 left-out ids.
 
   Returns:
     {part: [*] gdb ids, 1 to 133,885}.
@@ -175,7 +175,7 @@ def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
       f'{N_MOLECULES}, got {len(left_out)}'
     )
   seed, n_train, n_validation = PUBLISHED[name]
-  # The definition of these splits, hence the legacy generator.
+  # These splits are defined by the legacy generator.
   generator = np.random.RandomState(seed)
   order = generator.permutation(np.array(sorted(everything - left_out)))
   end = n_train + n_validation
@@ -242,7 +242,7 @@ def _read(path: str) -> dict:
 
 
 def _translated(parts: dict, keys: list) -> dict:
-  """Writes ids as the dataset does; numbers match the endings of texts."""
+  """Returns the parts with the dataset's ids; numbers match their endings."""
   names = {}
   for key in keys:
     ending = key.rsplit('_', 1)[-1]
@@ -264,7 +264,7 @@ def _translated(parts: dict, keys: list) -> dict:
 
 
 def hash_order(keys: Iterable[str], seed: int | str) -> list[str]:
-  """Sorts keys by a hash of seed and key: random, whatever their order was."""
+  """Sorts keys by a hash of seed and key, whatever their order was."""
   return sorted(
     keys, key=lambda key: hashlib.sha256(f'{seed}:{key}'.encode()).digest()
   )

@@ -1,8 +1,8 @@
-"""Packs: a dataset as memory-mapped arrays, opened at once.
+"""Packs: datasets as memory-mapped arrays, which open at once.
 
-Reading a record costs 0.2 ms. The first load of a dataset therefore writes
-its records into flat arrays, ragged ones end to end with their offsets, in a
-directory named by `name_of`; later launches map those files.
+Reading a record costs 0.2 ms. The first load of a dataset therefore writes its
+records into flat arrays, ragged ones end to end with their offsets, in a
+directory named by `name_of`; later launches map these files.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-# Raised when the layout below changes. It is part of a pack's name, so that a
-# pack of the new version is written beside the old one.
+# Version of the layout below, to be raised with every change. It is part of a
+# pack's name, so that a pack of a new version is written beside the old one.
 VERSION = 3
 _ARRAYS = (
   'numbers', 'positions', 'b_factors', 'orbitals', 'atom_offsets',
   'ligand_counts', 'orbital_offsets', 'orbital_counts', 'orbital_widths',
   'index', 'maps', 'map_offsets', 'map_points', 'map_spacings',
 )  # fmt: skip
-# Written while records are read, and mapped as a whole.
+# Arrays that are written record by record.
 _LARGE = ('orbitals', 'maps')
 # Arrays of one number a molecule.
 _TYPES = {
@@ -43,8 +43,8 @@ class Pack:
     b_factors: [sum A] Å^2, float32; 0 where the source has none.
     orbitals: [sum O*L*W] float32, see `Molecule.orbitals_OL9`.
     atom_offsets: [N + 1] where each molecule's atoms begin.
-    ligand_counts: [N] number of its first atoms that are the ligand: all where
-      there is no pocket. Orbitals are those of the ligand.
+    ligand_counts: [N] number of the ligand's atoms, which come first: all atoms
+      without a pocket. Orbitals are those of the ligand.
     orbital_offsets: [N + 1] where each molecule's orbitals begin.
     orbital_counts: [N] occupied orbitals O.
     orbital_widths: [N] slots W, 4 or 9.
@@ -54,15 +54,15 @@ class Pack:
     map_offsets: [N + 1] where each molecule's map begins.
     map_points: [N] values along an edge M; 0 where there is no map.
     map_spacings: [N] Å between them.
-    columns: name -> [N] float64: targets, GFN2 values and whatever else a
-      split or a baseline needs, native units.
+    columns: name -> [N] float64: targets, GFN2 values and inputs of splits and
+      baselines, native units.
     ids: [N] identifiers.
     fingerprint: of the dataset that the pack was written from.
-    uncharacterized: numbers of the molecules that the source drops for a
-      failed consistency check, which published splits count without; None
-      where the source does not say.
-    xtb_seconds: seconds of one core for xTB on one molecule, where the report
-      of the dataset says so; not in the files of the pack.
+    uncharacterized: numbers of the molecules that failed the source's
+      consistency check, which published splits leave out; None where the source
+      has no such list.
+    xtb_seconds: seconds of one core for xTB on one molecule, from the report of
+      the dataset; None where it has none. Not in the files of the pack.
   """
 
   numbers: np.ndarray
@@ -94,11 +94,11 @@ class Pack:
 
   @property
   def has_pockets(self) -> bool:
-    """Whether any molecule has atoms that are not its ligand's."""
+    """Whether any molecule has atoms of a pocket."""
     return bool((self.ligand_counts < self.atom_counts).any())
 
   def heavy_atoms(self) -> np.ndarray:
-    """[N] atoms that are not hydrogen."""
+    """Returns the numbers of atoms that are not hydrogen, [N]."""
     heavy = np.concatenate([[0], np.cumsum(self.numbers > 1)])
     return heavy[self.atom_offsets[1:]] - heavy[self.atom_offsets[:-1]]
 
@@ -109,11 +109,11 @@ def name_of(dataset: str, fingerprint: str) -> str:
 
 
 def remove_partial(directory: str | os.PathLike, dataset: str) -> None:
-  """Removes packs of a dataset that killed processes left half-written.
+  """Removes half-written packs that killed processes have left.
 
   Args:
-    directory: that holds packs; nobody may be writing one of this dataset.
-    dataset: its name.
+    directory: of packs; no process may be writing one of this dataset.
+    dataset: name of the dataset.
   """
   for path in pathlib.Path(directory).glob(f'{dataset}-*.partial-*'):
     shutil.rmtree(path, ignore_errors=True)
@@ -125,19 +125,19 @@ def write(
   fingerprint: str,
   uncharacterized: Sequence[int] | None = None,
 ) -> None:
-  """Writes a pack; the directory appears only when it is whole.
+  """Writes a pack; the directory appears only when it is complete.
 
   Args:
-    directory: to be created; nothing may be there.
+    directory: to be created; it must not exist.
     records: with numbers [A], positions [A, 3], orbitals (flat), n_orbitals,
-      orbital_width, index, example_id, float64 scalars, and where there is a
-      pocket n_ligand, b_factors [A], and map_values (flat), map_points and
-      map_spacing; anything else is left out.
+      orbital_width, index, example_id, float64 scalars, and, with a pocket,
+      n_ligand, b_factors [A], map_values (flat), map_points and map_spacing;
+      other fields are ignored.
     fingerprint: of the dataset.
     uncharacterized: see `Pack`.
 
   Raises:
-    ValueError: no record, or a record whose arrays do not fit together.
+    ValueError: there is no record, or arrays of one do not fit together.
   """
   directory = pathlib.Path(directory)
   partial = directory.with_name(f'{directory.name}.partial-{os.getpid()}')
@@ -226,15 +226,15 @@ def open_pack(directory: str | os.PathLike) -> Pack:
   """Maps a pack into memory.
 
   Raises:
-    FileNotFoundError: no pack there.
-    ValueError: it is of another version, or damaged.
+    FileNotFoundError: there is no pack.
+    ValueError: the pack is of another version, or damaged.
   """
   directory = pathlib.Path(directory)
   if not directory.is_dir():
     raise FileNotFoundError(f'no pack at {directory}')
   try:
     return _mapped(directory)
-  except (  # of numpy and json, for files that are missing, empty or cut short
+  except (  # from numpy and json, for missing, empty or truncated files
     ValueError,
     KeyError,
     EOFError,
@@ -261,7 +261,7 @@ def _mapped(directory: pathlib.Path) -> Pack:
     'maps': _memory_map(directory, 'maps', arrays['map_offsets']),
   }
   path = directory / 'columns.npz'
-  # Opened here: numpy leaves a damaged one open.
+  # Opened here, since numpy leaves a damaged file open.
   with path.open('rb') as file, np.load(file) as columns:
     return Pack(
       **arrays,

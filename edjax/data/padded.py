@@ -1,4 +1,4 @@
-"""Molecules of a pack as arrays of one shape."""
+"""Pads molecules of a pack to arrays of one shape."""
 
 import dataclasses
 import math
@@ -13,12 +13,11 @@ from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """Selects atoms of complexes.
+  """Selection of the atoms and data of molecules.
 
   Attributes:
     parts: some of 'ligand' and 'pocket'.
-    radius: Å; pocket atoms farther than this from the frame's origin are left
-      out (inf: none).
+    radius: largest distance of pocket atoms from the frame's origin, Å.
     orbitals: whether the orbitals of the ligand (one of the parts) are used.
     maps: whether density maps are used.
   """
@@ -31,11 +30,10 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Padding:
-  """Lengths that molecules of one batch share.
+  """Padded lengths of the molecules of a batch.
 
   Attributes:
-    ligand: slots for atoms of the ligand; for all atoms of a molecule without a
-      pocket.
+    ligand: slots for atoms of the ligand; for all atoms without a pocket.
     pocket: slots for atoms of the pocket, after those of the ligand.
     orbitals: occupied orbitals; 0: none.
     width: slots for the orbitals of an atom.
@@ -85,8 +83,8 @@ def make_molecules(
     selection: of their atoms.
 
   Returns:
-    Molecules with numpy leaves and a leading axis B, each in the frame of its
-    centre of mass; where the pack has pockets, of the ligand's heavy atoms.
+    Molecules with numpy leaves and a leading axis B. The origin of each is its
+    centre of mass; in packs with pockets that of the ligand's heavy atoms.
   """
   rows = np.asarray(rows)
   atoms = _atoms(source, rows, selection)
@@ -113,7 +111,7 @@ def make_molecules(
 
 
 def _maps(source, rows, padding) -> DensityMap:
-  """Returns cubes about the origin; smaller ones are followed by zeros."""
+  """Returns cubes about the origin, padded at their ends with zeros."""
   size = padding.map_points
   values_BXYZ = np.zeros((len(rows), size, size, size), np.float32)
   points_B, spacing_B = source.map_points[rows], source.map_spacings[rows]
@@ -130,13 +128,13 @@ def _maps(source, rows, padding) -> DensityMap:
 
 
 class _Atoms(NamedTuple):
-  """Chosen atoms of some rows, end to end.
+  """Selected atoms of some rows, end to end.
 
   Attributes:
-    index: [M] in the pack.
+    index: [M] position in the pack.
     row: [M] position among the rows.
     group: [M] LIGAND or POCKET.
-    rank: [M] number among the atoms of that row and group.
+    rank: [M] number of the atom within its row and group.
     coords: [M, 3] Å, in the frame of their row.
   """
 

@@ -1,4 +1,4 @@
-"""PDB ids, and lists of them in files."""
+"""Reads PDB ids, and lists of them in files."""
 
 import pathlib
 import re
@@ -7,7 +7,7 @@ _ID = re.compile(r'[1-9][a-z0-9]{3}')
 
 
 def is_pdb_id(text: str) -> bool:
-  """Returns whether a text is a digit from 1 and three digits or letters."""
+  """Returns whether a text is a digit 1 to 9 and three digits or letters."""
   return _ID.fullmatch(text.lower()) is not None
 
 
@@ -15,7 +15,7 @@ def pdb_id(text: str) -> str:
   """Returns a PDB id in lower case.
 
   Raises:
-    ValueError: it is no PDB id (a digit from 1 to 9, three digits or letters).
+    ValueError: it is no PDB id (see `is_pdb_id`).
   """
   key = text.strip().lower()
   if not is_pdb_id(key):
@@ -27,8 +27,8 @@ def read_ids(path) -> tuple[str, ...]:
   """Reads a list of PDB ids, the first word of every line.
 
   Id lists (`INDEX_core.2016`, ATOM3D's and DiffDock's), `INDEX_*_name` and
-  `INDEX_*_data` files are such lists. '#' starts a comment, and what follows
-  an underscore is ignored (`1G9V_RQ3` is 1g9v with its ligand).
+  `INDEX_*_data` files are such lists. '#' starts a comment, and text after an
+  underscore is ignored (`1G9V_RQ3` is 1g9v with its ligand).
 
   Args:
     path: of the file.
@@ -37,17 +37,17 @@ def read_ids(path) -> tuple[str, ...]:
     Ids in lower case, in the order of the file.
 
   Raises:
-    ValueError: a line does not start with a PDB id (a list of row numbers
-      among them: ATOM3D's `*_indices.txt`), an id is repeated or there is none.
+    ValueError: a line does not start with a PDB id, an id is repeated, there is
+      none, or all are row numbers (as in ATOM3D's `*_indices.txt`).
     FileNotFoundError: there is no such file.
   """
   path = pathlib.Path(path)
   ids = {}
   for number, line in enumerate(text_of(path).splitlines(), 1):
-    words = line.partition('#')[0].split()
-    if words:
+    fields = line.partition('#')[0].split()
+    if fields:
       try:
-        key = pdb_id(words[0].partition('_')[0])
+        key = pdb_id(fields[0].partition('_')[0])
       except ValueError as error:
         raise ValueError(f'{path}, line {number}: {error}') from None
       if key in ids:
@@ -55,13 +55,13 @@ def read_ids(path) -> tuple[str, ...]:
       ids[key] = number
   if not ids:
     raise ValueError(f'{path} has no ids')
-  # A handful of real ids are numbers (1914), a list of them is not.
+  # A few PDB ids are numbers (1914), but never all of a list.
   if all(key.isdecimal() for key in ids):
     raise ValueError(f'{path} has numbers of rows where PDB ids are needed')
   return tuple(ids)
 
 
 def text_of(path) -> str:
-  """Reads a file of PDBbind; letters that are not UTF-8 are replaced."""
-  # The references of some versions have letters in other encodings.
+  """Reads a file of PDBbind; bytes that are not UTF-8 are replaced."""
+  # References in some versions have other encodings.
   return path.read_text(encoding='utf-8-sig', errors='replace')

@@ -1,4 +1,4 @@
-"""Training, validation and test rows of a dataset."""
+"""Makes the training, validation and test rows of a dataset."""
 
 import dataclasses
 import fractions
@@ -23,11 +23,10 @@ class Rows:
     train, validation, test: [n] row numbers.
     pool: number of rows that the training subset was drawn from.
     sha256: of the ids in the three parts.
-    missing: number of ids that a published split or a file names and the pack
-      lacks.
+    missing: number of ids of a published split or a file that the pack lacks.
     missing_ids: part -> these ids, for complexes; else empty.
-    test_sets: name -> positions in `test`, where the split has several test
-      sets; else empty.
+    test_sets: name -> positions in `test`, if there are several test sets; else
+      empty.
   """
 
   train: np.ndarray
@@ -44,16 +43,16 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
   """Makes the split of `config.data`, and draws the training subset.
 
   Subsets of one subset_seed are nested: a larger one contains the smaller
-  ones. With a validation_share, so are their training and their validation
-  molecules.
+  ones. With a validation_share, their training parts are nested, and their
+  validation parts.
 
   Args:
     source: the pack.
     data: `config.data`.
 
   Raises:
-    ConfigError: the split cannot be made or leaves a part empty, or
-      train_size asks for more than there is, or for nothing.
+    ConfigError: the split cannot be made or has an empty part, or train_size
+      asks for too many or too few molecules.
   """
   try:
     split = _split(source, data)
@@ -72,9 +71,8 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
       + ('molecules' if data.validation_share else 'training molecules')
       + f'; at least {fewest}'
     )
-  # By a hash of seed and id: a larger subset begins with a smaller one, and
-  # where a variant of the dataset lacks some molecules, the others are drawn as
-  # before.
+  # By a hash of seed and id: larger subsets begin with smaller ones, and in a
+  # variant of the dataset with fewer molecules the order stays the same.
   train = molecule_splits.hash_order(pool, f'subset {data.subset_seed}')[:count]
   if data.validation_share:
     train, validation = _divide(train, data.validation_share)
@@ -102,10 +100,10 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
 
 
 def _divide(ids: list, share: float) -> tuple[list, list]:
-  """Divides ids in two, of which the second has the share, rounded up.
+  """Divides ids in two lists, of which the second has the share, rounded up.
 
-  An id's side follows from its position, so that both are nested in the
-  number of ids.
+  The position of an id decides its list, so that lists of fewer ids are nested
+  in those of more.
   """
   share = fractions.Fraction(str(share))  # exact: as floats, 3 * 0.1 > 0.3
   ends = [math.ceil(i * share) for i in range(len(ids) + 1)]
@@ -161,9 +159,9 @@ def _complex_split(source: packed_dataset.Pack, data) -> Split:
 def _positions(
   test: Sequence[str], tests: Mapping[str, Sequence[str]]
 ) -> dict[str, np.ndarray]:
-  """Returns the positions in the test ids of each of several test sets.
+  """Returns the positions of each of several test sets in the test ids.
 
-  Test sets of which config.data.max_eval has left nothing are not there.
+  Test sets that config.data.max_eval has emptied are left out.
   """
   if len(tests) < 2:
     return {}

@@ -1,4 +1,4 @@
-"""Predictions of every example of a part, exactly once."""
+"""Predicts every example of a part exactly once, and logs the errors."""
 
 import time
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Evaluator:
     self._predict = predict
 
   def predict(self, params, rotations: int, progress=None) -> np.ndarray:
-    """Returns the predictions of all examples, each once a rotation.
+    """Returns the predictions of all examples, once per rotation.
 
     Args:
       params: of the network, on the host.
@@ -66,8 +66,8 @@ class Evaluator:
     """Logs the errors of one rotation.
 
     Returns:
-      Mean over the targets of MAE over the training standard deviation: what
-      checkpoints are selected by, on validation.
+      Mean over the targets of MAE / training standard deviation. On validation
+      it selects the checkpoint.
     """
     from edjax import datasets
 
@@ -95,10 +95,8 @@ def final_evaluation(
     predict: from `make_predict`.
 
   Returns:
-    The results: per target errors with bootstrap intervals, the spread over
-    rotations, and the baselines on the same examples; and what predicting
-    costs: `cost`, and predict_seconds_per_molecule of one rotation, voxels
-    included.
+    The results: `summarise`, and as 'cost' those of `cost` with
+    predict_seconds_per_molecule, for one rotation, voxels included.
   """
   from tqdm import tqdm
 
@@ -116,7 +114,7 @@ def final_evaluation(
       disable=not multihost.is_first(),
     ) as bar:
       prediction_RBT = evaluator.predict(params, rotations, bar.update)
-    # Of the test part, for which nothing is compiled any more.
+    # Only the last part counts, test: its programs are compiled already.
     seconds = (time.perf_counter() - started) / (rotations * n)
     ids = [task.pack.ids[row] for row in task.rows[part]]
     clusters_N = task.pack.columns.get('cluster')

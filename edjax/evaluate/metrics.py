@@ -1,8 +1,7 @@
 """Errors and correlations on the host in float64, and their intervals.
 
-Scores take one target: arrays of shape (examples,), in the unit that the
-numbers are reported in. A NaN in what they are given is an error, never
-skipped.
+Scores take one target: arrays of shape (examples,), in the unit of the reported
+numbers. A NaN in their arguments is an error, never skipped.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import numpy as np
 
 # 95 %, two-sided.
 _PERCENTILES = (2.5, 97.5)
-# Resamples are drawn in blocks of at most this many numbers, for memory's sake.
+# Numbers in a block of resamples, at most, which limits the memory.
 _BLOCK = 2_000_000
 
 
@@ -45,20 +44,20 @@ def bootstrap(
 
   Efron and Tibshirani 1993, chapter 13. The metrics share their resamples.
   A resample in which a correlation is undefined (constant) is left out of its
-  interval. Examples that are related are drawn together (Davison and Hinkley
-  1997, section 3.8: whole clusters with replacement, all of their members).
-  One cluster, or one example, says nothing about others: its interval is NaN.
+  interval. Related examples are drawn together: whole clusters, with
+  replacement (Davison and Hinkley 1997, section 3.8). The interval of a single
+  cluster or example is NaN.
 
   Args:
     target_N: true values.
     prediction_N: predicted values.
     resamples: drawings with replacement, at least 1.
     seed: of the drawings.
-    clusters_N: label of each example's cluster; None where each stands alone.
+    clusters_N: label of each example's cluster; None for unrelated examples.
 
   Returns:
     {'mae' | 'rmse' | 'pearson' | 'spearman': {'value', 'low', 'high'}}; NaN
-    for what is undefined.
+    where undefined.
 
   Raises:
     ValueError: for other shapes, empty arrays, NaN or infinite values.
@@ -89,7 +88,7 @@ def paired_mae_difference(
   Args:
     target_N: true values.
     prediction_a_N: one set of predictions.
-    prediction_b_N: the other; negative differences say that a is better.
+    prediction_b_N: the other; a is better where the difference is negative.
     resamples: drawings with replacement.
     seed: of the drawings.
     clusters_N: see `bootstrap`.
@@ -114,9 +113,8 @@ def paired_mae_difference(
 def _scores(target_N, prediction_N, counts_RN=None):
   """Returns the four metrics of each resample, shape (resamples,).
 
-  A resample is told by how often it holds each example. Every metric is then
-  a product with the counts, and ranks are sums of them: nothing is sorted
-  again.
+  A resample is given by the count of each example. Every metric is then a
+  product with the counts, and ranks are sums of them, without another sort.
   """
   if counts_RN is None:
     counts_RN = np.ones((1, len(target_N)))
@@ -128,7 +126,7 @@ def _scores(target_N, prediction_N, counts_RN=None):
   return {
     'mae': counts_RN @ np.abs(error_N) / total_R,
     'rmse': np.sqrt(counts_RN @ error_N**2 / total_R),
-    # Centred first: the differences of moments below would cancel.
+    # Centred first, since the differences of moments would lose digits.
     'pearson': _correlation(
       (target_N - target_N.mean())[None],
       (prediction_N - prediction_N.mean())[None],
@@ -142,7 +140,7 @@ def _scores(target_N, prediction_N, counts_RN=None):
 
 
 def _ranks(value_N, counts_RN):
-  """Returns ranks about their middle, and which resamples hold one value."""
+  """Returns ranks minus their mean, and which resamples are constant."""
   unique_U, group_N = np.unique(value_N, return_inverse=True)
   order_N = np.argsort(group_N, kind='stable')
   starts_U = np.searchsorted(group_N[order_N], np.arange(len(unique_U)))
@@ -181,8 +179,8 @@ def draw_counts(n, resamples, seed, clusters_N=None):
     clusters_N: see `bootstrap`.
 
   Yields:
-    How often each example is drawn, [R, N], in blocks of drawings; nothing
-    where there is but one cluster (or example) to draw.
+    How often each example is drawn, [R, N], in blocks of drawings; no block for
+    a single cluster or example.
 
   Raises:
     ValueError: no drawing, or another number of clusters than of examples.

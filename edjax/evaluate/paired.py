@@ -1,7 +1,7 @@
-"""Differences of errors between two inputs, and what they are known to.
+"""Paired differences of errors between two inputs, with their intervals.
 
-Errors are the lower the better: a difference a - b below zero says that input
-a is the better one.
+Lower errors are better: where a difference a - b is negative, input a is the
+better one.
 """
 
 import dataclasses
@@ -16,21 +16,21 @@ from edjax.evaluate import metrics
 # Level of every verdict, two-sided; equivalence takes two one-sided tests of
 # this level.
 ALPHA = 0.05
-# A standard deviation from so many is right to 2 %.
+# Draws of test examples: the standard deviation of so many is right to 2 %.
 RESAMPLES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """A mean difference of errors, a - b, and what it is known to.
+  """A mean difference of errors, a - b, with its standard error.
 
   Attributes:
     value: mean over seeds, in the unit of the errors.
     error: standard error.
     freedom: degrees of freedom of the t quantiles.
-    seeds: training subsets.
-    examples: test examples.
-    units: clusters of test examples, or test examples where these stand alone.
+    seeds: number of training subsets.
+    examples: number of test examples.
+    units: number of clusters of test examples, or of unrelated ones.
   """
 
   value: float
@@ -41,16 +41,16 @@ class Difference:
   units: int
 
   def interval(self, level: float = 1 - ALPHA) -> tuple[float, float]:
-    """Returns both ends of the interval of that level, with Student's t."""
+    """Returns both ends of the interval, by Student's t."""
     reach = self.error * stats.t.ppf((1 + level) / 2, self.freedom)
     return self.value - reach, self.value + reach
 
   def p_below(self, threshold: float = 0.0) -> float:
-    """Returns the one-sided p value for 'it is below the threshold'."""
+    """Returns the one-sided p value of 'it is below the threshold'."""
     return self._p(self.value - threshold)
 
   def p_above(self, threshold: float = 0.0) -> float:
-    """Returns the one-sided p value for 'it is above the threshold'."""
+    """Returns the one-sided p value of 'it is above the threshold'."""
     return self._p(threshold - self.value)
 
   def _p(self, wrong: float) -> float:
@@ -63,26 +63,26 @@ class Difference:
     """Returns the p value of two one-sided tests of 'it is within ± margin'.
 
     The larger of both p values (Schuirmann 1987, J. Pharmacokinet.
-    Biopharm. 15, 657): below 0.05 just where the 90 % interval is inside.
+    Biopharm. 15, 657); it is below 0.05 where the 90 % interval lies within.
     """
     return max(self.p_below(margin), self.p_above(-margin))
 
 
 class Draws:
-  """Test examples drawn again and again; all runs share the draws.
+  """Bootstrap draws of test examples, which all runs share.
 
   Related examples are drawn together (Davison and Hinkley 1997, section 3.8).
 
   Args:
     clusters_N: label of each test example's cluster.
-    resamples: how many draws.
+    resamples: number of draws.
     seed: of the draws.
 
   Attributes:
-    units: how many clusters there are.
-    effective: how many of equal size would tell as much,
-      (sum n)² / sum n² (Kish 1965, Survey Sampling, section 8.2, with all
-      examples of a cluster alike: the worst case).
+    units: number of clusters.
+    effective: number of clusters of equal size with the same information,
+      (sum n)² / sum n² (Kish 1965, Survey Sampling, section 8.2, in the worst
+      case, that all examples of a cluster are alike).
   """
 
   def __init__(
@@ -107,8 +107,7 @@ class Draws:
       metric: 'mae' or 'rmse'.
 
     Returns:
-      ([S], [resamples, S]); the latter is NaN where there is but one cluster,
-      which says nothing about others.
+      ([S], [resamples, S]); the latter is NaN for a single cluster.
 
     Raises:
       ValueError: unknown metric, or values that are not finite.
@@ -146,18 +145,18 @@ def difference(
 ) -> Difference:
   """Returns the mean difference over seeds, with both sources of its error.
 
-  Its variance is var_s / S, of other training subsets and initialisations,
-  plus the variance over draws of test clusters of the mean over seeds, of
-  other test molecules. What differs between seeds on each test molecule is in
-  both, so that the sum errs on the wide side. Degrees of freedom of the sum:
-  Satterthwaite 1946, Biometrics Bull. 2, 110 (Welch 1947), from S - 1 and from
-  the effective number of clusters - 1. The bootstrap's variance of a mean over
-  G clusters is short by (G - 1) / G, which is made up for.
+  The variance is var_s / S, for other training subsets and initialisations,
+  plus the variance over draws of test clusters of the mean over seeds, for
+  other test molecules. Differences between seeds on each test molecule are in
+  both terms, so that the sum errs on the wide side. Its degrees of freedom
+  follow from S - 1 and the effective number of clusters - 1 (Satterthwaite
+  1946, Biometrics Bull. 2, 110; Welch 1947). The bootstrap's variance of a mean
+  over G clusters is too small by the factor (G - 1) / G and corrected.
 
   Args:
-    value_S: per seed metric of a minus metric of b, on the same examples.
+    value_S: metric of a minus metric of b by seed, on the same examples.
     drawn_RS: the same on each draw of test clusters.
-    draws: which made them.
+    draws: the draws behind drawn_RS.
 
   Raises:
     ValueError: fewer than 2 seeds, or one test cluster alone.
@@ -174,9 +173,9 @@ def difference(
   total = of_seeds + of_tests
   freedom = seeds - 1.0
   if total > 0:
-    # A cluster that holds nearly everything leaves next to no freedom.
-    others = max(draws.effective - 1, 1e-3)
-    parts = of_seeds**2 / (seeds - 1) + of_tests**2 / others
+    # One dominant cluster leaves next to no degrees of freedom.
+    test_freedom = max(draws.effective - 1, 1e-3)
+    parts = of_seeds**2 / (seeds - 1) + of_tests**2 / test_freedom
     freedom = total**2 / parts
   return Difference(
     float(value_S.mean()), math.sqrt(total), float(freedom), seeds,
@@ -186,11 +185,11 @@ def difference(
 
 @dataclasses.dataclass(frozen=True)
 class Crossover:
-  """Where one input overtakes another.
+  """The size at which one input overtakes another.
 
   Attributes:
-    size: labels at which the mean difference changes its sign for the last
-      time; None where it never does.
+    size: number of labels at the last change of sign of the mean difference;
+      None without one.
     low: lower end of the 95 % interval; 0: below the smallest size.
     high: upper end; inf: beyond the largest size.
     ahead: 'a' or 'b', the better one at the largest size.
@@ -212,8 +211,8 @@ def crossover(
 
   The interval is the percentile bootstrap over seeds (Efron and Tibshirani
   1993, chapter 13), a seed with all its sizes: subsets are nested. A draw in
-  which the one ahead is so at all sizes counts as a crossover below the
-  smallest, one in which it is not ahead at the end as beyond the largest.
+  which the overtaking input is ahead at all sizes counts as a crossover below
+  the smallest, and one in which it is behind at the largest as beyond that.
 
   Args:
     sizes_K: training sizes, rising, at least 2.
@@ -223,8 +222,8 @@ def crossover(
     seed: of the draws.
 
   Raises:
-    ValueError: fewer than two sizes, sizes that do not rise, or one without
-      any seed.
+    ValueError: there are fewer than two sizes, they do not rise, or one has no
+      seed.
   """
   log_K = np.log(np.asarray(sizes_K, np.float64))
   difference_KS = np.asarray(difference_KS, np.float64)
@@ -235,7 +234,7 @@ def crossover(
     raise ValueError('a size has no seed')
   filled_KS = np.where(known_KS, difference_KS, 0)
   mean_K = filled_KS.sum(1) / known_KS.sum(1)
-  # Positive where the one that is ahead at the end is ahead.
+  # The leader at the largest size is ahead where sign * difference > 0.
   sign = -1.0 if mean_K[-1] < 0 else 1.0
   value = _last_change(log_K, sign * mean_K)
   drawn = []
@@ -257,7 +256,7 @@ def crossover(
 
 
 def _last_change(log_K, lead_K) -> float:
-  """Returns the logarithm of n from where on the lead is positive."""
+  """Returns the logarithm of n beyond which the lead is positive."""
   if lead_K[-1] <= 0:
     return math.inf
   behind = np.flatnonzero(lead_K <= 0)

@@ -1,4 +1,4 @@
-"""Draws predictions against true values."""
+"""Draws parity plots: predictions against true values."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,7 +32,7 @@ def draw(panels: Sequence[Panel], title: str = '', shared: bool = False):
   Args:
     panels: at least one.
     title: above all of them.
-    shared: whether the diagonal, and so the axes, are the same in all.
+    shared: whether all panels have the same diagonal, and thus axes.
   """
   import matplotlib.figure  # no pyplot: nothing to display, no global state
 

@@ -1,4 +1,4 @@
-"""Predictions for a batch, in random orientations."""
+"""Predicts batches, in random orientations."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def make_predict(
   task: Task,
   shared: compile_cache.CompileCache | None = None,
 ) -> Callable:
-  """Compiles the prediction of a batch, for all evaluations of a run.
+  """Compiles the prediction of a batch.
 
   Args:
     config: resolved.
@@ -48,13 +48,13 @@ def _predict(rotate: bool, model, voxelizer):
 
 
 def voxels(rotate: bool, voxelizer, molecules, rotation_number, inputs):
-  """Returns the voxels that a network is evaluated on, within a program.
+  """Returns the voxels of a batch at evaluation; part of compiled programs.
 
   Args:
     rotate: `config.augment.rotate`.
     voxelizer: from `compile_cache.bare`.
     molecules: a batch.
-    rotation_number: which of the random rotations of every molecule.
+    rotation_number: number of the random rotation of each molecule.
     inputs: `compile_cache.StepInputs`.
 
   Returns:

@@ -7,7 +7,7 @@ from edjax import baselines, datasets
 from edjax.evaluate import parity, vitals
 from edjax.runtime import run_directory
 
-# Of these the MAE; of 'mean' the RMSE, which it is best in.
+# Shown by their MAE; 'mean' is shown by its RMSE, which it minimises.
 _BASELINES = (
   'median', 'ridge_composition', 'ridge_gfn2', 'ridge_size', 'ridge_ligand',
   baselines.MOMENTS,
@@ -18,13 +18,13 @@ def table(results: dict) -> str:
   """Returns the table at the end of a run.
 
   Args:
-    results: what results.json holds.
+    results: contents of results.json.
 
   Returns:
-    Lines of text: per target (and test set, where there are several) MAE and
-    RMSE with their bootstrap 95 % intervals, correlations, the spread over
-    rotations, and the MAE of the baselines on the same test examples; then
-    what the trunk carries, and a warning where that is next to nothing.
+    Lines of text: per target (and test set, if there are several) MAE and RMSE
+    with their bootstrap 95 % intervals, correlations, the spread over
+    rotations, and the MAE of the baselines on the same test examples; then the
+    share of the trunk, and a warning if it is next to nothing.
   """
   examples = results['examples']
   first = next(iter(results['targets'].values()))
@@ -33,8 +33,8 @@ def table(results: dict) -> str:
   beside += [b for b in (baselines.MOMENTS,) if b in shown]
   head = [
     'target', 'unit', 'MAE (95 %)', 'RMSE (95 %)', 'Pearson', 'Spearman',
-    'rot. std', *(baselines.WORDS[b] for b in shown), 'mean (RMSE)',
-    *(f'MAE - {baselines.WORDS[b]}' for b in beside),
+    'rot. std', *(baselines.LABELS[b] for b in shown), 'mean (RMSE)',
+    *(f'MAE - {baselines.LABELS[b]}' for b in beside),
   ]  # fmt: skip
   body = []
   for name, entry in results['targets'].items():
@@ -83,16 +83,16 @@ def _skipped(results) -> list[str]:
 
 
 def _carried(results) -> list[str]:
-  """Says what the convolutions do; nothing of results that do not tell."""
+  """Returns lines on the trunk's share; none if the results lack it."""
   shares = results.get('trunk_share')
   if shares is None:
     return []
   if not shares:
     return [
-      'The network has no convolutions: its predictions are those of the '
-      'head, of the moments of the input.'
+      'The network has no convolutions: the head predicts from the moments '
+      'of the input.'
     ]
-  # Rounded sums leave 1 - 1e-16 of it.
+  # Rounding leaves 1 - 1e-16.
   if all(share and math.isclose(share, 1) for share in shares.values()):
     lines = ['The predictions are those of the trunk (the convolutions) alone.']
   else:
@@ -112,8 +112,8 @@ def _carried(results) -> list[str]:
   if idle:
     lines.append(
       f'{", ".join(idle)}: the trunk carries under '
-      f'{vitals.IDLE:.0%}. There the predictions are those of the head alone, '
-      "of the input's moments: the convolutions do nothing."
+      f'{vitals.IDLE:.0%}. There the head predicts from the moments of the '
+      'input alone: the convolutions do nothing.'
     )
   if constant or idle:
     lines.append('Lower config.optim.learning_rate; see docs/training.md.')
@@ -121,7 +121,7 @@ def _carried(results) -> list[str]:
 
 
 def _percent(share: float | None) -> str:
-  # None: not finite, from a file.
+  # A file has None for numbers that are not finite.
   if share is None or math.isnan(share):
     return '-'
   return f'{100 * share:.1f} %'
@@ -150,21 +150,18 @@ def _interval(entry: dict) -> str:
 
 def _figure(value: float | None) -> str:
   # One rotation has no spread, a constant no correlation, one cluster no
-  # interval: None where the figures come from a file.
+  # interval: NaN, or None from a file.
   if value is None or math.isnan(value):
     return '-'
   return f'{value:#.3g}'.rstrip('.') if abs(value) < 1000 else f'{value:.0f}'
 
 
 def parity_plot(workdir, results: dict) -> pathlib.Path:
-  """Draws predictions against targets, a panel a target, as parity.png.
+  """Draws parity.png, a panel per target, and returns its path.
 
   Args:
     workdir: run directory with predictions_test.csv.
-    results: what results.json holds.
-
-  Returns:
-    The path of the picture.
+    results: contents of results.json.
   """
   predictions = run_directory.RunDirectory(workdir).read_predictions('test')
   panels = []

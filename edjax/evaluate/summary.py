@@ -1,4 +1,4 @@
-"""Results of a run: errors with intervals, baselines, costs."""
+"""Summarises a run: errors with intervals, baselines, costs."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -10,17 +10,16 @@ from edjax.task import Task
 
 
 def cost(config: ConfigDict, task: Task) -> dict[str, float]:
-  """Returns the seconds that a molecule costs before the network sees it.
+  """Returns the seconds of a molecule before the network.
 
   Args:
     config: resolved.
     task: the task.
 
   Returns:
-    voxelize_seconds_per_molecule on this machine, and of one core of the
-    machine that built the dataset xtb_seconds_per_molecule, where the run
-    makes use of GFN2-xTB (orbitals, geometry or baseline) and the dataset
-    says it.
+    voxelize_seconds_per_molecule on this machine; and, if the run uses GFN2-xTB
+    (orbitals, geometry or baseline) and the dataset has them,
+    xtb_seconds_per_molecule on a core of the machine that built the dataset.
   """
   seconds = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
   uses_xtb = (
@@ -36,7 +35,7 @@ def cost(config: ConfigDict, task: Task) -> dict[str, float]:
 def spread(prediction_RB) -> float | None:
   """Returns the standard deviation over rotations, pooled over examples.
 
-  Without bias by their number R; None where there is but one.
+  It is not biased by the number of rotations R; None for a single one.
   """
   if len(prediction_RB) == 1:
     return None
@@ -46,7 +45,7 @@ def spread(prediction_RB) -> float | None:
 def summarise(
   config: ConfigDict, task: Task, prediction_RBT: np.ndarray
 ) -> dict:
-  """Returns the errors on test, with those of the baselines.
+  """Returns the errors on the test set, with those of the baselines.
 
   Args:
     config: resolved.
@@ -71,19 +70,19 @@ def summarise(
     _, unit, factor = datasets.DATASETS[config.data.name].targets[name]
 
     def scores(chosen_B, j=j, factor=factor):
-      """Scores some of the test examples, and the baselines there."""
-      where = rows[chosen_B]
+      """Scores some test examples, and the baselines on them."""
+      chosen_rows = rows[chosen_B]
       options = {
         'resamples': config.eval.bootstrap,
         'seed': 0,
-        'clusters_N': None if clusters_N is None else clusters_N[where],
+        'clusters_N': None if clusters_N is None else clusters_N[chosen_rows],
       }
-      truth = task.labels.columns_NT[where, j] * factor
+      truth = task.labels.columns_NT[chosen_rows, j] * factor
       prediction = prediction_RBT[:, chosen_B, j].mean(0) * factor
       entry = metrics.bootstrap(truth, prediction, **options)
       entry['baselines'] = {}
       for baseline, values_NT in task.baselines.items():
-        guess = values_NT[where, j] * factor
+        guess = values_NT[chosen_rows, j] * factor
         entry['baselines'][baseline] = {
           **metrics.bootstrap(truth, guess, **options),
           # Paired, on the same test molecules: negative is better than it.

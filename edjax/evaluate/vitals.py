@@ -1,7 +1,7 @@
-"""Measures what each part of a network does: trunk, channels, kernels.
+"""Measures the activity of the parts of a network: trunk, channels, kernels.
 
-A network whose convolutions are dead can still predict well, from the moments
-of its input. Errors do not show that; these numbers do.
+A network whose convolutions are dead can still predict well from the moments of
+its input. Errors do not show that; these numbers do.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from edjax.runtime import compile_cache
 from edjax.runtime.run_directory import RunDirectory
 from edjax.task import Task
 
-# Validation molecules that are looked at: the first ones, at most.
+# Validation molecules that are evaluated, at most: the first ones.
 _MOLECULES = 256
 # A channel that varies by less than this share of its layer is dead.
 _DEAD = 1e-3
-# Standard deviation below which standardised predictions are constant: what
-# float32 leaves of sums that cancel.
+# Standard deviation below which standardised predictions are constant: rounding
+# errors of float32 in sums that cancel.
 _CONSTANT = 1e-6
 # Share of a target's variance under which reports call the trunk idle.
 IDLE = 0.05
@@ -32,15 +32,14 @@ IDLE = 0.05
 def trunk_share(full_NT, frozen_NT) -> np.ndarray:
   """Returns the share of the predictions' variance that the trunk carries.
 
-  It is Var(full - frozen) / Var(full) over examples: 0, exactly, where the
-  trunk changes nothing but a constant, 1 where the head reads the trunk alone.
-  It can exceed 1, where what trunk and moments say cancels. Where full is
-  constant it is 0: such a network carries nothing.
+  It is Var(full - frozen) / Var(full) over examples: exactly 0 where the trunk
+  adds at most a constant, 1 where the head reads the trunk alone, above 1 where
+  trunk and moments cancel, and 0 where full is constant.
 
   Args:
     full_NT: standardised predictions.
-    frozen_NT: the same where the head is given the mean features of these
-      examples in place of those of each.
+    frozen_NT: predictions from the mean features of these examples in place of
+      the features of each.
 
   Returns:
     [T], float64.
@@ -54,7 +53,7 @@ def trunk_share(full_NT, frozen_NT) -> np.ndarray:
 
 
 def constant(full_NT) -> np.ndarray:
-  """Says of each target whether its predictions do not vary, [T]."""
+  """Returns which targets have constant predictions, [T]."""
   return np.asarray(full_NT, np.float64).std(0) < _CONSTANT
 
 
@@ -62,11 +61,10 @@ def dead_channels(std_of_layer: Mapping) -> dict[str, list[int]]:
   """Counts the channels of each layer that do not vary.
 
   A channel is dead when its standard deviation is under 1e-3 of the root mean
-  square of those of its layer; a layer without any variation is dead as a
-  whole. A rectifier that never fires has exactly 0.
+  square of those of its layer; in a layer without variation all are dead.
 
   Args:
-    std_of_layer: name -> [C], over voxels and molecules.
+    std_of_layer: name -> [C] standard deviations over voxels and molecules.
 
   Returns:
     name -> [dead channels, all channels].
@@ -81,13 +79,13 @@ def dead_channels(std_of_layer: Mapping) -> dict[str, list[int]]:
 
 
 def in_all(counts: Mapping) -> tuple[int, int]:
-  """Adds up what `dead_channels` returns: (dead channels, all channels)."""
+  """Sums the result of `dead_channels`: (dead channels, all channels)."""
   dead, channels = np.array([(0, 0), *counts.values()]).sum(0).tolist()
   return dead, channels
 
 
 def idle(share_of_target: Mapping) -> list[str]:
-  """Names the targets of which the trunk carries next to nothing.
+  """Returns the targets of which the trunk carries next to nothing.
 
   Args:
     share_of_target: target -> share; None where it was not finite.
@@ -100,9 +98,9 @@ def idle(share_of_target: Mapping) -> list[str]:
 
 
 class Observer:
-  """Looks at the networks of a run, each time with the same molecules.
+  """Measures networks of a run, always on the same molecules.
 
-  Every process of a run computes this by itself, on its first device.
+  Every process of a run does so by itself, on its first device.
 
   Args:
     config: resolved.
@@ -126,10 +124,10 @@ class Observer:
     self._read = shared.get(_head, model)
 
   def carried(self, params) -> dict:
-    """Returns what trunk and channels carry, ready for JSON.
+    """Returns the shares of the trunk and dead channels, for JSON.
 
     Args:
-      params: that predict, on the host.
+      params: of the network, on the host.
 
     Returns:
       'trunk_share': target -> number, 'constant_predictions': targets whose
@@ -142,8 +140,8 @@ class Observer:
               'dead_channels': {}}  # fmt: skip
     params = jax.device_put(params, jax.local_devices()[0])
     features_NF, moments_NF, std_of_layer = self._look_at_all(params)
-    # In doubles, so that the mean of equal features is that feature, and by
-    # the same program, so that equal features give equal predictions.
+    # Equal features have to give equal predictions: hence the mean in float64,
+    # and the same program for both.
     mean_F = features_NF.mean(0, dtype=np.float64).astype(features_NF.dtype)
     frozen_NF = np.broadcast_to(mean_F, features_NF.shape)
     full_NT = self._read(params, features_NF, moments_NF)
@@ -160,7 +158,7 @@ class Observer:
     """Runs the trunk on all molecules: features, moments, deviations."""
     molecules = self._task.molecules['validation']
     n = min(_MOLECULES, len(self._task.rows['validation']))
-    # What a device has of a batch of an evaluation, which fits into it.
+    # A device's share of an evaluation's batch, which fits into its memory.
     share = self._config.eval.batch_size // jax.device_count()
     batches = [
       jax.device_get(
@@ -180,12 +178,12 @@ class Observer:
 def log(
   carried: Mapping, ratios: Mapping, step: int, run: RunDirectory
 ) -> None:
-  """Logs what the parts of a network carry.
+  """Logs the measurements of a network.
 
   Args:
     carried: from `Observer.carried`.
     ratios: from `optim.update_over_weight`.
-    step: of the state that was looked at.
+    step: of the measured state.
     run: the run directory.
   """
   dead = carried['dead_channels']
@@ -194,9 +192,9 @@ def log(
     for target, share in carried['trunk_share'].items()
   }
   if dead:
-    few, all_ = in_all(dead)
-    values['dead_channels'] = few / all_
-  values |= {f'dead_{layer}': few / all_ for layer, (few, all_) in dead.items()}
+    count, total = in_all(dead)
+    values['dead_channels'] = count / total
+  values |= {f'dead_{layer}': n / total for layer, (n, total) in dead.items()}
   for name, value in values.items():
     run.log(step, 'validation', name, value, '')
   for layer, ratio in ratios.items():
@@ -204,7 +202,7 @@ def log(
 
 
 def _parts(rotate: bool, model, voxelizer):
-  """Compiles (params, molecules, inputs) -> what a batch is to the head."""
+  """Compiles (params, molecules, inputs) -> features, moments, activity."""
 
   def parts(params, molecules, inputs):
     vox_BXYZC = predicting.voxels(rotate, voxelizer, molecules, 0, inputs)

@@ -1,7 +1,7 @@
-"""The registry of inputs and of sources of density.
+"""The registry of channels and of sources of density.
 
-A new input is a field in a file of this folder, an entry here and a test;
-voxelizer, configuration, checks and studies derive what they know of it.
+A new channel is a field in a file of this folder, an entry here and a test;
+voxelizer, configuration, checks and studies read its properties from here.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from edjax.grid import Grid
 from edjax.kernels import gaussian_blur, gto_dense
 from edjax.molecule import Molecule
 
-# What a molecule has to bring along.
+# Data that a molecule has to hold.
 ORBITALS, MAP = 'orbitals', 'map'
 
 
@@ -66,12 +66,12 @@ class Channel:
   Attributes:
     name: as the configuration has it.
     field: options -> `Field`.
-    unit: of its values, '' for pure numbers; of what is made of a density, what
-      follows the unit of that.
+    unit: of its values, '' for pure numbers; with `of_density`, the factor
+      after the unit of the density.
     signed: whether values may be below 0.
-    needs: ORBITALS, MAP or '': what a molecule must hold.
+    needs: data that a molecule must hold: ORBITALS, MAP or ''.
     of_density: whether it is made of the density that `options` name, and
-      needs what that needs.
+      shares its needs.
     has_groups: whether ligand and pocket have channels of their own.
     names: options -> names of its channels, if these are others than `name`
       or, with groups, ligand_`name` and pocket_`name`.
@@ -95,7 +95,7 @@ class Channel:
   max_number: int = elements.MAX_NUMBER
 
   def channel_names(self, options: Options) -> tuple[str, ...]:
-    """One name for each of its channels, in order."""
+    """Returns the names of its channels, in order."""
     if self.names is not None:
       return self.names(options)
     if options.groups and self.has_groups:
@@ -161,7 +161,7 @@ def _gradient(options: Options) -> Field:
 
 
 def density_and_gradient(options: Options) -> Callable:
-  """f(mol, grid, supersample) -> (density, gradient magnitude), in one go."""
+  """Returns f(mol, grid, supersample) -> (density, gradient magnitude)."""
   if options.density == 'promolecule':
     return functools.partial(
       promolecules.promolecule_and_gradient_grid, **_promolecule_b(options)
@@ -196,8 +196,8 @@ def _xtb(options: Options) -> Field:
   promolecule = _promolecule(options)
 
   def orbitals_beside_promolecule(*args):
-    # Channels of their own: valence and all electrons are never added. A
-    # ligand that GFN2-xTB could not do has no orbitals.
+    # In separate channels, valence and all electrons are never added. A ligand
+    # for which GFN2-xTB failed has no orbitals.
     orbitals_XYZ = density(*args)
     atoms_XYZC = promolecule(*args)
     has_orbitals = jnp.any(args[0].orbitals_OL9 != 0)
@@ -228,13 +228,13 @@ def _cost_of_map(options: Options, mol: Molecule) -> int:
 
 
 def padded_size(options: Options) -> int:
-  """Voxels along an edge of the grid on which fields are computed."""
+  """Returns the edge of the grid that fields are computed on, in voxels."""
   if not options.smooth:
     return options.grid.size
   return gaussian_blur.wider(options.smooth, options.grid).size
 
 
-# Of each atom several Gaussians, as many as the form factors have.
+# An atom has several Gaussians, as many as the form factors.
 _density_source = functools.partial(
   Channel,
   unit='e/Å^3',
@@ -311,13 +311,13 @@ _BUILT_IN_CHANNELS = (
   ),
 )
 CHANNELS: Mapping[str, Channel] = {c.name: c for c in _BUILT_IN_CHANNELS}
-# Functions that a program adds to those above.
+# Channels that users add.
 _added: dict[str, Channel] = {}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Own:
-  """A `Field` of a user as `Channel.field`; equal for equal functions."""
+class _UserField:
+  """A user's `Field` as `Channel.field`; equal for equal functions."""
 
   field: Field
 
@@ -326,17 +326,17 @@ class _Own:
 
 
 def channel(what: str | Channel | Field) -> Channel:
-  """The channel of a name, or of a pure function.
+  """Returns the channel of a name, or of a pure function.
 
   Args:
     what: a name of `known()`; a `Channel`; or a function
-      f(mol, grid, supersample) -> [X, Y, Z], whose own name is the channel's
-      and which must not depend on anything but its arguments. Its values may
-      be of either sign, and are those of the whole molecule.
+      f(mol, grid, supersample) -> [X, Y, Z], which must depend on its arguments
+      alone. The channel takes the function's name. Values may have either sign,
+      and ligand and pocket are not separated.
 
   Raises:
-    ValueError: there is no channel of that name (the message lists those
-      there are), or a function's name is taken or is none.
+    ValueError: the name is unknown (the message lists the known ones), or a
+      function's name is taken or is none.
   """
   if isinstance(what, Channel):
     return what
@@ -353,11 +353,11 @@ def channel(what: str | Channel | Field) -> Channel:
       f'a channel of your own needs a name that is not {name!r}: define it as '
       "a function, or pass fields.channels.Channel('name', ...)"
     )
-  return Channel(name, _Own(what), signed=True, has_groups=False)
+  return Channel(name, _UserField(what), signed=True, has_groups=False)
 
 
 def add(what: Channel | Field) -> str:
-  """Makes a channel known by its name, in the place of one added before.
+  """Registers a channel by its name, and replaces one added before.
 
   Returns:
     The name.
@@ -373,12 +373,12 @@ def add(what: Channel | Field) -> str:
 
 
 def known() -> dict[str, Channel]:
-  """All channels by their names."""
+  """Returns all channels by their names."""
   return {**CHANNELS, **_added}
 
 
 def parts_of(names: Sequence[str], density: str) -> tuple[Channel, ...]:
-  """The channels, and the source of density where one is made of it.
+  """Returns the channels, and the source of density if any is made of it.
 
   Args:
     names: of channels.

@@ -31,7 +31,7 @@ def loss_sum(
 ) -> tuple[jax.Array, jax.Array]:
   """Sums a loss over examples and targets.
 
-  Sums and counts are added over devices before one is divided by the other.
+  Sums and counts are summed over devices before the division.
 
   Args:
     loss: a value of `LOSSES`.
@@ -42,7 +42,7 @@ def loss_sum(
     (sum, count): scalars of the loss's dtype.
 
   Raises:
-    ValueError: shapes that differ, or are not (batch, targets).
+    ValueError: the shapes differ, or are not (batch, targets).
   """
   if prediction_BT.shape != target_BT.shape or prediction_BT.ndim != 2:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""Muon or AdamW, warm-up, cosine decay, clipping; an average of the weights."""
+"""Muon or AdamW, schedule, clipping, and the average of the weights."""
 
 import math
 from collections.abc import Callable
@@ -13,28 +13,26 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 # As published: the momentum, and the root mean square of an update over the
-# learning rate, which is what AdamW's comes to.
+# learning rate, which is about that of AdamW.
 _MUON_BETA = 0.95
 _MUON_RMS = 0.2
-# One row for each of five iterations: optax makes a loop of rows, and would
-# write out five copies of the same three numbers, which take longer to compile.
+# One row for each of five iterations, over which optax loops; three numbers
+# alone it would unroll, which takes longer to compile.
 _MUON_COEFFICIENTS = ((3.4445, -4.775, 2.0315),) * 5
-# Layers that give predictions, whose outputs are no hidden directions.
+# Layers whose outputs are predictions, left to AdamW.
 _LAST_LAYERS = ('out', 'linear')
-# Stands for the norm of a kernel of zeros.
+# Replaces the norm of a kernel of zeros.
 _TINY = 1e-12
 
 
 def make_schedule(config_optim: ConfigDict, total_steps: int) -> optax.Schedule:
   """Returns the share of the learning rate at each step.
 
-  It is a line up, then half a cosine down. With w = round(warmup_fraction *
-  total_steps), at most total_steps - 1, step s < w takes (s + 1) / (w + 1)
-  (never 0: no step is wasted), step w takes 1, and the last step, where it
-  comes after w, final_fraction.
-
-  Written out: `optax.warmup_cosine_decay_schedule` rounds otherwise, by up to
-  3e-6, after which no network is the same.
+  It rises linearly, then falls as half a cosine. With w = round(warmup_fraction
+  * total_steps), at most total_steps - 1, step s < w takes (s + 1) / (w + 1)
+  (never 0: no step is wasted), step w takes 1, and the last step, if after w,
+  final_fraction. `optax.warmup_cosine_decay_schedule` is not used: it rounds
+  differently, by up to 3e-6, which would change every network.
 
   Args:
     config_optim: `config.optim`; reads warmup_fraction and final_fraction.
@@ -63,8 +61,7 @@ def _decay_mask(params: Any) -> Any:
 
 
 def _muon(config_optim: ConfigDict) -> optax.GradientTransformation:
-  # Without its decay: optax's Muon would have its AdamW decay biases and
-  # constants as well.
+  # Weight decay comes later: optax's Muon would apply it to biases too.
   return optax.contrib.muon(
     1.0,
     ns_coeffs=_MUON_COEFFICIENTS,
@@ -90,10 +87,10 @@ OPTIMIZERS: dict[str, Callable[[ConfigDict], optax.GradientTransformation]] = {
 def make_optimizer(
   config_optim: ConfigDict, total_steps: int
 ) -> optax.GradientTransformation:
-  """Clips by the global norm, then takes Muon or AdamW on the schedule.
+  """Returns Muon or AdamW with clipping by the global norm and the schedule.
 
   Updates are for a learning rate of 1: a step multiplies them by that of its
-  run, so that runs of other rates share a program.
+  run, so that runs of different rates share a program.
 
   Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) makes the
   update of a kernel, seen as a matrix from inputs to outputs, orthogonal: all
@@ -103,8 +100,8 @@ def make_optimizer(
   the last layers are left to AdamW. Updates have the size of AdamW's (Liu et
   al. 2025, arXiv 2502.16982), so that one learning rate serves both.
 
-  With skip_nonfinite a step whose gradient is not finite changes nothing, so
-  many times in a row (`optax.apply_if_finite`).
+  A step whose gradient is not finite changes nothing, at most skip_nonfinite
+  times in a row (`optax.apply_if_finite`).
 
   Weight decay is decoupled (Loshchilov and Hutter 2019, arXiv 1711.05101),
   scaled by the learning rate, and applies to kernels only.
@@ -120,7 +117,7 @@ def make_optimizer(
   optimizer = optax.chain(
     optax.clip_by_global_norm(config_optim['clip_norm']),
     OPTIMIZERS[config_optim['name']](config_optim),
-    # Updates point downhill by now.
+    # Updates have the sign of descent by now, hence the minus.
     optax.add_decayed_weights(-config_optim['weight_decay'], _decay_mask),
     optax.scale_by_schedule(make_schedule(config_optim, total_steps)),
     _keep_norms(),
@@ -130,7 +127,7 @@ def make_optimizer(
 
 
 def _matrices(params: Any) -> Any:
-  """Returns how Muon sees each parameter as a matrix; None: AdamW takes it."""
+  """Returns the matrix axes of each parameter for Muon; None: for AdamW."""
 
   def axes(path, leaf):
     last_layer = len(path) > 1 and path[-2].key in _LAST_LAYERS
@@ -149,7 +146,7 @@ class UpdateNorms(NamedTuple):
 
 
 def _keep_norms() -> optax.GradientTransformation:
-  """Keeps the norms of the last updates, and changes none."""
+  """Returns a transformation that stores the norms of updates unchanged."""
 
   def init(params):
     return UpdateNorms(jax.tree.map(lambda p: jnp.zeros((), p.dtype), params))
@@ -164,12 +161,10 @@ def _keep_norms() -> optax.GradientTransformation:
 def last_update_norms(opt_state: Any) -> Any:
   """Returns the norm of each parameter's last update, for a rate of 1.
 
+  It is 0 before the first step. Steps that were skipped do not count.
+
   Args:
     opt_state: of `make_optimizer`.
-
-  Returns:
-    A scalar for each parameter, 0 before the first step. Steps that were
-    skipped do not count.
   """
   return optax.tree_utils.tree_get(opt_state, 'norms')
 
@@ -193,8 +188,8 @@ def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:
   decay = jnp.minimum(decay, (1 + step) / (10 + step))
 
   def average(old, new):
-    # Unlike `optax.incremental_update` the difference keeps an average of
-    # equal weights equal to them.
+    # In this form, unlike that of `optax.incremental_update`, the average of
+    # equal weights equals them.
     return old + (1 - decay).astype(old.dtype) * (new - old)
 
   return jax.tree.map(average, ema_params, params)
@@ -203,8 +198,7 @@ def ema_update(ema_params: Any, params: Any, decay: float, step) -> Any:
 def update_over_weight(config: ConfigDict, state) -> dict[str, float]:
   """Divides the norm of the last update of each kernel by the kernel's norm.
 
-  Kernels that start at zero have large ratios in the first steps, which mean
-  nothing.
+  The large first ratios of kernels that start at zero mean nothing.
 
   Args:
     config: resolved.

@@ -1,1 +1,1 @@
-"""Many runs: which they are, their queue, statistics and verdicts."""
+"""Studies: many runs, their plan, queue, statistics and verdicts."""

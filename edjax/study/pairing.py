@@ -1,4 +1,4 @@
-"""Brings predictions of runs together that were tested on the same examples."""
+"""Combines the predictions of runs on the same test examples."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from edjax.study.results import Predictions, Run
 
-# Test values of one molecule may differ by rounding between machines.
+# True values of a molecule may differ so much by rounding between machines.
 _SAME = 1e-6
 
 
@@ -26,7 +26,7 @@ class Replicates(NamedTuple):
     ids_N: test examples, in order.
     clusters_N: their clusters.
     target_N: true values, native units.
-    prediction_SN: a row each replicate, native units.
+    prediction_SN: one row per replicate, native units.
   """
 
   name: str
@@ -52,7 +52,7 @@ def stack(folds_of: Sequence[Sequence[Run]], target: str) -> Replicates:
 
   Args:
     folds_of: the runs of each replicate, at least one.
-    target: which they predict.
+    target: name of the target.
 
   Raises:
     PairingError: test examples or their values differ between replicates,
@@ -92,15 +92,15 @@ def _pool(folds: Sequence[Run], target: str) -> Replicates:
 
 
 def check(a: Replicates, b: Replicates) -> None:
-  """Compares test examples.
+  """Checks that two replicates have the same test examples.
 
   Raises:
-    PairingError: other ids, or other true values of an id. Names both.
+    PairingError: ids, or the true values of an id, differ. Names both.
   """
   if not np.array_equal(a.ids_N, b.ids_N):
     differing = sorted(set(a.ids_N.tolist()) ^ set(b.ids_N.tolist()))
     raise PairingError(
-      f'{a.name} and {b.name} were tested on other examples: '
+      f'{a.name} and {b.name} were tested on different examples: '
       f'{len(differing)} are in one alone, such as {differing[0]}'
     )
   size = np.abs(a.target_N).max(initial=0.0)
@@ -108,7 +108,7 @@ def check(a: Replicates, b: Replicates) -> None:
   if len(off):
     i = off[0]
     raise PairingError(
-      f'{a.name} and {b.name} have other true values for {len(off)} test '
+      f'{a.name} and {b.name} have different true values for {len(off)} test '
       f'examples, such as {a.ids_N[i]}: {a.target_N[i]:g} and '
       f'{b.target_N[i]:g}; their ids are mixed up'
     )

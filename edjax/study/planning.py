@@ -1,4 +1,4 @@
-"""The runs of a study, and plan.json, which lists them before the first."""
+"""Plans the runs of a study, in plan.json before the first of them."""
 
 import dataclasses
 import hashlib
@@ -24,15 +24,15 @@ class Entry:
   """One run of a study.
 
   Attributes:
-    name: of its directory: what it is and a hash of its content.
+    name: of its directory: description and hash of its fields.
     ablation: 'main', or one of `settings.ABLATIONS`.
-    setting: of the ablation, in words; '' in 'main'.
+    setting: description of the ablation's setting; '' in 'main'.
     representation: name in `REPRESENTATIONS`.
     size: labels that it may use.
     subset_seed: of the subset.
     init_seed: number of the initialisation, from 0.
-    fold: -1 where there are none.
-    fields: all overrides of the base configuration but those of the trials.
+    fold: number of the fold; -1 without folds.
+    fields: overrides of the base configuration, without those of the trials.
   """
 
   name: str
@@ -47,26 +47,26 @@ class Entry:
 
 
 def with_fields(base: ConfigDict, fields: Mapping[str, object]) -> ConfigDict:
-  """Copies a configuration with some fields, {'data.seed': ...}, replaced."""
+  """Returns a copy of a configuration with {'data.seed': ...} replaced."""
   config = base.copy_and_resolve_references()
   config.update_from_flattened_dict(dict(fields))
   return config
 
 
 def content(config: ConfigDict) -> dict:
-  """Returns the fields of a run but those that only say where and how."""
+  """Returns the fields of a run that its results depend on."""
   flat = configuration.flatten(config)
   return {k: v for k, v in flat.items() if k not in run_directory.FREE}
 
 
 def digest(*parts) -> str:
-  """Returns 8 hexadecimal digits of a content."""
+  """Returns 8 hexadecimal digits of a hash of the parts."""
   text = json.dumps(parts, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def trial_settings(study) -> dict:
-  """Returns what the choice of learning rate and transform depends on."""
+  """Returns the fields that the choice of the trials depends on."""
   return {
     'learning_rates': list(study.trial_learning_rates),
     'transforms': list(study.trial_transforms),
@@ -83,8 +83,8 @@ class _Part:
   Attributes:
     ablation, setting: see `Entry`.
     fields: overrides of the setting.
-    representations: names of those that are compared.
-    sizes: labels of the runs.
+    representations: names of the compared representations.
+    sizes: numbers of labels.
   """
 
   ablation: str
@@ -153,9 +153,9 @@ def entries(study, base) -> list[Entry]:
   """Lists every run of a study, in the order in which they are run.
 
   The main comparison is first, then the ablations, both seed by seed (all
-  representations and sizes of seed 0, then of seed 1, ...): interrupted
-  anywhere, a study compares all of them on about equally many seeds. An
-  ablation leaves out what is a run of the main comparison.
+  representations and sizes of seed 0, then of seed 1, ...): an interrupted
+  study has about equally many seeds of each. An ablation leaves out runs that
+  the main comparison has.
 
   Args:
     study, base: from `settings.split`.
@@ -192,8 +192,8 @@ def _entry(
   name = f'{representation}-n{size}-s{seed}'
   name += f'-f{fold}' if fold >= 0 else ''
   name += f'-i{init}' if init else ''
-  whole = content(with_fields(base, fields))
-  name += f'-{digest(whole, trial_settings(study))}'
+  run_content = content(with_fields(base, fields))
+  name += f'-{digest(run_content, trial_settings(study))}'
   return Entry(
     name, part.ablation, part.setting, representation, size, seed, init, fold,
     fields,
@@ -213,7 +213,7 @@ def in_shard(name: str, shard: tuple[int, int]) -> bool:
 
 
 def header(study, base) -> dict:
-  """Returns what plan.json holds beside the entries."""
+  """Returns the contents of plan.json without the entries."""
   margins = dict(zip(study.primary, study.margins, strict=False))
   return {
     'format': FORMAT,
@@ -233,8 +233,8 @@ def read(workdir) -> dict:
   """Reads plan.json of a study.
 
   Raises:
-    FileNotFoundError: there is none.
-    ConfigError: it is of another version.
+    FileNotFoundError: there is no plan.json.
+    ConfigError: another version of edjax wrote it.
   """
   path = pathlib.Path(workdir) / 'plan.json'
   if not path.exists():
@@ -251,7 +251,7 @@ def read(workdir) -> dict:
 
 
 def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
-  """Writes plan.json, or adds entries to the one that is there.
+  """Writes plan.json, or adds entries to an existing one.
 
   Args:
     workdir: of the study.
@@ -262,8 +262,7 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
     The plan with all entries, those of earlier commands included.
 
   Raises:
-    ConfigError: the directory holds another study: something but the entries
-      differs; it is named.
+    ConfigError: the directory holds another study. Names the difference.
   """
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -292,10 +291,10 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
 
 
 def _growth(workdir, known: Iterable[str], added: int) -> dict:
-  """Returns how many runs a plan gained, and how many results were known.
+  """Returns how many runs a plan gained, and how many were finished by then.
 
-  Whoever adds seeds until a verdict pleases has no error rates; the report
-  says what was added after results.
+  The report names runs that were added after results: seeds that are added
+  until a verdict pleases invalidate its error rates.
   """
   return {
     'date': time.strftime('%Y-%m-%d', time.gmtime()),
@@ -320,6 +319,6 @@ def _check_same(workdir, before: dict, now: dict) -> None:
   ]
   if changed:
     raise ConfigError(
-      f'{workdir} holds a study with {"; ".join(changed)}. What is fixed '
-      'before the first run stays; give another --workdir'
+      f'{workdir} holds a study with {"; ".join(changed)}. These fields are '
+      'fixed before the first run; give another --workdir'
     )

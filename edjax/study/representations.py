@@ -33,15 +33,15 @@ class Representation:
 # Bondi's radius of carbon, J. Phys. Chem. 68, 441 (1964), Table I.
 _CARBON = 1.7
 
-# 'density' and 'gradient' are of the density that the base configuration
-# names, so that they mean what its dataset has.
+# 'density' and 'gradient' use the density that the base configuration names,
+# which its dataset has.
 REPRESENTATIONS: Mapping[str, Representation] = {
   'atoms': Representation('atom types', ('atoms',)),
   'density': Representation('density', ('density',)),
   'gradient': Representation('density gradient', ('gradient',)),
   'shape': Representation('shape', ('shape',)),
-  # As sharp as the orbitals' density and without core electrons, as it is:
-  # what differs is what the calculation adds.
+  # Like the orbitals' density it has no core electrons and is as sharp: they
+  # differ by the result of the calculation alone.
   'promolecule': Representation(
     'promolecule', ('density',), {'representation.density': 'free_atoms'}
   ),
@@ -58,7 +58,7 @@ REPRESENTATIONS: Mapping[str, Representation] = {
     'density + gradient', ('density', 'gradient')
   ),
   'atoms_density': Representation('atom types + density', ('atoms', 'density')),
-  # Noise has no parts to keep apart.
+  # Noise has no channels of ligand and pocket.
   'noise': Representation(
     'noise', ('noise',), {'representation.groups': False}
   ),

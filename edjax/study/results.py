@@ -23,9 +23,9 @@ class Point(NamedTuple):
 
   Attributes:
     ablation: part of the study, `MAIN` for the main comparison.
-    setting: what the ablation changes, in words; '' in the main comparison.
+    setting: description of the ablation's setting; '' in the main comparison.
     representation: input of the network.
-    size: labels used.
+    size: number of labels.
   """
 
   ablation: str
@@ -50,19 +50,19 @@ class Predictions(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """An entry of the plan with what became of it.
+  """An entry of the plan with its status and results.
 
   Attributes:
     name: of its directory.
-    point: what it shares with runs of other seeds and folds.
+    point: shared with runs of other seeds and folds.
     subset_seed: of the training subset.
     init_seed: of the initialisation.
     fold: of cross-validation; -1: none.
-    status: DONE, FAILED, BEGUN (a directory without an end) or LEFT.
-    results: results.json, {} where there is none.
-    facts: config.json, likewise.
+    status: DONE, FAILED, BEGUN (neither results nor error) or LEFT.
+    results: results.json; {} where it is missing.
+    facts: config.json; {} where it is missing.
     error: error.txt.
-    diverged: whether it failed because something was not finite.
+    diverged: whether it failed because a loss or parameter was not finite.
     predictions: of the test examples of a finished run, by target.
   """
 
@@ -82,12 +82,12 @@ class Run:
 
   @property
   def replicate(self) -> tuple:
-    """Equal for runs that differ in the fold alone."""
+    """Key that is equal for runs that differ in the fold alone."""
     return self.point, self.subset_seed, self.init_seed
 
   @property
   def last_error(self) -> str:
-    """The last line of its error, which says what it was; '' without one."""
+    """Last line of its error, which names the exception; '' without one."""
     return (self.error.strip().splitlines() or [''])[-1]
 
 
@@ -98,17 +98,17 @@ class Study:
     directory: with plan.json.
 
   Raises:
-    FileNotFoundError: no plan.json.
-    ValueError: a plan of another format.
+    FileNotFoundError: there is no plan.json.
+    ValueError: plan.json has another format.
 
   Attributes:
     path: directory.
     plan: plan.json.
-    tuned: tuned.json, {} where there is none.
+    tuned: tuned.json; {} where it is missing.
     runs: a Run for each entry, in the order of the plan.
     metric: 'mae' or 'rmse'.
-    error: the same in capitals, as text says it.
-    primary: targets that verdicts are about.
+    error: the metric in capitals, for text.
+    primary: targets of the verdicts.
     margins: of equivalence by target, display units.
   """
 
@@ -123,10 +123,10 @@ class Study:
     self.margins = self.plan.get('margins') or {}
 
   def label(self, name: str) -> str:
-    """Returns words for a representation, or a baseline of `Statistics`."""
+    """Returns the label of a representation, or of a `Statistics` baseline."""
     name, _, representation = name.partition(':')
     labels = self.plan.get('labels', {})
-    text = baselines.WORDS.get(name) or labels.get(name, name)
+    text = baselines.LABELS.get(name) or labels.get(name, name)
     return f'{text}, {self.label(representation)}' if representation else text
 
   def unit(self, target: str) -> str:
@@ -151,7 +151,7 @@ class Study:
 
   @functools.cached_property
   def targets(self) -> list[str]:
-    """Primary targets first, then what else the runs learned."""
+    """Primary targets first, then the other targets of the runs."""
     learned = (t for run in self.done() for t in run.results['targets'])
     return list(dict.fromkeys([*self.primary, *learned]))
 
@@ -217,7 +217,7 @@ def _run(directory, entry) -> Run:
 
 
 def _json(path) -> dict:
-  """Reads a file; {} where there is none, or it is being written."""
+  """Reads a file; {} where it is missing or incomplete."""
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
@@ -230,7 +230,7 @@ def _predictions(path) -> dict[str, Predictions]:
   with path.open(newline='', encoding='utf-8') as file:
     rows = csv.reader(file)
     head = next(rows)
-    # Without clusters each example is its own.
+    # Without clusters each example is its own cluster.
     cluster = head.index('cluster') if 'cluster' in head else 0
     for row in rows:
       rows_of.setdefault(row[1], []).append(

@@ -1,8 +1,8 @@
-"""A study from the command line: plan, trials, runs.
+"""Does a study from the command line: plan, trials, runs.
 
-Every run is a run directory of its own, named by its content, so that the
-same command goes on where it was stopped, adds what the configuration has
-gained, and can be given on several machines that share the directory.
+Every run has a run directory of its own, named by its fields: the same command
+resumes a study, adds runs that the configuration has gained, and can be given
+on several machines that share the directory.
 """
 
 import re
@@ -24,7 +24,7 @@ def parse_shard(text: str) -> tuple[int, int]:
   """Reads (i, n) from 'i/n', i from 0; '' is (0, 1).
 
   Raises:
-    ConfigError: it is neither.
+    ConfigError: the text is neither.
   """
   if not text:
     return 0, 1
@@ -37,20 +37,20 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def run(config, workdir, shard: str = '', make_slots=None) -> int:
-  """Does what is missing of a study.
+  """Does the missing runs of a study.
 
   Args:
     config: as made by a file configs/study_*.py.
-    workdir: of the study, or what `stores.opened` gave for it.
+    workdir: of the study, or a store of it from `stores.opened`.
     shard: 'i/n': every n-th run; '' for all.
-    make_slots: () -> slots, instead of those for this machine.
+    make_slots: () -> slots; by default those for this machine.
 
   Returns:
-    Exit status: 0, or 1 where runs failed or wait for trials that did.
+    Exit status: 0, or 1 for failed runs and runs that wait for failed trials.
 
   Raises:
-    ConfigError: a wrong configuration, the directory of another study, a
-      dataset that cannot be built, or that has fewer labels than a size.
+    ConfigError: the configuration is wrong, the directory is that of another
+      study, or a dataset cannot be built or has fewer labels than a size.
     FileNotFoundError: source files are missing.
   """
   part = parse_shard(shard)
@@ -70,7 +70,7 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   slots = make_slots or (lambda: _slots(study))
   jobs = _trial_jobs(directory, study, base, trials, part)
   failed = _do('trials', jobs, slots, log, store)
-  # A trial that diverged has the worst score there is.
+  # A trial that diverged has not failed: it has the worst score.
   failed = {
     name: message
     for name, message in failed.items()
@@ -100,20 +100,20 @@ def prepare(config, beam: str = '') -> tuple:
     beam: see `loading.load_pack`.
 
   Returns:
-    study, base, entries, trials; `base` is what all runs share.
+    study, base, entries, trials; see `settings.split` for the first two.
 
   Raises:
     ConfigError, FileNotFoundError: see `run`.
   """
   study, base = settings.split(config)
   if jax.default_backend() == 'cpu':
-    # Nothing is gained by data that lie on the device, and a program would
-    # depend on how many there are.
+    # On a CPU, data on the device save no time, and a program would depend on
+    # their number.
     base.train.device_data_gib = 0.0
   entries = planning.entries(study, base)
   names = list(dict.fromkeys(entry.representation for entry in entries))
   trials = tuning.trials(study, base, names)
-  # As sizes rise, the largest of each kind is the last.
+  # Sorted by size, the largest of each kind is the last.
   largest = {
     (entry.ablation, entry.setting, entry.representation, entry.fold): entry
     for entry in sorted(entries, key=lambda entry: entry.size)
@@ -136,9 +136,9 @@ def prepare(config, beam: str = '') -> tuple:
 
 
 def _trial_jobs(directory, study, base, trials, part) -> list[work_queue.Job]:
-  """Lists the trials that are missing: those of this shard, then the others.
+  """Lists the missing trials: those of this shard, then the others.
 
-  Runs need the trials of all shards, and whoever is there does them.
+  Runs need the trials of all shards: each shard does those that are missing.
   """
   if not tuning.is_tuned(study):
     return []
@@ -161,7 +161,7 @@ def _run_jobs(directory, base, entries, chosen, part) -> tuple[list, dict]:
   """Lists the runs of this shard.
 
   Returns:
-    Jobs, and a message by name of those whose trials have not chosen.
+    Jobs, and name -> message for runs whose trials have not chosen.
   """
   jobs, waiting = [], {}
   for entry in entries:
@@ -187,17 +187,17 @@ def _run_jobs(directory, base, entries, chosen, part) -> tuple[list, dict]:
   return jobs, waiting
 
 
-def _do(what: str, jobs: list, make_slots, log, store) -> dict[str, str]:
-  """Does the jobs that are missing, and shows other shards what is done.
+def _do(label: str, jobs: list, make_slots, log, store) -> dict[str, str]:
+  """Does the missing jobs, and copies their results to the store.
 
   Returns:
-    Message by name, of those that failed.
+    name -> message of the jobs that failed.
   """
   if not jobs:
     return {}
   slots = make_slots()
   progress = work_queue.Progress(
-    jobs, len(slots), lambda line: log(f'{what}: {line}')
+    jobs, len(slots), lambda line: log(f'{label}: {line}')
   )
 
   def look(job) -> None:
@@ -217,7 +217,7 @@ def _do(what: str, jobs: list, make_slots, log, store) -> dict[str, str]:
 
 def _make_log(path) -> Callable[[str], None]:
   """Returns log(line), which writes to standard output and to a file."""
-  out = sys.stdout  # runs in this process have another one for their time
+  out = sys.stdout  # a run in this process redirects sys.stdout
 
   def log(line: str) -> None:
     print(line, file=out, flush=True)
@@ -228,7 +228,7 @@ def _make_log(path) -> Callable[[str], None]:
 
 
 def _slots(study) -> list:
-  """Returns a worker process a core, or this process for an accelerator."""
+  """Returns one worker process per core, or this process for accelerators."""
   if jax.default_backend() != 'cpu':
     if study.processes > 1:
       raise ConfigError(

@@ -1,4 +1,4 @@
-"""The section `study` of a configuration: what its fields may be."""
+"""Rules of the section `study` of a configuration."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from ml_collections import ConfigDict
 
 from edjax.config import ConfigError, rules
+from edjax.study import verdicts
 from edjax.study.representations import REPRESENTATIONS
 from edjax.voxelize import TRANSFORMS
 
-# Beside the main comparison, with something varied.
+# Comparisons beside the main one, each with one choice varied.
 ABLATIONS = (
   'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry', 'controls',
 )  # fmt: skip
@@ -58,8 +59,8 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
     (study, base): copies; `base` has no section `study`.
 
   Raises:
-    ConfigError: fields of config.study are unknown, missing, wrong or
-      contradict the rest; all complaints at once.
+    ConfigError: fields of config.study are unknown, missing or wrong, or
+      contradict others. The message has all complaints.
   """
   base = ConfigDict(config, convert_dict=True).copy_and_resolve_references()
   if 'study' not in base:
@@ -79,8 +80,6 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
 
 
 def _contradictions(study, base) -> Iterator[str]:
-  from edjax.study import verdicts  # which reads plans, and so this module
-
   unknown = [t for t in study.primary if t not in base.data.targets]
   if unknown or not study.primary:
     yield (
@@ -123,8 +122,8 @@ def _contradictions(study, base) -> Iterator[str]:
   if study.ablations and study.middle_size not in study.sizes:
     yield (
       f'config.study.middle_size={study.middle_size} is none of '
-      f'config.study.sizes={study.sizes}: ablations would have nothing beside '
-      'them'
+      f'config.study.sizes={study.sizes}: ablations would have no main runs to '
+      'compare with'
     )
   if not base.data.validation_share:
     yield (

@@ -1,4 +1,4 @@
-"""Errors, intervals and paired differences of what a study has on record."""
+"""Errors, intervals and paired differences of the finished runs of a study."""
 
 import dataclasses
 import functools
@@ -13,21 +13,21 @@ from edjax.study import pairing, verdicts
 from edjax.study.pairing import PairingError, Replicates
 from edjax.study.results import MAIN, Point, Run, Study, main_point
 
-# Share of test examples that two points must have in common, for a difference
-# on these: fewer are another test set, not one with a few molecules missing.
+# Share of test examples that two points must have in common for a difference
+# on these: with fewer it is another test set, not one that lacks molecules.
 IN_COMMON = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-  """Errors of one representation at one size, a column each subset seed.
+  """Errors of one representation at one size, one column per subset seed.
 
   Attributes:
     name: of the first run.
     seeds: subset seeds, rising; initialisations of a seed are averaged.
     value_S: metric, display units.
-    drawn_RS: the same on draws of test clusters.
-    draws: which made them; the same object for the same test examples.
+    drawn_RS: the same on each draw of test clusters.
+    draws: of test clusters; one object for all runs on the same examples.
   """
 
   name: str
@@ -54,7 +54,7 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-  """Mean over seeds with its 95 % t interval, NaN ends for a single seed."""
+  """Mean over seeds with its 95 % t interval; one seed has the interval NaN."""
 
   value: float
   low: float
@@ -63,7 +63,7 @@ class Mean:
 
 
 def mean_of(values) -> Mean:
-  """Returns the mean and t interval of values of seeds; NaN without any."""
+  """Returns the mean and t interval over seeds; NaN without any."""
   value_S = np.asarray([*values], np.float64)
   seeds = len(value_S)
   if not seeds:
@@ -76,7 +76,7 @@ def mean_of(values) -> Mean:
 
 
 class Statistics:
-  """Computes everything that a report says of a study's runs.
+  """Computes the numbers that a report has of a study's runs.
 
   Args:
     study: as read from its directory.
@@ -102,15 +102,14 @@ class Statistics:
 
   @property
   def incomplete(self) -> int:
-    """Replicates of which some folds are done and some are not."""
+    """Number of replicates with some folds done and some not."""
     begun = {run.replicate for run in self.study.done()}
     return len(begun - self._replicates.keys())
 
   def predictions(self, point: Point, target: str) -> Replicates | None:
     """Stacks the predictions of all complete replicates at a point.
 
-    They are in the order of subset and initialisation seeds; None where there
-    are none.
+    They are in the order of subset and initialisation seeds; None without any.
 
     Raises:
       PairingError: see `pairing.stack`.
@@ -126,7 +125,7 @@ class Statistics:
 
   @functools.cache  # noqa: B019
   def score(self, point: Point, target: str) -> Score | None:
-    """Returns the errors at a point, None where nothing is complete.
+    """Returns the errors at a point, None without a complete replicate.
 
     Raises:
       PairingError: see `predictions`.
@@ -151,7 +150,7 @@ class Statistics:
     )  # fmt: skip
 
   def _draws_of(self, replicates, target) -> paired.Draws:
-    """Returns one object for the same ids, checks that values are the same."""
+    """Returns the draws for test examples, and checks their true values."""
     key = replicates.ids_N.tobytes(), replicates.clusters_N.tobytes()
     if key not in self._draws:
       self._draws[key] = paired.Draws(replicates.clusters_N), {}
@@ -160,7 +159,7 @@ class Statistics:
     return draws
 
   def mean(self, point: Point, target: str) -> Mean:
-    """Returns the mean over seeds; none where none is done or pairing fails."""
+    """Returns the mean over seeds; NaN where none is done or pairing fails."""
     try:
       score = self.score(point, target)
     except PairingError:
@@ -170,16 +169,16 @@ class Statistics:
   def difference(
     self, point_a: Point, point_b: Point, target: str
   ) -> tuple[paired.Difference | None, str]:
-    """Returns the paired difference a - b, and why there is none.
+    """Returns the paired difference a - b, and a note.
 
-    The words name missing seeds where there is one; '' where nothing is
-    missing.
+    The note says why there is no difference, or counts the missing seeds; it is
+    '' where all planned seeds are there.
     """
     try:
       a, b = (self._done_score(p, target) for p in (point_a, point_b))
       if a.draws is not b.draws:
         raise PairingError(
-          f'{a.name} and {b.name} were tested on other examples'
+          f'{a.name} and {b.name} were tested on different examples'
         )
       difference = a.minus(b)
     except ValueError as error:  # pairing, or too few seeds
@@ -209,11 +208,11 @@ class Statistics:
   ) -> tuple[paired.Difference | None, int]:
     """Returns the paired difference a - b on the test examples of both.
 
-    For datasets of which one lacks a few molecules. Never for verdicts.
+    It is for datasets of which one lacks a few molecules, and not for verdicts.
 
     Returns:
-      The difference, None where there are too few seeds or less than
-      `IN_COMMON` of the examples in common, and how many one alone has.
+      The difference, or None for too few seeds or less than `IN_COMMON` of the
+      examples in common; and the number of examples that one alone has.
 
     Raises:
       PairingError: see `predictions`.
@@ -264,22 +263,22 @@ class Statistics:
   def baselines(self) -> list[str]:
     """Lists the baselines of the main runs in the order of the results.
 
-    One that sees the input of a run counts once a representation, as
+    A baseline on the input of a run is listed for each representation, as
     NAME:REPRESENTATION.
     """
     names = {}
     for run in self.study.done(MAIN):
       for entry in run.results['targets'].values():
         for name in entry.get('baselines', {}):
-          own = f'{name}:{run.point.representation}'
-          names[own if name == baselines.MOMENTS else name] = None
+          of_input = f'{name}:{run.point.representation}'
+          names[of_input if name == baselines.MOMENTS else name] = None
     return list(names)
 
   def baseline(self, name: str, size, target: str) -> Mean:
     """Returns the error of a baseline over subset seeds, the folds pooled.
 
-    Baselines see the labels that runs see, most of them whatever the input: one
-    value a seed.
+    Runs of one subset seed share their labels and thus the baseline: one of
+    them gives the value of the seed.
     """
     values = {}
     name, _, representation = name.partition(':')
@@ -296,7 +295,7 @@ class Statistics:
 
   @functools.cached_property
   def judged(self) -> list[dict[str, verdicts.Verdict]]:
-    """Verdicts on the plan's hypotheses, each as `verdicts.judge` has it."""
+    """Verdicts on the plan's hypotheses, each from `verdicts.judge`."""
     judged = []
     for hypothesis in verdicts.expand(self.study.plan.get('hypotheses', ())):
       evidence = {

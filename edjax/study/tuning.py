@@ -20,8 +20,8 @@ class Trial:
   Attributes:
     name: of its directory.
     representation: name in `REPRESENTATIONS`.
-    fold: -1 where there are none.
-    chosen: overrides that are kept for the runs if this trial is the best.
+    fold: number of the fold; -1 without folds.
+    chosen: overrides that the runs get if this trial is the best.
     fields: all overrides of the base configuration.
   """
 
@@ -33,10 +33,10 @@ class Trial:
 
 
 def trials(study, base, names: Iterable[str]) -> list[Trial]:
-  """Lists the same choices for each representation.
+  """Lists the trials, the same choices for each representation.
 
-  With folds, every fold has trials of its own: the training part of one holds
-  the test examples of another, which must not choose.
+  Every fold has trials of its own: the training part of one fold holds test
+  examples of another, which must not influence the choice.
 
   Args:
     study, base: from `settings.split`.
@@ -44,7 +44,7 @@ def trials(study, base, names: Iterable[str]) -> list[Trial]:
 
   Returns:
     Choice by choice, so that an interrupted study has tried all representations
-    about equally often; one for each where nothing is tuned.
+    about equally often; one trial for each where nothing is tuned.
   """
   folds = range(study.folds) if study.folds else (-1,)
   return [
@@ -56,7 +56,7 @@ def trials(study, base, names: Iterable[str]) -> list[Trial]:
 
 
 def is_tuned(study) -> bool:
-  """Whether there is anything to choose from."""
+  """Returns whether there is more than one choice."""
   return len(study.trial_learning_rates) * len(study.trial_transforms) > 1
 
 
@@ -73,7 +73,7 @@ def _trial(study, base, rate, transform, fold, representation) -> Trial:
     'train.steps': study.trial_steps,
     'train.eval_every': study.trial_steps,
     'train.checkpoint_every': study.trial_steps,
-    # Few test molecules: nothing reads what a trial says of them.
+    # Few test molecules: nothing reads the test errors of a trial.
     'data.max_eval': 16,
     'eval.rotations': 1,
     'eval.bootstrap': 100,
@@ -89,13 +89,13 @@ def _trial(study, base, rate, transform, fold, representation) -> Trial:
 def score(directory: pathlib.Path) -> float | None:
   """Reads the standardised validation MAE of a trial's last weights.
 
-  It is the last in metrics.jsonl. Test molecules are not in it.
+  It is the last one in metrics.jsonl.
 
   Args:
     directory: of the trial.
 
   Returns:
-    inf where training diverged, None where the trial is not finished.
+    inf if training diverged, None if the trial is not finished.
   """
   if (directory / 'diverged').exists():
     return math.inf
@@ -116,7 +116,7 @@ def key(representation: str, fold: int) -> str:
 
 
 def frozen(workdir) -> dict[str, dict]:
-  """Reads tuned.json: overrides of the runs by `key`; {} before it is there."""
+  """Reads tuned.json: overrides of the runs by `key`; {} if it is missing."""
   path = pathlib.Path(workdir) / 'tuned.json'
   if not path.exists():
     return {}
@@ -126,8 +126,8 @@ def frozen(workdir) -> dict[str, dict]:
 def freeze(workdir, study, all_trials: Iterable[Trial]) -> dict[str, dict]:
   """Chooses for every representation whose trials have all ended.
 
-  Nothing is chosen where all trials have diverged: those runs cannot begin.
-  Choices that are in tuned.json already stay.
+  Where all trials have diverged nothing is chosen, and the runs cannot begin.
+  Earlier choices in tuned.json stay.
 
   Args:
     workdir: of the study.

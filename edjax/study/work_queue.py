@@ -1,4 +1,4 @@
-"""Many runs, some at a time, each by one process at most."""
+"""Does many runs, several at a time, each in one process only."""
 
 import collections
 import dataclasses
@@ -12,7 +12,7 @@ from edjax.runtime import preemption
 from edjax.study import worker
 from edjax.study.worker import DONE, FAILED, LOCKED, STOPPED
 
-# Seconds between looks at runs that another process is at.
+# Seconds between looks at runs that another process has locked.
 POLL = 5.0
 
 
@@ -24,7 +24,7 @@ class Job:
     name: of the run.
     directory: of the run.
     config: of the run.
-    kinds: what runs of about the same duration share, the most telling first.
+    kinds: keys that runs of similar duration share, the most specific first.
   """
 
   name: str
@@ -34,11 +34,11 @@ class Job:
 
   @property
   def finished(self) -> bool:
-    """Whether its results are there."""
+    """Whether its results exist."""
     return (self.directory / 'results.json').exists()
 
   def failure(self) -> float:
-    """When it failed last, by its files; 0 for never."""
+    """Returns the time of its last failure, by its files; 0 for none."""
     try:
       return (self.directory / 'error.txt').stat().st_mtime
     except FileNotFoundError:
@@ -46,14 +46,14 @@ class Job:
 
 
 class Queue:
-  """Hands jobs to slots, and looks again at those that others are at.
+  """Gives jobs to slots, and returns later to jobs that others have locked.
 
   Args:
-    jobs: in the order in which they are wanted.
-    watch: watch(event, job, outcome) is called for 'start' and for the
-      status of every outcome, one at a time.
-    look: look(job) is called before a job is begun, which then may prove to
-      be finished elsewhere.
+    jobs: in the order in which they are to be done.
+    watch: watch(event, job, outcome) is called for 'start' and for the status
+      of every outcome, one call at a time.
+    look: look(job) is called before a job begins, and may fetch results of
+      other processes for it.
   """
 
   def __init__(
@@ -62,8 +62,8 @@ class Queue:
     watch: Callable,
     look: Callable = lambda job: None,
   ):
-    # With the time of an earlier failure, to know later ones from it, and
-    # whether another process was at it.
+    # (job, time of its last failure before this command, whether another
+    # process had locked it).
     self._waiting = collections.deque(
       (job, job.failure(), False) for job in jobs if not job.finished
     )
@@ -79,7 +79,7 @@ class Queue:
       slots: as `worker.ProcessSlot`; closed at the end.
 
     Raises:
-      preemption.PreemptedError: SIGTERM came; what was running is saved.
+      preemption.PreemptedError: SIGTERM came; running jobs are saved.
     """
     threads = [
       threading.Thread(target=self._serve, args=(slot,), daemon=True)
@@ -97,8 +97,7 @@ class Queue:
               slot.stop()
         if asked_to_stop():
           raise preemption.PreemptedError(
-            'SIGTERM: what was running is saved; the same command goes on from '
-            'there'
+            'SIGTERM: the runs are saved; the same command goes on from there'
           )
     except BaseException:  # Ctrl-C: nothing is lost but the steps since the
       self._stop.set()  # last checkpoints
@@ -109,7 +108,7 @@ class Queue:
       raise self._broken[0]
 
   def _serve(self, slot) -> None:
-    """Gives one slot a job after the other."""
+    """Gives jobs to one slot, one after another."""
     try:
       while item := self._next():
         job, failed_before, _ = item
@@ -136,7 +135,7 @@ class Queue:
       slot.close()
 
   def _next(self) -> tuple[Job, float, bool] | None:
-    """Takes a job, after a pause if others were at it; None at the end."""
+    """Takes a job, after a pause if it was locked; None at the end."""
     with self._mutex:
       item = self._waiting.popleft() if self._waiting else None
     if item and item[2]:
@@ -149,12 +148,12 @@ class Queue:
 
 
 class Progress:
-  """Says in lines what is done and left.
+  """Reports in lines how many jobs are done and left.
 
   Args:
     jobs: all of them, finished ones included.
     at_once: how many run at a time.
-    say: takes a line.
+    say: say(line) prints it.
   """
 
   def __init__(self, jobs: Sequence[Job], at_once: int, say: Callable):
@@ -178,33 +177,33 @@ class Progress:
       self._elsewhere.add(job.name)
       return
     self._left.pop(job.name, None)
-    words = f'{job.name}: done'
+    report = f'{job.name}: done'
     if event == FAILED:
       self.failed[job.name] = outcome.message
-      words = f'{job.name}: FAILED ({outcome.message})'
+      report = f'{job.name}: FAILED ({outcome.message})'
     elif outcome is not None:
-      words += f' in {outcome.seconds:.0f} s'
+      report += f' in {outcome.seconds:.0f} s'
       for kind in (*job.kinds, 'any'):
         self._seconds[kind].append(outcome.seconds)
-    self._say(f'{words}; {self.line()}')
+    self._say(f'{report}; {self.line()}')
 
   def line(self) -> str:
-    """Says how many are done and left, and about how long that takes."""
+    """Returns how many are done and left, and the estimated time left."""
     waiting = len(self._left) - len(self._running) - len(self._elsewhere)
     done = self._total - len(self._left) - len(self.failed)
-    words = f'{done} of {self._total} done'
+    line = f'{done} of {self._total} done'
     if self._running:
-      words += f', {len(self._running)} running'
+      line += f', {len(self._running)} running'
     if self._elsewhere:
-      words += f', {len(self._elsewhere)} running elsewhere'
-    words += f', {len(self.failed)} failed, {waiting} left'
+      line += f', {len(self._elsewhere)} running elsewhere'
+    line += f', {len(self.failed)} failed, {waiting} left'
     left = self.seconds_left()
     if left is not None and self._left:
-      words += f', about {_duration(left)}'
-    return words
+      line += f', about {_duration(left)}'
+    return line
 
   def seconds_left(self) -> float | None:
-    """Estimates the rest from runs that ended; None before the first."""
+    """Estimates the time left from ended runs; None before the first."""
     if not self._seconds:
       return None
     now, total = time.monotonic(), 0.0
@@ -215,7 +214,7 @@ class Progress:
     return total / self._at_once
 
   def _expected(self, job: Job) -> float:
-    """Returns the mean of runs of the most telling kind that is known."""
+    """Returns the mean over ended runs of its most specific known kind."""
     kind = next(k for k in (*job.kinds, 'any') if k in self._seconds)
     return statistics.fmean(self._seconds[kind])
 

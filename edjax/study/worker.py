@@ -1,7 +1,7 @@
-"""Runs one after another, in this process or in a worker process.
+"""Does runs one after another, in this process or in a worker process.
 
-A process keeps its imports, its backend and what it has compiled from run to
-run. What a run prints goes to log.txt in its directory.
+A process keeps its imports, its backend and its compiled programs from run to
+run. Output of a run goes to log.txt in its directory.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ class Outcome:
   """How a run ended.
 
   Attributes:
-    status: DONE, FAILED, LOCKED (another process is at it) or STOPPED (by
-      SIGTERM; it can be continued).
-    seconds: that it took here.
+    status: DONE, FAILED, LOCKED (by another process) or STOPPED (by SIGTERM; it
+      can be resumed).
+    seconds: duration of this attempt.
     message: of the error, in one line.
   """
 
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def attempt(execute: Callable, config, directory: pathlib.Path) -> Outcome:
-  """Does one run; writes whatever goes wrong to error.txt.
+  """Does one run; writes its error, if any, to error.txt.
 
   Args:
     execute: execute(config, workdir), as `train_and_evaluate`.
@@ -62,7 +62,7 @@ def attempt(execute: Callable, config, directory: pathlib.Path) -> Outcome:
   except Exception as error:
     _write_error(directory, traceback.format_exc())
     if isinstance(error, FloatingPointError):
-      # The same again would end the same: a trial counts as the worst.
+      # Another attempt would diverge again: a trial gets the worst score.
       (directory / 'diverged').touch()
     message = f'{type(error).__name__}: {error}'.splitlines()[0]
     return Outcome(FAILED, time.monotonic() - begun, message)
@@ -99,10 +99,10 @@ class LocalSlot:
       return attempt(self._execute, config, directory)
 
   def stop(self) -> None:
-    """Runs notice SIGTERM by themselves (`preemption.noticed`)."""
+    """Does nothing: runs notice SIGTERM themselves (`preemption.noticed`)."""
 
   def close(self) -> None:
-    """Nothing to end."""
+    """Does nothing."""
 
 
 def cores() -> Sequence[int]:
@@ -113,13 +113,13 @@ def cores() -> Sequence[int]:
 
 
 class ProcessSlot:
-  """Does runs in a worker process, which is replaced where it dies.
+  """Does runs in a worker process, and starts another one if it dies.
 
-  Parent and worker send each other pickles through the worker's standard input
-  and output.
+  Parent and worker exchange pickles through the worker's standard input and
+  output.
 
   Args:
-    cores: the only ones that the worker may use (on Linux); () for all.
+    cores: to which the worker is limited (on Linux); () for all.
   """
 
   def __init__(self, cores: Sequence[int] = ()):
@@ -131,7 +131,7 @@ class ProcessSlot:
     """Does one run; blocks until it has ended."""
     if self._process is None:
       self._process = self._start()
-    if self._stopping:  # meanwhile, when there was no process to tell
+    if self._stopping:  # `stop` was called before the process started
       self.close()
       return Outcome(STOPPED)
     begun = time.monotonic()
@@ -140,10 +140,10 @@ class ProcessSlot:
       self._process.stdin.flush()
       return pickle.load(self._process.stdout)
     except (OSError, EOFError, pickle.UnpicklingError):
-      pass  # it has died, perhaps in the middle of its answer
+      pass  # the worker has died, perhaps in the middle of its answer
     status = self._process.wait()
     self.close()
-    if self._stopping:  # before there was anything to save
+    if self._stopping:  # it ended before it had a state to save
       return Outcome(STOPPED, time.monotonic() - begun)
     how = f'status {status}'
     if status < 0:
@@ -161,31 +161,31 @@ class ProcessSlot:
       stdout=subprocess.PIPE,
       env=os.environ | {'PYTHONPATH': path},
     )
-    # Threads that it starts later inherit them.
+    # Threads that the worker starts later inherit its cores.
     if self._cores and hasattr(os, 'sched_setaffinity'):
       os.sched_setaffinity(process.pid, self._cores)
     return process
 
   def stop(self) -> None:
-    """Lets the worker save what it is at; `run` then returns."""
+    """Lets the worker save its run; `run` then returns."""
     self._stopping = True
     if self._process is not None:
       self._process.terminate()
 
   def close(self) -> None:
-    """Ends the worker; a run that it is at can be continued later."""
+    """Ends the worker; its run can be resumed later."""
     if self._process is None:
       return
     self._process.kill()
     self._process.wait()
     for pipe in (self._process.stdin, self._process.stdout):
-      with contextlib.suppress(OSError):  # what it never read
+      with contextlib.suppress(OSError):  # unread input
         pipe.close()
     self._process = None
 
 
 def serve() -> None:
-  """Does the runs that come through standard input; ends with its parent."""
+  """Does the runs that standard input brings; ends with the parent process."""
   # A terminal's Ctrl-C goes to the parent, which ends its workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   malloc.keep()
@@ -212,5 +212,5 @@ def _read(jobs: queue.Queue) -> None:
     while True:
       jobs.put(pickle.load(sys.stdin.buffer))
   finally:
-    # The parent has ended or was killed: what this process holds must be free.
+    # The parent has ended: leave at once, which frees the lock and the memory.
     os._exit(1)

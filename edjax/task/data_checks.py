@@ -1,4 +1,4 @@
-"""What a dataset lacks for a representation: orbitals, B factors, elements."""
+"""Checks the data of a representation: B factors, orbitals, elements, box."""
 
 import jax
 import numpy as np
@@ -21,9 +21,9 @@ _B_SHARE = 0.02
 
 
 def check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
-  """B factors that only some sources have would tell the sources apart.
+  """Refuses B factors that would tell a network where a file comes from.
 
-  Files of PDBbind's core set have B = 0 for every atom, for instance.
+  For instance, files of PDBbind's core set have B = 0 for every atom.
 
   Raises:
     ConfigError: the share of ligands or of pockets with B factors differs
@@ -53,12 +53,13 @@ def check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
 
 
 def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
-  """Without groups, a ligand that GFN2-xTB could not do would be empty space.
+  """Refuses ligands for which GFN2-xTB failed, where nothing replaces them.
 
-  With groups the voxelizer puts the promolecule in its place.
+  Without groups they would be empty space; with groups the voxelizer takes
+  their promolecule.
 
   Raises:
-    ConfigError: there are such ligands, and no groups; or there are no others.
+    ConfigError: some ligands lack orbitals, without groups; or all do.
   """
   used = np.concatenate(list(rows.values()))
   lacking = used[pack.orbital_counts[used] == 0]
@@ -80,10 +81,10 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
 
 
 def check_elements(representation, pack: Pack, rows, molecules) -> None:
-  """Some inputs know elements up to Rn alone, as GFN2-xTB does.
+  """Refuses elements that a channel does not know, such as those beyond Rn.
 
   Raises:
-    ConfigError: a molecule has an element beyond; names it.
+    ConfigError: a molecule has such an element; the message names one.
   """
   parts = parts_of(representation)
   last = min(part.max_number for part in parts)
@@ -106,15 +107,16 @@ def check_elements(representation, pack: Pack, rows, molecules) -> None:
 
 
 def outside(config, pack, rows, molecules) -> dict[str, str]:
+  """Returns the ids of molecules that do not fit into the box, with reasons."""
   representation = config.representation
   grid = Grid(representation.grid_size, representation.spacing)
-  found = {}
+  reason_of = {}
   if 'ligand' not in config.data.parts:
-    return found
+    return reason_of
   for part in rows:
     reasons = []
     for block in batching.blocks(molecules[part]):
-      # A pocket has no end: what counts is whether its ligand fits.
+      # Pockets always go on beyond the box: only ligands have to fit.
       is_ligand = block.groups_A == LIGAND
       reasons += box_coverage.outside(
         np.where(is_ligand, block.numbers_A, 0),
@@ -123,16 +125,16 @@ def outside(config, pack, rows, molecules) -> dict[str, str]:
         # Evaluation turns molecules, but does not move them.
         translate=config.augment.translate if part == 'train' else 0.0,
       )
-    found |= {
+    reason_of |= {
       pack.ids[row]: reason
       for row, reason in zip(rows[part], reasons, strict=True)
       if reason
     }
-  return found
+  return reason_of
 
 
 def unseen(voxelizer, molecules) -> dict[str, int]:
-  """Channels of atom types that tell a network nothing it could know."""
+  """Returns channels of atom types that are empty in training alone."""
   if 'atoms' not in voxelizer.kinds:
     return {}
   options = {
@@ -149,17 +151,19 @@ def unseen(voxelizer, molecules) -> dict[str, int]:
       )
     )
   )
-  has_C = {
+  count_C = {
     part: sum(
       np.sum(np.asarray(count(block)) > 0, axis=0)
       for block in batching.blocks(molecules[part])
     )
     for part in molecules
   }
-  others_C = has_C['validation'] + has_C['test']
+  others_C = count_C['validation'] + count_C['test']
   names = fields.atom_channels(**options)
   return {
     name: int(others)
-    for name, seen, others in zip(names, has_C['train'], others_C, strict=True)
+    for name, seen, others in zip(
+      names, count_C['train'], others_C, strict=True
+    )
     if not seen and others
   }

@@ -1,7 +1,7 @@
-"""What a run learns: molecules, labels, split, voxels, network.
+"""Makes the task of a run: molecules, labels, split, voxels, network.
 
-Everything that follows from the configuration and the data, before the first
-step: the same for training, evaluation and reports.
+It follows from the configuration and the data alone, and is the same for
+training, evaluation and reports.
 """
 
 import dataclasses
@@ -45,22 +45,22 @@ class Task:
     config: resolved.
     pack: the dataset.
     rows: 'train', 'validation', 'test' -> [n] rows of the pack.
-    pool: molecules that the training subset was drawn from.
+    pool: number of molecules that the training subset was drawn from.
     split_sha256: of the ids in the three parts.
-    split_missing: ids that a published split names and the dataset lacks.
-    missing_ids: part -> which these are, of complexes.
+    split_missing: number of ids of a published split that the dataset lacks.
+    missing_ids: part -> these ids, for complexes.
     labels: of all rows.
     baselines: name -> [N, T] predictions of all rows, native units.
     test_sets: name -> positions in the test rows, where a split has several
-      test sets; the test rows are all of them together.
+      test sets; the test rows are their union.
     molecules: part -> padded molecules on the host, or a stream of them; see
       `batching.take`.
     voxelizer: Molecule -> vox_XYZC.
     model: Flax module.
     sample_BXYZC: voxels of the first training molecules, in their own frames;
-      constants of a run come from them.
+      scales and the first statistics of layers come from them.
     outside: ids of molecules that do not fit into the box, with the reason.
-    voxelize_seconds: for one molecule, of those in the sample.
+    voxelize_seconds: to voxelise one molecule of the sample.
     unseen: channels of atom types that are empty in training, with the number
       of validation and test molecules that have such atoms.
   """
@@ -84,16 +84,17 @@ class Task:
   unseen: dict[str, int]
 
 
-# Molecules whose voxels are computed at once before the first step.
+# Molecules per batch of voxels before the first step.
 _BATCH = 64
-# Enough for means, scales and correlations, and done in seconds; of large grids
-# as many as fit into 2 GiB, since the network is initialised with all of them.
+# Molecules in the sample: enough for means, scales and correlations, and done
+# in seconds. For large grids fewer, as many as fit into 2 GiB, since all of
+# them initialise the network.
 _SAMPLE = 512
 _SAMPLE_BYTES = 2**31
 
 
 def selection_of(config) -> padded.Selection:
-  """The atoms that a grid can see in some orientation.
+  """Returns the selection of atoms that a grid can see.
 
   Args:
     config: resolved or about to be.
@@ -108,13 +109,13 @@ def selection_of(config) -> padded.Selection:
 
 
 def _sample_size(voxelizer) -> int:
-  """From how many training molecules the constants of a run come, at most."""
-  each = 4 * voxelizer.grid.size**3 * voxelizer.num_channels
-  return min(_SAMPLE, max(1, _SAMPLE_BYTES // each))
+  """Returns the largest number of molecules in the sample."""
+  molecule_bytes = 4 * voxelizer.grid.size**3 * voxelizer.num_channels
+  return min(_SAMPLE, max(1, _SAMPLE_BYTES // molecule_bytes))
 
 
 def _raw_field(voxelizer, shapes, tree):
-  """Compiled: molecules of these shapes -> their raw channels."""
+  """Compiles molecules of these shapes -> their raw channels."""
   sample = jax.tree.unflatten(tree, shapes)
   field = batched(voxelizer.raw, voxel_chunk(voxelizer, sample))
   return jax.jit(field).lower(sample).compile()
@@ -163,8 +164,8 @@ def make_task(config, shared=None) -> Task:
   }
   data_checks.check_elements(config.representation, pack, rows, molecules)
   raw = make_voxelizer(config.representation)
-  # One program for the scales, for the first shift and scale of layers and for
-  # the moments: each compilation of a field takes seconds.
+  # Compiling a field takes seconds: the scales, the first statistics of layers
+  # and the moments share one program.
   in_sample = min(_sample_size(raw), len(rows['train']))
   size = min(_BATCH, in_sample)
   batch = batching.take(molecules['train'], np.arange(size))
@@ -173,7 +174,7 @@ def make_task(config, shared=None) -> Task:
   )
   shared = shared or compile_cache.CompileCache()
   field = shared.get(_raw_field, raw, tuple(shapes), tree)
-  field(batch)  # what a first call takes longer, 0.1 s, would show
+  field(batch)  # not timed: a first call takes 0.1 s longer
   started = time.perf_counter()
   np.asarray(field(batch))
   seconds = time.perf_counter() - started
@@ -182,7 +183,7 @@ def make_task(config, shared=None) -> Task:
   )
   scales = voxelize.channel_scales(raw, raw_BXYZC)
   voxelizer = make_voxelizer(config.representation, scales)
-  # What stands beside every result: the input without a network.
+  # A baseline beside every result: the input without a network.
   moments = shared.get(
     moments_alone.compiled,
     compile_cache.bare(voxelizer),

@@ -1,4 +1,4 @@
-"""Batches of a call, on the devices or sent to them."""
+"""The batches of each call, taken on the devices or sent to them."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,11 @@ from edjax.task import Task
 def make_feed(
   config: ConfigDict, task: Task
 ) -> tuple[bool, Callable[[int], tuple]]:
-  """Returns how a call gets its batches.
+  """Decides how calls get their batches.
 
   Returns:
-    (on_device, feed): whether the data lie on the devices, and feed(step) ->
-    the data of a call, as `train_step.make_train_call` takes them.
+    (on_device, feed): whether the data lie on the devices; feed(step) -> the
+    arguments of a call, see `train_step.make_train_call`.
   """
   molecules = task.molecules['train']
   labels_NT = task.labels.values_NT[task.rows['train']]

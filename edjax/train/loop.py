@@ -1,4 +1,4 @@
-"""Training: the loop over steps, and a whole run around it."""
+"""Trains: the loop over steps, and a run around it."""
 
 import collections
 import contextlib
@@ -35,20 +35,20 @@ def train_and_evaluate(
   workdir,
   shared: compile_cache.CompileCache | None = None,
 ) -> dict:
-  """Trains, or continues where a run stopped, and evaluates on test.
+  """Trains, or resumes a run, and evaluates on the test set.
 
   Args:
     config: as made by a file of configs/.
-    workdir: run directory; made where missing. It may be the address of one
-      in an object store (gs://, s3://, ...): see `stores`.
+    workdir: run directory, made where missing; also one in an object store
+      (gs://, s3://, ...): see `stores`.
     shared: compiled programs of several runs in one process.
 
   Returns:
-    What results.json holds.
+    The contents of results.json.
 
   Raises:
-    ValueError: a wrong configuration, a run directory of another one, or one
-      in which another process is at work (run_directory.LockedError).
+    ValueError: the configuration is wrong, or not that of the run directory, or
+      another process uses the directory (run_directory.LockedError).
     FloatingPointError: the loss, the parameters or every validation error are
       not finite; checkpoints are kept.
     preemption.PreemptedError: SIGTERM came; the state was saved.
@@ -67,7 +67,7 @@ def train_and_evaluate(
       print(f'{run.place} is finished; its results:', flush=True)
       return finished
     with run.lock():
-      # Another command may have finished it before this one had the lock.
+      # Another process may have finished the run before this one had the lock.
       finished = multihost.broadcast_from_first(run.results(config))
       return finished or _train_and_evaluate(config, run, shared)
 
@@ -129,7 +129,7 @@ def _train_and_evaluate(
 
 @dataclasses.dataclass
 class LoopState:
-  """Where training stands: what checkpoints save and a resumed run restores.
+  """The state of training that checkpoints save and a resumed run restores.
 
   Attributes:
     state: parameters, their average, the optimiser's state; on the host.
@@ -137,9 +137,9 @@ class LoopState:
     best_step: step of the weights saved as the best; None before there are any.
     stale: evaluations since the last improvement.
     loss_sum: sum of the training losses since the last evaluation.
-    loss_count: how many losses that is.
+    loss_count: number of these losses.
     step_seconds: median seconds of a step; None before there is one.
-    started: `time.time()` at the start of the run, without the time between
+    started: `time.time()` at the start of the run, moved by the time between
       its launches.
   """
 
@@ -158,13 +158,13 @@ class LoopState:
     return int(self.state.step)
 
   def facts(self) -> dict:
-    """Returns what a checkpoint holds beside the arrays, as JSON."""
+    """Returns the values that a checkpoint holds as JSON, beside the arrays."""
     names = 'best', 'best_step', 'stale', 'loss_sum', 'loss_count'
     facts = {name: getattr(self, name) for name in (*names, 'step_seconds')}
     return facts | {'seconds': time.time() - self.started}
 
   def out_of_patience(self, config: FrozenConfigDict) -> bool:
-    """Returns whether training ends before its last step."""
+    """Returns whether `config.train.patience` ends training here."""
     return 0 < config.train.patience <= self.stale
 
 
@@ -183,7 +183,7 @@ def train(
   Args:
     config: resolved.
     task: the task.
-    loop: where a run without checkpoints begins.
+    loop: the initial state, for a run without checkpoints.
     checkpoints: of the run.
     run: its directory.
     validate: evaluates the validation part.
@@ -191,7 +191,7 @@ def train(
     asked_to_stop: () -> whether to save and leave.
 
   Returns:
-    Where training has ended.
+    The final state.
 
   Raises:
     FloatingPointError, OSError, preemption.PreemptedError: see
@@ -200,7 +200,7 @@ def train(
   loop = restore(config, loop, checkpoints)
   begin, steps = loop.step, config.train.steps
   per_call = config.train.steps_per_call
-  run.cut_metrics(begin)  # a killed launch may have logged the steps that come
+  run.cut_metrics(begin)  # later steps that a killed launch has logged
   if begin >= steps or loop.out_of_patience(config):
     return loop
   call = make_call(config, task, shared)
@@ -236,7 +236,7 @@ def train(
       nonfinite.check_parameters(loop.state)
       if evaluating:
         evaluate(config, loop, losses, validate, observer, checkpoints, run)
-        # A resumed run must find the best weights of what it resumes from.
+        # A resumed run needs the best weights and the state of the same step.
         saving |= loop.best_step == done or loop.out_of_patience(config)
       if saving:
         loop.loss_sum, loop.loss_count = losses.total, losses.count
@@ -259,7 +259,7 @@ def restore(
   fresh: LoopState,
   checkpoints: checkpoint.Checkpoints,
 ) -> LoopState:
-  """Returns the loop's state of the newest whole checkpoint, else `fresh`."""
+  """Returns the state of the newest undamaged checkpoint, else `fresh`."""
   restored = checkpoints.resume(fresh.state, config.train.weights)
   if not restored:
     return fresh
@@ -274,7 +274,7 @@ def make_call(
   task: tasks.Task,
   shared: compile_cache.CompileCache,
 ) -> Callable:
-  """Compiles the steps of a call and places what they read on the devices.
+  """Compiles the steps of a call and places their inputs on the devices.
 
   Returns:
     call(state, first step) -> (state, losses [D, S]), both on the devices.
@@ -294,7 +294,7 @@ def evaluate(
   checkpoints: checkpoint.Checkpoints,
   run: run_directory.RunDirectory,
 ) -> None:
-  """Logs how training stands, and saves the weights if they are the best."""
+  """Logs losses, errors and vitals; saves the weights if they are the best."""
   step, params = loop.step, loop.state.ema_params
   if losses.count:
     run.log(step, 'train', 'loss', losses.mean, '')
@@ -312,7 +312,7 @@ def evaluate(
 
 
 class _StepTimer:
-  """Measures the steps of calls that follow one another.
+  """Measures the seconds of a step over consecutive calls.
 
   Args:
     per_call: steps of a call.
@@ -324,7 +324,7 @@ class _StepTimer:
     self._seconds = collections.deque(maxlen=1000)
 
   def lap(self) -> None:
-    """Notes that a call was started, which waits for the one before."""
+    """Notes the start of a call, which waits for the one before."""
     now = time.time()
     if self._last is not None:
       self._seconds.append((now - self._last) / self._per_call)
@@ -332,7 +332,7 @@ class _StepTimer:
     self._steps += self._per_call
 
   def pause(self) -> float | None:
-    """Leaves out what comes before the next call.
+    """Stops measuring until the next call.
 
     Returns:
       The median of the seconds of a step; None where there is none yet.

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: the run ends, or skips the step."""
+"""Handles losses and parameters that are not finite."""
 
 import json
 
@@ -38,9 +38,9 @@ class Losses:
     config: resolved.
     task: the task.
     run: run directory, where skipped steps are logged.
-    state: on the host, where the steps begin.
-    total: sum of losses so far.
-    count: how many.
+    state: the state before the first step, on the host.
+    total: sum of the losses so far.
+    count: number of them.
   """
 
   def __init__(
@@ -64,18 +64,18 @@ class Losses:
     return self.total / self.count if self.count else float('nan')
 
   def clear(self) -> None:
-    """Begins anew after an evaluation."""
+    """Sets sum and count to 0, after an evaluation."""
     self.total, self.count = 0.0, 0
 
   def add(self, pending: tuple[int, jax.Array] | None) -> None:
     """Adds the losses of a call.
 
     Args:
-      pending: (its first step, losses [D, S]), or None. A loss is not finite
-        where the step's loss or gradient is not.
+      pending: (its first step, losses [D, S]), or None. The loss of a step
+        whose gradient is not finite is NaN.
 
     Raises:
-      FloatingPointError: such a step, or more of them in a row than
+      FloatingPointError: more losses in a row are not finite than
         `config.optim.skip_nonfinite` allows. Names step and examples.
     """
     if pending is None:

@@ -1,4 +1,4 @@
-"""The training step, and several of them as one program."""
+"""The training step, and several steps as one program."""
 
 import functools
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from edjax.runtime import compile_cache, parallel
 from edjax.task import Task
 from edjax.voxelize import Voxelizer, voxel_chunk
 
-# What a key is folded with first, so that no two uses share random numbers.
+# Folded into a key first, so that no two uses share random numbers.
 _INITIALISE, _AUGMENT, _DROPOUT = range(3)
 
 
 @flax.struct.dataclass
 class TrainState:
-  """Everything that a step changes."""
+  """The arrays that a step changes."""
 
   step: jax.Array
   params: dict
@@ -33,7 +33,7 @@ class TrainState:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _draw(model, key, sample_BXYZC):
-  """Draws parameters; compiled once for a model, whatever the seed."""
+  """Draws parameters; compiled once for all seeds of a model."""
   return model.init(key, sample_BXYZC, train=False)
 
 
@@ -73,7 +73,7 @@ def fresh_state(config: ConfigDict, task: Task) -> TrainState:
 def augment(
   key: jax.Array, mol: Molecule, rotate: bool, translate: float
 ) -> Molecule:
-  """Moves a molecule at random, by its id and the key alone.
+  """Rotates and shifts a molecule; the key and its id decide how.
 
   Args:
     key: of the step.
@@ -144,15 +144,15 @@ def make_train_step(
     loss = total / count
     gradients = jax.tree.map(lambda g: g / count, gradients)
 
-    # A step is finite as a whole or not at all: what reads the losses and
-    # `optax.apply_if_finite`, which reads gradients, have to agree.
-    whole = functools.reduce(
+    # `nonfinite.Losses` reads the loss, `optax.apply_if_finite` the gradients:
+    # they have to agree on the steps that are not finite.
+    finite = functools.reduce(
       jnp.logical_and,
       [jnp.isfinite(g).all() for g in jax.tree.leaves(gradients)],
       jnp.isfinite(loss),
     )
-    loss = jnp.where(whole, loss, jnp.nan)
-    gradients = jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradients)
+    loss = jnp.where(finite, loss, jnp.nan)
+    gradients = jax.tree.map(lambda g: jnp.where(finite, g, jnp.nan), gradients)
 
     # Update, and average of the weights.
     updates, opt_state = optimizer.update(
@@ -173,8 +173,8 @@ def make_train_call(step: Callable, on_device: bool) -> Callable:
 
   Args:
     step: from `make_train_step`.
-    on_device: whether the data lie on the devices and batches are indices
-      into them, or batches are sent.
+    on_device: whether the data lie on the devices and batches are indices into
+      them; otherwise batches are sent.
 
   Returns:
     call(state, data, indices_SB, inputs) -> (state, losses_S) or
@@ -203,7 +203,7 @@ def make_train_call(step: Callable, on_device: bool) -> Callable:
 def compile_call(
   config: ConfigDict, model: nn.Module, voxelizer: Voxelizer, on_device: bool
 ) -> Callable:
-  """Returns `make_train_call` of a configuration, see `CompileCache.of_run`."""
+  """Returns the call of a configuration; see `CompileCache.of_run`."""
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
   step = make_train_step(config, model, optimizer, voxelizer)
   return make_train_call(step, on_device)

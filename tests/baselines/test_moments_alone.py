@@ -37,7 +37,7 @@ def test_every_molecule_once_whatever_the_batch():
 
 def test_large_parts_are_sampled(monkeypatch):
   """Training and validation; every test molecule is predicted."""
-  monkeypatch.setattr(moments_alone, 'MOST', 40)
+  monkeypatch.setattr(moments_alone, 'MAX_MOLECULES', 40)
   rng = np.random.default_rng(0)
   x_NF = rng.normal(size=(200, 2))
   molecules = dict(zip(PARTS, np.split(x_NF, [100, 150]), strict=True))

@@ -220,7 +220,7 @@ def test_contradictions():
       },
       'log1p cannot take noise',
     ),
-    ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'is not there'),
+    ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'does not exist'),
     ({'train.steps_per_call': 7}, 'is no multiple of config.train.steps_per'),
   ],
 )  # fmt: skip
@@ -276,7 +276,7 @@ def test_impossible_combinations_are_named(changes, complaint):
       },
       'a map is of ligand and pocket together',
     ),
-    ({'representation.density': 'map'}, "groups: a density of 'map'"),
+    ({'representation.density': 'map'}, "groups: the density 'map'"),
     ({'data.split': 'published'}, 'split_file goes with'),
     ({'data.split': 'cormorant'}, 'is not for pdbbind'),
   ],

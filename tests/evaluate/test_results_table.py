@@ -53,8 +53,8 @@ def test_what_the_trunk_carries_is_told():
   assert 'gap 5.0 %, homo 5.0 %, lumo 0.0 %, mu -.' in lines[0]
   assert lines[1] == 'lumo: the network predicts a constant.'
   assert lines[2] == (
-    'gap: the trunk carries under 5%. There the predictions are those of the '
-    "head alone, of the input's moments: the convolutions do nothing."
+    'gap: the trunk carries under 5%. There the head predicts from the moments '
+    'of the input alone: the convolutions do nothing.'
   )
   assert lines[3].startswith('Lower config.optim.learning_rate; see docs/')
   # Of the shares alone, as other programs may write them.

@@ -234,8 +234,8 @@ def test_a_dead_trunk_carries_nothing(resnet, where):
   assert dead['block_0_0/silu_1'] == [0, 8]
   *_, said, advice = words(found)
   assert said == (
-    'gap, mu: the trunk carries under 5%. There the predictions are those of '
-    "the head alone, of the input's moments: the convolutions do nothing."
+    'gap, mu: the trunk carries under 5%. There the head predicts from the '
+    'moments of the input alone: the convolutions do nothing.'
   )
   assert 'config.optim.learning_rate' in advice
 

@@ -111,7 +111,7 @@ def test_a_finished_study(written):
   assert ' Behind it: gradient +0.' in words
   assert words.index('## Verdicts') < words.index('## Learning curves')
   for heading in (
-    'Which input is ahead', 'Differences to atoms', 'Controls', 'Parity',
+    'Which input is ahead', 'Differences from atoms', 'Controls', 'Parity',
     'Where one input overtakes another', 'Noise on coordinates', 'Cost',
     'Spread over rotations', 'Machines, versions and run times',
   ):  # fmt: skip
@@ -189,7 +189,7 @@ def test_what_convolutions_carry(tmp_path):
   warning = (
     'Warning: in 1 of 5 runs the convolutions carry under 5% of the '
     'predictions of a target (inputs: density; targets: gap). Verdicts on '
-    'these compare moments of the inputs, not what convolutions make of them. '
+    'these compare moments of the inputs, not convolutional networks. '
     'Lower config.optim.learning_rate; see docs/training.md.'
   )
   assert warning in said
@@ -483,7 +483,7 @@ def test_other_test_examples_are_not_compared(tmp_path):
     main_point('density', 100), main_point('atoms', 100), 'gap'
   )
   assert found is None
-  assert 'other examples' in why
+  assert 'different examples' in why
 
 
 @pytest.mark.parametrize('lacking', [0, 3, 30])
@@ -513,7 +513,7 @@ def test_ablations_that_lack_some_molecules(tmp_path, lacking):
   assert alone == lacking
   if lacking == 30:
     assert found is None
-    assert 'other test examples |' in words
+    assert 'different test examples |' in words
     return
   assert (found.examples, found.seeds) == (60 - lacking, 3)
   # By another way: each run's errors on the examples that are left.

@@ -19,7 +19,7 @@ TITLES = {
 
 
 def ablations(statistics: Statistics) -> list:
-  """Returns each ablation beside the main comparison at the same size."""
+  """Returns a section per ablation, beside the main comparison."""
   blocks = []
   for name, title in TITLES.items():
     tables = (_table(statistics, name, t) for t in statistics.study.targets)
@@ -69,10 +69,10 @@ def _difference_word(statistics, point, main, target) -> str:
   """Returns the difference on the test examples of both."""
   try:
     difference, alone = statistics.difference_in_common(point, main, target)
-  except PairingError:  # named under 'What is missing'
+  except PairingError:  # the section 'What is missing' has the reason
     return '-'
   if difference is None:
-    return 'other test examples' if alone else '-'
+    return 'different test examples' if alone else '-'
   text = spread(difference.value, *difference.interval(), signed=True)
   if alone:
     text += f', on the {difference.examples} test examples of both'

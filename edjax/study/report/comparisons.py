@@ -12,20 +12,20 @@ from edjax.study.report.numbers import mean_word, number, size_word, spread
 from edjax.study.results import MAIN, Study, main_point
 from edjax.study.statistics import Statistics
 
-# Differences are taken to the first of these that the study has.
+# Differences are taken from the first of these that the study has.
 _REFERENCES = ('atoms', 'density')
 
 _LABELS_USED = 'labels used (training and validation)'
 
 
 def reference(study: Study) -> str:
-  """Returns what differences are taken to; '' where there is nothing."""
+  """Returns the representation to compare with; '' where there is none."""
   names = study.representations()
   return next((r for r in _REFERENCES if r in names), (names or [''])[0])
 
 
 def winners(statistics: Statistics) -> list:
-  """Returns who has the lowest error at the largest size, and how sure."""
+  """Returns the section on the lowest errors at the largest size."""
   study, size = statistics.study, _largest(statistics)
   if size is None:
     return []
@@ -34,9 +34,9 @@ def winners(statistics: Statistics) -> list:
     'Which input is ahead',
     f'At n = {size_word(size)}, {study.error} with paired differences '
     'and their 95 % intervals, without a correction for the number of pairs '
-    f'(nothing is told apart by fewer than {verdicts.MIN_SEEDS} seeds); the '
-    'lowest of several means flatters itself. The verdicts are what was '
-    'asked beforehand.',
+    f'(fewer than {verdicts.MIN_SEEDS} seeds tell nothing apart). The lowest '
+    'of several means is too low by chance; only the verdicts answer '
+    'questions asked beforehand.',
     markdown.bullets(list(filter(None, lines))),
   )
 
@@ -77,12 +77,12 @@ def _winner(statistics, target, size) -> str:
 
 
 def _common_means(statistics, target, size) -> dict[str, float]:
-  """Returns all errors over the seeds that every representation has."""
+  """Returns the mean errors over the seeds that all representations share."""
   errors = {}
   for name in statistics.study.representations():
     try:
       score = statistics.score(main_point(name, size), target)
-    except PairingError:  # named under 'What is missing'
+    except PairingError:  # the section 'What is missing' has the reason
       continue
     if score is not None:
       errors[name] = dict(zip(score.seeds, score.value_S, strict=True))
@@ -96,7 +96,7 @@ def _common_means(statistics, target, size) -> dict[str, float]:
 
 
 def overview(statistics: Statistics) -> list:
-  """Returns all errors of the primary targets at the largest size."""
+  """Returns the section with all errors at the largest size."""
   study, size = statistics.study, _largest(statistics)
   if size is None:
     return []
@@ -126,7 +126,7 @@ def overview(statistics: Statistics) -> list:
 
 
 def curves(statistics: Statistics) -> list:
-  """Returns learning curves, with those of baselines, and their tables."""
+  """Returns the section with the learning curves, and their tables."""
   study, blocks = statistics.study, []
   for target in study.targets:
     lines = _curve_lines(statistics, target)
@@ -138,7 +138,7 @@ def curves(statistics: Statistics) -> list:
 
 
 def _overlap(study) -> list[str]:
-  """Says where the subsets of two seeds are mostly the same."""
+  """Returns a warning where the subsets of two seeds are mostly the same."""
   shares = {}
   for run in study.done(MAIN):
     size, pool = run.point.size, run.results.get('pool')
@@ -151,16 +151,16 @@ def _overlap(study) -> list[str]:
     for size, share in sorted(shares.items())
   )
   return [
-    'Subsets are drawn from what the split leaves for training: two of one '
+    'Subsets are drawn from one pool of molecules: two of the same '
     f'size share {each}. There the seeds differ in their initialisation more '
     'than in their data, and intervals say little about other training sets.'
   ]
 
 
 def _curve_lines(statistics, target) -> list[tuple[str, figures.Style, list]]:
-  """Returns words, style and means by size of whatever has a curve.
+  """Returns label, style and means by size of each learning curve.
 
-  Nothing where no representation has a mean.
+  It returns no curve where no representation has a mean.
   """
   study = statistics.study
   names, sizes = study.representations(), study.sizes
@@ -231,11 +231,11 @@ def _slope(sizes, means) -> str:
 
 
 def differences(statistics: Statistics) -> list:
-  """Returns paired differences to one representation, by size."""
+  """Returns the section with paired differences from one representation."""
   study, blocks = statistics.study, []
   for target in study.targets:
     blocks += _differences(statistics, reference(study), target)
-  title = f'Differences to {study.label(reference(study))}'
+  title = f'Differences from {study.label(reference(study))}'
   return markdown.section(title, *blocks)
 
 
@@ -279,7 +279,7 @@ def _differences(statistics, first, target) -> list:
 
 
 def crossovers(statistics: Statistics) -> list:
-  """Returns where representations overtake the reference, and density."""
+  """Returns the section on sizes at which one input overtakes another."""
   study = statistics.study
   names, first = study.representations(), reference(study)
   pairs = [(a, first) for a in names if a != first]
@@ -294,9 +294,9 @@ def crossovers(statistics: Statistics) -> list:
     'Where one input overtakes another',
     'The last change of sign of the mean difference, interpolated in log n, '
     'with the 95 % bootstrap interval over seeds (the test examples stay the '
-    'same). “None seen” names the one whose mean is ahead at every size, '
-    'however little; the differences above say how sure that is. An interval '
-    'that reaches beyond the sizes says that there may be no such number.',
+    'same). “None seen” names the input whose mean is ahead at every size, '
+    'however little; the differences above have intervals. If the interval of '
+    'a size reaches beyond the sizes of the study, there may be none.',
     markdown.table(
       'Labels from which on one overtakes the other',
       ('inputs', *study.targets),

@@ -1,4 +1,4 @@
-"""The seconds that runs of a study took, and its report's section on them."""
+"""The cost of the runs of a study, and its report's section on it."""
 
 import numpy as np
 
@@ -15,19 +15,19 @@ _COLUMNS = {
   'training': 'training',
   'of it voxels': 'voxels',
   'in all': 'total',
-  'by the clock': 'run',
+  'wall time': 'run',
 }
 
 
 def cost(run: Run) -> dict[str, float]:
-  """Returns the seconds that a finished run took, by what they went into.
+  """Returns the seconds of a finished run by kind.
 
   Returns:
-    'training': of all steps, voxels included (of the whole run, where the
-    results do not have the seconds of a step); 'voxels': those of all steps;
-    'xtb': of its labels' molecules, 0 for inputs without GFN2-xTB; 'total':
-    xtb and training; 'run': by the clock, with loading, compilation and
-    evaluation. Without what the results do not say.
+    'training': all steps, voxels included (the whole run, where results lack
+    the seconds of a step); 'voxels': those of all steps; 'xtb': the molecules
+    of its labels, 0 for inputs without GFN2-xTB; 'total': xtb and training;
+    'run': wall time, with loading, compilation and evaluation. Kinds that the
+    results lack are left out.
   """
   results, seconds = run.results, {}
   costs = results.get('cost', {})
@@ -52,7 +52,7 @@ def cost(run: Run) -> dict[str, float]:
 
 
 def _reads_xtb(run: Run) -> bool:
-  """Whether the input is made from GFN2-xTB's orbitals."""
+  """Returns whether the input is made from GFN2-xTB's orbitals."""
   config = run.facts.get('config', {})
   names = config.get('representation.channels', ())
   source = config.get('representation.density', '')
@@ -62,7 +62,7 @@ def _reads_xtb(run: Run) -> bool:
 
 
 def costs(statistics: Statistics) -> list:
-  """Returns seconds of runs, and errors against them."""
+  """Returns the section on seconds of runs, and errors against them."""
   study = statistics.study
   seconds = {
     point: _means([cost(run) for run in runs])
@@ -79,11 +79,11 @@ def costs(statistics: Statistics) -> list:
   return markdown.section(
     'Cost',
     'In all: GFN2-xTB of the labels’ molecules, for inputs that need it, and '
-    'all training steps, in which voxels are made anew. Seconds of the '
-    'machines below: of one core for xTB, and runs side by side take longer '
-    'than alone.',
+    'all training steps, in which voxels are made anew. Seconds are those of '
+    'the machines below: xTB on one core, and runs side by side, which take '
+    'longer than alone.',
     markdown.table(
-      'Seconds a run, mean over seeds (and folds)',
+      'Seconds per run, mean over seeds (and folds)',
       ('input', 'n', *_COLUMNS),
       rows,
     ),

@@ -1,4 +1,4 @@
-"""Writes a study's numbers as CSV: one row a run, one row a point."""
+"""Writes a study's numbers as CSV: one row per run, one row per point."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ _METRICS = ('mae', 'rmse', 'pearson', 'spearman')
 
 
 def runs(study: Study) -> str:
-  """Returns study.csv: one row a run of the plan."""
+  """Returns study.csv: one row per run of the plan."""
   rows = []
   for run in study.runs:
     ablation, setting, representation, size = run.point
@@ -56,11 +56,11 @@ def _measured(run: Run) -> dict:
 
 
 def summary(statistics: Statistics, reference: str) -> str:
-  """Returns summary.csv: one row for each point or baseline, and target.
+  """Returns summary.csv: one row per point or baseline, and target.
 
   Args:
     statistics: of the study.
-    reference: representation that differences are taken to, in the main
+    reference: representation that differences are taken from, in the main
       comparison at the same size.
   """
   study, rows = statistics.study, []
@@ -114,7 +114,7 @@ def _difference(statistics, point, target, reference) -> dict:
 
 
 def _csv(rows: list[dict]) -> str:
-  """Returns rows as CSV; what is not a number, or missing, is left empty."""
+  """Returns rows as CSV; NaN and missing values are left empty."""
   head = list(dict.fromkeys(key for row in rows for key in row))
   file = io.StringIO()
   writer = csv.DictWriter(file, head)

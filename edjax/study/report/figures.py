@@ -1,4 +1,4 @@
-"""Draws the figures of a report: how lines look, charts side by side."""
+"""Draws the figures of a report: charts side by side, in fixed styles."""
 
 import functools
 import io
@@ -12,7 +12,7 @@ from edjax.study.report.numbers import size_word
 
 
 class Style(NamedTuple):
-  """How a line looks: matplotlib's colour, marker and style of the line."""
+  """Style of a line: colour, marker and line style of matplotlib."""
 
   colour: str
   marker: str
@@ -49,8 +49,8 @@ _BASELINES = (
 def style(name: str, number: int = 0) -> Style:
   """Returns the style of a representation by name, of a baseline by number.
 
-  NAME:REPRESENTATION, a baseline that sees an input, looks as that does, but
-  dotted.
+  A baseline on an input, NAME:REPRESENTATION, has the style of the
+  representation, but dotted.
   """
   _, _, representation = name.partition(':')
   if representation in STYLES:
@@ -63,9 +63,9 @@ class Series(NamedTuple):
 
   Attributes:
     label: for the legend.
-    style: how it looks.
-    points: (x, y, lower end, upper end) each, NaN ends for no interval; a line
-      without any is left out.
+    style: of the line.
+    points: (x, y, low, high) each, low and high NaN without an interval; a line
+      without points is not drawn.
   """
 
   label: str
@@ -90,10 +90,10 @@ class Chart(NamedTuple):
     title: above it.
     x: label of the axis.
     y: label of the axis.
-    series: what is drawn.
+    series: the lines.
     log_y: whether the y axis is logarithmic; otherwise there is a line at 0.
-    ticks: values on the x axis, where the points of all lines are (they are
-      drawn side by side); () where they may be anywhere.
+    ticks: values of x that all lines share, whose points are drawn side by
+      side; () where lines have different values.
   """
 
   title: str
@@ -105,7 +105,7 @@ class Chart(NamedTuple):
 
 
 class Figure(NamedTuple):
-  """A picture of a report: file name, title, and what makes the picture."""
+  """A picture of a report: file name, title, and function that draws it."""
 
   name: str
   title: str
@@ -117,11 +117,11 @@ class Figure(NamedTuple):
     return f'figures/{self.name}.png'
 
   def markdown(self) -> str:
-    """Returns the picture with its title for those who do not see it."""
+    """Returns the image in Markdown, with the title as its alternative text."""
     return f'![{markdown.escape(self.title)}]({self.file})'
 
   def png(self) -> bytes:
-    """Returns the drawn picture as a file."""
+    """Returns the picture as the bytes of a PNG file."""
     file = io.BytesIO()
     self.draw().savefig(file, dpi=130, format='png')
     return file.getvalue()

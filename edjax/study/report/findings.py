@@ -1,4 +1,4 @@
-"""The verdicts of a study in words, with the differences they rest on."""
+"""The verdicts of a study as text, with the differences behind them."""
 
 from edjax.study import verdicts
 from edjax.study.report import markdown
@@ -13,13 +13,13 @@ def headlines(statistics: Statistics) -> list[str]:
 
 
 def section(statistics: Statistics) -> list:
-  """Returns the verdicts on the plan's hypotheses."""
+  """Returns the section with the verdicts on the plan's hypotheses."""
   study, blocks = statistics.study, []
   for judged in statistics.judged:
     word, where = map(markdown.escape, _headline(study, judged))
     blocks += [
       f'**{word}** {where}',
-      f'*{markdown.escape(judged[""].hypothesis.words)}*',
+      f'*{markdown.escape(judged[""].hypothesis.statement)}*',
       markdown.bullets(_target_lines(study, judged)),
       *_evidence_table(study, judged),
     ]
@@ -27,22 +27,22 @@ def section(statistics: Statistics) -> list:
     return []
   text = (
     'A hypothesis is supported when every primary target supports it, '
-    'contradicted when one contradicts it, and undecided when the data do '
-    f'not say. Primary: {", ".join(study.primary)}. Negative differences: the '
-    'first one has the lower error.'
+    'contradicted when one contradicts it, and undecided otherwise. '
+    f'Primary: {", ".join(study.primary)}. Where a difference is negative, '
+    'the first input has the lower error.'
   )
   return markdown.section('Verdicts', markdown.escape(text), *blocks)
 
 
 def _headline(study, judged) -> tuple[str, str]:
-  """Returns 'H1: supported' and 'at n = ...' with what is provisional."""
+  """Returns 'H1: supported' and 'at n = ...', with notes in brackets."""
   verdict = judged['']
-  words = [judged[target].word for target in study.primary]
+  outcomes = [judged[target].word for target in study.primary]
   where = _where(study, verdict)
-  if {'supported', 'contradicted'} <= set(words):
+  if {'supported', 'contradicted'} <= set(outcomes):
     where += (
-      f' (mixed: {words.count("supported")} of {len(words)} targets support '
-      f'it, {words.count("contradicted")} contradict it)'
+      f' (mixed: {outcomes.count("supported")} of {len(outcomes)} targets '
+      f'support it, {outcomes.count("contradicted")} contradict it)'
     )
   return f'{verdict.hypothesis.name}: {verdict.word}', where
 
@@ -78,10 +78,10 @@ def _target_lines(study, judged) -> list[str]:
 
 
 def _p_word(verdict) -> str:
-  p, what = verdict.p_support, 'for'
+  p, side = verdict.p_support, 'for'
   if verdict.word == 'contradicted' or verdict.p_contradict < p:
-    p, what = verdict.p_contradict, 'against'
-  return f'adjusted p {what} it {"< 0.001" if p < 0.001 else f"= {p:.3f}"}'
+    p, side = verdict.p_contradict, 'against'
+  return f'adjusted p {side} it {"< 0.001" if p < 0.001 else f"= {p:.3f}"}'
 
 
 def _pair(study, evidence) -> str:
@@ -90,7 +90,7 @@ def _pair(study, evidence) -> str:
 
 
 def _difference(study, evidence, target) -> str:
-  """Returns value, unit, interval, margin, and what they rest on."""
+  """Returns value, unit, interval, margin, and the seeds and examples."""
   kind, difference = evidence.claim.kind, evidence.difference
   if difference is None:
     return evidence.lacking
@@ -108,7 +108,7 @@ def _difference(study, evidence, target) -> str:
 
 
 def _evidence_table(study, judged) -> list[str]:
-  """Returns every difference that a verdict rests on, if there are several."""
+  """Returns a table of the differences of a verdict, if it has several."""
   if len(judged[study.primary[0]].evidence) < 2:
     return []
   rows = [

@@ -3,22 +3,22 @@
 import re
 from collections.abc import Sequence
 
-# Characters that Markdown or HTML would read as something else. An underscore
-# between letters and a '<' or '&' by itself are plain text.
+# Characters with a meaning in Markdown or HTML. An underscore between letters
+# and a single '<' or '&' have none.
 _SPECIAL = re.compile(
   r'[\\`*|\[\]]|(?<![^\W_])_|_(?![^\W_])|<(?=[a-zA-Z/!?])|&(?=#?\w+;)'
 )
-# Columns of numbers are set flush right.
+# Columns of such cells are numbers, set flush right.
 _NUMBER = re.compile(r'[-−+<\d]')
 
 
 def escape(text: str) -> str:
-  """Returns Markdown on one line that reads as the text."""
+  """Returns Markdown, on one line, that shows the text as it is."""
   return _SPECIAL.sub(r'\\\g<0>', ' '.join(text.split('\n')))
 
 
 def section(title: str, *blocks) -> list:
-  """Returns blocks under a heading; nothing where one of them is empty."""
+  """Returns blocks under a heading; [] if there are none or one is empty."""
   return [f'## {escape(title)}', *blocks] if blocks and all(blocks) else []
 
 

@@ -1,4 +1,4 @@
-"""Sections of a study's report on networks: what they predict and use."""
+"""Sections of a study's report on networks: trunk, rotations, parity."""
 
 import functools
 
@@ -17,7 +17,7 @@ _POINTS = 400
 
 
 def idle(study: Study) -> list[str]:
-  """Returns a warning where convolutions carry next to nothing."""
+  """Returns a warning if convolutions carry next to nothing in some runs."""
   shares_of = [(run, _shares(run)) for run in study.done()]
   shares_of = [(run, shares) for run, shares in shares_of if shares]
   idle_of = [(run, vitals.idle(shares)) for run, shares in shares_of]
@@ -31,19 +31,19 @@ def idle(study: Study) -> list[str]:
     f'carry under {vitals.IDLE:.0%} of the predictions of a target (inputs: '
     f'{", ".join(dict.fromkeys(names))}; targets: '
     f'{", ".join(dict.fromkeys(targets))}). Verdicts on these compare moments '
-    'of the inputs, not what convolutions make of them. Lower '
+    'of the inputs, not convolutional networks. Lower '
     'config.optim.learning_rate; see docs/training.md.'
   ]
 
 
 def _shares(run) -> dict[str, float]:
-  """Returns what the trunk carries of each target, if the results say it."""
+  """Returns the trunk's share of each target, where the results have it."""
   shares = run.results.get('trunk_share', {})
   return {t: share for t, share in shares.items() if share is not None}
 
 
 def carried(study: Study) -> list:
-  """Returns what the trunk contributes to the predictions."""
+  """Returns the section on the trunk's share of the predictions."""
 
   def cell(runs, target):
     shares = [_shares(run) for run in runs]
@@ -61,13 +61,13 @@ def carried(study: Study) -> list:
       ('input', 'n', *study.targets),
       _rows(study, cell),
     ),
-    'The rest is what the head makes of the moments of the input. -: networks '
-    'without convolutions, and runs whose results do not say.',
+    'The head predicts the rest from the moments of the input. -: networks '
+    'without convolutions, and runs whose results lack the share.',
   )
 
 
 def rotations(study: Study) -> list:
-  """Returns how much predictions depend on the orientation."""
+  """Returns the section on how predictions depend on the orientation."""
 
   def cell(runs, target):
     entries = [run.results['targets'].get(target, {}) for run in runs]
@@ -80,8 +80,7 @@ def rotations(study: Study) -> list:
     'Spread over rotations',
     markdown.table(
       'Standard deviation of a test example’s predictions over rotations, '
-      'mean over examples and runs: what a network knows no better than the '
-      'orientation',
+      'mean over examples and runs',
       ('input', 'n', *(f'{t} ({study.unit(t)})' for t in study.targets)),
       rows,
     ),
@@ -89,7 +88,7 @@ def rotations(study: Study) -> list:
 
 
 def _rows(study, cell) -> list[tuple]:
-  """Returns a row for each finished main point, a cell for each target."""
+  """Returns a row per finished main point, with a cell per target."""
   return [
     (
       study.label(point.representation), size_word(point.size),
@@ -100,7 +99,7 @@ def _rows(study, cell) -> list[tuple]:
 
 
 def parity_plots(statistics: Statistics) -> list:
-  """Returns predictions of one run of each representation at its last size."""
+  """Returns the section with a parity plot of one run per representation."""
   blocks = []
   for target in statistics.study.targets:
     panels = [

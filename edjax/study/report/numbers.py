@@ -9,12 +9,12 @@ _SPACE = '\u202f'
 
 
 def number(value: float | None, digits: int = 3) -> str:
-  """Returns significant digits without an exponent; '-' for what is missing."""
+  """Returns significant digits without an exponent; '-' for None or NaN."""
   if value is None or math.isnan(value):
     return '-'
   if value == 0:
     return '0'
-  # Rounded first: 99.96 is 100, not 100.0.
+  # Rounded before digits are counted: 99.96 is 100, not 100.0.
   value = float(f'{value:.{digits - 1}e}')
   places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
   return f'{value:,.{places}f}'.replace(',', _SPACE)
@@ -43,6 +43,6 @@ def mean_word(mean: Mean) -> str:
 
 
 def size_word(value: float) -> str:
-  """Returns a number of labels, or a round number, with its thousands apart."""
+  """Returns a number of labels with a narrow space between thousands."""
   text = f'{value:,.6g}' if value < 1e4 else f'{value:,.0f}'
   return text.replace(',', _SPACE)

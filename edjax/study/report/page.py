@@ -1,4 +1,4 @@
-"""Renders a report as one HTML file that needs no other, and no network."""
+"""Renders a report as one HTML file, without other files or a network."""
 
 import base64
 import html
@@ -25,7 +25,7 @@ td[style*=right]{white-space:nowrap}
 
 
 def page(title: str, report: str, images: Mapping[str, bytes]) -> str:
-  """Returns the whole file.
+  """Returns the HTML file.
 
   Args:
     title: plain text.

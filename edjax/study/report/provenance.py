@@ -1,4 +1,4 @@
-"""Sections of a study's report on where its numbers come from."""
+"""Sections of a study's report on runs, machines and methods."""
 
 import collections
 
@@ -27,14 +27,14 @@ def progress(statistics: Statistics) -> str:
 
 
 def tuning(study: Study) -> list:
-  """Returns what was chosen on validation before the runs."""
+  """Returns the section on the choices of the trials."""
   rows = [
     (key, ', '.join(f'{k} = {v}' for k, v in fields.items()))
     for key, fields in study.tuned.get('chosen', {}).items()
     if fields
   ]
   table = markdown.table(
-    'Chosen on validation at one size, as many trials each, then frozen',
+    'Chosen on validation at one size, with equally many trials, then frozen',
     ('input (and fold)', 'fields'),
     rows,
   )
@@ -42,7 +42,7 @@ def tuning(study: Study) -> list:
 
 
 def at_the_edge(tuned: dict) -> list[str]:
-  """Names the inputs whose learning rate has no tried neighbour on one side."""
+  """Returns a warning if a chosen rate is the lowest or highest offered."""
   rates = sorted(set(tuned.get('learning_rates', ())))
   if len(rates) < 2:
     return []
@@ -61,7 +61,7 @@ def at_the_edge(tuned: dict) -> list[str]:
 
 
 def machines(study: Study) -> list:
-  """Returns what the finished runs ran on, and for how long."""
+  """Returns the section on the machines of finished runs, and their hours."""
   kinds = collections.Counter()
   versions = collections.defaultdict(set)
   for run in study.done():
@@ -91,7 +91,7 @@ def machines(study: Study) -> list:
 
 
 def missing(statistics: Statistics) -> list:
-  """Returns runs that failed or are to come, and what cannot be compared."""
+  """Returns the section on failed and coming runs, and on pairing errors."""
   study = statistics.study
   failed = [
     (run.name, run.last_error or 'no message')
@@ -117,20 +117,20 @@ def missing(statistics: Statistics) -> list:
 
 
 def _refused(statistics) -> dict[str, str]:
-  """Returns the points whose runs cannot be paired, and why."""
+  """Returns the points whose runs cannot be paired, with the reasons."""
   study, refused = statistics.study, {}
   for point in study.points():
     for target in study.targets:
       try:
         statistics.score(point, target)
       except PairingError as error:
-        what = f'{study.label(point.representation)} at n = {point.size:g}'
-        refused[f'{point.ablation}: {what}'] = str(error)
+        label = f'{study.label(point.representation)} at n = {point.size:g}'
+        refused[f'{point.ablation}: {label}'] = str(error)
   return refused
 
 
 def methods(study: Study) -> list:
-  """Returns how the numbers are made."""
+  """Returns the section on how the numbers are made."""
   margins = ', '.join(
     f'{margin:g} {study.unit(target)} ({target})'
     for target, margin in study.margins.items()
@@ -152,7 +152,7 @@ def methods(study: Study) -> list:
 
 
 def _growth(study: Study) -> list[str]:
-  """Returns what was added to the plan when results could be known."""
+  """Returns a warning if runs were added to the plan after first results."""
   late = [h for h in study.plan.get('history', ()) if h['finished']]
   if not late:
     return []
@@ -161,6 +161,6 @@ def _growth(study: Study) -> list[str]:
     for h in late
   )
   return [
-    f'The plan has grown after first results: {each}. If that was because of '
-    'what these said, p values and intervals are too narrow.'
+    f'The plan has grown after first results: {each}. If these results were '
+    'the reason, p values are too small and intervals too narrow.'
   ]

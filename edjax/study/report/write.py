@@ -1,4 +1,4 @@
-"""Writes what a study has found out so far as a report and tables."""
+"""Writes the results of a study so far as a report and tables."""
 
 from edjax.runtime import atomic_files, paths
 from edjax.study.report import (
@@ -20,18 +20,19 @@ from edjax.study.statistics import Statistics
 def write(directory, place='') -> str:
   """Writes study.csv, summary.csv, report.md, report.html and figures/.
 
-  At any time: on what is finished, with what is not counted and named.
+  It can be called at any time, and covers the finished runs; the others are
+  counted and named.
 
   Args:
     directory: of a study.
-    place: what to call it; '' as it is.
+    place: its name in messages; '' for the directory.
 
   Returns:
     A few lines: progress, verdicts, where the report is.
 
   Raises:
     FileNotFoundError: there is no plan.json.
-    ValueError: its format is unknown.
+    ValueError: plan.json has another format.
   """
   study = Study(directory)
   statistics = Statistics(study)
