@@ -264,5 +264,5 @@ def _formula(numbers_A) -> str:
 
 @functools.cache  # a look-up reads files: it would be 5 % of a molecule
 def version() -> str:
-  """The tblite that is installed."""
+  """Returns the tblite that is installed."""
   return importlib.metadata.version('tblite')

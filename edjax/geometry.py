@@ -29,7 +29,7 @@ _QUADRATIC_FORMS = np.array(
 
 
 def random_rotation(key: jax.Array) -> jax.Array:
-  """A rotation drawn uniformly (Haar measure) from SO(3).
+  """Returns a rotation drawn uniformly (Haar measure) from SO(3).
 
   A normalised 4-D Gaussian vector is a uniform unit quaternion, and that a
   uniform rotation (K. Shoemake, Graphics Gems III, 1992, p. 124). Uniform
@@ -66,7 +66,7 @@ def quaternion_to_rotation(quaternion_4: jax.Array) -> jax.Array:
 
 
 def random_translation(key: jax.Array, amplitude: float) -> jax.Array:
-  """A shift drawn uniformly from the cube [-amplitude, amplitude]^3.
+  """Returns a shift drawn uniformly from the cube [-amplitude, amplitude]^3.
 
   Args:
     key: a PRNG key.
@@ -79,7 +79,7 @@ def random_translation(key: jax.Array, amplitude: float) -> jax.Array:
 
 
 def d_rotation(rotation_33: jax.Array) -> jax.Array:
-  """How the five real d functions mix under a rotation.
+  """Returns how the five real d functions mix under a rotation.
 
   Args:
     rotation_33: rotation matrix.

@@ -36,7 +36,7 @@ class Grid:
     return self.spacing**3
 
   def refine(self, supersample: int) -> 'Grid':
-    """The grid of sub-points: every voxel cut into supersample^3 cubes.
+    """Returns the grid of sub-points: every voxel cut into supersample^3 cubes.
 
     The mean over a voxel's sub-points is `pool` of a field on this grid.
 

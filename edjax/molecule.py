@@ -168,7 +168,7 @@ class Molecule:
 
 
 def frame_origin(numbers_A, coords_A3, groups_A) -> np.ndarray:
-  """Where the molecule's frame has its origin.
+  """Returns the origin of the molecule's frame.
 
   Args:
     numbers_A: atomic numbers, no padding.

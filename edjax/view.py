@@ -28,7 +28,7 @@ _POSITIVE, _NEGATIVE = '#2a78d6', '#eb6834'
 
 
 def bonds(numbers, coords) -> np.ndarray:
-  """Which atoms are bonded, by distance.
+  """Returns which atoms are bonded, by distance.
 
   RDKit's rule of covalent radii (`rdDetermineBonds.DetermineConnectivity`).
 

@@ -83,7 +83,7 @@ class Voxelizer:
 
   @property
   def channel_counts(self) -> tuple[int, ...]:
-    """How many channels each kind has, in order."""
+    """Numbers of channels of the kinds, in order."""
     return tuple(len(c.channel_names(self.options)) for c in self.channels)
 
   @property

@@ -94,7 +94,7 @@ def check_b_iso(b_iso: float) -> float:
 
 
 def scattering_factor(number: int, s) -> np.ndarray:
-  """The form factor f(s) of a neutral atom.
+  """Returns the form factor f(s) of a neutral atom.
 
   Args:
     number: atomic number.

@@ -87,7 +87,7 @@ class Tables(NamedTuple):
 
 @functools.cache
 def shells(z: int) -> tuple[Shell, ...]:
-  """The shells of an element in the order of the table (and of tblite).
+  """Returns the shells of an element in the order of the table (and of tblite).
 
   Args:
     z: atomic number, 1 to 86.

@@ -95,7 +95,7 @@ def atom_counts(
   elements: tuple[str, ...] = ELEMENTS,
   groups: bool = False,
 ) -> jax.Array:
-  """How many atoms each channel of `atoms` has near the origin.
+  """Counts the atoms of each channel of `atoms` near the origin.
 
   Args:
     mol: padding does not count.
@@ -112,7 +112,7 @@ def atom_counts(
 
 
 def types(mol: Molecule, elements, groups: bool) -> jax.Array:
-  """Which channel each atom belongs to: bool [A, C], false on padding."""
+  """Returns the channels of atoms: bool [A, C], false on padding."""
   atom_channels(elements, groups)  # checks
   listed_AC = _channel_table(elements)[mol.numbers_A]
   other_A = mol.mask_A & ~jnp.any(listed_AC, axis=1)
@@ -126,7 +126,7 @@ def types(mol: Molecule, elements, groups: bool) -> jax.Array:
 
 
 def _channel_table(elements) -> jax.Array:
-  """Which atomic number belongs to which listed channel: bool [Z, C]."""
+  """Returns the listed channels of atomic numbers: bool [Z, C]."""
   table_ZC = np.zeros((MAX_NUMBER + 1, len(elements)), bool)
   single = [atomic_number(e) for e in elements if e != 'metals']
   for channel, element in enumerate(elements):

@@ -33,7 +33,7 @@ def core_electrons(numbers) -> np.ndarray:
 def core_density(
   mol: Molecule, points_G3: jax.Array, b_iso: float
 ) -> jax.Array:
-  """The missing core electrons, as one blurred Gaussian on each atom.
+  """Returns the missing core electrons, as one blurred Gaussian on each atom.
 
   Args:
     mol: an element beyond Rn gives NaN.

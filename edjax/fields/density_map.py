@@ -10,7 +10,7 @@ from edjax.molecule import DensityMap, Molecule
 def map_density(
   mol: Molecule, points_G3: jax.Array, *, order: str = 'cubic'
 ) -> jax.Array:
-  """The molecule's density map at points; see `interpolation.sample`.
+  """Returns the molecule's density map at points; see `interpolation.sample`.
 
   Args:
     mol: with a map.

@@ -86,7 +86,7 @@ def free_atoms_density_grid(
 
 
 def _gather(mol: Molecule) -> tuple[jax.Array, jax.Array]:
-  """The terms of each atom, without d where the orbitals have none."""
+  """Returns the terms of each atom, without d where the orbitals have none."""
   without_d = mol.orbitals_OL9 is not None and mol.orbitals_OL9.shape[-1] == 4
   n_l = 2 if without_d else 3
   return tuple(

@@ -40,7 +40,7 @@ def value_and_gradient_magnitude(field: Callable) -> Callable:
 
 
 def gradient_magnitude(field: Callable) -> Callable:
-  """The length of a field's gradient, as a field of the same signature.
+  """Returns the length of a field's gradient, as a field of the same signature.
 
   Args:
     field: f(mol, ...) -> array, on points or on a grid.

@@ -79,7 +79,7 @@ def orbital_density_grid(
 
 
 def orbital_atoms(mol: Molecule) -> Molecule:
-  """The atoms of a molecule that have orbitals, without the others.
+  """Returns the atoms of a molecule that have orbitals, without the others.
 
   Raises:
     ValueError: the molecule has no orbitals.
@@ -101,7 +101,7 @@ def orbital_atoms(mol: Molecule) -> Molecule:
 
 
 def _angular(l: int, x, y, z) -> list:
-  """The angular factors of one l, in the order of the slots."""
+  """Returns the angular factors of one l, in the order of the slots."""
   if l == 0:
     return [1]
   if l == 1:

@@ -35,7 +35,7 @@ def margin(width: float, grid: Grid) -> int:
 
 
 def wider(width: float, grid: Grid) -> Grid:
-  """The grid with its margin on every side."""
+  """Returns the grid with its margin on every side."""
   return Grid(grid.size + 2 * margin(width, grid), grid.spacing)
 
 
@@ -64,7 +64,7 @@ def gaussian(values: jax.Array, width: float, grid: Grid) -> jax.Array:
 
 
 def blurred(field: Callable, width: float) -> Callable:
-  """A field on a grid, blurred: f(mol, grid, supersample) as before.
+  """Returns a field on a grid, blurred: f(mol, grid, supersample) as before.
 
   The field is evaluated on a wider grid, so that what lies outside of the
   grid is blurred into it. The derivatives are those of the blurred field.

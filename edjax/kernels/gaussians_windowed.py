@@ -243,7 +243,7 @@ def _line(sigma, grid, supersample, slopes, coord, first, count, copies=1):
 
 
 def _reach(sigma, grid: Grid, supersample: int):
-  """How far from a centre a voxel has sub-points that see it, Å."""
+  """Returns the distance, Å, up to which sub-points of a voxel see a centre."""
   return _REACH * sigma + (supersample - 1) / (2 * supersample) * grid.spacing
 
 

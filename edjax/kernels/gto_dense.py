@@ -141,5 +141,5 @@ def _split(values_KPX, size: int) -> jax.Array:
 
 
 def _divisor(n: int, most: int) -> int:
-  """The largest divisor of n up to `most`; at least 1."""
+  """Returns the largest divisor of n up to `most`; at least 1."""
   return max(d for d in range(1, n + 1) if n % d == 0 and d <= max(most, 1))

@@ -65,7 +65,7 @@ def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
 
 @functools.cache
 def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
-  """The shell of one l of each element.
+  """Returns the shell of one l of each element.
 
   Args:
     l: 0, 1 or 2.
@@ -97,18 +97,18 @@ def holds(room: Room, numbers_L: jax.Array) -> jax.Array:
 
 
 def _has_shell(l: int) -> np.ndarray:
-  """Which elements have a shell of this l, [98 + 1]; true beyond Rn."""
+  """Returns which elements have a shell of this l, [98 + 1]; true beyond Rn."""
   return (tables(l)[1] != 0).any(axis=1)
 
 
 def _has_many_primitives() -> np.ndarray:
-  """Which elements have a shell of more than _FEW_PRIMITIVES, [98 + 1]."""
+  """Returns the elements with a shell of more than _FEW_PRIMITIVES, [99]."""
   extra = [tables(l)[1][:, _FEW_PRIMITIVES:] for l in range(3)]
   return (np.concatenate(extra, axis=1) != 0).any(axis=1)
 
 
 def gather(room: Room, numbers_L, coords_L3, orbitals_OL9) -> Rows:
-  """The basis functions there are, and none to fill the room.
+  """Returns the basis functions there are, and none to fill the room.
 
   Args:
     room: large enough, see `holds`.
@@ -173,7 +173,7 @@ def gather_tangents(room: Room, primals, tangents):
 def lines(
   axis_X: np.ndarray, rows: Rows, derivative: bool = False
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The factors of the basis functions along x, y and z.
+  """Returns the factors of the basis functions along x, y and z.
 
   Args:
     axis_X: places along each axis, Å.

@@ -31,7 +31,7 @@ _NEGLIGIBLE = 2.5
 
 
 class Cut(NamedTuple):
-  """How a grid is cut into tiles; static.
+  """The tiles of a grid; static.
 
   Attributes:
     voxels: of the grid along each edge.
@@ -99,7 +99,7 @@ def tables(grid: Grid, cut: Cut, rows: Rows, derivative: bool = False) -> list:
 
 
 def screen(cut: Cut, rows: Rows, lines, sizes: tuple[int, ...]) -> Tiles:
-  """Which functions count in which tile.
+  """Returns which functions count in which tile.
 
   Leaving out functions that reach w in a tile where all together reach W
   changes the density by at most about 2 w W (c is at most c_max, which
@@ -157,7 +157,7 @@ def choice(forms: list, first) -> Callable:
 
 
 def assemble(cut: Cut, values_TXYZ) -> jax.Array:
-  """The grid [X, Y, Z] from its tiles, per Å^3.
+  """Returns the grid [X, Y, Z] from its tiles, per Å^3.
 
   Args:
     cut: of the grid.

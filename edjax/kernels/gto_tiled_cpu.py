@@ -65,14 +65,14 @@ def density(
 
 
 def value_cut(grid: Grid, supersample: int) -> Cut:
-  """The tiles of a density."""
+  """Returns the tiles of a density."""
   many = grid.refine(supersample).size >= _MANY_POINTS
   edge = _EDGE if many else _SMALL_EDGE
   return gto_screening.cut_of(grid, supersample, edge)
 
 
 def gradient_cut(grid: Grid, supersample: int) -> Cut:
-  """The tiles of a derivative."""
+  """Returns the tiles of a derivative."""
   return gto_screening.cut_of(grid, supersample, _SMALL_EDGE)
 
 

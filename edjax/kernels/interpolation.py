@@ -100,7 +100,7 @@ def sample_grid(
   supersample: int = 1,
   order: str = 'cubic',
 ) -> jax.Array:
-  """The map at voxel centres, or its means over sub-points.
+  """Returns the map at voxel centres, or its means over sub-points.
 
   Args:
     density_map: the map.

@@ -12,13 +12,14 @@ _CORNERS = np.array(list(itertools.product((0, 1), repeat=3)))
 def isosurface(
   values_XYZ, grid: Grid, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Where a field that is linear between voxel centres has a value.
+  """Triangulates the surface on which a field has a value.
 
-  By marching tetrahedra: every cube of eight voxel centres is cut into the six
-  that share its main diagonal (Freudenthal 1942, Ann. Math. 43, 580), so that
-  neighbouring cubes agree on their common face, and each of these is cut by a
-  plane (Doi and Koide 1991, IEICE Trans. E74, 214). The surface is closed
-  but where it leaves the box of voxel centres.
+  The field is taken as linear in each tetrahedron (marching tetrahedra): every
+  cube of eight voxel centres is cut into the six that share its main diagonal
+  (Freudenthal 1942, Ann. Math. 43, 580), so that neighbouring cubes agree on
+  their common face, and each is cut by a plane (Doi and Koide 1991, IEICE
+  Trans. E74, 214). The surface is closed but where it leaves the box of voxel
+  centres.
 
   Args:
     values_XYZ: a field on the grid.

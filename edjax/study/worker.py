@@ -29,7 +29,7 @@ DONE, FAILED, LOCKED, STOPPED = 'done', 'failed', 'locked', 'stopped'
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """How a run ended.
+  """The end of a run.
 
   Attributes:
     status: DONE, FAILED, LOCKED (by another process) or STOPPED (by SIGTERM; it
