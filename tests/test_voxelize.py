@@ -503,8 +503,9 @@ def test_what_a_channel_needs():
   assert [p.name for p in registry.parts_of(('atoms', 'shape'), 'map')] == [
     'atoms', 'shape',
   ]  # fmt: skip
-  needs = {p.needs for p in registry.parts_of(('gradient',), 'deformation')}
-  assert needs == {'', registry.ORBITALS}
+  for density in (('gradient',), (reduced_gradient,)):
+    needs = {p.needs for p in registry.parts_of(density, 'deformation')}
+    assert needs == {'', registry.ORBITALS}
   for channel in registry.CHANNELS.values():
     f = make_voxelizer((channel.name,), GRID, density='promolecule')
     assert f.scratch_bytes(_mol()) > 0 or channel.name == 'noise'

@@ -332,7 +332,8 @@ def channel(what: str | Channel | Field) -> Channel:
     what: a name of `known()`; a `Channel`; or a function
       f(mol, grid, supersample) -> [X, Y, Z], which must depend on its arguments
       alone. The channel takes the function's name. Values may have either sign,
-      and ligand and pocket are not separated.
+      and ligand and pocket are not separated. The molecule holds what
+      `options.density` needs, such as orbitals for 'xtb'.
 
   Raises:
     ValueError: the name is unknown (the message lists the known ones), or a
@@ -353,7 +354,9 @@ def channel(what: str | Channel | Field) -> Channel:
       f'a channel of your own needs a name that is not {name!r}: define it as '
       "a function, or pass fields.channels.Channel('name', ...)"
     )
-  return Channel(name, _UserField(what), signed=True, has_groups=False)
+  return Channel(
+    name, _UserField(what), signed=True, of_density=True, has_groups=False
+  )
 
 
 def add(what: Channel | Field) -> str:
