@@ -183,6 +183,44 @@ def difference(
   )  # fmt: skip
 
 
+def paired_difference(
+  target_N: np.ndarray,
+  prediction_a_SN: np.ndarray,
+  prediction_b_SN: np.ndarray,
+  metric: str = 'mae',
+  clusters_N: Sequence | None = None,
+  resamples: int = RESAMPLES,
+  seed: int = 0,
+) -> Difference:
+  """Returns the `difference` of two inputs, from their predictions.
+
+  Args:
+    target_N: true values of the test examples.
+    prediction_a_SN: of one input, a row each seed.
+    prediction_b_SN: of the other, the same seeds and examples in order.
+    metric: 'mae' or 'rmse'.
+    clusters_N: see `metrics.bootstrap`; None where each example stands alone.
+    resamples: draws of test clusters.
+    seed: of these.
+
+  Raises:
+    ValueError: shapes that do not fit, fewer than 2 seeds, one cluster.
+  """
+  prediction_a_SN = np.asarray(prediction_a_SN, np.float64)
+  prediction_b_SN = np.asarray(prediction_b_SN, np.float64)
+  if prediction_a_SN.shape != prediction_b_SN.shape:
+    raise ValueError(
+      f'Predictions of {prediction_a_SN.shape} and {prediction_b_SN.shape} '
+      'cannot be paired.'
+    )
+  if clusters_N is None:
+    clusters_N = np.arange(len(target_N))
+  draws = Draws(clusters_N, resamples, seed)
+  value_a_S, drawn_a_RS = draws.score(target_N, prediction_a_SN, metric)
+  value_b_S, drawn_b_RS = draws.score(target_N, prediction_b_SN, metric)
+  return difference(value_a_S - value_b_S, drawn_a_RS - drawn_b_RS, draws)
+
+
 @dataclasses.dataclass(frozen=True)
 class Crossover:
   """The size at which one input overtakes another.

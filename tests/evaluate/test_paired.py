@@ -1,5 +1,7 @@
 """Intervals by simulation, tests against scipy's and by hand."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,18 +11,8 @@ from edjax.evaluate import paired
 SEEDS = 5
 
 
-def paired_difference(
-  target_N, a_SN, b_SN, metric='mae', clusters_N=None, resamples=1000, seed=0
-):
-  """From predictions of both inputs, as reports of studies have it."""
-  if clusters_N is None:
-    clusters_N = np.arange(len(target_N))
-  draws = paired.Draws(clusters_N, resamples, seed)
-  value_a_S, drawn_a_RS = draws.score(target_N, a_SN, metric)
-  value_b_S, drawn_b_RS = draws.score(target_N, b_SN, metric)
-  return paired.difference(
-    value_a_S - value_b_S, drawn_a_RS - drawn_b_RS, draws
-  )
+# Fewer draws than users have, for speed.
+paired_difference = functools.partial(paired.paired_difference, resamples=1000)
 
 
 def simulate(rng, groups, size, seeds, gap, sd_seed, sd_group, sd_example):
@@ -152,6 +144,8 @@ def test_what_cannot_be_compared_raises():
     paired_difference(target_N, two, two, clusters_N=['a', 'b'])
   with pytest.raises(ValueError, match='NaN'):
     paired_difference(target_N, two * np.nan, two)
+  with pytest.raises(ValueError, match='cannot be paired'):
+    paired_difference(target_N, two, two[:, :2])
   same = paired_difference(target_N, two, two)
   assert (same.value, same.error, same.p_below()) == (0, 0, 0.5)
   assert same.p_equivalent(0.1) == 0
