@@ -1,18 +1,13 @@
 """Intervals by simulation, tests against scipy's and by hand."""
 
-import functools
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from edjax.evaluate import paired
+from edjax.evaluate.paired import paired_difference
 
 SEEDS = 5
-
-
-# Fewer draws than users have, for speed.
-paired_difference = functools.partial(paired.paired_difference, resamples=1000)
 
 
 def simulate(rng, groups, size, seeds, gap, sd_seed, sd_group, sd_example):
