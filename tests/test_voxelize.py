@@ -331,7 +331,7 @@ def test_padding_is_inert():
     (('density',), {'density': 'map', 'use_b_factors': True}, 'use_b_factors'),
     (('density',), {'binary': True}, 'binary'),
     (('noise',), {'groups': True}, 'groups'),
-    (('density',), {'groups': True, 'density': 'map'}, 'groups: a density'),
+    (('density',), {'groups': True, 'density': 'map'}, 'groups: the density'),
     (('gradient',), {'groups': True, 'density': 'deformation'}, 'groups'),
     (('density',), {'transforms': {'gradient': 'none'}}, 'of gradient, but'),
     (('shape',), {'shape_radius': -1.0}, 'shape_radius must be'),
