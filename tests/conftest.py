@@ -59,8 +59,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='module', autouse=True)
 def _returned_memory():
-  """Gives freed memory back after each file: the C library would keep it."""
+  """Forgets programs after each file and gives the memory back.
+
+  Programs of hundreds of tests would stay, and the C library keeps what is
+  freed. What the next file needs of them lies in the directory above.
+  """
   yield
+  jax.clear_caches()
   gc.collect()
   if platform.libc_ver()[0] == 'glibc':
     ctypes.CDLL(None).malloc_trim(0)

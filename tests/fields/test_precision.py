@@ -99,7 +99,7 @@ def _functions() -> dict:
     'shape_grid': fields.shape_grid,
     'noise_grid': fields.noise_grid,
   }
-  without = ('binary_atoms', 'noise', 'noise_grid')
+  without = ('binary_atoms', 'free_atoms', 'noise', 'noise_grid')
   found = {}
   for name, f in on_points.items():
     found[name] = lambda m, f=f: f(m, POINTS), name not in without

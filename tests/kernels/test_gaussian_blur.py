@@ -44,7 +44,7 @@ def _voxels(grid, **options):
 CASES = [
   ({'channels': ('atoms',), 'elements': ('O',)}, 2e-4),
   ({'channels': ('valence',)}, 2e-4),
-  ({'channels': ('density',), 'density': 'promolecule', 'blur': 40.0}, 2e-4),
+  ({'channels': ('density',), 'density': 'promolecule', 'b_iso': 40.0}, 2e-4),
   ({'channels': ('atoms',), 'elements': ('O',), 'binary': True}, 1e-5),
   ({'channels': ('shape',), 'supersample': 2}, 1e-5),
   ({'channels': ('density',)}, 1e-5),
