@@ -54,7 +54,7 @@ def test_representations_share_everything_but_the_representation():
       k: v for k, v in flat.items() if not k.startswith('representation.')
     }
     shared = {k: flat[f'representation.{k}'] for k in (
-      'grid_size', 'spacing', 'supersample', 'blur')}  # fmt: skip
+      'grid_size', 'spacing', 'supersample', 'b_iso')}  # fmt: skip
     groups[entry.size, entry.subset_seed].append((rest, shared))
   for members in groups.values():
     assert len(members) == 5
