@@ -326,7 +326,7 @@ class Readers:
       'file', ids=ids, heavy_atoms=[5] * 6, seed=0, path=str(path),
       fractions=(0.1, 0.1), uncharacterized=None,
     )  # fmt: skip
-    yield split.parts['train']
+    yield [len(ids) for ids in split.parts.values()]
 
   def _split_csv_files(self):
     # As LP-PDBBind's, which is not everywhere.

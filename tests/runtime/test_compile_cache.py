@@ -120,7 +120,8 @@ def test_one_program_for_seeds_and_sizes(data_dir):
   ):
     get(config)
   assert len(made) == 4
-  sharper = dataclasses.replace(work.voxelizer, supersample=1)
+  options = dataclasses.replace(work.voxelizer.options, supersample=1)
+  sharper = dataclasses.replace(work.voxelizer, options=options)
   get(same[0], dataclasses.replace(work, voxelizer=sharper))
   assert len(made) == 5
   get(same[0])

@@ -370,7 +370,7 @@ def test_mistakes_end_before_the_first_run(smoke, tmp_path):
   odd.representation.grid_size = 11
   for config, named in (
     (smoke(sizes=(60, 5000)), 'asks for 5000'),
-    (odd, 'grid_size=11 is no multiple'),
+    (odd, 'grid_size must be a multiple of 4'),
     (smoke(representations=('deformation',),
            trial_transforms=('log1p', 'none')), 'log1p'),
   ):  # fmt: skip
