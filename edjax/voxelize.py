@@ -87,6 +87,12 @@ class Voxelizer:
     return tuple(len(c.channel_names(self.options)) for c in self.channels)
 
   @property
+  def units(self) -> tuple[str, ...]:
+    """Unit of each kind before scaling, in order; '' for pure numbers."""
+    density = DENSITIES[self.options.density].unit
+    return tuple(density * c.of_density + c.unit for c in self.channels)
+
+  @property
   def num_channels(self) -> int:
     """Length of the last axis."""
     return len(self.channel_names)

@@ -45,6 +45,7 @@ def test_every_channel_in_the_order_asked_for():
            'atoms_other', 'density', 'gradient', 'shape', 'noise')  # fmt: skip
   assert f.channel_names == names
   assert f.num_channels == 10
+  assert f.units == ('', 'e/Å^3', 'e/Å^3/Å', '', '')
   mol = _mol()
   vox = jax.jit(f)(mol)
   assert vox.shape == (8, 8, 8, 10)

@@ -11,6 +11,7 @@ from edjax.config.representation import (
   density_source,
   make_voxelizer,
   needs_orbitals,
+  parts_of,
   seen_radius,
 )
 
@@ -141,10 +142,14 @@ def _complexes(config) -> list[str]:
     )
   if needs_orbitals(representation):
     # The orbitals come with the ligand's hydrogens, which the pocket lacks.
-    atoms = {'atoms', 'shape', 'valence'} & set(representation.channels)
+    atoms = [
+      part.name
+      for part in parts_of(representation)
+      if part.has_groups and not part.of_density and not part.needs
+    ]
     if atoms:
       errors.append(
-        f'config.representation.channels: {sorted(atoms)} would see the '
+        f'config.representation.channels: {atoms} would see the '
         "hydrogens that density='xtb' adds to ligands alone; with them use "
         "density='promolecule'"
       )

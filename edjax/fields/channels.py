@@ -66,8 +66,8 @@ class Channel:
   Attributes:
     name: as the configuration has it.
     field: options -> `Field`.
-    unit: of its values, '' for pure numbers; with `of_density`, the factor
-      after the unit of the density.
+    unit: of its values, '' for pure numbers; with `of_density`, what follows
+      the unit of the density.
     signed: whether values may be below 0.
     needs: data that a molecule must hold: ORBITALS, MAP or ''.
     of_density: whether it is made of the density that `options` name, and

@@ -68,12 +68,19 @@ def describe(task) -> str:
   """Returns a few lines that say what is about to be learned."""
   config, rows = task.config, task.rows
   channels = ', '.join(task.voxelizer.channel_names)
+  units = ', '.join(
+    f'{kind} in {unit}'
+    for kind, unit in zip(
+      task.voxelizer.kinds, task.voxelizer.units, strict=True
+    )
+    if unit
+  )
   lines = [
     f'{config.data.name}: {len(rows["train"])} training, '
     f'{len(rows["validation"])} validation, {len(rows["test"])} test '
     f'molecules (split {config.data.split}, {task.split_sha256[:12]})',
     f'input: {channels}; {config.representation.grid_size}^3 voxels of '
-    f'{config.representation.spacing} Å',
+    f'{config.representation.spacing} Å' + (f'; {units}' if units else ''),
   ]
   if task.split_missing:
     lines.append(
