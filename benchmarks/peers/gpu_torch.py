@@ -212,7 +212,7 @@ class ResNet3D(nn.Module):
     x = x.reshape(b, m, m, m, -1).permute(0, 4, 1, 2, 3)
     sums = []
     for i, stage in enumerate(self.stages):
-      # Twice the mean, as `edjax.models.pooling.mean_pool`.
+      # Twice the mean, as `edjax.models.downsampling.mean_pool`.
       x, total = stage(2 * functional.avg_pool3d(x, 2) if i else x)
       sums.append(total)
     with torch.autocast(vox.device.type, enabled=False):

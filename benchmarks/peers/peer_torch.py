@@ -168,7 +168,7 @@ def _resnet3d(p, vox, train):
   sums = []
   for i in range(3):
     if i:
-      # Twice the mean, as `edjax.models.pooling.mean_pool`.
+      # Twice the mean, as `edjax.models.downsampling.mean_pool`.
       x = p.pointwise(f'trunk/down_{i}', 2 * functional.avg_pool3d(x, 2))
     if f'trunk/block_{i}_0/norm_0/scale' in p.tensors:
       h = x

@@ -25,7 +25,7 @@ from configs import qm9_atoms
 from edjax import config as configuration
 from edjax import models, optim
 from edjax.config.representation import make_voxelizer
-from edjax.models import pooling
+from edjax.models import downsampling
 from edjax.models.conv import Conv3D
 from edjax.molecule import Molecule, stack
 from edjax.runtime import compile_cache, malloc, parallel
@@ -49,7 +49,7 @@ class Blocks(nn.Module):
     del train
     for i, width in enumerate((32, 64, 128, 256)):
       x = Conv3D(width)(x)
-      x = nn.relu(pooling.max_pool(x) if i < 3 else x)
+      x = nn.relu(downsampling.max_pool(x) if i < 3 else x)
     return nn.Dense(TARGETS)(x.mean((1, 2, 3)))
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax.models.conv import Conv3D
+from edjax.models.downsampling import max_pool
 from edjax.models.layers import DType, note_activity
-from edjax.models.pooling import max_pool
 
 # Voxels along an edge of which four valid convolutions and two max-pools of
 # cnn3d leave one.

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax.models.conv import Conv3D
+from edjax.models.downsampling import space_to_depth
 from edjax.models.isotropic import IsotropicConv3D
-from edjax.models.pooling import space_to_depth
 
 Kernels = Literal['isotropic', 'free']
 DType = Literal['float32', 'bfloat16']

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax.models.conv import Conv3D
+from edjax.models.downsampling import mean_pool
 from edjax.models.layers import (
   Convolution,
   DType,
@@ -19,22 +20,22 @@ from edjax.models.layers import (
   ResidualBlock,
   note_activity,
 )
-from edjax.models.pooling import mean_pool
 from edjax.models.standardise import Powers, Standardise
 
 
 class ResNetTrunk(nn.Module):
   """Residual network whose every stage is read out voxel by voxel.
 
-  After each stage a small layer is applied at every voxel and summed over the
-  grid, so that what belongs to a molecule as a sum over its parts (energies,
-  polarisabilities) is one of local terms, as in networks on atoms (SchNet:
-  Schuett et al. 2017, arXiv 1706.08566). Stages see 1, 2, 4, ... times as far.
+  After each stage a small layer is applied at every voxel and averaged over the
+  grid, a sum but for a constant. Properties that are sums over the parts of a
+  molecule (energies, polarisabilities) are thus sums of local terms, as in
+  networks on atoms (SchNet: Schuett et al. 2017, arXiv 1706.08566). Stages see
+  1, 2, 4, ... times as far.
 
   Attributes:
     widths: channels of each stage; a stage halves the grid of the one before.
     blocks: residual blocks of each stage.
-    local: features of a voxel that are summed, in each stage.
+    local: features of a voxel that are averaged, in each stage.
     kernels: 'isotropic' (weights depend on distance, see `IsotropicConv3D`; a
       stage averages over 2^3 voxels) or 'free' (a stage begins with a
       convolution of 2^3 voxels).

@@ -10,32 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from edjax.evaluate.paired import ALPHA, Difference
+from edjax.study.multiple_testing import holm
 
 # In simulations up to 13 % of the 95 % intervals from 2 seeds missed the truth
 # (3 seeds: 8 %, 5 or more: 6 %), so that 2 seeds give no verdict.
 MIN_SEEDS = 3
-
-
-def holm(p: Sequence[float]) -> np.ndarray:
-  """Returns p values that bound the chance of any false claim among them.
-
-  Holm 1979, Scand. J. Stat. 6, 65: the smallest is multiplied by m, the next
-  by m - 1, and so on, and none is smaller than the one before it.
-
-  Args:
-    p: p values of a family of tests.
-
-  Raises:
-    ValueError: a value is not in 0 to 1.
-  """
-  p = np.asarray(p, np.float64)
-  if not ((p >= 0) & (p <= 1)).all():
-    raise ValueError(f'p values must be in 0 to 1, got {p}.')
-  order = np.argsort(p, kind='stable')
-  stepped = p[order] * np.arange(len(p), 0, -1)
-  adjusted = np.empty_like(p)
-  adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
-  return adjusted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,13 @@ from flax import traverse_util
 
 from configs import default
 from edjax import models, optim
-from edjax.models import input_moments, layers, pooling, registry, standardise
+from edjax.models import (
+  downsampling,
+  input_moments,
+  layers,
+  registry,
+  standardise,
+)
 
 CONFIG = {
   'name': 'resnet3d',
@@ -540,19 +546,21 @@ def test_bfloat16_is_close_to_float32():
 
 def test_space_to_depth_keeps_blocks_together():
   vox = np.arange(2 * 4 * 6 * 2 * 3.0).reshape(2, 4, 6, 2, 3)
-  blocks = np.asarray(pooling.space_to_depth(jnp.asarray(vox), 2))
+  blocks = np.asarray(downsampling.space_to_depth(jnp.asarray(vox), 2))
   assert blocks.shape == (2, 2, 3, 1, 24)
   np.testing.assert_array_equal(
     blocks[1, 1, 2, 0], vox[1, 2:4, 4:6, 0:2].ravel()
   )
-  assert pooling.space_to_depth(vox, 1) is vox
+  assert downsampling.space_to_depth(vox, 1) is vox
 
 
 def test_mean_pool_is_twice_a_mean():
   x = normal(0, (2, 4, 6, 2, 3))
   blocks = x.reshape(2, 2, 2, 3, 2, 1, 2, 3)
   np.testing.assert_allclose(
-    pooling.mean_pool(jnp.asarray(x)), 2 * blocks.mean((2, 4, 6)), atol=1e-6
+    downsampling.mean_pool(jnp.asarray(x)),
+    2 * blocks.mean((2, 4, 6)),
+    atol=1e-6,
   )
 
 
@@ -566,7 +574,9 @@ def test_max_pool_equals_flax(size):
   stock = functools.partial(
     nn.max_pool, window_shape=(2, 2, 2), strides=(2, 2, 2)
   )
-  actual = jax.value_and_grad(functools.partial(f, pool=pooling.max_pool))(x)
+  actual = jax.value_and_grad(functools.partial(f, pool=downsampling.max_pool))(
+    x
+  )
   expected = jax.value_and_grad(functools.partial(f, pool=stock))(x)
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, rtol=1e-6), actual, expected
@@ -584,7 +594,7 @@ def test_max_pool_shares_the_gradient_among_equal_voxels():
   weight = normal(1, (2, 2, 3, 2, 3))
   actual, expected = (
     jax.grad(lambda x, f=f: (weight * f(x)).sum())(x)
-    for f in (pooling.max_pool, reduction)
+    for f in (downsampling.max_pool, reduction)
   )
   np.testing.assert_allclose(actual, expected, rtol=1e-6)
   shared = (np.asarray(actual) != 0).sum() / weight.size

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edjax.evaluate import paired
-from edjax.study import verdicts
+from edjax.study import multiple_testing, verdicts
 
 
 def closed_testing(p):
@@ -30,15 +30,17 @@ def closed_testing(p):
 @pytest.mark.parametrize('seed', range(5))
 def test_holm_is_closed_testing(seed):
   p = np.random.default_rng(seed).uniform(size=5) ** 2
-  np.testing.assert_allclose(verdicts.holm(p), closed_testing(p), rtol=1e-12)
+  np.testing.assert_allclose(
+    multiple_testing.holm(p), closed_testing(p), rtol=1e-12
+  )
 
 
 def test_holm_by_hand():
   # 4 x .005; 3 x .01; 2 x .03; .04, which is less than the one before.
-  found = verdicts.holm([0.01, 0.04, 0.03, 0.005])
+  found = multiple_testing.holm([0.01, 0.04, 0.03, 0.005])
   np.testing.assert_allclose(found, [0.03, 0.06, 0.06, 0.02], rtol=1e-12)
   with pytest.raises(ValueError, match='0 to 1'):
-    verdicts.holm([0.1, 1.2])
+    multiple_testing.holm([0.1, 1.2])
 
 
 def found(value, error=0.1, freedom=6.0):

@@ -1,4 +1,4 @@
-"""Pooling: from a grid to one of half its edge."""
+"""Steps from a grid to a coarser one: blocks as channels, mean, maximum."""
 
 import functools
 import itertools
