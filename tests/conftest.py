@@ -35,6 +35,8 @@ import pytest
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+# Bytes of a process that lets go of its compiled programs.
+_LARGE = 1.5 * 2**30
 
 # Files of minutes. With `--dist loadfile` they are begun first: at the end one
 # process would wait for the other.
@@ -59,16 +61,24 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='module', autouse=True)
 def _returned_memory():
-  """Forgets programs after each file and gives the memory back.
+  """Gives memory back after each file, and of a large process its programs.
 
-  Programs of hundreds of tests would stay, and the C library keeps what is
-  freed. What the next file needs of them lies in the directory above.
+  The C library would keep what is freed. Programs of hundreds of tests add up
+  to gigabytes; most lie in the directory above, for the files that come.
   """
   yield
-  jax.clear_caches()
   gc.collect()
   if platform.libc_ver()[0] == 'glibc':
     ctypes.CDLL(None).malloc_trim(0)
+  if _resident_bytes() > _LARGE:
+    jax.clear_caches()
+
+
+def _resident_bytes() -> int:
+  statm = pathlib.Path('/proc/self/statm')  # Linux; see `man proc_pid_statm`
+  if not statm.exists():
+    return 0
+  return int(statm.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
 @pytest.fixture
