@@ -35,7 +35,7 @@ import pytest
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-# Bytes of a process that lets go of its compiled programs.
+# Resident bytes of a process that gives its compiled programs back.
 _LARGE = 1.5 * 2**30
 
 # Files of minutes. With `--dist loadfile` they are begun first: at the end one
@@ -59,19 +59,20 @@ def pytest_collection_modifyitems(items):
   items.sort(key=lambda item: ranks.get(item.path.stem, len(_LONG)))
 
 
-@pytest.fixture(scope='module', autouse=True)
+@pytest.fixture(autouse=True)
 def _returned_memory():
-  """Gives memory back after each file, and of a large process its programs.
+  """Gives a large process's compiled programs back after a test.
 
-  The C library would keep what is freed. Programs of hundreds of tests add up
-  to gigabytes; most lie in the directory above, for the files that come.
+  JAX keeps the programs of hundreds of tests, which add up to gigabytes, and
+  the C library what is freed. Most programs lie in the directory above, for the
+  tests that come.
   """
   yield
-  gc.collect()
-  if platform.libc_ver()[0] == 'glibc':
-    ctypes.CDLL(None).malloc_trim(0)
   if _resident_bytes() > _LARGE:
     jax.clear_caches()
+    gc.collect()
+    if platform.libc_ver()[0] == 'glibc':
+      ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes() -> int:
