@@ -1,6 +1,7 @@
 """The training step, on devices and without, and the loop around it."""
 
 import functools
+import re
 import types
 
 import jax
@@ -301,6 +302,53 @@ def test_one_compilation_in_three_steps(small):
     jax.block_until_ready(state)
     jax.monitoring.unregister_event_duration_listener(listen)
   assert len(count) == 1
+
+
+def operations(compiled) -> set[str]:
+  """Names of the operations of a compiled program."""
+  return set(re.findall(r' ([a-z-]+)\(', compiled.as_text()))
+
+
+# Between devices, or between a device and the host.
+TRAFFIC = {
+  'all-gather', 'all-to-all', 'collective-broadcast', 'collective-permute',
+  'infeed', 'outfeed', 'recv', 'reduce-scatter', 'send',
+}  # fmt: skip
+
+
+def test_a_call_moves_sums_between_devices_and_nothing_else(small):
+  """Guards against what JAX's page on migrating from pmap warns of.
+
+  See docs.jax.dev/en/latest/migrate_pmap.html.
+  """
+  _, molecules, labels, state, step, inputs = small
+  call = train_step.make_train_call(step, True)
+  indices = np.swapaxes(
+    parallel.shard(batching.batch_indices(0, 0, 16, 8)[None].T), 1, 2
+  )
+  state, data, inputs = parallel.replicate(
+    jax.device_get((state, (molecules, labels), inputs))
+  )
+  indices = jax.device_put(indices, data[1].sharding)
+  compiled = call.lower(state, data, indices, inputs).compile()
+  used = operations(compiled)
+  assert 'all-reduce' in used
+  assert not used & TRAFFIC
+  # Arguments stay where they are, and none is given up to the outputs.
+  assert 'input_output_alias' not in compiled.as_text()
+  (came, *_), _ = compiled.input_shardings
+  for leaf, went in zip(
+    jax.tree.leaves(came, is_leaf=lambda x: x is None),
+    jax.tree.leaves(compiled.output_shardings[0]),
+    strict=True,
+  ):
+    assert leaf in (None, went)  # None: the program does not read it
+  with jax.transfer_guard('disallow'):
+    for _ in range(2):
+      state, _ = call(state, data, indices, inputs)
+  # Negative control.
+  gather = parallel.pmap(lambda x: jax.lax.all_gather(x, parallel.AXIS))
+  assert operations(gather.lower(indices).compile()) & TRAFFIC
 
 
 def test_memorises_a_batch(small):
