@@ -11,18 +11,17 @@ import zlib
 
 import numpy as np
 
-# Amplitudes and phases, in the order in which they are tried: Refmac and
-# Servalcat, BUSTER and phenix.refine, and those of phenix.refine with missing
-# reflections left out or filled in.
-COLUMNS = {
-  '2fofc': (
-    ('FWT', 'PHWT'),
-    ('2FOFCWT', 'PH2FOFCWT'),
-    ('2FOFCWT_no_fill', 'PH2FOFCWT_no_fill'),
-    ('2FOFCWT_fill', 'PH2FOFCWT_fill'),
-  ),
-  'fofc': (('DELFWT', 'PHDELWT'), ('FOFCWT', 'PHFOFCWT')),
-}
+from edjax.runtime import reading
+
+# Amplitudes and phases of 2Fo-Fc maps, in the order in which they are tried:
+# Refmac and Servalcat, BUSTER and phenix.refine, and those of phenix.refine
+# with missing reflections left out or filled in.
+COLUMNS = (
+  ('FWT', 'PHWT'),
+  ('2FOFCWT', 'PH2FOFCWT'),
+  ('2FOFCWT_no_fill', 'PH2FOFCWT_no_fill'),
+  ('2FOFCWT_fill', 'PH2FOFCWT_fill'),
+)
 # Points to the shortest wavelength in maps that are computed here. With 4,
 # tricubic interpolation errs by 0.04 sd at the atoms of a 1.85 Å map; with
 # the customary 3, by 0.12 sd.
@@ -40,13 +39,11 @@ _MAX_EXTENDED_HEADER = 2**26
 _MAX_DISAGREEMENT = 0.5
 
 
-def read_mtz(path, kind: str, columns: tuple[str, str] | None):
-  """Computes the map from the coefficients of an MTZ file.
+def read_mtz(path):
+  """Computes the 2Fo-Fc map from the coefficients of an MTZ file.
 
   Args:
     path: of the file, plain or .gz.
-    kind: of COLUMNS.
-    columns: amplitudes and phases with other names, or None.
 
   Returns:
     gemmi.FloatGrid of the unit cell, and the resolution in Å.
@@ -59,11 +56,11 @@ def read_mtz(path, kind: str, columns: tuple[str, str] | None):
 
   with _naming(path):
     # gemmi accepts a file without its end and leaves out what stood there.
-    if b'MTZENDOFHEADERS' not in _contents(path):
+    if b'MTZENDOFHEADERS' not in reading.unpacked(path):
       raise ValueError('the end of the file is missing, or it is not MTZ')
     mtz = gemmi.read_mtz_file(str(path))
     types = {c.label: c.type for c in mtz.columns}
-    amplitude, phase = _find_columns(types, kind, columns)
+    amplitude, phase = _find_columns(types)
     if mtz.spacegroup is None:
       raise ValueError('the file has no known space group')
     if not mtz.cell.is_crystal():
@@ -80,31 +77,29 @@ def read_mtz(path, kind: str, columns: tuple[str, str] | None):
   return grid, float(d_min)
 
 
-def _find_columns(types, kind, columns):
-  pairs = COLUMNS[kind] if columns is None else (tuple(columns),)
-  for pair in pairs:
-    if len(pair) == 2 and [types.get(label) for label in pair] == ['F', 'P']:
+def _find_columns(types):
+  for pair in COLUMNS:
+    if [types.get(label) for label in pair] == ['F', 'P']:
       return pair
   phases = [label for label, t in types.items() if t == 'P']
   raise ValueError(
-    f'no {kind if columns is None else "such"} map coefficients: needs '
-    + ' or '.join('/'.join(pair) for pair in pairs)
+    'no 2Fo-Fc map coefficients: needs '
+    + ' or '.join('/'.join(pair) for pair in COLUMNS)
     + ' as amplitudes and phases; '
     + (f'it has the phases {", ".join(phases)}' if phases else
        'the file has amplitudes or intensities without any phases')
   )  # fmt: skip
 
 
-def read_ccp4(path, periodic: bool | None):
+def read_ccp4(path):
   """Reads the map of a CCP4 or MRC file and completes it by its symmetry.
 
   Args:
     path: of the file, plain or .gz.
-    periodic: whether it is of a crystal; None decides by the header.
 
   Returns:
-    gemmi.FloatGrid of the unit cell (or of the box), NaN where there are no
-    data; [3] Å, where its first point lies; whether it is periodic.
+    gemmi.FloatGrid of the unit cell (of a particle: its box), NaN where there
+    are no data; [3] Å, where its first point lies; whether it is periodic.
 
   Raises:
     OSError: no such file.
@@ -118,21 +113,10 @@ def read_ccp4(path, periodic: bool | None):
     header = _Header(ccp4)
     if np.isinf(ccp4.grid.array).any():
       raise ValueError('the map has infinite values')
-    if periodic is None:
-      right = all(abs(angle - 90) < 1e-3 for angle in header.cell[3:])
-      whole = header.n == header.m
-      periodic = not (header.space_group in (0, 1) and whole and right)
-    if not periodic:
-      if header.space_group not in (0, 1):
-        raise ValueError(
-          f'space group {header.space_group}, but periodic is False'
-        )
-      if any(abs(angle - 90) > 1e-3 for angle in header.cell[3:]):
-        raise ValueError('a box that is no crystal needs right angles')
+    right = all(abs(angle - 90) < 1e-3 for angle in header.cell[3:])
+    if header.space_group in (0, 1) and header.n == header.m and right:
       ccp4.setup(np.nan, gemmi.MapSetup.ReorderOnly)
-      # A box of a part of the cell: the cell of the box alone.
-      steps_3 = np.array(header.cell[:3]) / header.m
-      edges = steps_3 * header.n
+      edges = header.cell[:3]
       ccp4.grid.set_unit_cell(gemmi.UnitCell(*edges, 90, 90, 90))
       return ccp4.grid, header.box_origin(), False
     if any(header.origin):
@@ -183,6 +167,8 @@ def _check_ccp4(path) -> None:
 
   gemmi would allocate whatever memory a damaged header asks for.
   """
+  import gemmi
+
   with _opened(path) as file:
     header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES:
@@ -206,12 +192,13 @@ def _check_ccp4(path) -> None:
         raise ValueError(f'an impossible {name}, {size.tolist()}')
     if sorted(axes.tolist()) != [1, 2, 3]:
       raise ValueError(f'axes {axes.tolist()} are not 1, 2, 3 in some order')
-    cell = floats[10:16]
+    cell = floats[10:16].astype(float)
     if not (
       np.isfinite(cell).all()
       and (cell > 0).all()
       and (cell[3:] < 180).all()
-      and _is_possible(np.radians(cell[3:].astype(float)))
+      # Angles that cannot meet in a corner have no volume.
+      and gemmi.UnitCell(*cell).volume > 1e-3 * np.prod(cell[:3])
     ):
       raise ValueError(f'an impossible cell, {cell.tolist()}')
     if not np.isfinite(floats[49:52]).all():
@@ -222,20 +209,14 @@ def _check_ccp4(path) -> None:
     if not 0 <= extended <= _MAX_EXTENDED_HEADER or extended % 4:
       raise ValueError(f'an impossible extended header of {extended} bytes')
     expected = extended + int(np.prod(n, dtype=np.int64)) * _MODES[mode]
-    actual = _count(file, expected + 1)
-    if actual != expected:
-      more = 'fewer' if actual < expected else 'more'
+    file.seek(_HEADER_BYTES + expected - 1)
+    last = file.read(2)
+    if len(last) != 1:
+      more = 'more' if last else 'fewer'
       raise ValueError(
         f'the header is followed by {more} than the {expected} bytes that it '
         'announces: the file is damaged or truncated'
       )
-
-
-def _is_possible(angles_3) -> bool:
-  """Returns whether three angles (radians) can meet in the corner of a cell."""
-  cosines = np.cos(angles_3)
-  square = 1 + 2 * np.prod(cosines) - np.sum(cosines**2)
-  return square > 1e-6
 
 
 def _operators(ccp4):
@@ -304,19 +285,3 @@ def _naming(path):
 
 def _opened(path):
   return gzip.open(path) if path.suffix.lower() == '.gz' else path.open('rb')
-
-
-def _contents(path) -> bytes:
-  with _opened(path) as file:
-    return file.read()
-
-
-def _count(file, most: int) -> int:
-  """Counts the bytes that are left in a file, up to a number."""
-  count = 0
-  while count < most:
-    size = len(file.read(min(1 << 20, most - count)))
-    if not size:
-      break
-    count += size
-  return count
