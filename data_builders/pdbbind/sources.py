@@ -86,7 +86,6 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
       f'no PDBbind in {manual_dir or "(no directory named)"}: {INSTRUCTIONS}'
     )
   table = index.read_index(tables[0].path)
-  usable = index.usable(table.entries)
   here = layout.find(root)
   if not here.files and not download:
     raise FileNotFoundError(
@@ -108,7 +107,7 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
     directory=root,
     index=tables[0].path,
     entries={entry.pdb_id: entry for entry in table.entries},
-    excluded=dict(usable.excluded),
+    excluded=index.excluded(table.entries),
     skipped=table.skipped,
     notes=table.notes,
     files=files,
@@ -152,7 +151,7 @@ def ligands_in(manual_dir) -> Sources:
     directory=root,
     index=paths[0],
     entries=by_id,
-    excluded=dict(index.usable(entries).excluded),
+    excluded=index.excluded(entries),
     skipped=(),
     notes=(),
     files={},

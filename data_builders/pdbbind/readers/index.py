@@ -93,21 +93,6 @@ class IndexFile(NamedTuple):
   year: int
 
 
-class Usable(NamedTuple):
-  """Entries after the default filter.
-
-  Attributes:
-    entries: those with a value: '=' and '~'.
-    excluded: (PDB id, reason) of the others, which only bound the value.
-    flagged: (PDB id, flag) of entries that are approximate or an IC50; one
-      that is both is there twice.
-  """
-
-  entries: tuple[Entry, ...]
-  excluded: tuple[tuple[str, str], ...]
-  flagged: tuple[tuple[str, str], ...]
-
-
 def read_index(path) -> Index:
   """Reads affinities from an `INDEX_*_data` file or a csv.
 
@@ -151,28 +136,13 @@ def read_index(path) -> Index:
   return Index(tuple(entries), tuple(skipped), tuple(notes))
 
 
-def usable(entries: Iterable[Entry]) -> Usable:
-  """Filters entries: a bound ('<', '>', '<=', '>=') is no value.
-
-  Args:
-    entries: of an index.
-
-  Returns:
-    Entries with values, excluded ids, and flagged ids.
-  """
-  valued, excluded, flagged = [], [], []
-  for entry in entries:
-    if entry.relation not in ('=', '~'):
-      excluded.append(
-        (entry.pdb_id, f'{entry.measure}{entry.relation} is only a bound')
-      )
-      continue
-    valued.append(entry)
-    if entry.relation == '~':
-      flagged.append((entry.pdb_id, 'approximate'))
-    if entry.measure == 'IC50':
-      flagged.append((entry.pdb_id, 'IC50'))
-  return Usable(tuple(valued), tuple(excluded), tuple(flagged))
+def excluded(entries: Iterable[Entry]) -> dict[str, str]:
+  """Returns PDB id -> reason of entries whose relation only bounds a value."""
+  return {
+    entry.pdb_id: f'{entry.measure}{entry.relation} is only a bound'
+    for entry in entries
+    if entry.relation not in ('=', '~')
+  }
 
 
 def find_indices(manual_dir) -> tuple[IndexFile, ...]:
@@ -191,13 +161,8 @@ def find_indices(manual_dir) -> tuple[IndexFile, ...]:
 
   Returns:
     The files, best first; () for none.
-
-  Raises:
-    FileNotFoundError: there is no such directory.
   """
   root = pathlib.Path(manual_dir)
-  if not root.is_dir():
-    raise FileNotFoundError(f'{root} is no directory')
   files = []
   for where, directories, names in os.walk(root):
     directories[:] = sorted(d for d in directories if not pdb_ids.is_pdb_id(d))
