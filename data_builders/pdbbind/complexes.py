@@ -106,9 +106,7 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
     'pocket_dropped': pocket.dropped,
     'shortest_contact': round(pockets.shortest_contact(ligand, pocket), 3),
     'box_filled': round(
-      pockets.coverage(
-        ligand, pocket, ligands.centre(ligand.atoms), BOX / 2
-      ).fraction,
+      pockets.coverage(ligand, pocket, ligands.centre(ligand.atoms), BOX / 2),
       4,
     ),
     **input_hashes(files),
