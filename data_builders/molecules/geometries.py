@@ -28,17 +28,6 @@ _MAX_STEPS = 500
 _BOND_CHANGE = 0.1
 
 
-def check(variant: str) -> str:
-  """Returns the name of a variant unchanged.
-
-  Raises:
-    ValueError: there is no such variant.
-  """
-  if variant not in ('', RELAXED):
-    noise_of(variant)
-  return variant
-
-
 def noise_of(variant: str) -> float:
   """Returns the standard deviation in Å of a variant; 0 without noise.
 
@@ -118,7 +107,7 @@ def relax_and_run(numbers, coords) -> tuple[np.ndarray, xtb.XtbResult]:
     relaxed = {'coords': relaxed_A3, 'seconds': time.process_time() - started}
     result_cache.put(name, relaxed)
   result = xtb.run(numbers, relaxed['coords'])
-  seconds = float(relaxed['seconds']) + result.seconds
+  seconds = relaxed['seconds'] + result.seconds
   return relaxed['coords'], result._replace(seconds=seconds)
 
 
