@@ -302,9 +302,10 @@ def _entry(
   """Makes an entry without its source from texts; returns remarks too."""
   try:
     value = checked_pk(pk)
+    measure, relation, measured = _measured(written)
+    known = {'resolution': _resolution(resolution), 'year': _year(year)}
   except ValueError as error:
     raise ValueError(f'{key}: {error}') from None
-  measure, relation, measured = _measured(key, written)
   remarks = [text for text in rest if text]
   if abs(value - measured) > TOLERANCE:
     remarks.append(f'pK {pk}, but {written} is {measured:.2f}')
@@ -314,41 +315,40 @@ def _entry(
     pk=value,
     measure=measure,
     relation=relation,
-    resolution=_resolution(key, resolution),
-    year=_year(key, year),
     source='',
+    **known,
   )
   return entry, remarks
 
 
-def _measured(key: str, written: str) -> tuple[str, str, float]:
+def _measured(written: str) -> tuple[str, str, float]:
   """Parses measure, relation and pK (NaN where no value is written)."""
   if written in ('', 'Kd', 'Ki', 'IC50'):
     return written, '=', math.nan
   match = _MEASURED.fullmatch(written)
   if not match or float(match[3]) == 0:
     raise ValueError(
-      f'{key}: cannot read {written!r} (Kd, Ki or IC50; = ~ < > <= or >=; a '
+      f'cannot read {written!r} (Kd, Ki or IC50; = ~ < > <= or >=; a '
       f'number above 0; {", ".join(UNITS)})'
     )
   measure, relation, value, unit = match.groups()
   return measure, relation, -math.log10(float(value) * UNITS[unit])
 
 
-def _resolution(key: str, text: str) -> float:
+def _resolution(text: str) -> float:
   if text.upper() in ('', 'NMR', 'NAN'):
     return math.nan
   try:
     return float(text)
   except ValueError:
     raise ValueError(
-      f'{key}: resolution {text!r} is neither a number nor NMR'
+      f'resolution {text!r} is neither a number nor NMR'
     ) from None
 
 
-def _year(key: str, text: str) -> int:
+def _year(text: str) -> int:
   if text == '':
     return 0
   if not re.fullmatch(r'(19|20)\d\d', text):
-    raise ValueError(f'{key}: {text!r} is not a year')
+    raise ValueError(f'{text!r} is not a year')
   return int(text)
