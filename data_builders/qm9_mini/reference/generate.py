@@ -27,7 +27,6 @@ import numpy as np
 
 from data_builders.molecules import geometries
 from data_builders.qm9_mini.reference import dft, draw_smiles
-from data_builders.support import bonds as bond_finder
 from data_builders.support import worker_pool
 from edjax.chem import units
 
@@ -76,7 +75,7 @@ def make_record(smiles):
   numbers, coords_A3, bonds = dft.embed(smiles)
   # Each field anew: the embedded geometries were made so.
   coords_A3, _ = geometries.minimum(numbers, coords_A3, restart=False)
-  if bond_finder.bonds_from_distances(numbers, coords_A3) != bonds:
+  if geometries.bonds_from_distances(numbers, coords_A3) != bonds:
     raise RuntimeError('the bonds changed while relaxing')
   # Rounded before the labels, so that they belong to the stored geometry.
   coords_A3 = coords_A3 - coords_A3.mean(0)
@@ -180,7 +179,7 @@ def _fault(record):
     return f'coords have shape {coords_A3.shape}'
   if not np.isfinite([*coords_A3.flat, *(r[k] for k in TOLERANCE)]).all():
     return 'a value is not finite'
-  bonds = bond_finder.bonds_from_distances(r['numbers'], coords_A3)
+  bonds = geometries.bonds_from_distances(r['numbers'], coords_A3)
   if bonds != dft.bonds_of(mol):
     return 'the bonds are not those of the SMILES'
   if abs(r['gap'] - (r['lumo'] - r['homo'])) > 2e-6:

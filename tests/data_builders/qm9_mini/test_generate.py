@@ -16,7 +16,6 @@ from rdkit import Chem
 
 from data_builders.molecules import geometries
 from data_builders.qm9_mini.reference import dft, draw_smiles, generate
-from data_builders.support import bonds as bond_finder
 from data_builders.support import worker_pool
 from edjax.chem import units
 
@@ -146,12 +145,12 @@ def test_relax_reaches_the_tolerance():
 
 
 def test_bonds_from_distances():
-  assert bond_finder.bonds_from_distances(WATER_NUMBERS, WATER_A3) == {
+  assert geometries.bonds_from_distances(WATER_NUMBERS, WATER_A3) == {
     (0, 1),
     (0, 2),
   }
   far_A3 = WATER_A3 + np.array([[0, 0, 0], [0, 0, 0], [0, 0, -2.0]])
-  assert bond_finder.bonds_from_distances(WATER_NUMBERS, far_A3) == {(0, 1)}
+  assert geometries.bonds_from_distances(WATER_NUMBERS, far_A3) == {(0, 1)}
 
 
 def test_a_molecule_that_rearranges_is_refused(monkeypatch):
