@@ -1,6 +1,5 @@
 """Complexes: atoms, orbitals and the manifest's row from the files of one."""
 
-import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from data_builders import xtb
 from data_builders.pdbbind.readers import ligand as ligands
 from data_builders.pdbbind.readers import pocket as pockets
 from data_builders.pdbbind.readers import types
+from data_builders.support import download
 from edjax import datasets
 
 # Å about the ligand's centre: half the diagonal of the largest box of the
@@ -134,7 +134,7 @@ def from_ligand(
 def input_hashes(files: types.Files) -> dict[str, str]:
   """Returns SHA-256 in hexadecimal of each file that is there, by field."""
   return {
-    f'sha256_{name}': hashlib.sha256(path.read_bytes()).hexdigest()
+    f'sha256_{name}': download.file_sha256(path)
     for name, path in zip(files._fields, files, strict=True)
     if isinstance(path, pathlib.Path)
   }
