@@ -192,7 +192,7 @@ def calculated_map(
   transformed = gemmi.transform_map_to_f_phi(calculator.grid, half_l=True)
   resolved = transformed.prepare_asu_data(dmin=d_min, unblur=calculator.blur)
   grid = resolved.transform_f_phi_to_map(sample_rate=ccp4_mtz.SAMPLE_RATE)
-  return crystal_maps.of_crystal(grid, d_min, 'calculated map')
+  return crystal_maps.of_crystal(grid, 'sigma', d_min, 'calculated map')
 
 
 def correlations(values: dict, mask: np.ndarray | None = None) -> np.ndarray:

@@ -13,15 +13,18 @@ import numpy as np
 
 from edjax.runtime import reading
 
-# Amplitudes and phases of 2Fo-Fc maps, in the order in which they are tried:
-# Refmac and Servalcat, BUSTER and phenix.refine, and those of phenix.refine
-# with missing reflections left out or filled in.
-COLUMNS = (
-  ('FWT', 'PHWT'),
-  ('2FOFCWT', 'PH2FOFCWT'),
-  ('2FOFCWT_no_fill', 'PH2FOFCWT_no_fill'),
-  ('2FOFCWT_fill', 'PH2FOFCWT_fill'),
-)
+# Amplitudes and phases, in the order in which they are tried: Refmac and
+# Servalcat, BUSTER and phenix.refine, and those of phenix.refine with missing
+# reflections left out or filled in.
+COLUMNS = {
+  '2fofc': (
+    ('FWT', 'PHWT'),
+    ('2FOFCWT', 'PH2FOFCWT'),
+    ('2FOFCWT_no_fill', 'PH2FOFCWT_no_fill'),
+    ('2FOFCWT_fill', 'PH2FOFCWT_fill'),
+  ),
+  'fofc': (('DELFWT', 'PHDELWT'), ('FOFCWT', 'PHFOFCWT')),
+}
 # Points to the shortest wavelength in maps that are computed here. With 4,
 # tricubic interpolation errs by 0.04 sd at the atoms of a 1.85 Å map; with
 # the customary 3, by 0.12 sd.
@@ -39,11 +42,13 @@ _MAX_EXTENDED_HEADER = 2**26
 _MAX_DISAGREEMENT = 0.5
 
 
-def read_mtz(path):
-  """Computes the 2Fo-Fc map from the coefficients of an MTZ file.
+def read_mtz(path, kind: str, columns: tuple[str, str] | None):
+  """Computes the map from the coefficients of an MTZ file.
 
   Args:
     path: of the file, plain or .gz.
+    kind: of COLUMNS.
+    columns: amplitudes and phases with other names, or None.
 
   Returns:
     gemmi.FloatGrid of the unit cell, and the resolution in Å.
@@ -60,7 +65,7 @@ def read_mtz(path):
       raise ValueError('the end of the file is missing, or it is not MTZ')
     mtz = gemmi.read_mtz_file(str(path))
     types = {c.label: c.type for c in mtz.columns}
-    amplitude, phase = _find_columns(types)
+    amplitude, phase = _find_columns(types, kind, columns)
     if mtz.spacegroup is None:
       raise ValueError('the file has no known space group')
     if not mtz.cell.is_crystal():
@@ -77,29 +82,31 @@ def read_mtz(path):
   return grid, float(d_min)
 
 
-def _find_columns(types):
-  for pair in COLUMNS:
-    if [types.get(label) for label in pair] == ['F', 'P']:
+def _find_columns(types, kind, columns):
+  pairs = COLUMNS[kind] if columns is None else (tuple(columns),)
+  for pair in pairs:
+    if len(pair) == 2 and [types.get(label) for label in pair] == ['F', 'P']:
       return pair
   phases = [label for label, t in types.items() if t == 'P']
   raise ValueError(
-    'no 2Fo-Fc map coefficients: needs '
-    + ' or '.join('/'.join(pair) for pair in COLUMNS)
+    f'no {kind if columns is None else "such"} map coefficients: needs '
+    + ' or '.join('/'.join(pair) for pair in pairs)
     + ' as amplitudes and phases; '
     + (f'it has the phases {", ".join(phases)}' if phases else
        'the file has amplitudes or intensities without any phases')
   )  # fmt: skip
 
 
-def read_ccp4(path):
+def read_ccp4(path, periodic: bool | None):
   """Reads the map of a CCP4 or MRC file and completes it by its symmetry.
 
   Args:
     path: of the file, plain or .gz.
+    periodic: whether it is of a crystal; None decides by the header.
 
   Returns:
-    gemmi.FloatGrid of the unit cell (of a particle: its box), NaN where there
-    are no data; [3] Å, where its first point lies; whether it is periodic.
+    gemmi.FloatGrid of the unit cell (or of the box), NaN where there are no
+    data; [3] Å, where its first point lies; whether it is periodic.
 
   Raises:
     OSError: no such file.
@@ -113,10 +120,21 @@ def read_ccp4(path):
     header = _Header(ccp4)
     if np.isinf(ccp4.grid.array).any():
       raise ValueError('the map has infinite values')
-    right = all(abs(angle - 90) < 1e-3 for angle in header.cell[3:])
-    if header.space_group in (0, 1) and header.n == header.m and right:
+    if periodic is None:
+      right = all(abs(angle - 90) < 1e-3 for angle in header.cell[3:])
+      whole = header.n == header.m
+      periodic = not (header.space_group in (0, 1) and whole and right)
+    if not periodic:
+      if header.space_group not in (0, 1):
+        raise ValueError(
+          f'space group {header.space_group}, but periodic is False'
+        )
+      if any(abs(angle - 90) > 1e-3 for angle in header.cell[3:]):
+        raise ValueError('a box that is no crystal needs right angles')
       ccp4.setup(np.nan, gemmi.MapSetup.ReorderOnly)
-      edges = header.cell[:3]
+      # A box of a part of the cell: the cell of the box alone.
+      steps_3 = np.array(header.cell[:3]) / header.m
+      edges = steps_3 * header.n
       ccp4.grid.set_unit_cell(gemmi.UnitCell(*edges, 90, 90, 90))
       return ccp4.grid, header.box_origin(), False
     if any(header.origin):

@@ -2,16 +2,18 @@
 
 Missing data are NaN in a `CrystalMap`. In a `Cube` they are 0 and counted.
 
-Values are in sigma: (value - mean)/sd, with mean and sd over all points of the
-unit cell that have data, which are those of the asymmetric unit. Times sd they
-are e/Å^3 where an MTZ file has amplitudes on the absolute scale, as those that
-refinement programs write are (CCP4 files do not say what their values are).
+Units. 'sigma': (value - mean)/sd, with mean and sd over all points of the unit
+cell that have data, which are those of the asymmetric unit. 'e/A^3': value -
+mean, the density less its mean in the cell, as F000 is not measured; for MTZ
+files alone, and true if their amplitudes are on the absolute scale, as those
+that refinement programs write are (CCP4 files do not say what their values
+are).
 
 Crystal or not. A file with space group 0 or 1 whose box is the whole cell,
 with three right angles, is taken for a single particle: it ends where its box
 ends. All others are crystals and are repeated without end. A crystal in P1
 that looks like a particle loses its surroundings (they count as missing), but
-gets no wrong density.
+gets no wrong density; `periodic` decides where this guess is wrong.
 """
 
 import pathlib
@@ -21,25 +23,24 @@ import numpy as np
 
 from data_builders.density_maps import ccp4_mtz
 
+UNITS = ('sigma', 'e/A^3')
 _CCP4 = ('.ccp4', '.map', '.mrc')
 # An interpolation near the end of a box reads up to two values beyond it.
 _MARGIN = 3
 # Å between points, smallest and largest that a map of molecules may have.
 _SPACINGS = 0.01, 100.0
-# Share of the asymmetric unit that must have data: a smaller part has another
-# standard deviation than the whole, mostly a larger one.
-_MIN_COVERAGE = 0.9
 
 
 class CrystalMap(NamedTuple):
   """A map over a whole unit cell, or of the box of a single particle.
 
   Attributes:
-    grid: gemmi.FloatGrid in sigma; NaN where there are no data. A particle's
+    grid: gemmi.FloatGrid in `unit`; NaN where there are no data. A particle's
       has planes of NaN around it.
     origin: [3] Å, where the grid's first point lies; 0 for crystals.
     shape: points with data along x, y and z: those of the cell or of the box.
     periodic: whether the map is repeated without end.
+    unit: of the values.
     mean: of the file's values, which becomes 0.
     sd: standard deviation of the file's values.
     coverage: fraction of the unit cell, and so of the asymmetric unit, with
@@ -53,6 +54,7 @@ class CrystalMap(NamedTuple):
   origin: np.ndarray
   shape: tuple[int, int, int]
   periodic: bool
+  unit: str
   mean: float
   sd: float
   coverage: float
@@ -65,7 +67,8 @@ class Cube(NamedTuple):
   """A part of a map on an orthogonal grid, as `DensityMap(*cube[:3])` wants.
 
   Attributes:
-    values: [X, Y, Z] float32, sigma; 0, the mean, where data are missing.
+    values: [X, Y, Z] float32, the map's unit; 0, its mean, where data are
+      missing.
     origin: [3] Å, coordinates of the first value in the file's frame.
     steps: [3, 3] Å, spacing times the unit matrix.
     missing: fraction of the values for which data are missing.
@@ -77,8 +80,16 @@ class Cube(NamedTuple):
   missing: float
 
 
-def read_map(path) -> CrystalMap:
-  """Reads a 2Fo-Fc map from a CCP4/MRC or MTZ file, completed by its symmetry.
+def read_map(
+  path,
+  kind: str = '2fofc',
+  *,
+  unit: str = 'sigma',
+  columns: tuple[str, str] | None = None,
+  periodic: bool | None = None,
+  min_coverage: float = 0.9,
+) -> CrystalMap:
+  """Reads a map from a CCP4/MRC or MTZ file and completes it by its symmetry.
 
   A point has no data where a CCP4 file gives neither it nor a symmetry mate, or
   gives NaN. Points that a program set to 0 around a masked map are data: no
@@ -86,6 +97,13 @@ def read_map(path) -> CrystalMap:
 
   Args:
     path: .ccp4, .map, .mrc or .mtz, plain or .gz.
+    kind: '2fofc' or 'fofc' (difference map): the columns of an MTZ file. A
+      CCP4 file does not say what it holds.
+    unit: 'sigma' or 'e/A^3', see above.
+    columns: amplitudes and phases of an MTZ file with other names.
+    periodic: whether a CCP4 file is of a crystal; None: see above.
+    min_coverage: fraction of the asymmetric unit that must have data: a smaller
+      part has another standard deviation than the whole, mostly a larger one.
 
   Returns:
     The map.
@@ -93,30 +111,48 @@ def read_map(path) -> CrystalMap:
   Raises:
     OSError: no such file.
     ValueError: a damaged file, or not a map (amplitudes without phases), an
-      impossible header, symmetry that the values contradict, or too few data;
-      the message names the file.
+      impossible header, symmetry that the values contradict, too few data, or
+      an impossible argument; the message names the file.
   """
   path = pathlib.Path(path)
+  if kind not in ccp4_mtz.COLUMNS:
+    raise ValueError(
+      f'kind must be one of {list(ccp4_mtz.COLUMNS)}, not {kind!r}'
+    )
+  if unit not in UNITS:
+    raise ValueError(f'unit must be one of {list(UNITS)}, not {unit!r}')
   suffix = pathlib.Path(path.name.lower().removesuffix('.gz')).suffix
   if suffix == '.mtz':
-    grid, d_min = ccp4_mtz.read_mtz(path)
+    if periodic is False:
+      raise ValueError(f'{path}: an MTZ file is always of a crystal')
+    grid, d_min = ccp4_mtz.read_mtz(path, kind, columns)
     origin, periodic = np.zeros(3), True
   elif suffix in _CCP4:
-    grid, origin, periodic = ccp4_mtz.read_ccp4(path)
+    if columns is not None:
+      raise ValueError(f'{path}: columns are for MTZ files')
+    if unit == 'e/A^3':
+      raise ValueError(
+        f"{path}: a CCP4 file does not say what its values are; use 'sigma', "
+        'or map coefficients (.mtz)'
+      )
+    grid, origin, periodic = ccp4_mtz.read_ccp4(path, periodic)
     d_min = np.nan
   else:
     raise ValueError(
       f'{path}: maps are read from {", ".join((*_CCP4, ".mtz"))} (and .gz), '
       f'not from {suffix or "a file without suffix"}'
     )
-  return _standardised(path, grid, origin, periodic, d_min)
+  return _standardised(
+    path, grid, origin, periodic, unit, float(d_min), min_coverage
+  )
 
 
-def of_crystal(grid, d_min: float, source: str) -> CrystalMap:
+def of_crystal(grid, unit: str, d_min: float, source: str) -> CrystalMap:
   """Wraps a computed map as if it had been read.
 
   Args:
     grid: gemmi.FloatGrid over a whole unit cell; its values are changed.
+    unit: 'sigma' or 'e/A^3', as for `read_map`.
     d_min: resolution, Å.
     source: name of the map, for messages.
 
@@ -126,7 +162,9 @@ def of_crystal(grid, d_min: float, source: str) -> CrystalMap:
   Raises:
     ValueError: the map is constant.
   """
-  return _standardised(pathlib.Path(source), grid, np.zeros(3), True, d_min)
+  return _standardised(
+    pathlib.Path(source), grid, np.zeros(3), True, unit, d_min, 1.0
+  )
 
 
 def cut_cube(
@@ -196,8 +234,8 @@ def cut_cube(
   return Cube(values, origin_3, spacing * np.eye(3), float(lacks.mean()))
 
 
-def _standardised(path, grid, origin, periodic, d_min):
-  """Converts a grid to sigma by mean and deviation of its data."""
+def _standardised(path, grid, origin, periodic, unit, d_min, min_coverage):
+  """Converts a grid to `unit` by mean and deviation of its data."""
   spacing = min(grid.spacing)
   if not _SPACINGS[0] <= spacing <= _SPACINGS[1]:
     raise ValueError(
@@ -208,20 +246,22 @@ def _standardised(path, grid, origin, periodic, d_min):
   if not values.size:
     raise ValueError(f'{path}: the map has no values')
   coverage = values.size / grid.array.size
-  if coverage < _MIN_COVERAGE:
+  if coverage < min_coverage:
     raise ValueError(
       f'{path}: {coverage:.0%} of the asymmetric unit have data, the standard '
-      f'deviation of the whole needs more than {_MIN_COVERAGE:.0%}'
+      f'deviation of the whole needs more than {min_coverage:.0%}; give a '
+      'lower min_coverage to do with the part'
     )
   mean, sd = float(values.mean()), float(values.std())
   if not sd > 1e-6 * np.abs(values).max():
     raise ValueError(f'{path}: the map is constant')
-  grid.array[...] = (grid.array - mean) / sd
+  grid.array[...] = (grid.array - mean) / (sd if unit == 'sigma' else 1)
   return CrystalMap(
     grid=grid if periodic else _padded(grid),
     origin=origin,
     shape=grid.shape,
     periodic=periodic,
+    unit=unit,
     mean=mean,
     sd=sd,
     coverage=coverage,

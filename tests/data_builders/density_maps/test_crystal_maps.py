@@ -99,14 +99,14 @@ def crystal_bytes(group, start=(0, 0, 0), size=None, said=None, **changes):
   )
 
 
-def read(tmp_path, contents, name='a.ccp4'):
+def read(tmp_path, contents, name='a.ccp4', **options):
   path = tmp_path / name
   path.write_bytes(contents)
-  return crystal_maps.read_map(path)
+  return crystal_maps.read_map(path, **options)
 
 
 @pytest.mark.parametrize('group', CRYSTALS)
-def test_symmetry_completes_the_cell(tmp_path, monkeypatch, group):
+def test_symmetry_completes_the_cell(tmp_path, group):
   # an asymmetric unit that begins anywhere
   start = (-3, 5, 40)
   got = read(tmp_path, crystal_bytes(group, start))
@@ -121,8 +121,7 @@ def test_symmetry_completes_the_cell(tmp_path, monkeypatch, group):
   # control: the asymmetric unit alone leaves most of the cell empty
   if group > 1:
     alone = crystal_bytes(group, start, said=1)
-    monkeypatch.setattr(crystal_maps, '_MIN_COVERAGE', 0)
-    part = read(tmp_path, alone)
+    part = read(tmp_path, alone, min_coverage=0)
     assert part.coverage == pytest.approx(1 / len(OPERATORS[group]))
   heights = 1 / np.linalg.norm(to_fractional(cell, np.eye(3)), axis=0)
   assert got.spacing == pytest.approx(min(heights / sampling), rel=1e-6)
@@ -201,15 +200,13 @@ def _missing_points(group, start, size):
 
 
 @pytest.mark.parametrize('group', CRYSTALS)
-def test_part_without_data_is_masked(tmp_path, monkeypatch, group):
+def test_part_without_data_is_masked(tmp_path, group):
   cell, sampling, box = CRYSTALS[group]
   start, size = (1, 2, 3), (box[0], box[1] - 1, box[2] - 1)
   contents = crystal_bytes(group, start, size)
-  monkeypatch.setattr(crystal_maps, '_MIN_COVERAGE', 0.999)
   with pytest.raises(ValueError, match=r'a\.ccp4.*asymmetric unit have data'):
-    read(tmp_path, contents)
-  monkeypatch.setattr(crystal_maps, '_MIN_COVERAGE', 0.8)
-  got = read(tmp_path, contents)
+    read(tmp_path, contents, min_coverage=0.999)
+  got = read(tmp_path, contents, min_coverage=0.8)
   missing = _missing_points(group, start, size)
   assert 0 < missing.mean() < 0.2
   np.testing.assert_array_equal(np.isnan(got.grid.array), missing)
@@ -310,16 +307,17 @@ def test_particle_ends_with_its_box(tmp_path, header, shift):
   np.testing.assert_allclose(cube.values[inside], want[inside], atol=0.1)
 
 
-def test_crystal_is_repeated(tmp_path):
-  got = read(tmp_path, crystal_bytes(78))
-  a, _, c = CRYSTALS[78][0][:3]
-  near = crystal_maps.cut_cube(got, (2, 3, 3), 8, 0.3)
-  far = crystal_maps.cut_cube(got, (2 + 4 * a, 3 - 2 * a, 3 + c), 8, 0.3)
+def test_particle_or_crystal_on_request(tmp_path):
+  # the same file as a crystal is repeated
+  got = read(tmp_path, particle_bytes(), periodic=True)
+  near = crystal_maps.cut_cube(got, (2, 3, 3), 8, 0.5)
+  far = crystal_maps.cut_cube(got, (2 + 5 * 4, 3 - 6 * 2, 3 + 7), 8, 0.5)
   assert near.missing == 0
   np.testing.assert_allclose(near.values, far.values, atol=1e-4)
-
-
-def test_frames_are_checked(tmp_path):
+  with pytest.raises(ValueError, match=r'a\.ccp4.*periodic is False'):
+    read(tmp_path, crystal_bytes(4), periodic=False)
+  with pytest.raises(ValueError, match='right angles'):
+    read(tmp_path, crystal_bytes(1), periodic=False)
   with pytest.raises(ValueError, match='two origins'):
     read(tmp_path, particle_bytes(start=(1, 2, 3), origin=(9, 9, 9)))
   with pytest.raises(ValueError, match='a crystal with the origin'):
@@ -393,6 +391,14 @@ def test_damaged_compression_is_named(tmp_path):
 
 def test_impossible_arguments(tmp_path):
   crystal_map = read(tmp_path, GOOD)
+  for options, why in [
+    ({'kind': 'anom'}, 'kind must be'),
+    ({'unit': 'e'}, 'unit must be'),
+    ({'unit': 'e/A^3'}, 'does not say'),
+    ({'columns': ('F', 'PHI')}, 'columns are for'),
+  ]:
+    with pytest.raises(ValueError, match=why):
+      read(tmp_path, GOOD, **options)
   with pytest.raises(ValueError, match=r'\.ccp4, \.map, \.mrc, \.mtz'):
     read(tmp_path, GOOD, 'a.brix')
   cut = crystal_maps.cut_cube
@@ -431,7 +437,8 @@ def write_mtz(path, labels=('FWT', 'PHWT'), types='FP', group=1, **changes):
 
 def test_mtz_against_the_closed_form(tmp_path):
   # rho = 2/V sum F cos(2 pi h.x - phi), over one of each Friedel pair
-  got = crystal_maps.read_map(write_mtz(tmp_path / 'a.mtz'))
+  path = write_mtz(tmp_path / 'a.mtz')
+  got = crystal_maps.read_map(path, unit='e/A^3')
   cell = CRYSTALS[1][0]
   volume = 1 / np.linalg.det(to_fractional(cell, np.eye(3)))
   rho = np.zeros(got.grid.shape)
@@ -439,12 +446,14 @@ def test_mtz_against_the_closed_form(tmp_path):
   for *hkl, amplitude, phase in REFLECTIONS[:-1]:  # the last one is missing
     wave = 2 * np.pi * (x @ hkl) - np.radians(phase)
     rho += 2 / volume * amplitude * np.cos(wave)
+  np.testing.assert_allclose(got.grid.array, rho, atol=1e-5 * rho.std())
   # Parseval
   amplitudes = np.array([row[3] for row in REFLECTIONS[:-1]])
   sd = np.sqrt(2 * np.sum(amplitudes**2)) / volume
   assert got.sd == pytest.approx(sd, rel=1e-5)
   assert got.mean == pytest.approx(0, abs=1e-6 * sd)
-  np.testing.assert_allclose(got.grid.array, rho / sd, atol=1e-5)
+  sigma = crystal_maps.read_map(path)
+  np.testing.assert_allclose(sigma.grid.array, rho / sd, atol=1e-5)
   # |h|* of -1 1 3, by the matrix above
   hkl = np.array([r[:3] for r in REFLECTIONS[:-1]])
   lengths = np.linalg.norm(hkl @ to_fractional(cell, np.eye(3)).T, axis=1)
@@ -453,9 +462,9 @@ def test_mtz_against_the_closed_form(tmp_path):
   # a mean that is in the file after all is taken out
   rows = [(0, 0, 0, 500.0, 0.0), *REFLECTIONS]
   path = write_mtz(tmp_path / 'b.mtz', rows=rows)
-  again = crystal_maps.read_map(path)
+  again = crystal_maps.read_map(path, unit='e/A^3')
   assert again.mean == pytest.approx(500 / volume, rel=1e-5)
-  np.testing.assert_allclose(again.grid.array, rho / sd, atol=1e-4)
+  np.testing.assert_allclose(again.grid.array, rho, atol=1e-4 * rho.std())
 
 
 def test_mtz_symmetry(tmp_path):
@@ -468,19 +477,27 @@ def test_mtz_symmetry(tmp_path):
   assert np.abs(values[::-1] - values).max() > 0.5
 
 
-@pytest.mark.parametrize('labels', ccp4_mtz.COLUMNS)
-def test_mtz_column_names(tmp_path, labels):
+@pytest.mark.parametrize(
+  ('kind', 'labels'),
+  [(k, pair) for k, pairs in ccp4_mtz.COLUMNS.items() for pair in pairs],
+)
+def test_mtz_column_names(tmp_path, kind, labels):
   path = write_mtz(tmp_path / 'a.mtz', labels)
-  assert crystal_maps.read_map(path).coverage == 1
-  path = write_mtz(tmp_path / 'a.mtz', ('DELFWT', 'PHDELWT'))
-  with pytest.raises(ValueError, match=r'a\.mtz: no 2Fo-Fc map coefficients'):
-    crystal_maps.read_map(path)
+  assert crystal_maps.read_map(path, kind).coverage == 1
+  other = 'fofc' if kind == '2fofc' else '2fofc'
+  with pytest.raises(ValueError, match=rf'a\.mtz: no {other} map coefficients'):
+    crystal_maps.read_map(path, other)
 
 
 def test_mtz_with_other_columns(tmp_path):
   path = write_mtz(tmp_path / 'a.mtz', ('FC', 'PHIC'))
   with pytest.raises(ValueError, match='it has the phases PHIC'):
     crystal_maps.read_map(path)
+  assert crystal_maps.read_map(path, columns=('FC', 'PHIC')).coverage == 1
+  with pytest.raises(ValueError, match='such map coefficients'):
+    crystal_maps.read_map(path, columns=('FC', 'PHI'))
+  with pytest.raises(ValueError, match='always of a crystal'):
+    crystal_maps.read_map(path, columns=('FC', 'PHIC'), periodic=False)
   # amplitudes twice
   path = write_mtz(tmp_path / 'a.mtz', types='FF')
   with pytest.raises(ValueError, match='without any phases'):
@@ -518,7 +535,9 @@ REAL = [
   ('3nzd.ccp4.gz', '3nzd.cif', '2fofc'),
   ('3nzd_diff.ccp4.gz', '3nzd.cif', 'fofc'),
   ('rnasa-1.8-all_refmac1.mtz', 'tutorial-modern.pdb', '2fofc'),
+  ('rnasa-1.8-all_refmac1.mtz', 'tutorial-modern.pdb', 'fofc'),
   ('5wkd_phases.mtz.gz', '5wkd.pdb', '2fofc'),
+  ('5wkd_phases.mtz.gz', '5wkd.pdb', 'fofc'),
 ]
 
 
@@ -539,7 +558,7 @@ def test_density_at_the_atoms_in_every_orientation(
   shared_data, file, model, kind
 ):
   folder = shared_data / 'maps' / 'xray'
-  crystal_map = crystal_maps.read_map(folder / file)
+  crystal_map = crystal_maps.read_map(folder / file, kind)
   numbers, coords = _model_atoms(folder / model)
   centre = coords.mean(axis=0)
   radius = np.linalg.norm(coords - centre, axis=1).max()
@@ -584,11 +603,10 @@ def test_real_maps_are_gemmis(shared_data):
   grid = gemmi.read_ccp4_map(str(folder / '3nzd.ccp4.gz'), setup=True).grid
   grid.normalize()
   np.testing.assert_allclose(got.grid.array, grid.array, atol=1e-4)
-  got = crystal_maps.read_map(folder / '5wkd_phases.mtz.gz')
+  got = crystal_maps.read_map(folder / '5wkd_phases.mtz.gz', unit='e/A^3')
   mtz = gemmi.read_mtz_file(str(folder / '5wkd_phases.mtz.gz'))
   grid = mtz.transform_f_phi_to_map('FWT', 'PHWT', exact_size=got.shape)
-  grid.normalize()
-  np.testing.assert_allclose(got.grid.array, grid.array, atol=1e-4)
+  np.testing.assert_allclose(got.grid.array, grid.array, atol=1e-6)
 
 
 def test_amplitudes_without_phases_are_refused(shared_data):
