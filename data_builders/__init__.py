@@ -92,8 +92,7 @@ def _prepare(builder, results, beam: str) -> None:
       options['download_config'] = engine.download_config(beam)
       stack.enter_context(engine.importable_by_workers())
     earlier = stack.enter_context(results)
-    stack.enter_context(_without_second_bar())
-    stack.enter_context(_in_memory())
+    stack.enter_context(_own_bars_and_memory())
     if earlier:
       print(f'{earlier} results of an earlier build are used', flush=True)
     if beam:
@@ -163,29 +162,21 @@ def _check_sources(builder) -> None:
 
 
 @contextlib.contextmanager
-def _in_memory():
-  """Makes TFDS sort records by their keys in memory, however large they are.
+def _own_bars_and_memory():
+  """Turns off TFDS's progress bars, and its sorting in files.
 
-  Above 1000 MiB it would write them to files, with TensorFlow; and all to one
-  file, since our keys are small, which it then reads into memory to sort it.
+  Its bars know no totals; ours does. It would sort more than 1000 MiB of
+  records in files, with TensorFlow; and all in one file, since our keys are
+  small, which it then reads into memory to sort it.
   """
+  import tensorflow_datasets as tfds
   from tensorflow_datasets.core import shuffle
 
   before = shuffle.MAX_MEM_BUFFER_SIZE
   shuffle.MAX_MEM_BUFFER_SIZE = math.inf
-  try:
-    yield
-  finally:
-    shuffle.MAX_MEM_BUFFER_SIZE = before
-
-
-@contextlib.contextmanager
-def _without_second_bar():
-  """Turns off TFDS's progress bars, which know no totals; ours does."""
-  import tensorflow_datasets as tfds
-
   tfds.disable_progress_bar()
   try:
     yield
   finally:
+    shuffle.MAX_MEM_BUFFER_SIZE = before
     tfds.enable_progress_bar()

@@ -85,11 +85,7 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
     result = _run(numbers_A, coords_A3, total_charge, unpaired)
     result_cache.put(name, result._asdict())
     return result
-  return XtbResult(**stored | {k: float(stored[k]) for k in _NUMBERS})
-
-
-# Fields of a result that are no arrays.
-_NUMBERS = 'n_electrons', 'energy', 'gap', 'seconds'
+  return XtbResult(**stored)
 
 
 @functools.cache

@@ -11,6 +11,8 @@ import zlib
 
 import numpy as np
 
+from edjax.runtime import reading
+
 # Amplitudes and phases, in the order in which they are tried: Refmac and
 # Servalcat, BUSTER and phenix.refine, and those of phenix.refine with missing
 # reflections left out or filled in.
@@ -59,7 +61,7 @@ def read_mtz(path, kind: str, columns: tuple[str, str] | None):
 
   with _naming(path):
     # gemmi accepts a file without its end and leaves out what stood there.
-    if b'MTZENDOFHEADERS' not in _contents(path):
+    if b'MTZENDOFHEADERS' not in reading.unpacked(path):
       raise ValueError('the end of the file is missing, or it is not MTZ')
     mtz = gemmi.read_mtz_file(str(path))
     types = {c.label: c.type for c in mtz.columns}
@@ -183,6 +185,8 @@ def _check_ccp4(path) -> None:
 
   gemmi would allocate whatever memory a damaged header asks for.
   """
+  import gemmi
+
   with _opened(path) as file:
     header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES:
@@ -206,12 +210,13 @@ def _check_ccp4(path) -> None:
         raise ValueError(f'an impossible {name}, {size.tolist()}')
     if sorted(axes.tolist()) != [1, 2, 3]:
       raise ValueError(f'axes {axes.tolist()} are not 1, 2, 3 in some order')
-    cell = floats[10:16]
+    cell = floats[10:16].astype(float)
     if not (
       np.isfinite(cell).all()
       and (cell > 0).all()
       and (cell[3:] < 180).all()
-      and _is_possible(np.radians(cell[3:].astype(float)))
+      # Angles that cannot meet in a corner have no volume.
+      and gemmi.UnitCell(*cell).volume > 1e-3 * np.prod(cell[:3])
     ):
       raise ValueError(f'an impossible cell, {cell.tolist()}')
     if not np.isfinite(floats[49:52]).all():
@@ -222,20 +227,14 @@ def _check_ccp4(path) -> None:
     if not 0 <= extended <= _MAX_EXTENDED_HEADER or extended % 4:
       raise ValueError(f'an impossible extended header of {extended} bytes')
     expected = extended + int(np.prod(n, dtype=np.int64)) * _MODES[mode]
-    actual = _count(file, expected + 1)
-    if actual != expected:
-      more = 'fewer' if actual < expected else 'more'
+    file.seek(_HEADER_BYTES + expected - 1)
+    last = file.read(2)
+    if len(last) != 1:
+      more = 'more' if last else 'fewer'
       raise ValueError(
         f'the header is followed by {more} than the {expected} bytes that it '
         'announces: the file is damaged or truncated'
       )
-
-
-def _is_possible(angles_3) -> bool:
-  """Returns whether three angles (radians) can meet in the corner of a cell."""
-  cosines = np.cos(angles_3)
-  square = 1 + 2 * np.prod(cosines) - np.sum(cosines**2)
-  return square > 1e-6
 
 
 def _operators(ccp4):
@@ -304,19 +303,3 @@ def _naming(path):
 
 def _opened(path):
   return gzip.open(path) if path.suffix.lower() == '.gz' else path.open('rb')
-
-
-def _contents(path) -> bytes:
-  with _opened(path) as file:
-    return file.read()
-
-
-def _count(file, most: int) -> int:
-  """Counts the bytes that are left in a file, up to a number."""
-  count = 0
-  while count < most:
-    size = len(file.read(min(1 << 20, most - count)))
-    if not size:
-      break
-    count += size
-  return count

@@ -49,7 +49,8 @@ class Builder(Base, skip_registration=True):
       config: variant of the geometry, see `data_builders.molecules.geometries`.
       **kwargs: see `Base`.
     """
-    self._variant = geometries.check(config)
+    geometries.noise_of(config)  # raises for a variant that there is not
+    self._variant = config
     if config:
       kwargs['config'] = tfds.core.BuilderConfig(
         name=config, description='see data_builders/molecules/geometries.py'

@@ -159,31 +159,25 @@ class Molecules(beam.PTransform):
     outcomes = pipeline | Calls(records_lib.FUNCTION, self._items)
     _ = (
       outcomes
-      | 'Count' >> beam.CombineGlobally(_Count())
+      | 'Count' >> beam.Map(_tally)
+      | 'Together' >> beam.CombineGlobally(_merged)
       | 'Report' >> beam.Map(records_lib.write_report, *self._report)
     )
     return outcomes | 'Examples' >> beam.FlatMap(_example)
 
 
-class _Count(beam.CombineFn):
-  """Adds (item, outcome) up to a `records.Tally`."""
+def _tally(outcome):
+  (record, _), value = outcome
+  tally = records_lib.Tally()
+  tally.add(record, value)
+  return tally
 
-  def create_accumulator(self):
-    return records_lib.Tally()
 
-  def add_input(self, tally, outcome):
-    (record, _), value = outcome
-    tally.add(record, value)
-    return tally
-
-  def merge_accumulators(self, tallies):
-    whole = records_lib.Tally()
-    for tally in tallies:
-      whole.merge(tally)
-    return whole
-
-  def extract_output(self, tally):
-    return tally
+def _merged(tallies):
+  whole = records_lib.Tally()
+  for tally in tallies:
+    whole.merge(tally)
+  return whole
 
 
 def _example(outcome):

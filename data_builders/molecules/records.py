@@ -87,10 +87,7 @@ def calculate(record: Record, variant: str = '') -> Calculated:
     ValueError: see `xtb.run`.
     XtbError: see `xtb.run` and `geometries.relax`.
   """
-  if variant:
-    record, result = geometries.calculate(record, variant)
-  else:
-    result = xtb.run(record.numbers, record.coords)
+  record, result = geometries.calculate(record, variant)
   return Calculated(_example(record, result), result.seconds)
 
 

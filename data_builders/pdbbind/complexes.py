@@ -1,6 +1,5 @@
 """Complexes: atoms, orbitals and the manifest's row from the files of one."""
 
-import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from data_builders import xtb
 from data_builders.pdbbind.readers import ligand as ligands
 from data_builders.pdbbind.readers import pocket as pockets
 from data_builders.pdbbind.readers import types
+from data_builders.support import download
 from edjax import datasets
 
 # Å about the ligand's centre: half the diagonal of the largest box of the
@@ -106,9 +106,7 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
     'pocket_dropped': pocket.dropped,
     'shortest_contact': round(pockets.shortest_contact(ligand, pocket), 3),
     'box_filled': round(
-      pockets.coverage(
-        ligand, pocket, ligands.centre(ligand.atoms), BOX / 2
-      ).fraction,
+      pockets.coverage(ligand, pocket, ligands.centre(ligand.atoms), BOX / 2),
       4,
     ),
     **input_hashes(files),
@@ -136,7 +134,7 @@ def from_ligand(
 def input_hashes(files: types.Files) -> dict[str, str]:
   """Returns SHA-256 in hexadecimal of each file that is there, by field."""
   return {
-    f'sha256_{name}': hashlib.sha256(path.read_bytes()).hexdigest()
+    f'sha256_{name}': download.file_sha256(path)
     for name, path in zip(files._fields, files, strict=True)
     if isinstance(path, pathlib.Path)
   }

@@ -25,25 +25,55 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def outcome(result: complexes.Complex | workers_lib.Failure) -> dict[str, Any]:
-  """Returns the outcome of a complex as columns of the manifest."""
-  if not isinstance(result, workers_lib.Failure):
-    return {'status': 'kept', **result.row}
+def outcome(
+  job: tuple, value: complexes.Complex | workers_lib.Failure
+) -> tuple[str, dict[str, Any], dict[str, str] | None]:
+  """Returns a complex's id, columns of the manifest, and sequences.
+
+  Args:
+    job: its second entry is the entry of the index.
+    value: what became of it; a `Failure` has None for sequences.
+  """
+  name = job[1].pdb_id
+  if not isinstance(value, workers_lib.Failure):
+    return name, {'status': 'kept', **value.row}, value.sequences
   # Any other error is no known fault of a file.
-  kind, _, reason = result.reason.partition(': ')
+  kind, _, reason = value.reason.partition(': ')
   if kind == 'ComplexError':
-    return {'status': 'unreadable', 'reason': reason}
-  return {'status': 'failed', 'reason': result.reason}
+    return name, {'status': 'unreadable', 'reason': reason}, None
+  return name, {'status': 'failed', 'reason': value.reason}, None
 
 
-def check_any(rows: Mapping[str, Mapping], directory) -> None:
-  """Raises ValueError where not one row of the manifest is kept."""
-  if not any(row['status'] == 'kept' for row in rows.values()):
+def gather(
+  outcomes: Iterable[tuple], rows: Mapping[str, Mapping], directory
+) -> tuple[dict[str, dict], dict[str, dict[str, str]]]:
+  """Completes the rows of the manifest.
+
+  Args:
+    outcomes: of all complexes.
+    rows: of the manifest, by id, with the columns of the index.
+    directory: of the sources, for the message.
+
+  Returns:
+    The rows, and the sequences of the complexes that are kept, by id.
+
+  Raises:
+    ValueError: not one row is kept.
+  """
+  rows = {name: dict(row) for name, row in rows.items()}
+  sequences = {}
+  # In order of the ids, on which the names of clusters depend.
+  for name, columns, own in sorted(outcomes, key=lambda outcome: outcome[0]):
+    rows[name] |= columns
+    if own is not None:
+      sequences[name] = own
+  if not sequences:
     reasons = [row['reason'] for row in rows.values()][:3]
     raise ValueError(
       f'not one complex of {directory} could be used; the first reasons: '
       f'{reasons}'
     )
+  return rows, sequences
 
 
 def by_sequence(sequences, together, workers) -> tuple[dict[str, str], dict]:

@@ -34,16 +34,13 @@ def row(entry: types.Entry) -> dict:
   }
 
 
-def write(directory, rows: Iterable[Mapping]) -> epath.Path:
+def write(directory, rows: Iterable[Mapping]) -> None:
   """Writes manifest.csv into a directory, sorted by id.
 
   Args:
     directory: of the dataset.
     rows: with keys of COLUMNS; missing ones stay empty, mappings are written as
       JSON.
-
-  Returns:
-    The path.
 
   Raises:
     ValueError: a row has a key that is no column.
@@ -62,4 +59,3 @@ def write(directory, rows: Iterable[Mapping]) -> epath.Path:
     )
   path = epath.Path(directory) / NAME
   path.write_bytes(text.getvalue().encode('utf-8'))
-  return path

@@ -50,9 +50,9 @@ class Complexes(beam.PTransform):
     outcomes = pipeline | on_beam.Calls(self._function, self._jobs, _CHUNK)
     rows_and_sequences = (
       outcomes
-      | 'Outcomes' >> beam.Map(_outcome)
+      | 'Outcomes' >> beam.MapTuple(examples.outcome)
       | 'Together' >> beam.combiners.ToList()
-      | 'Rows' >> beam.Map(_gather, self._rows, str(inputs.directory))
+      | 'Rows' >> beam.Map(examples.gather, self._rows, str(inputs.directory))
     )
     clustered = rows_and_sequences | 'Clusters' >> beam.Map(
       _clusters, self._cluster, inputs.together
@@ -70,7 +70,8 @@ class Complexes(beam.PTransform):
     )
     content = (
       pairs
-      | 'Hashes' >> beam.Map(_hash)
+      | beam.Values()
+      | 'Hashes' >> beam.Map(records_lib.example_hash)
       | 'Content' >> beam.CombineGlobally(sum)
     )
     _ = content | 'Report' >> beam.Map(
@@ -80,24 +81,6 @@ class Complexes(beam.PTransform):
       self._finish,
     )
     return pairs
-
-
-def _outcome(job_and_value):
-  """Returns id, columns of the manifest, sequences (None: left out)."""
-  job, value = job_and_value
-  failed = isinstance(value, worker_pool.Failure)
-  sequences = None if failed else value.sequences
-  return job[1].pdb_id, examples.outcome(value), sequences
-
-
-def _gather(outcomes, rows, directory):
-  rows = {name: dict(row) for name, row in rows.items()}
-  for name, columns, _ in outcomes:
-    rows[name] |= columns
-  examples.check_any(rows, directory)
-  # In order of the ids, on which the names of clusters depend.
-  by_id = {name: s for name, _, s in sorted(outcomes, key=lambda x: x[0])}
-  return rows, {name: s for name, s in by_id.items() if s is not None}
 
 
 def _clusters(rows_and_sequences, cluster, together):
@@ -114,10 +97,6 @@ def _kept(job_and_value):
 def _example(item, clustered, refined, core):
   record = examples.example(item, clustered[0], refined, core)
   return record['index'], record
-
-
-def _hash(pair):
-  return records_lib.example_hash(pair[1])
 
 
 def _finish(content, rows_and_sequences, clustered, where):

@@ -122,28 +122,23 @@ class Builder(builder.Base, skip_registration=True):
 
   def _here(self, inputs: sources.Sources, rows, jobs, finish):
     """Makes the records in processes of this machine."""
-    results = workers_lib.map_ordered(
-      self._function, jobs, self._workers, 4, 'complexes'
-    )
-    usable = {}
-    for job, result in zip(jobs, results, strict=True):
-      name = job[1].pdb_id
-      rows[name] |= examples.outcome(result)
-      if rows[name]['status'] == 'kept':
-        usable[name] = result
-    examples.check_any(rows, inputs.directory)
-    clustered = self._cluster(
-      {name: item.sequences for name, item in usable.items()},
-      inputs.together,
-      self._workers,
-    )
-    content = 0
-    for item in usable.values():
-      example = examples.example(
-        item, clustered[0], inputs.refined, inputs.core
+    values = list(
+      workers_lib.map_ordered(
+        self._function, jobs, self._workers, 4, 'complexes'
       )
-      content += records_lib.example_hash(example)
-      yield example['index'], example
+    )
+    rows, sequences = examples.gather(
+      map(examples.outcome, jobs, values), rows, inputs.directory
+    )
+    clustered = self._cluster(sequences, inputs.together, self._workers)
+    content = 0
+    for value in values:
+      if not isinstance(value, workers_lib.Failure):
+        example = examples.example(
+          value, clustered[0], inputs.refined, inputs.core
+        )
+        content += records_lib.example_hash(example)
+        yield example['index'], example
     directory, facts, start = finish
     examples.finish(directory, facts, rows, clustered, content, start)
 

@@ -37,6 +37,7 @@ does not make these related.
 """
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -119,22 +120,26 @@ def cluster(
     ValueError: identity is not above 0 and at most 1.
     RuntimeError: a worker failed.
   """
+  from scipy.cluster import hierarchy
+
   if not 0 < identity <= 1:
     raise ValueError(f'identity={identity} must be above 0 and at most 1')
-  connected = _Connected()
-  chains = set()
-  for key, named in sequences.items():
-    for chain in _usable(named):
-      connected.join(('', chain), (key, ''))
-      chains.add(chain)
-  _connect(connected, chains, identity, workers)
-  for first, *others in map(tuple, also_together):
+  chains_of = {key: _usable(named) for key, named in sequences.items()}
+  chains = set().union(*chains_of.values())
+  # Ids are joined with each other, and with chains, which are longer.
+  together = [
+    *map(tuple, also_together),
+    *((k, *c) for k, c in chains_of.items()),
+  ]
+  connected = hierarchy.DisjointSet(itertools.chain(*together))
+  for first, *others in together:
     for other in others:
-      connected.join((first, ''), (other, ''))
-  members = {}
+      connected.merge(first, other)
+  _connect(connected, chains, identity, workers)
+  smallest = {}
   for key in sorted(sequences):
-    members.setdefault(connected.root((key, '')), []).append(key)
-  return {key: keys[0] for keys in members.values() for key in keys}
+    smallest.setdefault(connected[key], key)
+  return {key: smallest[connected[key]] for key in sequences}
 
 
 def without_chain(
@@ -153,23 +158,28 @@ def without_chain(
   )
 
 
-def align(a: str, b: str) -> Alignment:
+def align(a: str, b: str, least: float = -math.inf) -> Alignment:
   """Aligns two chains.
 
   Args:
-    a: one-letter sequence, at least one of the 20 amino acids.
+    a: one-letter sequence of the 20 amino acids.
     b: the same.
+    least: a significance below it may come out as minus infinity.
 
   Returns:
     How similar they are.
-
-  Raises:
-    ValueError: a sequence has no amino acid.
   """
-  a, b = _clean(a), _clean(b)
-  if not a or not b:
-    raise ValueError('a sequence without amino acids cannot be aligned')
-  return _alignment(_residues(a), _residues(b), -math.inf)
+  import gemmi
+
+  one, other = _residues(a), _residues(b)
+  scale = (len(a) * len(b)) ** 0.25
+  found = gemmi.align_string_sequences(one, other, [], _scoring())
+  aligned = sum(map(int, re.findall(r'(\d+)M', found.cigar_str())))
+  significance = -math.inf
+  if found.score - _WORST >= least * scale:
+    chance = gemmi.align_string_sequences(one, other[::-1], [], _scoring())
+    significance = (found.score - chance.score) / scale
+  return Alignment(found.match_count / max(aligned, 1), aligned, significance)
 
 
 def read_casf_clusters(path) -> tuple[tuple[str, ...], ...]:
@@ -206,44 +216,21 @@ def read_casf_clusters(path) -> tuple[tuple[str, ...], ...]:
   return tuple(result)
 
 
-class _Connected:
-  """Union-find."""
-
-  def __init__(self):
-    self._above = {}
-
-  def root(self, one):
-    above = self._above
-    path = []
-    while above.setdefault(one, one) != one:
-      path.append(one)
-      one = above[one]
-    for passed in path:
-      above[passed] = one
-    return one
-
-  def join(self, a, b):
-    self._above[self.root(a)] = self.root(b)
-
-
-def _clean(sequence: str) -> str:
-  return _OTHER.sub('', sequence.upper())
-
-
 def _usable(chains: Mapping[str, str]) -> set[str]:
-  cleaned = (_clean(sequence) for sequence in chains.values())
+  cleaned = (_OTHER.sub('', sequence.upper()) for sequence in chains.values())
   return {chain for chain in cleaned if len(chain) >= SHORTEST}
 
 
 def _connect(connected, chains: set[str], identity: float, workers) -> None:
-  """Joins linked chains."""
+  """Merges linked chains."""
   groups = {}
   for chain, whole in _parts(chains).items():
     # Words may be nothing but a repeat.
-    if chain != whole and not _linked(chain, whole, identity):
-      whole = chain
+    if chain != whole:
+      pairs = compare([chain], [whole], identity)
+      whole = whole if any(linked for *_, linked in pairs) else chain
     groups.setdefault(whole, []).append(chain)
-    connected.join(('', chain), ('', whole))
+    connected.merge(chain, whole)
   whole = sorted(groups)
   blocks = [whole[i : i + _BLOCK] for i in range(0, len(whole), _BLOCK)]
   jobs = [
@@ -254,18 +241,17 @@ def _connect(connected, chains: set[str], identity: float, workers) -> None:
   near = []
   for a, b, linked in _compared(jobs, workers):
     if linked:
-      connected.join(('', a), ('', b))
+      connected.merge(a, b)
     else:
       near.append((a, b))
   jobs = [
     (groups[a], groups[b], identity)
     for a, b in near
-    if len(groups[a]) * len(groups[b]) > 1
-    and connected.root(('', a)) != connected.root(('', b))
+    if len(groups[a]) * len(groups[b]) > 1 and not connected.connected(a, b)
   ]
   for a, b, linked in _compared(jobs, workers):
     if linked:
-      connected.join(('', a), ('', b))
+      connected.merge(a, b)
 
 
 def _parts(chains: Iterable[str]) -> dict[str, str]:
@@ -313,49 +299,21 @@ def compare(
   Returns:
     Pairs with a significance of at least 4, and whether they are linked.
   """
-  a, b = [*map(_residues, some)], [*map(_residues, others)]
   result = []
-  for i in range(len(a)):
-    for j in range(i if some == others else len(b)):
-      alignment = _alignment(a[i], b[j], _NEAR)
-      if alignment.significance >= _NEAR:
-        linked = _links(alignment, identity, min(len(a[i]), len(b[j])))
-        result.append((some[i], others[j], linked))
+  for i, a in enumerate(some):
+    for b in others[:i] if some == others else others:
+      found = align(a, b, _NEAR)
+      if found.significance >= _NEAR:
+        linked = (
+          found.identity >= identity
+          and found.aligned >= max(SHORTEST, COVERAGE * min(len(a), len(b)))
+          and found.significance >= SIGNIFICANCE
+        )
+        result.append((a, b, linked))
   return result
 
 
-def _linked(a: str, b: str, identity: float) -> bool:
-  alignment = _alignment(_residues(a), _residues(b), SIGNIFICANCE)
-  return _links(alignment, identity, min(len(a), len(b)))
-
-
-def _links(alignment: Alignment, identity: float, shorter: int) -> bool:
-  return (
-    alignment.identity >= identity
-    and alignment.aligned >= max(SHORTEST, COVERAGE * shorter)
-    and alignment.significance >= SIGNIFICANCE
-  )
-
-
-def _alignment(a: list[str], b: list[str], least: float) -> Alignment:
-  """Aligns; a significance below `least` may come out as minus infinity."""
-  scale = (len(a) * len(b)) ** 0.25
-  alignment = _gemmi(a, b)
-  aligned = sum(map(int, re.findall(r'(\d+)M', alignment.cigar_str())))
-  significance = -math.inf
-  if alignment.score - _WORST >= least * scale:
-    significance = (alignment.score - _gemmi(a, b[::-1]).score) / scale
-  return Alignment(
-    alignment.match_count / max(aligned, 1), aligned, significance
-  )
-
-
-def _gemmi(a: list[str], b: list[str]):
-  import gemmi
-
-  return gemmi.align_string_sequences(a, b, [], _scoring())
-
-
+@functools.lru_cache(maxsize=256)
 def _residues(chain: str) -> list[str]:
   import gemmi
 

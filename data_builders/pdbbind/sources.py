@@ -33,29 +33,29 @@ class Sources(NamedTuple):
     index: the file of affinities.
     entries: PDB id -> its row, of all rows.
     excluded: PDB id -> why its value is not used.
+    sha256: of the contents of tables and lists, and of the names and sizes of
+      structures.
+    files: PDB id -> files.
     skipped: lines of the index that could not be read.
     notes: remarks on its lines.
-    files: PDB id -> files.
     ignored: structures and maps that are not used, with the reason.
     refined: ids of the refined set, as far as the directory names them.
     core: ids of the core set.
     together: groups of ids that are one cluster whatever their sequences.
-    sha256: of the contents of tables and lists, and of the names and sizes of
-      structures.
   """
 
   directory: pathlib.Path
   index: pathlib.Path
   entries: dict[str, types.Entry]
   excluded: dict[str, str]
-  skipped: tuple
-  notes: tuple
-  files: dict[str, types.Files]
-  ignored: tuple
-  refined: frozenset
-  core: frozenset
-  together: tuple
   sha256: str
+  files: dict[str, types.Files]
+  skipped: tuple = ()
+  notes: tuple = ()
+  ignored: tuple = ()
+  refined: frozenset = frozenset()
+  core: frozenset = frozenset()
+  together: tuple = ()
 
   def summary(self) -> str:
     """Returns the sources in a few words, for messages."""
@@ -86,7 +86,6 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
       f'no PDBbind in {manual_dir or "(no directory named)"}: {INSTRUCTIONS}'
     )
   table = index.read_index(tables[0].path)
-  usable = index.usable(table.entries)
   here = layout.find(root)
   if not here.files and not download:
     raise FileNotFoundError(
@@ -108,7 +107,7 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
     directory=root,
     index=tables[0].path,
     entries={entry.pdb_id: entry for entry in table.entries},
-    excluded=dict(usable.excluded),
+    excluded=index.excluded(table.entries),
     skipped=table.skipped,
     notes=table.notes,
     files=files,
@@ -152,15 +151,9 @@ def ligands_in(manual_dir) -> Sources:
     directory=root,
     index=paths[0],
     entries=by_id,
-    excluded=dict(index.usable(entries).excluded),
-    skipped=(),
-    notes=(),
-    files={},
-    ignored=(),
-    refined=frozenset(),
-    core=frozenset(),
-    together=(),
+    excluded=index.excluded(entries),
     sha256=_digest(root, paths, {}),
+    files={},
   )
 
 

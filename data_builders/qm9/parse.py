@@ -58,23 +58,16 @@ def parse_xyz(text: str, name: str = 'record') -> Record:
   def fail(number, what):
     raise ValueError(f'{name}, line {number}: {what}')
 
-  def number(token, line):
-    try:
-      value = float(token.replace('*^', 'e'))  # Mathematica's 6.8*^-6
-    except ValueError:
-      fail(line, f'{token!r} is not a number')
-    if not np.isfinite(value):
-      fail(line, f'{token!r} is not finite')
-    return value
-
   def numbers(tokens, line):
-    try:  # all at once: half of the time of a molecule is spent here
-      values = [float(token) for token in tokens]
-      if math.isfinite(sum(values)):
-        return values
-    except ValueError:
-      pass
-    return [number(token, line) for token in tokens]
+    values = []
+    for token in tokens:
+      try:
+        values.append(float(token.replace('*^', 'e')))  # Mathematica's 6.8*^-6
+      except ValueError:
+        fail(line, f'{token!r} is not a number')
+      if not math.isfinite(values[-1]):
+        fail(line, f'{token!r} is not finite')
+    return values
 
   if not lines or len(lines[0]) != 1 or not lines[0][0].isdecimal():
     fail(1, f'expected the number of atoms, found {text[:40]!r}')

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import pathlib
+import shutil
 import urllib.request
 
 from edjax.runtime import atomic_files
 
 _TIMEOUT_S = 60
-_BLOCK = 1 << 20
 
 
 def fetch(url: str, path, sha256: str) -> pathlib.Path:
@@ -32,15 +32,15 @@ def fetch(url: str, path, sha256: str) -> pathlib.Path:
   path = pathlib.Path(path)
   if path.is_file() and file_sha256(path) == sha256:
     return path
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with atomic_files.replacing(path) as part:
-    _copy(url, part, path.name)
-    sha = file_sha256(part)
-    if sha != sha256:
+
+  def check_hash(part, facts):
+    if facts['sha256'] != sha256:
       raise ValueError(
-        f'{url} gave {part.stat().st_size} bytes with sha256 {sha[:16]}..., '
-        f'not {sha256[:16]}...'
+        f'{url} gave {facts["bytes"]} bytes with sha256 '
+        f'{facts["sha256"][:16]}..., not {sha256[:16]}...'
       )
+
+  _download(url, path, check_hash)
   return path
 
 
@@ -79,12 +79,8 @@ def fetch_recorded(url: str, path, check) -> pathlib.Path:
       check(path)
       atomic_files.write_json(record, {**facts, 'url': ''})
     return path
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with atomic_files.replacing(path) as part:
-    announced = _copy(url, part, path.name)
-    facts = _facts(url, part)
-    if announced not in (0, facts['bytes']):
-      raise ValueError(f'{url} gave {facts["bytes"]} of {announced} bytes')
+
+  def check_all(part, facts):
     try:
       check(part)
     except ValueError as error:
@@ -94,7 +90,8 @@ def fetch_recorded(url: str, path, check) -> pathlib.Path:
         f'{url} has changed since {record} was written ({facts["bytes"]} '
         f'bytes, before {known["bytes"]}); delete the record to accept it'
       )
-  atomic_files.write_json(record, facts)
+
+  atomic_files.write_json(record, _download(url, path, check_all))
   return path
 
 
@@ -112,34 +109,24 @@ def _facts(url: str, path: pathlib.Path) -> dict:
   }
 
 
-def _copy(url: str, path: pathlib.Path, name: str) -> int:
-  """Downloads a file.
-
-  Args:
-    url: https://...
-    path: to write.
-    name: for the progress bar.
-
-  Returns:
-    The announced size, bytes; 0 for none.
-  """
+def _download(url: str, path: pathlib.Path, check) -> dict:
+  """Downloads a file that `check`, called with its path and facts, accepts."""
   from tqdm import tqdm
 
-  with (
-    urllib.request.urlopen(url, timeout=_TIMEOUT_S) as source,
-    open(path, 'wb') as target,
-    tqdm(
-      total=_announced(source) or None,
-      desc=f'downloading {name.split(".")[0]}',
-      unit='B',
-      unit_scale=True,
-    ) as bar,
-  ):
-    while block := source.read(_BLOCK):
-      target.write(block)
-      bar.update(len(block))
-    return _announced(source)
-
-
-def _announced(source) -> int:
-  return int(source.headers.get('Content-Length') or 0)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with atomic_files.replacing(path) as part:
+    with (
+      urllib.request.urlopen(url, timeout=_TIMEOUT_S) as source,
+      open(part, 'wb') as target,
+    ):
+      announced = int(source.headers.get('Content-Length') or 0)
+      label = f'downloading {path.name.split(".")[0]}'
+      with tqdm.wrapattr(
+        target, 'write', total=announced or None, desc=label
+      ) as counting:
+        shutil.copyfileobj(source, counting)
+    facts = _facts(url, part)
+    if announced not in (0, facts['bytes']):
+      raise ValueError(f'{url} gave {facts["bytes"]} of {announced} bytes')
+    check(part, facts)
+  return facts

@@ -70,8 +70,8 @@ def key(kind: str, *inputs) -> bytes:
   return digest.digest()
 
 
-def get(name: bytes) -> dict[str, np.ndarray] | None:
-  """Returns a result of an earlier process by its key.
+def get(name: bytes) -> dict[str, np.ndarray | float] | None:
+  """Returns a result of an earlier process by its key, arrays and numbers.
 
   None where there is none, where it is damaged, and outside of `until_done`.
   """
@@ -112,7 +112,7 @@ class _Cache:
           self.earlier[name] = path, offset, size, digest
           file.seek(size, os.SEEK_CUR)
 
-  def get(self, name: bytes) -> dict[str, np.ndarray] | None:
+  def get(self, name: bytes) -> dict[str, np.ndarray | float] | None:
     if name not in self.earlier:
       return None
     path, offset, size, digest = self.earlier[name]
@@ -122,7 +122,7 @@ class _Cache:
     if hashlib.sha256(name + content).digest() != digest:
       return None
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-      return dict(arrays)
+      return {k: v if v.ndim else v.item() for k, v in arrays.items()}
 
   def put(self, name: bytes, arrays) -> None:
     if not self._stores:

@@ -36,12 +36,11 @@ def repair(molecule):
     if atom.GetNumImplicitHs() + atom.GetNumExplicitHs() == 0:
       continue
     kind = (atom.GetSymbol(), atom.GetDegree())
+    partner = None
     if kind == ('P', 4):
-      partner, extra_here = _hydroxyl(atom)
+      partner = _hydroxyl(atom)
     elif kind == ('C', 3):
-      partner, extra_here = _amine(atom), []
-    else:
-      partner, extra_here = None, []
+      partner = _amine(atom)
     if partner is None:
       continue
     bond = copy.GetBondBetweenAtoms(atom.GetIdx(), partner.GetIdx())
@@ -51,7 +50,8 @@ def repair(molecule):
     for touched in (atom, partner):
       touched.SetNumExplicitHs(0)
       touched.SetNoImplicit(True)
-    extra += extra_here
+    if partner.GetSymbol() == 'O':
+      extra += _hydrogens(partner)
     repaired = True
   if not repaired:
     return None
@@ -69,12 +69,9 @@ def _hydrogens(atom) -> list[int]:
 
 
 def _hydroxyl(phosphorus):
-  """Returns (O, [index of H]) of the first OH; (None, []) without one."""
-  for neighbour in phosphorus.GetNeighbors():
-    hydrogens = _hydrogens(neighbour)
-    if neighbour.GetSymbol() == 'O' and hydrogens:
-      return neighbour, hydrogens
-  return None, []
+  """Returns the oxygen of the first OH, or None."""
+  oxygens = (n for n in phosphorus.GetNeighbors() if n.GetSymbol() == 'O')
+  return next(filter(_hydrogens, oxygens), None)
 
 
 def _amine(carbon):

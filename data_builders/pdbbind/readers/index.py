@@ -93,21 +93,6 @@ class IndexFile(NamedTuple):
   year: int
 
 
-class Usable(NamedTuple):
-  """Entries after the default filter.
-
-  Attributes:
-    entries: those with a value: '=' and '~'.
-    excluded: (PDB id, reason) of the others, which only bound the value.
-    flagged: (PDB id, flag) of entries that are approximate or an IC50; one
-      that is both is there twice.
-  """
-
-  entries: tuple[Entry, ...]
-  excluded: tuple[tuple[str, str], ...]
-  flagged: tuple[tuple[str, str], ...]
-
-
 def read_index(path) -> Index:
   """Reads affinities from an `INDEX_*_data` file or a csv.
 
@@ -151,28 +136,13 @@ def read_index(path) -> Index:
   return Index(tuple(entries), tuple(skipped), tuple(notes))
 
 
-def usable(entries: Iterable[Entry]) -> Usable:
-  """Filters entries: a bound ('<', '>', '<=', '>=') is no value.
-
-  Args:
-    entries: of an index.
-
-  Returns:
-    Entries with values, excluded ids, and flagged ids.
-  """
-  valued, excluded, flagged = [], [], []
-  for entry in entries:
-    if entry.relation not in ('=', '~'):
-      excluded.append(
-        (entry.pdb_id, f'{entry.measure}{entry.relation} is only a bound')
-      )
-      continue
-    valued.append(entry)
-    if entry.relation == '~':
-      flagged.append((entry.pdb_id, 'approximate'))
-    if entry.measure == 'IC50':
-      flagged.append((entry.pdb_id, 'IC50'))
-  return Usable(tuple(valued), tuple(excluded), tuple(flagged))
+def excluded(entries: Iterable[Entry]) -> dict[str, str]:
+  """Returns PDB id -> reason of entries whose relation only bounds a value."""
+  return {
+    entry.pdb_id: f'{entry.measure}{entry.relation} is only a bound'
+    for entry in entries
+    if entry.relation not in ('=', '~')
+  }
 
 
 def find_indices(manual_dir) -> tuple[IndexFile, ...]:
@@ -191,13 +161,8 @@ def find_indices(manual_dir) -> tuple[IndexFile, ...]:
 
   Returns:
     The files, best first; () for none.
-
-  Raises:
-    FileNotFoundError: there is no such directory.
   """
   root = pathlib.Path(manual_dir)
-  if not root.is_dir():
-    raise FileNotFoundError(f'{root} is no directory')
   files = []
   for where, directories, names in os.walk(root):
     directories[:] = sorted(d for d in directories if not pdb_ids.is_pdb_id(d))
@@ -337,9 +302,10 @@ def _entry(
   """Makes an entry without its source from texts; returns remarks too."""
   try:
     value = checked_pk(pk)
+    measure, relation, measured = _measured(written)
+    known = {'resolution': _resolution(resolution), 'year': _year(year)}
   except ValueError as error:
     raise ValueError(f'{key}: {error}') from None
-  measure, relation, measured = _measured(key, written)
   remarks = [text for text in rest if text]
   if abs(value - measured) > TOLERANCE:
     remarks.append(f'pK {pk}, but {written} is {measured:.2f}')
@@ -349,41 +315,40 @@ def _entry(
     pk=value,
     measure=measure,
     relation=relation,
-    resolution=_resolution(key, resolution),
-    year=_year(key, year),
     source='',
+    **known,
   )
   return entry, remarks
 
 
-def _measured(key: str, written: str) -> tuple[str, str, float]:
+def _measured(written: str) -> tuple[str, str, float]:
   """Parses measure, relation and pK (NaN where no value is written)."""
   if written in ('', 'Kd', 'Ki', 'IC50'):
     return written, '=', math.nan
   match = _MEASURED.fullmatch(written)
   if not match or float(match[3]) == 0:
     raise ValueError(
-      f'{key}: cannot read {written!r} (Kd, Ki or IC50; = ~ < > <= or >=; a '
+      f'cannot read {written!r} (Kd, Ki or IC50; = ~ < > <= or >=; a '
       f'number above 0; {", ".join(UNITS)})'
     )
   measure, relation, value, unit = match.groups()
   return measure, relation, -math.log10(float(value) * UNITS[unit])
 
 
-def _resolution(key: str, text: str) -> float:
+def _resolution(text: str) -> float:
   if text.upper() in ('', 'NMR', 'NAN'):
     return math.nan
   try:
     return float(text)
   except ValueError:
     raise ValueError(
-      f'{key}: resolution {text!r} is neither a number nor NMR'
+      f'resolution {text!r} is neither a number nor NMR'
     ) from None
 
 
-def _year(key: str, text: str) -> int:
+def _year(text: str) -> int:
   if text == '':
     return 0
   if not re.fullmatch(r'(19|20)\d\d', text):
-    raise ValueError(f'{key}: {text!r} is not a year')
+    raise ValueError(f'{text!r} is not a year')
   return int(text)

@@ -65,14 +65,11 @@ def parse(text: str, kind: str, name: str) -> Record:
   from rdkit import Chem, rdBase
 
   with rdBase.BlockLogs():
-    if kind == 'sdf':
-      molecule = _quietly(
-        Chem.MolFromMolBlock, text, sanitize=False, removeHs=False
-      )
-    else:
-      molecule = _quietly(
-        Chem.MolFromMol2Block, text, sanitize=False, removeHs=False
-      )
+    read = Chem.MolFromMolBlock if kind == 'sdf' else Chem.MolFromMol2Block
+    try:
+      molecule = read(text, sanitize=False, removeHs=False)
+    except (RuntimeError, ValueError):
+      molecule = None
     if molecule is None or not molecule.GetNumConformers():
       table = _sdf_atoms if kind == 'sdf' else _mol2_atoms
       numbers_A, coords_A3 = _checked(*table(text, name), name)
@@ -94,14 +91,6 @@ def parse(text: str, kind: str, name: str) -> Record:
       reason = ' '.join(str(error).split())
       return Record(numbers_A, coords_A3, None, known, reason)
   return Record(numbers_A, coords_A3, molecule, charge, '')
-
-
-def _quietly(function, *args, **kwargs):
-  """Calls a function of RDKit; returns None where it raises."""
-  try:
-    return function(*args, **kwargs)
-  except (RuntimeError, ValueError):
-    return None
 
 
 def _checked(symbols, coords, name) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 import collections
 import re
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,24 +21,11 @@ _FRAME_A = 6.0
 _POCKET_CUT_A = 8.0
 
 
-class Coverage(NamedTuple):
-  """The share of a box that the file of a pocket fills.
-
-  Attributes:
-    fraction: of the box, in which the file has every atom.
-    note: a warning; '' where the fraction is 1.
-  """
-
-  fraction: float
-  note: str
-
-
 def read_pocket(
   files: types.Files,
   centre_3,
   radius: float,
   ligand_atoms: types.Atoms,
-  waters: bool = False,
   hydrogens: bool = False,
 ) -> types.Pocket:
   """Reads the atoms within a distance of a point, without the ligand's.
@@ -57,7 +43,7 @@ def read_pocket(
     occupancies, the first by name among equals. Residues of different names
     that share a place in the chain count as alternatives. Atoms without a
     label stay.
-  - Water is left out by default.
+  - Water is left out.
   - Hydrogen is left out by default.
   - All else is kept atom by atom: metals (alone or in a cofactor), cofactors,
     non-standard residues, ions and crystallisation agents. (PDBbind's own
@@ -73,7 +59,6 @@ def read_pocket(
     centre_3: [3] Å.
     radius: Å.
     ligand_atoms: of the ligand, in the same frame.
-    waters: keep water.
     hydrogens: keep hydrogen atoms.
 
   Returns:
@@ -91,9 +76,7 @@ def read_pocket(
       f'{files.pdb_id}: no {files.pdb_id}_protein.pdb and no _pocket.pdb'
     )
   structure = structure_lib.read(path)
-  return select(
-    structure, path.name, centre_3, radius, ligand_atoms, waters, hydrogens
-  )
+  return select(structure, path.name, centre_3, radius, ligand_atoms, hydrogens)
 
 
 def select(
@@ -102,7 +85,6 @@ def select(
   centre_3,
   radius: float,
   ligand_atoms: types.Atoms,
-  waters: bool = False,
   hydrogens: bool = False,
 ) -> types.Pocket:
   """Selects the pocket of a structure by the rules of `read_pocket`.
@@ -113,7 +95,6 @@ def select(
     centre_3: see `read_pocket`.
     radius: see `read_pocket`.
     ligand_atoms: see `read_pocket`.
-    waters: see `read_pocket`.
     hydrogens: see `read_pocket`.
 
   Raises:
@@ -124,19 +105,19 @@ def select(
   tree = scipy.spatial.KDTree(heavy(ligand_atoms).coords)
   sites = _Sites(structure[0])
   near_A = tree.query(sites.coords, distance_upper_bound=_FRAME_A)[0]
-  reasons = _Reasons(len(sites.atoms))
-  ligand_residues = _mark_ligand(sites, near_A, reasons)
-  _check_frame(sites, near_A, reasons, tree, source)
-  _mark_alternatives(sites, reasons)
-  if not waters:
-    is_water = [structure_lib.is_water(r.name) for r in sites.residues]
-    reasons.mark('water', np.array(is_water)[sites.residue_A])
+  # Why an atom is left out; '' for those that stay.
+  reason_A = np.full(len(sites.atoms), '', object)
+  ligand_residues = _mark_ligand(sites, near_A, reason_A)
+  _check_frame(sites, near_A, reason_A, tree, source)
+  _mark_alternatives(sites, reason_A)
+  is_water = [structure_lib.is_water(r.name) for r in sites.residues]
+  _mark(reason_A, 'water', np.array(is_water)[sites.residue_A])
   if not hydrogens:
-    reasons.mark('hydrogen', sites.numbers == 1)
+    _mark(reason_A, 'hydrogen', sites.numbers == 1)
   distance_A = np.linalg.norm(sites.coords - np.asarray(centre_3), axis=1)
   within_A = distance_A <= radius
-  kept_A = within_A & reasons.none()
-  dropped = reasons.count(within_A)
+  kept_A = within_A & (reason_A == '')
+  dropped = dict(collections.Counter(reason_A[within_A & ~kept_A]))
   n_others = sum(model.count_atom_sites() for model in list(structure)[1:])
   if n_others:
     dropped['other model'] = n_others
@@ -164,7 +145,7 @@ def shortest_contact(ligand: types.Ligand, pocket: types.Pocket) -> float:
 
 def coverage(
   ligand: types.Ligand, pocket: types.Pocket, centre_3, half_edge: float
-) -> Coverage:
+) -> float:
   """Estimates the share of a box that a file cut around the ligand fills.
 
   PDBbind's pockets hold the residues within 8 Å of the ligand, files named
@@ -177,8 +158,7 @@ def coverage(
     half_edge: Å, half the edge of the box (edges along the axes of the file).
 
   Returns:
-    The fraction of the box nearer to the ligand than the cut (on 16^3 points),
-    and a warning where it is not 1.
+    The fraction of the box nearer to the ligand than the cut (on 16^3 points).
   """
   import scipy.spatial
 
@@ -188,19 +168,12 @@ def coverage(
   elif '_pocket.' in pocket.source.lower():
     cut = _POCKET_CUT_A
   else:
-    return Coverage(1.0, '')
+    return 1.0
   edge = (np.arange(16) - 7.5) / 8.0 * half_edge
   box_G3 = np.stack(np.meshgrid(edge, edge, edge), -1).reshape(-1, 3)
   tree = scipy.spatial.KDTree(heavy(ligand.atoms).coords)
   near_G = tree.query(box_G3 + np.asarray(centre_3))[0]
-  fraction = float(np.mean(near_G <= cut))
-  if fraction == 1.0:
-    return Coverage(1.0, '')
-  return Coverage(
-    fraction,
-    f'{pocket.source} ends {cut:g} Å from the ligand: {1 - fraction:.0%} of '
-    f'the box of {2 * half_edge:g} Å may lack atoms; add a _protein file',
-  )
+  return float(np.mean(near_G <= cut))
 
 
 class _Sites:
@@ -240,32 +213,13 @@ class _Sites:
     return groups
 
 
-class _Reasons:
-  """Reasons to leave out atoms; the first that is given counts."""
-
-  def __init__(self, n_atoms):
-    self._names = ['']
-    self._index_A = np.zeros(n_atoms, np.int8)
-
-  def mark(self, name: str, atoms) -> None:
-    """Marks atoms, given as [A] flags or as indices."""
-    if name not in self._names:
-      self._names.append(name)
-    new_A = np.zeros(len(self._index_A), bool)
-    new_A[atoms] = True
-    new_A &= self._index_A == 0
-    self._index_A[new_A] = self._names.index(name)
-
-  def none(self) -> np.ndarray:
-    return self._index_A == 0
-
-  def count(self, mask_A) -> dict[str, int]:
-    index_A = self._index_A[mask_A]
-    counts = {n: int((index_A == i).sum()) for i, n in enumerate(self._names)}
-    return {name: n for name, n in counts.items() if name and n}
+def _mark(reason_A, name: str, atoms) -> None:
+  """Marks atoms ([A] flags, or indices) that have no reason yet."""
+  index = np.arange(len(reason_A))[atoms]
+  reason_A[index[reason_A[index] == '']] = name
 
 
-def _mark_ligand(sites, near_A, reasons) -> set[int]:
+def _mark_ligand(sites, near_A, reason_A) -> set[int]:
   """Marks the ligand, and atoms that cannot exist beside it.
 
   Returns:
@@ -286,17 +240,17 @@ def _mark_ligand(sites, near_A, reasons) -> set[int]:
     ]
     if max(shares) > 0.5:
       ligand_residues.add(int(i))
-      reasons.mark('ligand', sites.spans[i])
+      _mark(reason_A, 'ligand', sites.spans[i])
     elif sites.amino_acids[i]:
-      reasons.mark('overlaps the ligand', span[clash_A[span]])
+      _mark(reason_A, 'overlaps the ligand', span[clash_A[span]])
     else:
-      reasons.mark('overlaps the ligand', sites.spans[i])
+      _mark(reason_A, 'overlaps the ligand', sites.spans[i])
   return ligand_residues
 
 
-def _check_frame(sites, near_A, reasons, tree, source) -> None:
+def _check_frame(sites, near_A, reason_A, tree, source) -> None:
   protein_A = sites.amino_acids[sites.residue_A] & (sites.numbers > 1)
-  protein_A &= reasons.none()
+  protein_A &= reason_A == ''
   if not protein_A.any():
     raise types.ComplexError(f'{source}: no protein beside the ligand')
   if not (near_A[protein_A] <= _FRAME_A).any():
@@ -307,12 +261,13 @@ def _check_frame(sites, near_A, reasons, tree, source) -> None:
     )
 
 
-def _mark_alternatives(sites, reasons) -> None:
+def _mark_alternatives(sites, reason_A) -> None:
   for group in sites.groups():
     span = np.concatenate([sites.spans[i] for i in group])
     best = structure_lib.best_alternative([sites.atoms[j] for j in span])
     labels = sites.labels[span]
-    reasons.mark(
+    _mark(
+      reason_A,
       'alternative location',
       span[(labels != best) & (labels != structure_lib.NO_LABEL)],
     )
@@ -332,8 +287,6 @@ def _class(residue, is_amino_acid, atom) -> str:
   info = structure_lib.tabulated(residue.name)
   if atom.element.is_metal:
     return 'metal'
-  if info.is_water():
-    return 'water'
   if is_amino_acid:
     return 'protein' if info.is_standard() else 'modified residue'
   if info.is_nucleic_acid():

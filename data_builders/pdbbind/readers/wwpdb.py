@@ -1,6 +1,5 @@
 """Complexes from entries of the wwPDB, without PDBbind's own files."""
 
-import itertools
 import pathlib
 
 import numpy as np
@@ -16,13 +15,14 @@ from edjax.data import pdb_ids
 # maps of X-ray entries from PDBe (https://www.ebi.ac.uk/pdbe).
 ENTRY_URL = 'https://files.rcsb.org/download/{id}.cif.gz'
 MAP_URL = 'https://www.ebi.ac.uk/pdbe/entry-files/{id}.ccp4'
+# Strands of a sheet, of which the narrowest crystals are made, are 4.7 Å apart.
+_NARROWEST_CELL_A = 3.0
 
 
 def split_entry(
   path,
   ligand_code: str,
   radius: float,
-  waters: bool = False,
   hydrogens: bool = False,
 ) -> tuple[types.Ligand, types.Pocket]:
   """Divides an entry into a ligand and its pocket.
@@ -42,7 +42,6 @@ def split_entry(
     path: <id>.cif, .pdb or .ent, gzipped or not.
     ligand_code: name of the residue, as in the last column of an index.
     radius: Å.
-    waters: keep water in the pocket.
     hydrogens: keep hydrogen atoms in the pocket.
 
   Returns:
@@ -75,7 +74,7 @@ def split_entry(
   atoms = chosen.atoms
   centre_3 = ligand_lib.centre(atoms)
   pocket = pocket_lib.select(
-    structure, path.name, centre_3, radius, atoms, waters, hydrogens
+    structure, path.name, centre_3, radius, atoms, hydrogens
   )
   n_mates = count_symmetry_mates(structure, centre_3, radius)
   if n_mates:
@@ -99,39 +98,25 @@ def count_symmetry_mates(structure, centre_3, radius: float) -> int:
     centre_3: [3] Å.
     radius: Å.
   """
-  cell = structure.cell
-  if not cell.is_crystal():
+  import gemmi
+
+  if not structure.cell.is_crystal():
     return 0
-  coords_A3 = np.array([
-    atom.pos.tolist()
-    for chain in structure[0]
-    for residue in chain
-    if not structure_lib.is_water(residue.name)
-    for atom in residue
-    if atom.element.atomic_number > 1
-  ])  # fmt: skip
-  to_cell_33 = np.array(cell.frac.mat.tolist())
-  to_space_33 = np.array(cell.orth.mat.tolist())
-  images = [(np.eye(3), np.zeros(3))]
-  images += [
-    (np.array(image.mat.tolist()), np.array(image.vec.tolist()))
-    for image in cell.images
+  model, centre = structure[0], gemmi.Position(*centre_3)
+  # Of cells narrower than its bins, gemmi sees the nearest neighbours alone.
+  search = gemmi.NeighborSearch(model, structure.cell, _NARROWEST_CELL_A)
+  marks = search.populate(include_h=False).find_atoms(centre, radius=radius)
+  near = [mark.to_cra(model) for mark in marks]
+  own = [
+    site
+    for site in model.all()
+    if site.atom.pos.dist(centre) <= radius and not site.atom.is_hydrogen()
   ]
-  centre_cell_3 = to_cell_33 @ np.asarray(centre_3)
-  # The sphere's reach along each axis of the cell.
-  reach_3 = radius * np.linalg.norm(to_cell_33, axis=1)
-  steps = [range(-n, n + 1) for n in np.ceil(reach_3 + 0.5).astype(int)]
-  n_atoms = 0
-  for rotation_33, shift_3 in images:
-    offset_A3 = coords_A3 @ to_cell_33.T @ rotation_33.T + shift_3
-    offset_A3 -= centre_cell_3
-    offset_A3 -= np.round(offset_A3)
-    for step in itertools.product(*steps):
-      near_A = (np.abs(offset_A3 + step) <= reach_3).all(axis=1)
-      space_A3 = (offset_A3[near_A] + step) @ to_space_33.T
-      n_atoms += int((np.linalg.norm(space_A3, axis=1) <= radius).sum())
-  own_A = np.linalg.norm(coords_A3 - np.asarray(centre_3), axis=1)
-  return n_atoms - int((own_A <= radius).sum())
+
+  def count(sites):
+    return sum(not structure_lib.is_water(site.residue.name) for site in sites)
+
+  return count(near) - count(own)
 
 
 def fetch_entry(pdb_id: str, directory, url: str = ENTRY_URL) -> pathlib.Path:

@@ -14,13 +14,11 @@ needs the extra `reference` (pyscf); nothing that trains imports it.
 
 import argparse
 import collections
-import concurrent.futures
+import contextlib
 import gzip
 import hashlib
 import importlib
 import json
-import multiprocessing
-import os
 import pathlib
 import random
 import sys
@@ -29,23 +27,10 @@ import numpy as np
 
 from data_builders.molecules import geometries
 from data_builders.qm9_mini.reference import dft, draw_smiles
-from data_builders.support import bonds as bond_finder
+from data_builders.support import worker_pool
 from edjax.chem import units
 
 EMBEDDED = pathlib.Path(__file__).resolve().parents[1] / 'molecules.jsonl.gz'
-FIELDS = (
-  'smiles',
-  'numbers',
-  'coords',
-  'mu',
-  'homo',
-  'lumo',
-  'gap',
-  'r2',
-  'energy',
-  'atomization_energy',
-)
-
 # Largest |difference| of labels recomputed from a stored geometry: Ha, D,
 # bohr^2. SCF and integration grid repeat to 1e-6 Ha; coordinates rounded to
 # 1e-5 Å move a dipole by up to 1e-4 D and r2 by a few 1e-3 bohr^2.
@@ -58,6 +43,15 @@ TOLERANCE = {
   'energy': 5e-6,
   'atomization_energy': 5e-6,
 }
+FIELDS = ('smiles', 'numbers', 'coords', *TOLERANCE)
+
+# Beginnings of reasons that are no fault of the molecule.
+_OF_THE_MACHINE = (
+  'ImportError',
+  'ModuleNotFoundError',
+  'MemoryError',
+  'the worker process died',
+)
 
 
 def make_record(smiles):
@@ -69,7 +63,7 @@ def make_record(smiles):
   numbers, coords_A3, bonds = dft.embed(smiles)
   # Each field anew: the embedded geometries were made so.
   coords_A3, _ = geometries.minimum(numbers, coords_A3, restart=False)
-  if bond_finder.bonds_from_distances(numbers, coords_A3) != bonds:
+  if geometries.bonds_from_distances(numbers, coords_A3) != bonds:
     raise RuntimeError('the bonds changed while relaxing')
   # Rounded before the labels, so that they belong to the stored geometry.
   coords_A3 = coords_A3 - coords_A3.mean(0)
@@ -92,16 +86,6 @@ def read_records(path):
     return [json.loads(line) for line in f]
 
 
-def _attempt(smiles):
-  """Computes a record in a process: (record, '') or (None, reason)."""
-  try:
-    return make_record(smiles), ''
-  except (ImportError, MemoryError):  # no fault of the molecule
-    raise
-  except Exception as error:  # counted and listed
-    return None, f'{type(error).__name__}: {error}'
-
-
 def _require_pyscf():
   """Raises ModuleNotFoundError before molecules fail for want of PySCF."""
   try:
@@ -115,19 +99,17 @@ def _require_pyscf():
 def generate(todo, out, workers):
   """Computes the SMILES `todo` that `out` lacks and appends them to it.
 
-  Each line is written as soon as it is ready. Failures go to `out`.failed, one
-  JSON object a line, and are not tried again.
+  Lines are written in the order of `todo`, as soon as they are ready. Failures
+  go to `out`.failed, one JSON object a line, and are not tried again.
 
   Returns:
     (made, failed): how many in this call.
 
   Raises:
     ModuleNotFoundError: PySCF is not installed.
-    ImportError, MemoryError: the machine fails, not a molecule; written lines
-      stay, and the rest can be tried again.
+    RuntimeError: the machine fails, not a molecule; written lines stay, and the
+      rest can be tried again.
   """
-  import tqdm
-
   _require_pyscf()
   out = pathlib.Path(out)
   failed_path = out.with_name(out.name + '.failed')
@@ -140,32 +122,28 @@ def generate(todo, out, workers):
       seen |= {record['smiles'] for record in read_records(path)}
   todo = [s for s in todo if s not in seen]
   made, failed = 0, collections.Counter()
-  # Spawned: OpenMP does not survive a fork. One thread each, set before the
-  # children import numpy.
-  os.environ['OMP_NUM_THREADS'] = '1'
-  pool = concurrent.futures.ProcessPoolExecutor(
-    workers, mp_context=multiprocessing.get_context('spawn')
+  results = worker_pool.map_ordered(
+    f'{make_record.__module__}:make_record',
+    [(smiles,) for smiles in todo],
+    workers,
+    chunk=1,
+    progress='labels',
   )
   with (
-    pool,
+    contextlib.closing(results),
     open(out, 'a', encoding='utf-8') as f,
     open(failed_path, 'a', encoding='utf-8') as g,
   ):
-    futures = {pool.submit(_attempt, smiles): smiles for smiles in todo}
-    done = concurrent.futures.as_completed(futures)
-    try:
-      for future in tqdm.tqdm(done, total=len(todo), unit='molecule'):
-        record, reason = future.result()
-        if record is None:
-          failed[reason] += 1
-          record, file = {'smiles': futures[future], 'reason': reason}, g
-        else:
-          made, file = made + 1, f
-        file.write(json.dumps(record) + '\n')
-        file.flush()
-    except BaseException:
-      pool.shutdown(cancel_futures=True)  # not hours later
-      raise
+    for smiles, result in zip(todo, results, strict=True):
+      if isinstance(result, worker_pool.Failure):
+        if result.reason.startswith(_OF_THE_MACHINE):
+          raise RuntimeError(f'{smiles}: {result.reason}')
+        failed[result.reason] += 1
+        result, file = {'smiles': smiles, 'reason': result.reason}, g
+      else:
+        made, file = made + 1, f
+      file.write(json.dumps(result) + '\n')
+      file.flush()
   for reason, count in failed.most_common():
     print(f'failed {count}: {reason}')
   print(f'{made} molecules made, {failed.total()} failed')
@@ -189,7 +167,7 @@ def _fault(record):
     return f'coords have shape {coords_A3.shape}'
   if not np.isfinite([*coords_A3.flat, *(r[k] for k in TOLERANCE)]).all():
     return 'a value is not finite'
-  bonds = bond_finder.bonds_from_distances(r['numbers'], coords_A3)
+  bonds = geometries.bonds_from_distances(r['numbers'], coords_A3)
   if bonds != dft.bonds_of(mol):
     return 'the bonds are not those of the SMILES'
   if abs(r['gap'] - (r['lumo'] - r['homo'])) > 2e-6:
@@ -305,7 +283,6 @@ def main(argv=None):
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--count', type=int, help='draw so many SMILES')
   parser.add_argument('--seed', type=int, default=0, help='of every draw')
-  parser.add_argument('--smiles', help='file of SMILES, one a line')
   parser.add_argument('--out', help='file to append to, or to --merge into')
   parser.add_argument('--workers', type=int, default=1, help='processes')
   parser.add_argument(
@@ -321,9 +298,9 @@ def main(argv=None):
     '--atoms', action='store_true', help='recompute the energies of free atoms'
   )
   args = parser.parse_args(argv)
-  jobs = (args.count, args.smiles, args.merge, args.verify, args.atoms or None)
+  jobs = (args.count, args.merge, args.verify, args.atoms or None)
   if sum(job is not None for job in jobs) != 1:
-    parser.error('give one of --count, --smiles, --merge, --verify, --atoms')
+    parser.error('give one of --count, --merge, --verify, --atoms')
   if args.atoms:
     for z, stored in dft.ATOM_ENERGY_HA.items():
       energy = dft.atom_energy(z)
@@ -345,11 +322,8 @@ def main(argv=None):
     print(describe(records))
     pack(records, args.out)
     return 0
-  if args.smiles:
-    todo = draw_smiles.read_smiles(args.smiles)
-  else:
-    known = [r['smiles'] for path in args.exclude for r in read_records(path)]
-    todo = draw_smiles.draw_smiles(args.count, args.seed, known)
+  known = [r['smiles'] for path in args.exclude for r in read_records(path)]
+  todo = draw_smiles.draw_smiles(args.count, args.seed, known)
   generate(todo, args.out, args.workers)
   return 0
 

@@ -107,17 +107,16 @@ def columns(path, centre, radius):
   'pdb_id', ['1a28', '1avn', '2v7a', '1ajp', '1adl', '3str', '4w9c']
 )
 @pytest.mark.parametrize('hydrogens', [False, True])
-@pytest.mark.parametrize('waters', [False, True])
-def test_real_files_against_their_columns(real, pdb_id, waters, hydrogens):
-  found, near = real(pdb_id, waters=waters, hydrogens=hydrogens)
+def test_real_files_against_their_columns(real, pdb_id, hydrogens):
+  found, near = real(pdb_id, hydrogens=hydrogens)
   path = real.files[pdb_id].protein
   rows = columns(path, ligand.centre(found.atoms), 24.0)
   n_water = sum(row[0] == 'HOH' for row in rows)
   n_hydrogen = sum(row[2] == 'H' and row[0] != 'HOH' for row in rows)
-  dropped = {'water': 0 if waters else n_water,
+  dropped = {'water': n_water,
              'hydrogen': 0 if hydrogens else n_hydrogen}  # fmt: skip
   assert near.dropped == {name: n for name, n in dropped.items() if n}
-  rows = [row for row in rows if waters or row[0] != 'HOH']
+  rows = [row for row in rows if row[0] != 'HOH']
   rows = [row for row in rows if hydrogens or row[2] != 'H']
   assert sum(near.kept.values()) == len(near.atoms.numbers) == len(rows)
   # Chains are not always in one piece in the file, which the order follows.
@@ -218,12 +217,13 @@ def test_real_pockets_hold_what_the_protein_file_has_near(real):
   assert of_protein <= of_pocket
 
 
-def test_real_shortest_contacts(shared_data, real):
+def test_real_shortest_contacts(shared_data, monkeypatch, real):
   """Against a table that another program made, from pockets with water."""
+  monkeypatch.setattr(structure, 'is_water', lambda name: False)
   with open(shared_data / 'pdbbind' / 'manifest.csv', newline='') as file:
     rows = {row['id']: row for row in csv.DictReader(file)}
   for pdb_id in sorted(real.files)[::20]:
-    found, near = real(pdb_id, radius=40.0, part='pocket', waters=True)
+    found, near = real(pdb_id, radius=40.0, part='pocket')
     shortest = pocket.shortest_contact(found, near)
     assert shortest == pytest.approx(
       float(rows[pdb_id]['min_dist']), abs=0.0051
@@ -330,11 +330,9 @@ def test_the_ligand_itself_is_left_out(tmp_path):
   lines = [*residue(number=1),
            *residue('LIG', atoms=third, number=5, hetero=True)]  # fmt: skip
   assert read(tmp_path, lines).dropped == {'overlaps the ligand': 3}
-  # A water molecule in its place too, even where water is kept.
+  # A water molecule in its place too.
   lines = [*residue(number=1), line('O', 'HOH', (0, 0.7, 4), hetero=True)]
-  assert read(tmp_path, lines, waters=True).dropped == {
-    'overlaps the ligand': 1
-  }
+  assert read(tmp_path, lines).dropped == {'overlaps the ligand': 1}
   # Of a residue of the chain, only the atoms that cannot be there.
   lines = [*residue(number=1), line('SG', 'CYS', (2.0, 0.3, 4), number=2),
            line('CA', 'CYS', (4.7, 0.3, 4), number=2)]  # fmt: skip
@@ -526,10 +524,7 @@ def test_coverage_of_files_cut_around_the_ligand(source, cut):
   given = types.Ligand(atoms_at((5, 5, 5)), 0, None, '', ())
   near = types.Pocket(LIGAND, source, {}, {}, {})
   found = pocket.coverage(given, near, (5, 5, 5), cut)
-  assert found.fraction == pytest.approx(np.pi / 6, abs=0.01)
-  assert source in found.note
-  assert f'{cut:g} Å' in found.note
-  small = pocket.coverage(given, near, (5, 5, 5), cut / 2)
-  assert small == (1.0, '')
+  assert found == pytest.approx(np.pi / 6, abs=0.01)
+  assert pocket.coverage(given, near, (5, 5, 5), cut / 2) == 1
   whole = near._replace(source='1abc_protein.pdb')
-  assert pocket.coverage(given, whole, (5, 5, 5), 99.0) == (1.0, '')
+  assert pocket.coverage(given, whole, (5, 5, 5), 99.0) == 1

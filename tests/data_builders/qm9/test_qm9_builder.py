@@ -258,7 +258,9 @@ def test_more_records_than_tfds_keeps_in_memory(manual, tmp_path, monkeypatch):
   built = data_builders.build('qm9', tmp_path / 'one', manual, workers=1)
   assert len(built.as_data_source(split='all')) == len(SHAPES)
   assert shuffle.MAX_MEM_BUFFER_SIZE == 1000
-  monkeypatch.setattr(data_builders, '_in_memory', contextlib.nullcontext)
+  monkeypatch.setattr(
+    data_builders, '_own_bars_and_memory', contextlib.nullcontext
+  )
   with pytest.raises(ModuleNotFoundError, match='tensorflow'):
     data_builders.build('qm9', tmp_path / 'two', manual, workers=1)
 

@@ -1,12 +1,10 @@
 """qm9_mini: drawing, geometry, labels, and the embedded records."""
 
 import collections
-import concurrent.futures
 import copy
 import json
 import os
 import sys
-import time
 
 # A molecule this small is slower on several threads, and far slower on busy
 # cores. Read when tblite and pyscf load, which is inside the tests.
@@ -18,7 +16,7 @@ from rdkit import Chem
 
 from data_builders.molecules import geometries
 from data_builders.qm9_mini.reference import dft, draw_smiles, generate
-from data_builders.support import bonds as bond_finder
+from data_builders.support import worker_pool
 from edjax.chem import units
 
 # Few growths: the rules do not depend on how many.
@@ -111,18 +109,6 @@ def test_every_unstable_pattern_is_tested():
   assert set(draw_smiles.UNSTABLE) <= {reason for _, reason in mark.args[1]}
 
 
-def test_read_smiles(tmp_path):
-  path = tmp_path / 'smiles.txt'
-  path.write_text('OCC\nCCO\nC\n')
-  assert draw_smiles.read_smiles(path) == ['CCO', 'C']
-  path.write_text('CCO\nCOO\n')
-  with pytest.raises(ValueError, match=r'COO in .*O-O'):
-    draw_smiles.read_smiles(path)
-  path.write_text('CCO(\n')
-  with pytest.raises(ValueError, match='not a SMILES'):
-    draw_smiles.read_smiles(path)
-
-
 def test_relax_reaches_the_tolerance():
   """The gradient is judged by central differences of the energy."""
   interface = pytest.importorskip('tblite.interface')
@@ -159,12 +145,12 @@ def test_relax_reaches_the_tolerance():
 
 
 def test_bonds_from_distances():
-  assert bond_finder.bonds_from_distances(WATER_NUMBERS, WATER_A3) == {
+  assert geometries.bonds_from_distances(WATER_NUMBERS, WATER_A3) == {
     (0, 1),
     (0, 2),
   }
   far_A3 = WATER_A3 + np.array([[0, 0, 0], [0, 0, 0], [0, 0, -2.0]])
-  assert bond_finder.bonds_from_distances(WATER_NUMBERS, far_A3) == {(0, 1)}
+  assert geometries.bonds_from_distances(WATER_NUMBERS, far_A3) == {(0, 1)}
 
 
 def test_a_molecule_that_rearranges_is_refused(monkeypatch):
@@ -261,42 +247,31 @@ def test_without_pyscf_no_molecule_is_marked_as_failed(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_faults_of_the_machine_are_not_the_molecules(monkeypatch):
-  def fail(error):
-    def make_record(smiles):
-      raise error
-
-    monkeypatch.setattr(generate, 'make_record', make_record)
-    return generate._attempt('C')
-
-  assert fail(RuntimeError('no SCF')) == (None, 'RuntimeError: no SCF')
-  for error in (ImportError('libxc'), MemoryError()):
-    with pytest.raises(type(error)):
-      fail(error)
-
-
-def test_a_fault_of_the_machine_ends_the_work(tmp_path, monkeypatch):
-  """At once: what was waiting is not computed."""
-
-  class Pool(concurrent.futures.ThreadPoolExecutor):
-    """Threads, so that the work can be replaced."""
-
-    def __init__(self, workers, mp_context):
-      super().__init__(workers)
-
-  done = []
-
-  def attempt(smiles):
-    done.append(smiles)
-    time.sleep(0.02)
-    raise MemoryError
-
+@pytest.mark.parametrize(
+  ('fault', 'reason'),
+  [
+    ("__import__('nothing')", 'ModuleNotFoundError'),
+    ('bytearray(2**62)', 'MemoryError'),
+    ("__import__('os').kill(__import__('os').getpid(), 9)", 'process died'),
+  ],
+)
+def test_a_fault_of_the_machine_ends_the_work(
+  tmp_path, monkeypatch, fault, reason
+):
+  """At once: what was waiting is not computed, and nothing is marked."""
+  done, real = tmp_path / 'done', worker_pool.map_ordered
+  other = (
+    f"__import__('time').sleep(0.02) or open({str(done)!r}, 'a').write('x')"
+  )
   monkeypatch.setattr(generate, '_require_pyscf', lambda: None)
-  monkeypatch.setattr(concurrent.futures, 'ProcessPoolExecutor', Pool)
-  monkeypatch.setattr(generate, '_attempt', attempt)
-  with pytest.raises(MemoryError):
-    generate.generate(range(200), tmp_path / 'new.jsonl', workers=1)
-  assert len(done) < 100
+  monkeypatch.setattr(
+    worker_pool,
+    'map_ordered',
+    lambda _, *a, **k: real('builtins:eval', *a, **k),
+  )
+  with pytest.raises(RuntimeError, match=reason):
+    generate.generate([fault, *[other] * 200], tmp_path / 'new.jsonl', 1)
+  assert not done.exists() or len(done.read_text()) < 100
   assert (tmp_path / 'new.jsonl.failed').read_text() == ''
 
 
