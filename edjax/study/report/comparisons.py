@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from edjax.study import verdicts
-from edjax.study.pairing import PairingError
 from edjax.study.report import figures, markdown
 from edjax.study.report.figures import Chart, Series, style
 from edjax.study.report.numbers import mean_word, number, size_word, spread
@@ -80,10 +79,7 @@ def _common_means(statistics, target, size) -> dict[str, float]:
   """Returns the mean errors over the seeds that all representations share."""
   errors = {}
   for name in statistics.study.representations():
-    try:
-      score = statistics.score(main_point(name, size), target)
-    except PairingError:  # the section 'What is missing' has the reason
-      continue
+    score = statistics.usable(main_point(name, size), target)
     if score is not None:
       errors[name] = dict(zip(score.seeds, score.value_S, strict=True))
   common = set.intersection(*map(set, errors.values())) if errors else ()
