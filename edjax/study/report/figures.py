@@ -140,14 +140,12 @@ def _draw_charts(charts):
   rows = -(-len(charts) // columns)
   size = (6.4, 4.4) if len(charts) == 1 else (4.6 * columns, 3.2 * rows + 0.6)
   picture = matplotlib.figure.Figure(figsize=size, layout='constrained')
-  axes = picture.subplots(rows, columns, squeeze=False).ravel()
   lines = {}
-  for axis, chart in zip(axes, charts, strict=False):
+  for place, chart in enumerate(charts, 1):
+    axis = picture.add_subplot(rows, columns, place)
     _draw(axis, chart)
     for line, label in zip(*axis.get_legend_handles_labels(), strict=True):
       lines.setdefault(label, line)
-  for axis in axes[len(charts) :]:
-    axis.set_visible(False)
   picture.legend(
     lines.values(), lines.keys(), loc='outside lower center',
     ncols=2 + columns, fontsize=8, frameon=False,

@@ -18,16 +18,15 @@ _POINTS = 400
 
 def idle(study: Study) -> list[str]:
   """Returns a warning if convolutions carry next to nothing in some runs."""
-  shares_of = [(run, _shares(run)) for run in study.done()]
-  shares_of = [(run, shares) for run, shares in shares_of if shares]
-  idle_of = [(run, vitals.idle(shares)) for run, shares in shares_of]
-  idle_of = [(run, targets) for run, targets in idle_of if targets]
-  if not idle_of:
+  known = [run for run in study.done() if _shares(run)]
+  idle_of = {run.name: vitals.idle(_shares(run)) for run in known}
+  runs = [run for run in known if idle_of[run.name]]
+  if not runs:
     return []
-  names = (study.label(run.point.representation) for run, _ in idle_of)
-  targets = (target for _, targets in idle_of for target in targets)
+  names = (study.label(run.point.representation) for run in runs)
+  targets = (target for run in runs for target in idle_of[run.name])
   return [
-    f'Warning: in {len(idle_of)} of {len(shares_of)} runs the convolutions '
+    f'Warning: in {len(runs)} of {len(known)} runs the convolutions '
     f'carry under {vitals.IDLE:.0%} of the predictions of a target (inputs: '
     f'{", ".join(dict.fromkeys(names))}; targets: '
     f'{", ".join(dict.fromkeys(targets))}). Verdicts on these compare moments '
