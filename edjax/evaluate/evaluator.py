@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from edjax import datasets
 from edjax.data import batching
 from edjax.evaluate.summary import cost, summarise
 from edjax.runtime import multihost, parallel
@@ -70,8 +71,6 @@ class Evaluator:
       Mean over the targets of MAE / training standard deviation. On validation
       it selects the checkpoint.
     """
-    from edjax import datasets
-
     prediction_BT = self.predict(params, rotations=1)[0]
     error_T = np.abs(prediction_BT - self.targets()).mean(0)
     names = self._config.data.targets
