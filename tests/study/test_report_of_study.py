@@ -698,8 +698,8 @@ def test_a_logarithmic_axis_has_ticks(low, ratio):
   """Different ones, written out, where the data are."""
   points = [(1, low, low, low), (ratio, low * ratio, low, low * ratio)]
   series = figures.Series('x', figures.style('atoms'), points)
-  chart = figures.Chart('t', 'x', 'y', [series], log_y=True)
-  (axis,) = figures.of_charts('c', 't', [chart]).draw().axes
+  chart = figures.Chart('t', 'y', [series])
+  (axis,) = figures.Figure('c', 't', [chart]).draw().axes
   for side, ends in (
     (axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim()),
   ):  # fmt: skip

@@ -5,16 +5,14 @@ import math
 import numpy as np
 
 from edjax.study import verdicts
-from edjax.study.report import figures, markdown
-from edjax.study.report.figures import Chart, Series, style
+from edjax.study.report import markdown
+from edjax.study.report.figures import Chart, Figure, Series, Style, style
 from edjax.study.report.numbers import mean_word, number, size_word, spread
 from edjax.study.results import MAIN, Study, main_point
 from edjax.study.statistics import Statistics
 
 # Differences are taken from the first of these that the study has.
 _REFERENCES = ('atoms', 'density')
-
-_LABELS_USED = 'labels used (training and validation)'
 
 
 def reference(study: Study) -> str:
@@ -108,7 +106,7 @@ def overview(statistics: Statistics) -> list:
     ('input', *(f'{t} ({study.unit(t)})' for t in study.primary)),
     [(study.label(x), *map(mean_word, m)) for x, m in means_of.items()],
   )
-  figure = figures.of_charts(
+  figure = Figure(
     'overview',
     f'Learning curves of {", ".join(study.primary)}',
     [
@@ -153,7 +151,7 @@ def _overlap(study) -> list[str]:
   ]
 
 
-def _curve_lines(statistics, target) -> list[tuple[str, figures.Style, list]]:
+def _curve_lines(statistics, target) -> list[tuple[str, Style, list]]:
   """Returns label, style and means by size of each learning curve.
 
   It returns no curve where no representation has a mean.
@@ -201,7 +199,7 @@ def _curve(study, target, lines) -> list:
       for text, _, means in lines
     ],
   )
-  return [figures.of_charts(f'curve_{target}', chart.title, [chart]), table]
+  return [Figure(f'curve_{target}', chart.title, [chart]), table]
 
 
 def _curve_chart(study, target, lines, title) -> Chart:
@@ -210,7 +208,7 @@ def _curve_chart(study, target, lines, title) -> Chart:
     for text, look, means in lines
   ]
   y = f'{study.error} ({study.unit(target)})'
-  return Chart(title, _LABELS_USED, y, series, log_y=True, ticks=study.sizes)
+  return Chart(title, y, series, ticks=study.sizes)
 
 
 def _slope(sizes, means) -> str:
@@ -259,7 +257,6 @@ def _differences(statistics, first, target) -> list:
   chart = Chart(
     f'{text}, paired, with 95 % intervals over seeds and test examples; below '
     'zero is better',
-    _LABELS_USED,
     f'difference ({study.unit(target)})',
     series,
     log_y=False,
@@ -271,7 +268,7 @@ def _differences(statistics, first, target) -> list:
     rows,
   )
   name = f'difference_{target}'
-  return [figures.of_charts(name, chart.title, [chart]), table]
+  return [Figure(name, chart.title, [chart]), table]
 
 
 def crossovers(statistics: Statistics) -> list:
