@@ -39,12 +39,8 @@ class Replicates(NamedTuple):
   def only(self, ids: np.ndarray) -> 'Replicates':
     """Selects test examples by their ids."""
     chosen_N = np.isin(self.ids_N, ids)
-    return self._replace(
-      ids_N=self.ids_N[chosen_N],
-      clusters_N=self.clusters_N[chosen_N],
-      target_N=self.target_N[chosen_N],
-      prediction_SN=self.prediction_SN[:, chosen_N],
-    )
+    arrays = (x[..., chosen_N] for x in self[2:])
+    return Replicates(self.name, self.seeds, *arrays)
 
 
 def stack(folds_of: Sequence[Sequence[Run]], target: str) -> Replicates:
