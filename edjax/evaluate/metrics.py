@@ -46,7 +46,7 @@ def bootstrap(
     ValueError: for other shapes, empty arrays, NaN or infinite values.
   """
   target_N, prediction_N = _checked(target_N, prediction_N)
-  values = _scores(target_N, prediction_N)
+  values = _scores(target_N, prediction_N, np.ones((1, len(target_N))))
   drawn = {name: [] for name in values}
   for counts_RN in draw_counts(len(target_N), resamples, seed, clusters_N):
     of_draws = _scores(target_N, prediction_N, counts_RN)
@@ -93,14 +93,12 @@ def paired_mae_difference(
   return {'value': float(difference_N.mean()), **_interval(drawn)}
 
 
-def _scores(target_N, prediction_N, counts_RN=None):
+def _scores(target_N, prediction_N, counts_RN):
   """Returns the four metrics of each resample, shape (resamples,).
 
   A resample is given by the count of each example. Every metric is then a
   product with the counts, and ranks are sums of them, without another sort.
   """
-  if counts_RN is None:
-    counts_RN = np.ones((1, len(target_N)))
   total_R = counts_RN.sum(1)
   error_N = prediction_N - target_N
   target_ranks_RN, target_flat_R = _ranks(target_N, counts_RN)

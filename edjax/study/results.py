@@ -163,11 +163,6 @@ class Study:
     names = (p.representation for p in points if p.ablation == ablation)
     return list(dict.fromkeys(names))
 
-  @functools.cached_property
-  def ablations(self) -> list[str]:
-    """Names in the order of the plan, the main comparison included."""
-    return list(dict.fromkeys(run.point.ablation for run in self.runs))
-
   def points(self, ablation: str = '') -> list[Point]:
     """Lists the points that have finished runs, of one ablation or of all."""
     return list(dict.fromkeys(run.point for run in self.done(ablation)))

@@ -65,14 +65,12 @@ class Mean:
 def mean_of(values) -> Mean:
   """Returns the mean and t interval over seeds; NaN without any."""
   value_S = np.asarray([*values], np.float64)
-  seeds = len(value_S)
-  if not seeds:
-    return Mean(math.nan, math.nan, math.nan, 0)
-  mean = float(value_S.mean())
-  if seeds == 1:
-    return Mean(mean, math.nan, math.nan, 1)
-  reach = stats.t.ppf(0.975, seeds - 1) * value_S.std(ddof=1) / seeds**0.5
-  return Mean(mean, mean - float(reach), mean + float(reach), seeds)
+  seeds, reach = len(value_S), math.nan
+  mean = float(value_S.mean()) if seeds else math.nan
+  if seeds > 1:
+    t = stats.t.ppf(0.975, seeds - 1)
+    reach = float(t * value_S.std(ddof=1) / seeds**0.5)
+  return Mean(mean, mean - reach, mean + reach, seeds)
 
 
 class Statistics:

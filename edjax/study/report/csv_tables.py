@@ -62,7 +62,7 @@ def summary(statistics: Statistics, reference: str) -> str:
       comparison at the same size.
   """
   study, rows = statistics.study, []
-  for ablation in study.ablations:
+  for ablation in dict.fromkeys(run.point.ablation for run in study.runs):
     for point, target in itertools.product(
       study.points(ablation), study.targets
     ):
