@@ -174,8 +174,7 @@ def run(
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
-  options = {'shard': shard, 'beam': beam}
-  options = {name: value for name, value in options.items() if value}
+  options = {'study': (shard,), 'build': (beam,)}.get(mode, ())
   try:
     if together:
       if mode != 'train':
@@ -189,7 +188,7 @@ def run(
       raise configuration.ConfigError('--shard goes with --mode study')
     if beam and mode != 'build':
       raise configuration.ConfigError('--beam goes with --mode build')
-    return MODES[mode](config, workdir, **options) or 0
+    return MODES[mode](config, workdir, *options) or 0
   except preemption.PreemptedError as error:
     print(error, file=sys.stderr)
     return preemption.EXIT_STATUS

@@ -53,11 +53,8 @@ class Run:
   """An entry of the plan with its status and results.
 
   Attributes:
-    name: of its directory.
+    name, subset_seed, init_seed, fold: see `planning.Entry`.
     point: shared with runs of other seeds and folds.
-    subset_seed: of the training subset.
-    init_seed: of the initialisation.
-    fold: of cross-validation; -1: none.
     status: DONE, FAILED, BEGUN (neither results nor error) or LEFT.
     results: results.json; {} where it is missing.
     facts: config.json; {} where it is missing.

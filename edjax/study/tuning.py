@@ -18,9 +18,7 @@ class Trial:
   """One choice of learning rate and transform for one representation.
 
   Attributes:
-    name: of its directory.
-    representation: name in `REPRESENTATIONS`.
-    fold: number of the fold; -1 without folds.
+    name, representation, fold: see `planning.Entry`.
     chosen: overrides that the runs get if this trial is the best.
     fields: all overrides of the base configuration.
   """
