@@ -267,12 +267,11 @@ def _p_values(hypothesis, evidence, margin) -> tuple[float, float]:
 
 def _claim_p(kind, d: Difference, margin) -> tuple[float, float]:
   """Returns p values for and against one claim."""
-  if kind == 'less':
-    return _two_sided(d.p_below()), _two_sided(d.p_above())
-  if kind == 'no_worse':
-    return _two_sided(d.p_below(margin)), _two_sided(d.p_above(margin))
-  outside = min(d.p_above(margin), d.p_below(-margin))
-  return d.p_equivalent(margin), _two_sided(outside)
+  if kind == 'equivalent':
+    outside = min(d.p_above(margin), d.p_below(-margin))
+    return d.p_equivalent(margin), _two_sided(outside)
+  limit = margin if kind == 'no_worse' else 0.0
+  return _two_sided(d.p_below(limit)), _two_sided(d.p_above(limit))
 
 
 def _two_sided(p: float) -> float:
