@@ -45,19 +45,18 @@ class Evaluator:
     rows = self._task.rows[self.part]
     placed = parallel.replicate(params)
     numbers = [parallel.replicate(np.uint32(r)) for r in range(rotations)]
-    outputs = [[] for _ in range(rotations)]
+    outputs = []
     batches = [*batching.cover(len(rows), self._config.eval.batch_size)]
     silent = not (label and multihost.is_first())
     for indices_B in tqdm(batches, label, unit='batch', disable=silent):
       batch = batching.take(
         self._task.molecules[self.part], parallel.shard(indices_B)
       )
-      for r in range(rotations):
-        output_DBT = self._predict(placed, batch, numbers[r])
-        outputs[r].append(parallel.gather(output_DBT))
-    standardised_RBT = np.stack(
-      [np.concatenate(o)[: len(rows)] for o in outputs]
-    )
+      turned_RBT = [
+        parallel.gather(self._predict(placed, batch, r)) for r in numbers
+      ]
+      outputs.append(np.stack(turned_RBT))
+    standardised_RBT = np.concatenate(outputs, 1)[:, : len(rows)]
     return self._task.labels.to_native(standardised_RBT, rows)
 
   def targets(self) -> np.ndarray:
