@@ -52,9 +52,9 @@ def run(argv):
   malloc.keep()
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   workdir = _WORKDIR.value or commands.default_workdir(path)
-  together = commands.Together(
-    _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
-  )
+  together = ()
+  if _COORDINATOR.value:
+    together = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
   shard, beam = _SHARD.value, _BEAM.value
   raise SystemExit(
     commands.run(_CONFIG.value, workdir, _MODE.value, shard, together, beam)

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import sys
-from typing import NamedTuple
 
 import jax
 from absl import logging
@@ -153,16 +152,8 @@ def cache_compiled() -> None:
   jax.config.update('jax_compilation_cache_dir', str(directory))
 
 
-class Together(NamedTuple):
-  """The processes of one run: arguments of `multihost.start`."""
-
-  coordinator: str = ''
-  count: int = 0
-  index: int = -1
-
-
 def run(
-  config, workdir: str, mode: str, shard: str = '', together=None, beam=''
+  config, workdir: str, mode: str, shard: str = '', together=(), beam=''
 ) -> int:
   """Runs one mode; an error that the user can correct ends in a message.
 
@@ -171,7 +162,8 @@ def run(
     workdir: run directory.
     mode: a key of MODES.
     shard: 'i/n' of a study; '' for all of it.
-    together: `Together` with other processes; None: alone.
+    together: arguments of `multihost.start`, for one run on several processes;
+      () for this process alone.
     beam: flags of Apache Beam, for --mode build.
 
   Returns:
@@ -182,10 +174,9 @@ def run(
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
-  options = {'shard': shard, 'beam': beam}
-  options = {name: value for name, value in options.items() if value}
+  options = {'study': (shard,), 'build': (beam,)}.get(mode, ())
   try:
-    if together and together.coordinator:
+    if together:
       if mode != 'train':
         raise configuration.ConfigError(
           'several processes train one run (--mode train); a study is spread '
@@ -197,21 +188,12 @@ def run(
       raise configuration.ConfigError('--shard goes with --mode study')
     if beam and mode != 'build':
       raise configuration.ConfigError('--beam goes with --mode build')
-    return MODES[mode](config, workdir, **options) or 0
+    return MODES[mode](config, workdir, *options) or 0
   except preemption.PreemptedError as error:
     print(error, file=sys.stderr)
     return preemption.EXIT_STATUS
-  except FloatingPointError as error:
-    _complain(error)
-    return 1
-  except _MISTAKES as error:
-    _complain(error)
-    return 2
-
-
-def _complain(error: Exception) -> None:
-  """Prints an error on a new line, by a single write.
-
-  The line before may be unfinished: a progress bar, or a traceback of Orbax.
-  """
-  sys.stderr.write(f'\nerror: {error}\n')
+  except (FloatingPointError, *_MISTAKES) as error:
+    # A new line, since the one before may be unfinished (a progress bar, or a
+    # traceback of Orbax); a single write.
+    sys.stderr.write(f'\nerror: {error}\n')
+    return 1 if isinstance(error, FloatingPointError) else 2

@@ -29,7 +29,6 @@ def fit(
   centres: int = CENTRES,
   widths: Sequence[float] = WIDTHS,
   strengths: Sequence[float] = STRENGTHS,
-  seed: int = 0,
 ) -> Callable[[np.ndarray], np.ndarray]:
   """Fits a ridge regression with a Gaussian kernel on whitened features.
 
@@ -47,7 +46,6 @@ def fit(
     centres: their largest number.
     widths: of the kernel, in median distances between centres.
     strengths: of the penalty, for targets of unit variance.
-    seed: of the choice of centres.
 
   Returns:
     predict: features -> targets, (examples, F) -> (examples, T).
@@ -58,7 +56,7 @@ def fit(
   x_NF, y_NT, x_val, y_val = ridge_regression.fit_data(x_NF, y_NT, x_val, y_val)
   whiten = _whitener(x_NF)
   mean_T, scale_T = y_NT.mean(0), _nonzero(y_NT.std(0))
-  chosen = np.random.default_rng(seed).permutation(len(x_NF))[:centres]
+  chosen = np.random.default_rng(0).permutation(len(x_NF))[:centres]
   centres_MF = whiten(x_NF[chosen])
   to_centres = _squared_distances(centres_MF, centres_MF)
   median = _nonzero(np.sqrt(np.median(to_centres)))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from edjax.baselines import kernel_ridge
 from edjax.data import batching
@@ -45,7 +46,7 @@ def each_batch(
   molecules: Molecule | batching.Stream,
   positions_N: np.ndarray,
   size: int,
-  progress: Callable | None = None,
+  label: str = '',
 ) -> np.ndarray:
   """Applies a function of batches to some molecules of a part, [N, ...].
 
@@ -54,14 +55,13 @@ def each_batch(
     molecules: of the part, see `batching.take`.
     positions_N: positions in the part.
     size: of a batch.
-    progress: called after each batch, or None.
+    label: of the progress bar; '' for none.
   """
-  rows = []
-  for indices_B in batching.cover(len(positions_N), size):
+  rows, batches = [], [*batching.cover(len(positions_N), size)]
+  silent = not (label and multihost.is_first())
+  for indices_B in tqdm(batches, label, unit='batch', disable=silent):
     batch = batching.take(molecules, positions_N[indices_B])
     rows.append(np.asarray(f(batch)))
-    if progress:
-      progress()
   return np.concatenate(rows)[: len(positions_N)]
 
 
@@ -79,8 +79,6 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
     [N, T] predictions in native units; NaN for training and validation rows
     beyond `MAX_MOLECULES`, and rows outside of the split.
   """
-  from tqdm import tqdm
-
   draw = np.random.default_rng(0)
   positions = {
     part: np.arange(len(r))
@@ -88,17 +86,12 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
     else np.sort(draw.permutation(len(r))[:MAX_MOLECULES])
     for part, r in rows.items()
   }
-  features = {}
-  with tqdm(
-    total=sum(-(-len(p) // size) for p in positions.values()),
-    desc='moments of the input',
-    unit='batch',
-    disable=not multihost.is_first(),
-  ) as bar:
-    for part, part_molecules in molecules.items():
-      features[part] = each_batch(
-        moments, part_molecules, positions[part], size, bar.update
-      )
+  features = {
+    part: each_batch(
+      moments, of_part, positions[part], size, f'moments of the input, {part}'
+    )
+    for part, of_part in molecules.items()
+  }
   used_rows = {part: r[positions[part]] for part, r in rows.items()}
   predict = kernel_ridge.fit(
     features['train'],

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
+from edjax import datasets
 from edjax.data import batching
 from edjax.evaluate.summary import cost, summarise
 from edjax.runtime import multihost, parallel
@@ -29,13 +31,13 @@ class Evaluator:
     self._config, self._task, self.part = config, task, part
     self._predict = predict
 
-  def predict(self, params, rotations: int, progress=None) -> np.ndarray:
+  def predict(self, params, rotations: int, label: str = '') -> np.ndarray:
     """Returns the predictions of all examples, once per rotation.
 
     Args:
       params: of the network, on the host.
       rotations: how many rotations.
-      progress: called after each batch, or None.
+      label: of the progress bar; '' for none.
 
     Returns:
       [rotations, n, T] in native units.
@@ -43,19 +45,18 @@ class Evaluator:
     rows = self._task.rows[self.part]
     placed = parallel.replicate(params)
     numbers = [parallel.replicate(np.uint32(r)) for r in range(rotations)]
-    outputs = [[] for _ in range(rotations)]
-    for indices_B in batching.cover(len(rows), self._config.eval.batch_size):
+    outputs = []
+    batches = [*batching.cover(len(rows), self._config.eval.batch_size)]
+    silent = not (label and multihost.is_first())
+    for indices_B in tqdm(batches, label, unit='batch', disable=silent):
       batch = batching.take(
         self._task.molecules[self.part], parallel.shard(indices_B)
       )
-      for r in range(rotations):
-        output_DBT = self._predict(placed, batch, numbers[r])
-        outputs[r].append(parallel.gather(output_DBT))
-        if progress:
-          progress()
-    standardised_RBT = np.stack(
-      [np.concatenate(o)[: len(rows)] for o in outputs]
-    )
+      turned_RBT = [
+        parallel.gather(self._predict(placed, batch, r)) for r in numbers
+      ]
+      outputs.append(np.stack(turned_RBT))
+    standardised_RBT = np.concatenate(outputs, 1)[:, : len(rows)]
     return self._task.labels.to_native(standardised_RBT, rows)
 
   def targets(self) -> np.ndarray:
@@ -69,8 +70,6 @@ class Evaluator:
       Mean over the targets of MAE / training standard deviation. On validation
       it selects the checkpoint.
     """
-    from edjax import datasets
-
     prediction_BT = self.predict(params, rotations=1)[0]
     error_T = np.abs(prediction_BT - self.targets()).mean(0)
     names = self._config.data.targets
@@ -98,24 +97,13 @@ def final_evaluation(
     The results: `summarise`, and as 'cost' those of `cost` with
     predict_seconds_per_molecule, for one rotation, voxels included.
   """
-  from tqdm import tqdm
-
   rotations = config.eval.rotations
-  size = config.eval.batch_size
   for part in ('validation', 'test'):
     evaluator = Evaluator(config, task, part, predict)
-    n = len(task.rows[part])
-    total = rotations * -(-n // size)
     started = time.perf_counter()
-    with tqdm(
-      total=total,
-      desc=f'evaluate {part}',
-      unit='batch',
-      disable=not multihost.is_first(),
-    ) as bar:
-      prediction_RBT = evaluator.predict(params, rotations, bar.update)
+    prediction_RBT = evaluator.predict(params, rotations, f'evaluate {part}')
     # Only the last part counts, test: its programs are compiled already.
-    seconds = (time.perf_counter() - started) / (rotations * n)
+    seconds = (time.perf_counter() - started) / prediction_RBT[..., 0].size
     ids = [task.pack.ids[row] for row in task.rows[part]]
     clusters_N = task.pack.columns.get('cluster')
     run.write_predictions(

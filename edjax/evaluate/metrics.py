@@ -14,25 +14,6 @@ _PERCENTILES = (2.5, 97.5)
 _BLOCK = 2_000_000
 
 
-def scores(target_N: np.ndarray, prediction_N: np.ndarray) -> dict[str, float]:
-  """Returns all four metrics of one target.
-
-  Args:
-    target_N: true values.
-    prediction_N: predicted values.
-
-  Returns:
-    'mae': mean absolute error, 'rmse': root of the mean squared error,
-    'pearson': linear correlation, 'spearman': rank correlation, ties at their
-    mean rank. Correlations are NaN where either array is constant.
-
-  Raises:
-    ValueError: for other shapes, empty arrays, NaN or infinite values.
-  """
-  values = _scores(*_checked(target_N, prediction_N))
-  return {name: value.item() for name, value in values.items()}
-
-
 def bootstrap(
   target_N: np.ndarray,
   prediction_N: np.ndarray,
@@ -40,7 +21,7 @@ def bootstrap(
   seed: int = 0,
   clusters_N: Sequence | None = None,
 ) -> dict[str, dict[str, float]]:
-  """Returns the four metrics with 95 % percentile bootstrap intervals.
+  """Returns errors and correlations with 95 % percentile bootstrap intervals.
 
   Efron and Tibshirani 1993, chapter 13. The metrics share their resamples.
   A resample in which a correlation is undefined (constant) is left out of its
@@ -56,14 +37,16 @@ def bootstrap(
     clusters_N: label of each example's cluster; None for unrelated examples.
 
   Returns:
-    {'mae' | 'rmse' | 'pearson' | 'spearman': {'value', 'low', 'high'}}; NaN
-    where undefined.
+    {name: {'value', 'low', 'high'}}: 'mae', mean absolute error; 'rmse', root
+    of the mean squared error; 'pearson', linear correlation; 'spearman', rank
+    correlation, ties at their mean rank. NaN where undefined: correlations
+    where either array is constant.
 
   Raises:
     ValueError: for other shapes, empty arrays, NaN or infinite values.
   """
   target_N, prediction_N = _checked(target_N, prediction_N)
-  values = _scores(target_N, prediction_N)
+  values = _scores(target_N, prediction_N, np.ones((1, len(target_N))))
   drawn = {name: [] for name in values}
   for counts_RN in draw_counts(len(target_N), resamples, seed, clusters_N):
     of_draws = _scores(target_N, prediction_N, counts_RN)
@@ -110,14 +93,12 @@ def paired_mae_difference(
   return {'value': float(difference_N.mean()), **_interval(drawn)}
 
 
-def _scores(target_N, prediction_N, counts_RN=None):
+def _scores(target_N, prediction_N, counts_RN):
   """Returns the four metrics of each resample, shape (resamples,).
 
   A resample is given by the count of each example. Every metric is then a
   product with the counts, and ranks are sums of them, without another sort.
   """
-  if counts_RN is None:
-    counts_RN = np.ones((1, len(target_N)))
   total_R = counts_RN.sum(1)
   error_N = prediction_N - target_N
   target_ranks_RN, target_flat_R = _ranks(target_N, counts_RN)

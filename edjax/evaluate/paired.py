@@ -79,6 +79,7 @@ class Draws:
     seed: of the draws.
 
   Attributes:
+    examples: number of test examples.
     units: number of clusters.
     effective: number of clusters of equal size with the same information,
       (sum n)² / sum n² (Kish 1965, Survey Sampling, section 8.2, in the worst
@@ -91,7 +92,7 @@ class Draws:
     _, self._unit_N, self._size_G = np.unique(
       np.asarray(clusters_N), return_inverse=True, return_counts=True
     )
-    self.units = len(self._size_G)
+    self.examples, self.units = len(self._unit_N), len(self._size_G)
     self.effective = float(self._size_G.sum() ** 2 / (self._size_G**2).sum())
     blocks = [*metrics.draw_counts(self.units, resamples, seed)]
     self._counts_RG = np.concatenate(blocks) if blocks else None
@@ -115,9 +116,9 @@ class Draws:
     if metric not in ('mae', 'rmse'):
       raise ValueError(f"metric must be 'mae' or 'rmse', got {metric!r}.")
     error_NS = (np.asarray(prediction_SN) - np.asarray(target_N)[None]).T
-    if error_NS.shape[0] != len(self._unit_N):
+    if len(error_NS) != self.examples:
       raise ValueError(
-        f'{error_NS.shape[0]} predictions for {len(self._unit_N)} examples.'
+        f'{len(error_NS)} predictions for {self.examples} examples.'
       )
     if not np.isfinite(error_NS).all():
       raise ValueError('Predictions or targets hold NaN or infinite values.')
@@ -133,11 +134,6 @@ class Draws:
     if metric == 'rmse':
       return np.sqrt(value_S), np.sqrt(drawn_RS)
     return value_S, drawn_RS
-
-  @property
-  def examples(self) -> int:
-    """Number of test examples."""
-    return len(self._unit_N)
 
 
 def difference(

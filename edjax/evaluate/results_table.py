@@ -2,16 +2,13 @@
 
 import math
 import pathlib
+from collections.abc import Mapping
+
+import numpy as np
 
 from edjax import baselines, datasets
-from edjax.evaluate import parity, vitals
+from edjax.evaluate import vitals
 from edjax.runtime import run_directory
-
-# Shown by their MAE; 'mean' is shown by its RMSE, which it minimises.
-_BASELINES = (
-  'median', 'ridge_composition', 'ridge_gfn2', 'ridge_size', 'ridge_ligand',
-  baselines.MOMENTS,
-)  # fmt: skip
 
 
 def table(results: dict) -> str:
@@ -28,7 +25,9 @@ def table(results: dict) -> str:
   """
   examples = results['examples']
   first = next(iter(results['targets'].values()))
-  shown = [b for b in _BASELINES if b in first['baselines']]
+  # By their MAE; 'mean' is shown by its RMSE, which it minimises.
+  shown = [b for b in baselines.LABELS if b in first['baselines']]
+  shown.remove('mean')
   beside = [results['reference']]
   beside += [b for b in (baselines.MOMENTS,) if b in shown]
   head = [
@@ -164,11 +163,39 @@ def parity_plot(workdir, results: dict) -> pathlib.Path:
     results: contents of results.json.
   """
   predictions = run_directory.RunDirectory(workdir).read_predictions('test')
-  panels = []
-  for name, entry in results['targets'].items():
-    _, unit, factor = datasets.DATASETS[results['dataset']].targets[name]
-    title = f'{name}: MAE {_figure(entry["mae"]["value"])} {unit}'
-    panels.append(parity.Panel(title, unit, *predictions[name].T * factor))
   path = pathlib.Path(workdir) / 'parity.png'
-  parity.draw(panels).savefig(path, dpi=150)
+  parity_figure(predictions, results).savefig(path, dpi=150)
   return path
+
+
+def parity_figure(predictions: Mapping[str, np.ndarray], results: dict):
+  """Returns matplotlib's figure of predictions against true values.
+
+  Args:
+    predictions: target -> [n, 2] true and predicted values, native units.
+    results: contents of results.json, whose targets have a panel each, three in
+      a row.
+  """
+  import matplotlib.figure  # no pyplot: nothing to display, no global state
+
+  columns = min(3, len(results['targets']))
+  rows = -(-len(results['targets']) // columns)
+  figure = matplotlib.figure.Figure(
+    figsize=(3.4 * columns, 3.6 * rows), layout='constrained'
+  )
+  for place, (name, entry) in enumerate(results['targets'].items(), 1):
+    _, unit, factor = datasets.DATASETS[results['dataset']].targets[name]
+    pair_N2 = predictions[name] * factor
+    ends = pair_N2.min(), pair_N2.max()
+    axis = figure.add_subplot(rows, columns, place)
+    axis.plot(ends, ends, color='0.6', linewidth=1, zorder=0)
+    axis.plot(
+      *pair_N2.T, 'o', color='C0', markersize=3, alpha=0.5, markeredgewidth=0
+    )
+    error = _figure(entry['mae']['value'])
+    axis.set_title(f'{name}: MAE {error} {unit}', fontsize=10)
+    axis.set_xlabel(f'target ({unit})')
+    axis.set_ylabel(f'prediction ({unit})')
+    axis.set_aspect('equal', adjustable='datalim')
+    axis.locator_params(nbins=5)
+  return figure

@@ -3,7 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from edjax import baselines
+from edjax import baselines, datasets
 from edjax.config.representation import needs_orbitals
 from edjax.evaluate import metrics
 from edjax.task import Task
@@ -52,8 +52,6 @@ def summarise(
     task: the task.
     prediction_RBT: of the test part, native units.
   """
-  from edjax import datasets
-
   rows = task.rows['test']
   results = {
     'dataset': config.data.name,

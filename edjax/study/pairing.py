@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edjax.study.results import Predictions, Run
+from edjax.study.results import Run
 
 # True values of a molecule may differ so much by rounding between machines.
 _SAME = 1e-6
@@ -39,12 +39,8 @@ class Replicates(NamedTuple):
   def only(self, ids: np.ndarray) -> 'Replicates':
     """Selects test examples by their ids."""
     chosen_N = np.isin(self.ids_N, ids)
-    return self._replace(
-      ids_N=self.ids_N[chosen_N],
-      clusters_N=self.clusters_N[chosen_N],
-      target_N=self.target_N[chosen_N],
-      prediction_SN=self.prediction_SN[:, chosen_N],
-    )
+    arrays = (x[..., chosen_N] for x in self[2:])
+    return Replicates(self.name, self.seeds, *arrays)
 
 
 def stack(folds_of: Sequence[Sequence[Run]], target: str) -> Replicates:
@@ -55,8 +51,8 @@ def stack(folds_of: Sequence[Sequence[Run]], target: str) -> Replicates:
     target: name of the target.
 
   Raises:
-    PairingError: test examples or their values differ between replicates,
-      folds share examples, or a run did not predict the target.
+    PairingError: test examples or their values differ between replicates, or
+      folds share examples.
   """
   replicates = [_pool(folds, target) for folds in folds_of]
   for replicate in replicates:
@@ -69,26 +65,23 @@ def stack(folds_of: Sequence[Sequence[Run]], target: str) -> Replicates:
 
 def _pool(folds: Sequence[Run], target: str) -> Replicates:
   """Joins the predictions of a replicate's folds, in the order of ids."""
-  for run in folds:
-    if target not in run.predictions:
-      raise PairingError(f'{run.name} has no predictions of {target}')
   parts = [run.predictions[target] for run in folds]
   names_N = np.repeat([r.name for r in folds], [len(p.ids_N) for p in parts])
   joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
   order_N = np.argsort(joined[0], kind='stable')
-  pooled = Predictions(*(column[order_N] for column in joined))
-  twice = np.flatnonzero(pooled.ids_N[1:] == pooled.ids_N[:-1])
+  ids_N, *others, prediction_N = (column[order_N] for column in joined)
+  twice = np.flatnonzero(ids_N[1:] == ids_N[:-1])
   if len(twice):
     i = twice[0]
-    first, second = names_N[order_N[i : i + 2]]
+    one, other = names_N[order_N[i : i + 2]]
     raise PairingError(
-      f'{pooled.ids_N[i]} is a test example of {first} and again of {second}: '
+      f'{ids_N[i]} is a test example of {one} and again of {other}: '
       'folds must not share examples'
     )
+  first = folds[0]
   return Replicates(
-    folds[0].name, [folds[0].subset_seed], pooled.ids_N, pooled.clusters_N,
-    pooled.target_N, pooled.prediction_N[None],
-  )  # fmt: skip
+    first.name, [first.subset_seed], ids_N, *others, prediction_N[None]
+  )
 
 
 def check(a: Replicates, b: Replicates) -> None:

@@ -6,7 +6,7 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from ml_collections import ConfigDict
 
@@ -76,27 +76,13 @@ def trial_settings(study) -> dict:
   }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Part:
-  """The main comparison, or one setting of one ablation.
+def _parts(study) -> Iterator[tuple]:
+  """Yields the main comparison, then each setting of each ablation.
 
-  Attributes:
-    ablation, setting: see `Entry`.
-    fields: overrides of the setting.
-    representations: names of the compared representations.
-    sizes: numbers of labels.
+  Yields:
+    Ablation, setting, overrides, representations, sizes; see `Entry`.
   """
-
-  ablation: str
-  setting: str
-  fields: Mapping[str, object]
-  representations: Sequence[str]
-  sizes: Sequence[int]
-
-
-def _parts(study) -> Iterator[_Part]:
-  """Yields the main comparison, then the settings of each ablation."""
-  yield _Part('main', '', {}, study.representations, study.sizes)
+  yield 'main', '', {}, study.representations, study.sizes
   settings_of = _settings(study)
   for ablation in settings.ABLATIONS:
     if ablation not in study.ablations:
@@ -106,7 +92,7 @@ def _parts(study) -> Iterator[_Part]:
       if (ablation, setting) == ('controls', 'noise'):
         noisy = 'noise', 'density_noise'
         names = [n for n in noisy if n not in study.representations]
-      yield _Part(ablation, setting, fields, names, (study.middle_size,))
+      yield ablation, setting, fields, names, (study.middle_size,)
 
 
 def _settings(study) -> dict[str, dict[str, dict]]:
@@ -162,42 +148,35 @@ def entries(study, base) -> list[Entry]:
   """
   folds = range(study.folds) if study.folds else (-1,)
   planned: dict[str, Entry] = {}
-  for part in _parts(study):
-    inits = study.init_seeds if part.ablation == 'main' else 1
-    for size in part.sizes:
-      seeds = _seeds(study, part.ablation, size)
-      for point in itertools.product(
-        range(seeds), range(inits), folds, part.representations
+  for ablation, setting, overrides, representations, sizes in _parts(study):
+    inits = study.init_seeds if ablation == 'main' else 1
+    for size in sizes:
+      seeds = _seeds(study, ablation, size)
+      for seed, init, fold, representation in itertools.product(
+        range(seeds), range(inits), folds, representations
       ):
-        entry = _entry(study, base, part, size, *point)
-        planned.setdefault(entry.name, entry)
+        fields = {
+          **REPRESENTATIONS[representation].fields,
+          **overrides,
+          'data.train_size': float(size),
+          'data.subset_seed': seed,
+          'train.seed': seed + settings.INIT_STRIDE * init,
+          **fold_fields(study, fold),
+        }
+        name = f'{representation}-n{size}-s{seed}'
+        name += f'-f{fold}' if fold >= 0 else ''
+        name += f'-i{init}' if init else ''
+        run_content = content(with_fields(base, fields))
+        name += f'-{digest(run_content, trial_settings(study))}'
+        entry = Entry(
+          name, ablation, setting, representation, size, seed, init, fold,
+          fields,
+        )  # fmt: skip
+        planned.setdefault(name, entry)
   return sorted(
     planned.values(),
     key=lambda e: (e.ablation != 'main', e.subset_seed, e.init_seed, e.fold),
   )
-
-
-def _entry(
-  study, base, part: _Part, size: int, seed: int, init: int, fold: int,
-  representation: str,
-) -> Entry:  # fmt: skip
-  fields = {
-    **REPRESENTATIONS[representation].fields,
-    **part.fields,
-    'data.train_size': float(size),
-    'data.subset_seed': seed,
-    'train.seed': seed + settings.INIT_STRIDE * init,
-    **fold_fields(study, fold),
-  }
-  name = f'{representation}-n{size}-s{seed}'
-  name += f'-f{fold}' if fold >= 0 else ''
-  name += f'-i{init}' if init else ''
-  run_content = content(with_fields(base, fields))
-  name += f'-{digest(run_content, trial_settings(study))}'
-  return Entry(
-    name, part.ablation, part.setting, representation, size, seed, init, fold,
-    fields,
-  )  # fmt: skip
 
 
 def fold_fields(study, fold: int) -> dict[str, int]:
@@ -210,23 +189,6 @@ def in_shard(name: str, shard: tuple[int, int]) -> bool:
   number, count = shard
   value = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')
   return value % count == number
-
-
-def header(study, base) -> dict:
-  """Returns the contents of plan.json without the entries."""
-  margins = dict(zip(study.primary, study.margins, strict=False))
-  return {
-    'format': FORMAT,
-    'title': study.title,
-    'dataset': base.data.name,
-    'primary': list(study.primary),
-    'metric': study.metric,
-    'margins': margins,
-    'hypotheses': list(study.hypotheses),
-    'folds': study.folds,
-    'trials': trial_settings(study),
-    'base': content(base),
-  }
 
 
 def read(workdir) -> dict:
@@ -267,7 +229,19 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with locks.locked(workdir / '.plan.lock', 'the plan'):
-    now = json.loads(json.dumps(header(study, base)))
+    header = {
+      'format': FORMAT,
+      'title': study.title,
+      'dataset': base.data.name,
+      'primary': study.primary,
+      'metric': study.metric,
+      'margins': dict(zip(study.primary, study.margins, strict=False)),
+      'hypotheses': study.hypotheses,
+      'folds': study.folds,
+      'trials': trial_settings(study),
+      'base': content(base),
+    }
+    now = json.loads(json.dumps(header))  # tuples as lists, as in the file
     rows = {
       entry.name: {k: v for k, v in vars(entry).items() if k != 'fields'}
       for entry in planned

@@ -43,9 +43,9 @@ class Predictions(NamedTuple):
   """Test predictions of one target, native units."""
 
   ids_N: np.ndarray
+  clusters_N: np.ndarray
   target_N: np.ndarray
   prediction_N: np.ndarray
-  clusters_N: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +53,8 @@ class Run:
   """An entry of the plan with its status and results.
 
   Attributes:
-    name: of its directory.
+    name, subset_seed, init_seed, fold: see `planning.Entry`.
     point: shared with runs of other seeds and folds.
-    subset_seed: of the training subset.
-    init_seed: of the initialisation.
-    fold: of cross-validation; -1: none.
     status: DONE, FAILED, BEGUN (neither results nor error) or LEFT.
     results: results.json; {} where it is missing.
     facts: config.json; {} where it is missing.
@@ -137,10 +134,6 @@ class Study:
     """Returns the factor from the stored unit to the displayed one."""
     return datasets.DATASETS[self.plan['dataset']].targets[target][2]
 
-  def count(self, status: str) -> int:
-    """Counts the runs of a status."""
-    return sum(run.status == status for run in self.runs)
-
   def done(self, ablation: str = '') -> list[Run]:
     """Lists the finished runs, of one ablation or ('') of all."""
     return [
@@ -167,11 +160,6 @@ class Study:
     names = (p.representation for p in points if p.ablation == ablation)
     return list(dict.fromkeys(names))
 
-  @functools.cached_property
-  def ablations(self) -> list[str]:
-    """Names in the order of the plan, the main comparison included."""
-    return list(dict.fromkeys(run.point.ablation for run in self.runs))
-
   def points(self, ablation: str = '') -> list[Point]:
     """Lists the points that have finished runs, of one ablation or of all."""
     return list(dict.fromkeys(run.point for run in self.done(ablation)))
@@ -194,16 +182,8 @@ class Study:
 
 def _run(directory, entry) -> Run:
   path = directory / 'runs' / entry['name']
-  run = Run(
-    entry['name'],
-    Point(
-      entry['ablation'], entry.get('setting', ''),
-      entry['representation'], entry['size'],
-    ),
-    entry['subset_seed'], entry['init_seed'], entry['fold'],
-    facts=_json(path / 'config.json'),
-  )  # fmt: skip
   results, error = _json(path / 'results.json'), path / 'error.txt'
+  more = {'status': BEGUN if path.is_dir() else LEFT}
   if results:
     predictions = _predictions(path / 'predictions_test.csv')
     more = {'status': DONE, 'results': results, 'predictions': predictions}
@@ -211,9 +191,12 @@ def _run(directory, entry) -> Run:
     text = error.read_text(encoding='utf-8', errors='replace')
     diverged = (path / 'diverged').exists()
     more = {'status': FAILED, 'error': text, 'diverged': diverged}
-  else:
-    more = {'status': BEGUN if path.is_dir() else LEFT}
-  return dataclasses.replace(run, **more)
+  return Run(
+    entry['name'],
+    Point(*(entry[field] for field in Point._fields)),
+    entry['subset_seed'], entry['init_seed'], entry['fold'],
+    facts=_json(path / 'config.json'), **more,
+  )  # fmt: skip
 
 
 def _json(path) -> dict:
@@ -228,14 +211,12 @@ def _predictions(path) -> dict[str, Predictions]:
   """Reads the test predictions of a run by target, in the order of the file."""
   rows_of = {}
   with path.open(newline='', encoding='utf-8') as file:
-    rows = csv.reader(file)
-    head = next(rows)
-    # Without clusters each example is its own cluster.
-    cluster = head.index('cluster') if 'cluster' in head else 0
-    for row in rows:
-      rows_of.setdefault(row[1], []).append(
-        (row[0], float(row[2]), float(row[3]), row[cluster])
-      )
+    for row in csv.DictReader(file):
+      # Without clusters each example is its own cluster.
+      cluster = row.get('cluster', row['id'])
+      numbers = float(row['target']), float(row['prediction'])
+      of_target = rows_of.setdefault(row['name'], [])
+      of_target.append((row['id'], cluster, *numbers))
   return {
     target: Predictions(*map(np.array, zip(*rows, strict=True)))
     for target, rows in rows_of.items()

@@ -41,10 +41,10 @@ RULES: Mapping[str, rules.Rule] = {
   'trial_size': rules.number(int, 2),
   'trial_steps': rules.number(int, 1),
   'trial_seed': rules.number(int, 0),
-  'primary': rules.names(empty=True),
+  'primary': rules.names(),
   'metric': rules.one_of('mae', 'rmse'),
   'margins': rules.numbers(0, open_low=True, distinct=False),
-  'hypotheses': rules.names(empty=True),
+  'hypotheses': rules.some_of(verdicts.HYPOTHESES, empty=True),
   'processes': rules.number(int, 0),
 }
 
@@ -81,21 +81,15 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
 
 def _contradictions(study, base) -> Iterator[str]:
   unknown = [t for t in study.primary if t not in base.data.targets]
-  if unknown or not study.primary:
+  if unknown:
     yield (
-      f'config.study.primary has {unknown or "nothing"}; it is some of '
+      f'config.study.primary has {unknown}; it is some of '
       f'config.data.targets, {list(base.data.targets)}'
     )
   if study.margins and len(study.margins) != len(study.primary):
     yield (
       f'config.study.margins has {len(study.margins)} numbers for the '
       f'{len(study.primary)} targets of config.study.primary'
-    )
-  unknown = [h for h in study.hypotheses if h not in verdicts.HYPOTHESES]
-  if unknown:
-    yield (
-      f'config.study.hypotheses has {unknown}; known are '
-      f'{list(verdicts.HYPOTHESES)}'
     )
   if study.folds in (1, 2):
     yield (

@@ -65,14 +65,12 @@ class Mean:
 def mean_of(values) -> Mean:
   """Returns the mean and t interval over seeds; NaN without any."""
   value_S = np.asarray([*values], np.float64)
-  seeds = len(value_S)
-  if not seeds:
-    return Mean(math.nan, math.nan, math.nan, 0)
-  mean = float(value_S.mean())
-  if seeds == 1:
-    return Mean(mean, math.nan, math.nan, 1)
-  reach = stats.t.ppf(0.975, seeds - 1) * value_S.std(ddof=1) / seeds**0.5
-  return Mean(mean, mean - float(reach), mean + float(reach), seeds)
+  seeds, reach = len(value_S), math.nan
+  mean = float(value_S.mean()) if seeds else math.nan
+  if seeds > 1:
+    t = stats.t.ppf(0.975, seeds - 1)
+    reach = float(t * value_S.std(ddof=1) / seeds**0.5)
+  return Mean(mean, mean - reach, mean + reach, seeds)
 
 
 class Statistics:
@@ -160,11 +158,15 @@ class Statistics:
 
   def mean(self, point: Point, target: str) -> Mean:
     """Returns the mean over seeds; NaN where none is done or pairing fails."""
-    try:
-      score = self.score(point, target)
-    except PairingError:
-      score = None
+    score = self.usable(point, target)
     return mean_of([] if score is None else score.value_S)
+
+  def usable(self, point: Point, target: str) -> Score | None:
+    """Returns the errors at a point, None also where pairing fails."""
+    try:
+      return self.score(point, target)
+    except PairingError:  # the section 'What is missing' has the reason
+      return None
 
   def difference(
     self, point_a: Point, point_b: Point, target: str
@@ -241,10 +243,7 @@ class Statistics:
     """
     differences = {}  # size -> seed -> error of a minus that of b
     for size in self.study.sizes:
-      try:
-        scores = [self.score(main_point(x, size), target) for x in (a, b)]
-      except PairingError:
-        continue
+      scores = [self.usable(main_point(x, size), target) for x in (a, b)]
       if None in scores or scores[0].draws is not scores[1].draws:
         continue
       of_a, of_b = (dict(zip(s.seeds, s.value_S, strict=True)) for s in scores)

@@ -18,9 +18,7 @@ class Trial:
   """One choice of learning rate and transform for one representation.
 
   Attributes:
-    name: of its directory.
-    representation: name in `REPRESENTATIONS`.
-    fold: number of the fold; -1 without folds.
+    name, representation, fold: see `planning.Entry`.
     chosen: overrides that the runs get if this trial is the best.
     fields: all overrides of the base configuration.
   """
@@ -47,43 +45,40 @@ def trials(study, base, names: Iterable[str]) -> list[Trial]:
     about equally often; one trial for each where nothing is tuned.
   """
   folds = range(study.folds) if study.folds else (-1,)
-  return [
-    _trial(study, base, *choice)
-    for choice in itertools.product(
-      study.trial_learning_rates, study.trial_transforms, folds, names
-    )
-  ]
+  found = []
+  for rate, transform, fold, representation in itertools.product(
+    study.trial_learning_rates, study.trial_transforms, folds, names
+  ):
+    chosen = {'optim.learning_rate': float(rate)}
+    if transform:
+      chosen |= REPRESENTATIONS[representation].transforms(transform)
+    fields = {
+      **REPRESENTATIONS[representation].fields,
+      **chosen,
+      'data.train_size': float(study.trial_size),
+      'data.subset_seed': study.trial_seed,
+      'train.seed': study.trial_seed,
+      'train.steps': study.trial_steps,
+      'train.eval_every': study.trial_steps,
+      'train.checkpoint_every': study.trial_steps,
+      # Few test molecules: nothing reads the test errors of a trial.
+      'data.max_eval': 16,
+      'eval.rotations': 1,
+      'eval.bootstrap': 100,
+      **planning.fold_fields(study, fold),
+    }
+    name = f'{representation}-lr{rate:g}'
+    name += f'-{transform}' if transform else ''
+    name += f'-f{fold}' if fold >= 0 else ''
+    content = planning.content(planning.with_fields(base, fields))
+    name += f'-{planning.digest(content)}'
+    found.append(Trial(name, representation, fold, chosen, fields))
+  return found
 
 
 def is_tuned(study) -> bool:
   """Returns whether there is more than one choice."""
   return len(study.trial_learning_rates) * len(study.trial_transforms) > 1
-
-
-def _trial(study, base, rate, transform, fold, representation) -> Trial:
-  chosen = {'optim.learning_rate': float(rate)}
-  if transform:
-    chosen |= REPRESENTATIONS[representation].transforms(transform)
-  fields = {
-    **REPRESENTATIONS[representation].fields,
-    **chosen,
-    'data.train_size': float(study.trial_size),
-    'data.subset_seed': study.trial_seed,
-    'train.seed': study.trial_seed,
-    'train.steps': study.trial_steps,
-    'train.eval_every': study.trial_steps,
-    'train.checkpoint_every': study.trial_steps,
-    # Few test molecules: nothing reads the test errors of a trial.
-    'data.max_eval': 16,
-    'eval.rotations': 1,
-    'eval.bootstrap': 100,
-    **planning.fold_fields(study, fold),
-  }
-  name = f'{representation}-lr{rate:g}' + (f'-{transform}' if transform else '')
-  name += f'-f{fold}' if fold >= 0 else ''
-  content = planning.content(planning.with_fields(base, fields))
-  name += f'-{planning.digest(content)}'
-  return Trial(name, representation, fold, chosen, fields)
 
 
 def score(directory: pathlib.Path) -> float | None:

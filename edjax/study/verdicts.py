@@ -5,6 +5,7 @@ study runs.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -68,9 +69,7 @@ HYPOTHESES: Mapping[str, Hypothesis] = {
       'With all training data the inputs are equivalent.',
       'all',
       tuple(
-        Claim('equivalent', a, b)
-        for i, a in enumerate(_FOUR)
-        for b in _FOUR[i + 1 :]
+        Claim('equivalent', a, b) for a, b in itertools.combinations(_FOUR, 2)
       ),
     ),
     Hypothesis(
@@ -118,16 +117,7 @@ HYPOTHESES: Mapping[str, Hypothesis] = {
 
 
 def expand(names: Sequence[str]) -> list[Hypothesis]:
-  """Returns hypotheses by name, each followed by its further parts.
-
-  Raises:
-    ValueError: a name is unknown.
-  """
-  for name in names:
-    if name not in HYPOTHESES:
-      raise ValueError(
-        f'{name!r} is no hypothesis; there are {", ".join(HYPOTHESES)}.'
-      )
+  """Returns hypotheses by name, each followed by its further parts."""
   return [h for n, h in HYPOTHESES.items() if n in names or h.part_of in names]
 
 
@@ -160,21 +150,19 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """The outcome for one hypothesis and one target.
+  """The outcome for one hypothesis and one target, or all of them.
 
   Attributes:
     hypothesis: the judged one.
-    target: '' for all targets together.
     word: 'supported', 'contradicted' or 'undecided'.
     p_support: p value, corrected over the targets by Holm's method; 1 where
-      comparisons are missing.
-    p_contradict: likewise.
+      comparisons are missing; for all targets the largest.
+    p_contradict: likewise; for all targets the smallest.
     evidence: all comparisons.
     reason: why there is no verdict; '' otherwise.
   """
 
   hypothesis: Hypothesis
-  target: str
   word: str
   p_support: float
   p_contradict: float
@@ -186,7 +174,6 @@ def judge(
   hypothesis: Hypothesis,
   evidence: Mapping[str, Sequence[Evidence]],
   margins: Mapping[str, float],
-  alpha: float = ALPHA,
 ) -> dict[str, Verdict]:
   """Returns verdicts for each primary target, and for all of them under ''.
 
@@ -210,44 +197,36 @@ def judge(
     evidence: primary target -> comparisons at the sizes of `sizes_read`.
     margins: target -> margin in the unit of the differences; a claim of
       equivalence needs one.
-    alpha: level.
   """
-  names = list(evidence)
-  reasons = {
-    name: _unjudgeable(hypothesis, evidence[name], margins.get(name))
-    for name in names
-  }
-  p_TP = np.ones((len(names), 2))
-  for row, name in enumerate(names):
-    if not reasons[name]:
-      p_TP[row] = _p_values(hypothesis, evidence[name], margins.get(name, 0.0))
-  support_T, contradict_T = holm(p_TP[:, 0]), holm(p_TP[:, 1])
-  verdicts = {}
-  for name, support, contradict in zip(
-    names, support_T, contradict_T, strict=True
-  ):
+
+  def verdict(support, contradict, of_evidence, reason='') -> Verdict:
     word = 'undecided'
-    if support <= alpha:
+    if support <= ALPHA:
       word = 'supported'
-    elif contradict <= alpha:
+    elif contradict <= ALPHA:
       word = 'contradicted'
-    verdicts[name] = Verdict(
-      hypothesis, name, word, float(support), float(contradict),
-      tuple(evidence[name]), reasons[name],
+    return Verdict(
+      hypothesis, word, float(support), float(contradict), tuple(of_evidence),
+      reason,
     )  # fmt: skip
-  outcomes = {v.word for v in verdicts.values()}
-  word = 'undecided'
-  if outcomes == {'supported'}:
-    word = 'supported'
-  elif 'contradicted' in outcomes:
-    word = 'contradicted'
-  of_all = Verdict(
-    hypothesis, '', word,
-    float(support_T.max(initial=0.0)) if names else 1.0,
-    float(contradict_T.min(initial=1.0)),
-    tuple(e for v in verdicts.values() for e in v.evidence),
-  )  # fmt: skip
-  return {'': of_all, **verdicts}
+
+  reasons = [
+    _unjudgeable(hypothesis, rows, margins.get(target))
+    for target, rows in evidence.items()
+  ]
+  p_TP = np.array(
+    [
+      (1.0, 1.0) if why else _p_values(hypothesis, rows, margins.get(target, 0))
+      for (target, rows), why in zip(evidence.items(), reasons, strict=True)
+    ]
+  )
+  support_T, contradict_T = holm(p_TP[:, 0]), holm(p_TP[:, 1])
+  each = map(verdict, support_T, contradict_T, evidence.values(), reasons)
+  everything = [e for rows in evidence.values() for e in rows]
+  return {
+    '': verdict(support_T.max(), contradict_T.min(), everything),
+    **dict(zip(evidence, each, strict=True)),
+  }
 
 
 def _unjudgeable(hypothesis, evidence, margin) -> str:
@@ -288,12 +267,11 @@ def _p_values(hypothesis, evidence, margin) -> tuple[float, float]:
 
 def _claim_p(kind, d: Difference, margin) -> tuple[float, float]:
   """Returns p values for and against one claim."""
-  if kind == 'less':
-    return _two_sided(d.p_below()), _two_sided(d.p_above())
-  if kind == 'no_worse':
-    return _two_sided(d.p_below(margin)), _two_sided(d.p_above(margin))
-  outside = min(d.p_above(margin), d.p_below(-margin))
-  return d.p_equivalent(margin), _two_sided(outside)
+  if kind == 'equivalent':
+    outside = min(d.p_above(margin), d.p_below(-margin))
+    return d.p_equivalent(margin), _two_sided(outside)
+  limit = margin if kind == 'no_worse' else 0.0
+  return _two_sided(d.p_below(limit)), _two_sided(d.p_above(limit))
 
 
 def _two_sided(p: float) -> float:

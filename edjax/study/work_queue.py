@@ -56,12 +56,7 @@ class Queue:
       other processes for it.
   """
 
-  def __init__(
-    self,
-    jobs: Sequence[Job],
-    watch: Callable,
-    look: Callable = lambda job: None,
-  ):
+  def __init__(self, jobs: Sequence[Job], watch: Callable, look: Callable):
     # (job, time of its last failure before this command, whether another
     # process had locked it).
     self._waiting = collections.deque(

@@ -3,6 +3,7 @@
 import numpy as np
 from support.made_up_results import made_up_results
 
+from edjax import datasets
 from edjax.evaluate import results_table
 from edjax.runtime import run_directory
 
@@ -111,3 +112,23 @@ def test_parity_plot_is_drawn_from_the_predictions(tmp_path):
   path = results_table.parity_plot(tmp_path, results)
   assert path.read_bytes().startswith(b'\x89PNG')
   assert path.stat().st_size > 10_000
+
+
+def test_parity_has_the_diagonal_and_the_points():
+  results, *_ = made_up_results()
+  names = 'gap', 'homo', 'lumo', 'mu'
+  entry = results['targets']['gap']
+  results['targets'] = dict.fromkeys(names, entry)
+  pair_N2 = np.array([[1.0, 1.5], [2.0, 2.5], [4.0, 4.5]])
+  predictions = {name: pair_N2 * k for k, name in enumerate(names, 1)}
+  figure = results_table.parity_figure(predictions, results)
+  assert [a.get_title().split(':')[0] for a in figure.axes] == list(names)
+  for axis, name in zip(figure.axes, names, strict=True):
+    _, unit, factor = datasets.DATASETS['qm9_mini'].targets[name]
+    diagonal, points = axis.lines
+    ends = predictions[name].min() * factor, predictions[name].max() * factor
+    np.testing.assert_array_equal(diagonal.get_xdata(), ends)
+    np.testing.assert_array_equal(diagonal.get_ydata(), ends)
+    shown = np.column_stack([points.get_xdata(), points.get_ydata()])
+    np.testing.assert_array_equal(shown, predictions[name] * factor)
+    assert axis.get_xlabel() == f'target ({unit})'

@@ -86,13 +86,13 @@ def test_sigterm_to_one_of_them(runs):
 
 def test_wrong_flags(tmp_path, capsys):
   for together in (
-    commands.Together('localhost:1', 0, 0),
-    commands.Together('localhost:1', 2, 2),
-    commands.Together('localhost:1', 2, -1),
+    ('localhost:1', 0, 0),
+    ('localhost:1', 2, 2),
+    ('localhost:1', 2, -1),
   ):
     assert commands.run(None, str(tmp_path), 'train', together=together) == 2
     assert 'needs --processes, and --process' in capsys.readouterr().err
-  together = commands.Together('localhost:1', 2, 0)
+  together = ('localhost:1', 2, 0)
   assert commands.run(None, str(tmp_path), 'study', together=together) == 2
   assert 'spread with --shard' in capsys.readouterr().err
 

@@ -111,7 +111,7 @@ def test_a_finished_study(written):
   assert ' Behind it: gradient +0.' in words
   assert words.index('## Verdicts') < words.index('## Learning curves')
   for heading in (
-    'Which input is ahead', 'Differences from atoms', 'Controls', 'Parity',
+    'Which input is ahead', 'Differences from atoms', 'Controls',
     'Where one input overtakes another', 'Noise on coordinates', 'Cost',
     'Spread over rotations', 'Machines, versions and run times',
   ):  # fmt: skip
@@ -177,7 +177,7 @@ def test_what_convolutions_carry(tmp_path):
   with_shares(tmp_path / 'runs' / 'atoms-n300-s0', {'gap': 0.5, 'mu': None})
   text = as_markdown(tmp_path)
   begin = text.index('## What the convolutions carry')
-  part = text[begin : text.index('## Parity')]
+  part = text[begin : text.index('## Spread over rotations')]
   assert '| input | n | gap | mu |' in part
   assert '| atoms | 100 | 0.50 (0.25 at least) | 0.90 (0.90 at least) |' in part
   assert '| atoms | 300 | 0.50 | - |' in part
@@ -280,7 +280,7 @@ def test_html_stands_alone(written):
   assert {f'#{name}' for name in ids} >= set(links)
   # Every figure of the Markdown, in its order, as the file has it.
   files = re.findall(r'!\[.+\]\((figures/.+\.png)\)', report)
-  assert len(files) == len(set(files)) == 9
+  assert len(files) == len(set(files)) == 7
   for image, file in zip(page.all('img'), files, strict=True):
     head, _, data = image['src'].partition(',')
     assert head == 'data:image/png;base64'
@@ -698,8 +698,8 @@ def test_a_logarithmic_axis_has_ticks(low, ratio):
   """Different ones, written out, where the data are."""
   points = [(1, low, low, low), (ratio, low * ratio, low, low * ratio)]
   series = figures.Series('x', figures.style('atoms'), points)
-  chart = figures.Chart('t', 'x', 'y', [series], log_y=True)
-  (axis,) = figures.of_charts('c', 't', [chart]).draw().axes
+  chart = figures.Chart('t', 'y', [series])
+  (axis,) = figures.Figure('c', 't', [chart]).draw().axes
   for side, ends in (
     (axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim()),
   ):  # fmt: skip

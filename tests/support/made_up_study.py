@@ -131,8 +131,8 @@ class Writer:
       results['targets'][name] = {
         'unit': unit,
         **{
-          name: {'value': value}
-          for name, value in metrics.scores(*pair).items()
+          name: {'value': entry['value']}
+          for name, entry in metrics.bootstrap(*pair, resamples=1).items()
         },
         'rotation_spread': 0.1,
         'baselines': {

@@ -5,17 +5,14 @@ import math
 import numpy as np
 
 from edjax.study import verdicts
-from edjax.study.pairing import PairingError
-from edjax.study.report import figures, markdown
-from edjax.study.report.figures import Chart, Series, style
+from edjax.study.report import markdown
+from edjax.study.report.figures import Chart, Figure, Series, Style, style
 from edjax.study.report.numbers import mean_word, number, size_word, spread
 from edjax.study.results import MAIN, Study, main_point
 from edjax.study.statistics import Statistics
 
 # Differences are taken from the first of these that the study has.
 _REFERENCES = ('atoms', 'density')
-
-_LABELS_USED = 'labels used (training and validation)'
 
 
 def reference(study: Study) -> str:
@@ -80,10 +77,7 @@ def _common_means(statistics, target, size) -> dict[str, float]:
   """Returns the mean errors over the seeds that all representations share."""
   errors = {}
   for name in statistics.study.representations():
-    try:
-      score = statistics.score(main_point(name, size), target)
-    except PairingError:  # the section 'What is missing' has the reason
-      continue
+    score = statistics.usable(main_point(name, size), target)
     if score is not None:
       errors[name] = dict(zip(score.seeds, score.value_S, strict=True))
   common = set.intersection(*map(set, errors.values())) if errors else ()
@@ -112,7 +106,7 @@ def overview(statistics: Statistics) -> list:
     ('input', *(f'{t} ({study.unit(t)})' for t in study.primary)),
     [(study.label(x), *map(mean_word, m)) for x, m in means_of.items()],
   )
-  figure = figures.of_charts(
+  figure = Figure(
     'overview',
     f'Learning curves of {", ".join(study.primary)}',
     [
@@ -157,7 +151,7 @@ def _overlap(study) -> list[str]:
   ]
 
 
-def _curve_lines(statistics, target) -> list[tuple[str, figures.Style, list]]:
+def _curve_lines(statistics, target) -> list[tuple[str, Style, list]]:
   """Returns label, style and means by size of each learning curve.
 
   It returns no curve where no representation has a mean.
@@ -205,7 +199,7 @@ def _curve(study, target, lines) -> list:
       for text, _, means in lines
     ],
   )
-  return [figures.of_charts(f'curve_{target}', chart.title, [chart]), table]
+  return [Figure(f'curve_{target}', chart.title, [chart]), table]
 
 
 def _curve_chart(study, target, lines, title) -> Chart:
@@ -214,7 +208,7 @@ def _curve_chart(study, target, lines, title) -> Chart:
     for text, look, means in lines
   ]
   y = f'{study.error} ({study.unit(target)})'
-  return Chart(title, _LABELS_USED, y, series, log_y=True, ticks=study.sizes)
+  return Chart(title, y, series, ticks=study.sizes)
 
 
 def _slope(sizes, means) -> str:
@@ -263,7 +257,6 @@ def _differences(statistics, first, target) -> list:
   chart = Chart(
     f'{text}, paired, with 95 % intervals over seeds and test examples; below '
     'zero is better',
-    _LABELS_USED,
     f'difference ({study.unit(target)})',
     series,
     log_y=False,
@@ -275,7 +268,7 @@ def _differences(statistics, first, target) -> list:
     rows,
   )
   name = f'difference_{target}'
-  return [figures.of_charts(name, chart.title, [chart]), table]
+  return [Figure(name, chart.title, [chart]), table]
 
 
 def crossovers(statistics: Statistics) -> list:

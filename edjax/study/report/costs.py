@@ -3,7 +3,7 @@
 import numpy as np
 
 from edjax.fields import channels
-from edjax.study.report import figures, markdown
+from edjax.study.report import markdown
 from edjax.study.report.figures import Chart, Figure, Series, style
 from edjax.study.report.numbers import number, size_word
 from edjax.study.results import Run, main_point
@@ -115,5 +115,5 @@ def _figure(statistics, target, seconds) -> Figure | None:
     'its voxels)'
   )
   y = f'{study.error} ({study.unit(target)})'
-  chart = Chart(title, 'seconds in all', y, series, log_y=True)
-  return figures.of_charts(f'cost_{target}', title, [chart])
+  chart = Chart(title, y, series, 'seconds in all')
+  return Figure(f'cost_{target}', title, [chart])

@@ -7,7 +7,7 @@ import math
 
 from edjax.evaluate import vitals
 from edjax.study.report.costs import cost
-from edjax.study.results import DONE, MAIN, Run, Study, main_point
+from edjax.study.results import DONE, MAIN, Point, Run, Study, main_point
 from edjax.study.statistics import Mean, Statistics
 
 _METRICS = ('mae', 'rmse', 'pearson', 'spearman')
@@ -17,10 +17,8 @@ def runs(study: Study) -> str:
   """Returns study.csv: one row per run of the plan."""
   rows = []
   for run in study.runs:
-    ablation, setting, representation, size = run.point
     row = {
-      'name': run.name, 'ablation': ablation, 'setting': setting,
-      'representation': representation, 'size': size,
+      'name': run.name, **run.point._asdict(),
       'subset_seed': run.subset_seed, 'init_seed': run.init_seed,
       'fold': run.fold, 'status': run.status, 'error': run.last_error,
     }  # fmt: skip
@@ -64,18 +62,18 @@ def summary(statistics: Statistics, reference: str) -> str:
       comparison at the same size.
   """
   study, rows = statistics.study, []
-  for ablation in study.ablations:
+  for ablation in dict.fromkeys(run.point.ablation for run in study.runs):
     for point, target in itertools.product(
       study.points(ablation), study.targets
     ):
       mean = statistics.mean(point, target)
-      row = _summary_row(study, *point, target, mean)
+      row = _summary_row(study, point, target, mean)
       row['seeds_planned'] = len(study.planned_seeds(point))
       rows.append(row | _difference(statistics, point, target, reference))
     if ablation == MAIN:
       rows += [
         _summary_row(
-          study, 'baseline', '', name, size, target,
+          study, Point('baseline', '', name, size), target,
           statistics.baseline(name, size, target),
         )
         for size in study.sizes
@@ -85,13 +83,10 @@ def summary(statistics: Statistics, reference: str) -> str:
   return _csv(rows)
 
 
-def _summary_row(
-  study, ablation, setting, representation, size, target, mean: Mean
-) -> dict:
+def _summary_row(study, point: Point, target, mean: Mean) -> dict:
   return {
-    'ablation': ablation, 'setting': setting,
-    'representation': representation, 'size': size,
-    'target': target, 'unit': study.unit(target), 'metric': study.metric,
+    **point._asdict(), 'target': target, 'unit': study.unit(target),
+    'metric': study.metric,
     'seeds': mean.seeds, 'mean': mean.value, 'low': mean.low,
     'high': mean.high,
   }  # fmt: skip

@@ -1,8 +1,7 @@
 """Draws the figures of a report: charts side by side, in fixed styles."""
 
-import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,28 +87,28 @@ class Chart(NamedTuple):
 
   Attributes:
     title: above it.
-    x: label of the axis.
     y: label of the axis.
     series: the lines.
+    x: label of the axis.
     log_y: whether the y axis is logarithmic; otherwise there is a line at 0.
     ticks: values of x that all lines share, whose points are drawn side by
       side; () where lines have different values.
   """
 
   title: str
-  x: str
   y: str
   series: Sequence[Series]
-  log_y: bool
+  x: str = 'labels used (training and validation)'
+  log_y: bool = True
   ticks: Sequence[float] = ()
 
 
 class Figure(NamedTuple):
-  """A picture of a report: file name, title, and function that draws it."""
+  """A picture of a report: file name, alternative text, charts side by side."""
 
   name: str
   title: str
-  draw: Callable  # returns matplotlib's figure
+  charts: Sequence[Chart]
 
   @property
   def file(self) -> str:
@@ -126,33 +125,26 @@ class Figure(NamedTuple):
     self.draw().savefig(file, dpi=130, format='png')
     return file.getvalue()
 
+  def draw(self):
+    """Returns matplotlib's figure: two charts in a row, with one legend."""
+    import matplotlib.figure  # no pyplot: nothing to display, no global state
 
-def of_charts(name: str, title: str, charts: Sequence[Chart]) -> Figure:
-  """Returns charts side by side as a figure."""
-  return Figure(name, title, functools.partial(_draw_charts, charts))
-
-
-def _draw_charts(charts):
-  """Returns matplotlib's figure of charts, two in a row, with one legend."""
-  import matplotlib.figure  # no pyplot: nothing to display, no global state
-
-  columns = min(2, len(charts))
-  rows = -(-len(charts) // columns)
-  size = (6.4, 4.4) if len(charts) == 1 else (4.6 * columns, 3.2 * rows + 0.6)
-  picture = matplotlib.figure.Figure(figsize=size, layout='constrained')
-  axes = picture.subplots(rows, columns, squeeze=False).ravel()
-  lines = {}
-  for axis, chart in zip(axes, charts, strict=False):
-    _draw(axis, chart)
-    for line, label in zip(*axis.get_legend_handles_labels(), strict=True):
-      lines.setdefault(label, line)
-  for axis in axes[len(charts) :]:
-    axis.set_visible(False)
-  picture.legend(
-    lines.values(), lines.keys(), loc='outside lower center',
-    ncols=2 + columns, fontsize=8, frameon=False,
-  )  # fmt: skip
-  return picture
+    count = len(self.charts)
+    columns = min(2, count)
+    rows = -(-count // columns)
+    size = (6.4, 4.4) if count == 1 else (4.6 * columns, 3.2 * rows + 0.6)
+    picture = matplotlib.figure.Figure(figsize=size, layout='constrained')
+    lines = {}
+    for place, chart in enumerate(self.charts, 1):
+      axis = picture.add_subplot(rows, columns, place)
+      _draw(axis, chart)
+      for line, label in zip(*axis.get_legend_handles_labels(), strict=True):
+        lines.setdefault(label, line)
+    picture.legend(
+      lines.values(), lines.keys(), loc='outside lower center',
+      ncols=2 + columns, fontsize=8, frameon=False,
+    )  # fmt: skip
+    return picture
 
 
 def _draw(axis, chart: Chart) -> None:

@@ -1,33 +1,24 @@
-"""Sections of a study's report on networks: trunk, rotations, parity."""
-
-import functools
+"""Sections of a study's report on networks: trunk, rotations."""
 
 import numpy as np
 
-from edjax.evaluate import parity, vitals
-from edjax.study.pairing import PairingError
+from edjax.evaluate import vitals
 from edjax.study.report import markdown
-from edjax.study.report.figures import Figure, style
 from edjax.study.report.numbers import number, size_word
-from edjax.study.results import Study, main_point
-from edjax.study.statistics import Statistics
-
-# Points of a parity plot.
-_POINTS = 400
+from edjax.study.results import Study
 
 
 def idle(study: Study) -> list[str]:
   """Returns a warning if convolutions carry next to nothing in some runs."""
-  shares_of = [(run, _shares(run)) for run in study.done()]
-  shares_of = [(run, shares) for run, shares in shares_of if shares]
-  idle_of = [(run, vitals.idle(shares)) for run, shares in shares_of]
-  idle_of = [(run, targets) for run, targets in idle_of if targets]
-  if not idle_of:
+  known = [run for run in study.done() if _shares(run)]
+  idle_of = {run.name: vitals.idle(_shares(run)) for run in known}
+  runs = [run for run in known if idle_of[run.name]]
+  if not runs:
     return []
-  names = (study.label(run.point.representation) for run, _ in idle_of)
-  targets = (target for _, targets in idle_of for target in targets)
+  names = (study.label(run.point.representation) for run in runs)
+  targets = (target for run in runs for target in idle_of[run.name])
   return [
-    f'Warning: in {len(idle_of)} of {len(shares_of)} runs the convolutions '
+    f'Warning: in {len(runs)} of {len(known)} runs the convolutions '
     f'carry under {vitals.IDLE:.0%} of the predictions of a target (inputs: '
     f'{", ".join(dict.fromkeys(names))}; targets: '
     f'{", ".join(dict.fromkeys(targets))}). Verdicts on these compare moments '
@@ -96,46 +87,3 @@ def _rows(study, cell) -> list[tuple]:
     )
     for point, runs in study.main_runs().items()
   ]  # fmt: skip
-
-
-def parity_plots(statistics: Statistics) -> list:
-  """Returns the section with a parity plot of one run per representation."""
-  blocks = []
-  for target in statistics.study.targets:
-    panels = [
-      panel
-      for name in statistics.study.representations()
-      if (panel := _panel(statistics, name, target))
-    ]
-    if panels:
-      title = (
-        f'{target}: predicted against true values, one run each (its first '
-        f'seed, at most {_POINTS} test examples); closer to the diagonal is '
-        'better'
-      )
-      draw = functools.partial(parity.draw, panels, title, shared=True)
-      blocks.append(Figure(f'parity_{target}', title, draw))
-  return markdown.section('Parity', *blocks)
-
-
-def _panel(statistics, name, target) -> parity.Panel | None:
-  study = statistics.study
-  for size in reversed(study.sizes):
-    try:
-      replicates = statistics.predictions(main_point(name, size), target)
-    except PairingError:
-      continue
-    if replicates is None:
-      continue
-    # Evenly spaced ids: no random choice.
-    step = -(-len(replicates.ids_N) // _POINTS)
-    factor, look = study.factor(target), style(name)
-    return parity.Panel(
-      f'{study.label(name)}, n = {size_word(size)}',
-      study.unit(target),
-      replicates.target_N[::step] * factor,
-      replicates.prediction_SN[0, ::step] * factor,
-      look.colour,
-      look.marker,
-    )
-  return None

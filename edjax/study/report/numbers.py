@@ -8,15 +8,15 @@ from edjax.study.statistics import Mean
 _SPACE = '\u202f'
 
 
-def number(value: float | None, digits: int = 3) -> str:
-  """Returns significant digits without an exponent; '-' for None or NaN."""
+def number(value: float | None) -> str:
+  """Returns 3 significant digits, no exponent; '-' for None or NaN."""
   if value is None or math.isnan(value):
     return '-'
   if value == 0:
     return '0'
   # Rounded before digits are counted: 99.96 is 100, not 100.0.
-  value = float(f'{value:.{digits - 1}e}')
-  places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+  value = float(f'{value:.2e}')
+  places = max(0, 2 - math.floor(math.log10(abs(value))))
   return f'{value:,.{places}f}'.replace(',', _SPACE)
 
 

@@ -12,11 +12,11 @@ from edjax.study.statistics import Statistics
 
 def progress(statistics: Statistics) -> str:
   """Returns how many runs are done, failed, begun and left."""
-  study = statistics.study
+  runs = statistics.study.runs
+  counts = collections.Counter(run.status for run in runs)
   text = (
-    f'{study.count(DONE)} of {len(study.runs)} runs are done, '
-    f'{study.count(FAILED)} failed, {study.count(BEGUN)} begun, '
-    f'{study.count(LEFT)} left.'
+    f'{counts[DONE]} of {len(runs)} runs are done, {counts[FAILED]} failed, '
+    f'{counts[BEGUN]} begun, {counts[LEFT]} left.'
   )
   if statistics.incomplete:
     text += (

@@ -71,7 +71,6 @@ def sections(statistics: Statistics) -> list[str | Figure]:
     *comparisons.crossovers(statistics),
     *ablations(statistics),
     *networks.carried(study),
-    *networks.parity_plots(statistics),
     *networks.rotations(study),
     *costs(statistics),
     *provenance.tuning(study),
