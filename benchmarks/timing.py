@@ -3,7 +3,7 @@
 A peer lives in a virtual environment of its own, since some need other
 versions of numpy than JAX does:
 
-  python3.11 -m venv DIR/NAME
+  python3 -m venv DIR/NAME
   DIR/NAME/bin/pip install -r benchmarks/peers/NAME.txt
 
 for NAME in torch, molgrid, molvoxel; DIR is the argument --peers of the
@@ -44,7 +44,7 @@ class Peer:
     python = pathlib.Path(environments).absolute() / name / 'bin' / 'python'
     if not python.exists():
       raise FileNotFoundError(
-        f'{python} is not there: make it with python3.11 -m venv '
+        f'{python} is not there: make it with python3 -m venv '
         f'{python.parents[1]} && {python.parent}/pip install -r '
         f'benchmarks/peers/{name}.txt'
       )
