@@ -415,28 +415,6 @@ def test_promolecule_needs_a_b_iso(b_iso):
       fields.promolecule_grid(mol, Grid(3, 0.5), b_iso=b_iso)
 
 
-def test_core_electrons_complete_the_orbital_density():
-  mol, grid = _mol(), Grid(30, 0.5)
-  b_iso = form_factors.tied_b_iso(grid.spacing)
-  f = jax.jit(fields.orbital_density_grid, static_argnums=(1, 2),
-              static_argnames='core_b_iso')  # fmt: skip
-  whole = f(mol, grid, 2, core_b_iso=b_iso)
-  total = float(whole.sum()) * grid.voxel_volume
-  assert total == pytest.approx(24, rel=2e-3)
-  points = jnp.asarray(grids.centres(grid)[::977], jnp.float32)
-  on_points = jax.jit(
-    lambda m: (
-      fields.orbital_density(m, points, core_b_iso=b_iso)
-      - fields.orbital_density(m, points)
-    )
-  )(mol)
-  core = (f(mol, grid, 1, core_b_iso=b_iso) - f(mol, grid, 1)).ravel()[::977]
-  scale = float(whole.max())
-  np.testing.assert_allclose(on_points, core, rtol=0, atol=1e-5 * scale)
-  with pytest.raises(ValueError, match='b_iso'):
-    fields.orbital_density_grid(mol, grid, core_b_iso=-1.0)
-
-
 # --- free atoms and deformation ---------------------------------------------
 
 
