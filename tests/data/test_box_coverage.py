@@ -1,5 +1,6 @@
 import types
 
+import gemmi
 import jax
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_box_against_a_dense_grid(half, monkeypatch):
 
 def test_everything_is_outside_of_nothing():
   got = box_coverage.electrons_outside_sphere(*BATCH, 1e-3)[0]
-  want = form_factors.electrons(NUMBERS).sum() / VALENCE
+  want = form_factors.A_EP[NUMBERS].sum() / VALENCE
   assert got == pytest.approx(want, rel=1e-4)
   assert box_coverage.electrons_outside_sphere(*BATCH, 50.0)[0] < 1e-12
 
@@ -65,8 +66,9 @@ def test_everything_is_outside_of_nothing():
 def test_an_atom_at_the_origin():
   # closed form of the central chi distribution: Maxwell's
   r = np.linspace(2.0, 14, 20001)
-  rho = form_factors.atom_density(8, r, box_coverage._B_ISO)
-  want = np.trapezoid(4 * np.pi * r**2 * rho, r) / 6
+  it92 = gemmi.Element(8).it92
+  rho = [it92.calculate_density_iso(x * x, box_coverage._B_ISO) for x in r]
+  want = np.trapezoid(4 * np.pi * r**2 * np.array(rho), r) / 6
   got = box_coverage.electrons_outside_sphere(
     [[8, 0]], np.zeros((1, 2, 3)), 2.0
   )
