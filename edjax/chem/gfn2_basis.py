@@ -159,24 +159,6 @@ def to_slots(numbers, coefficients_KO) -> np.ndarray:
   return orbitals_OL9
 
 
-def from_slots(numbers, orbitals_OL9) -> np.ndarray:
-  """Undoes `to_slots`.
-
-  Args:
-    numbers: [L] atomic numbers, 1 to 86, no padding.
-    orbitals_OL9: [O, L, 4 or 9].
-
-  Returns:
-    coefficients_KO in tblite's order.
-
-  Raises:
-    ValueError: an element beyond Rn.
-  """
-  numbers = elements.check_numbers(numbers)
-  atom_K, slot_K = _slots(tuple(numbers.tolist()))
-  return np.asarray(orbitals_OL9)[:, atom_K, slot_K].T
-
-
 def overlap(numbers, coords) -> np.ndarray:
   """Overlaps of the atomic orbitals, closed form, float64.
 
