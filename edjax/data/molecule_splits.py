@@ -108,8 +108,8 @@ def make_split(
     ids: [N] distinct ids: numbers, or texts that end in _<number>.
     heavy_atoms: [N] number of atoms heavier than hydrogen, for 'size'.
     seed: of 'random' and 'size'.
-    fractions: of validation and test, for 'random' and 'size' ('size' takes
-      its test set by size and ignores the second).
+    fractions: of validation and test, together less than 1, for 'random' and
+      'size' (which takes its test set by size and ignores the second).
     path: for 'file': a JSON file {"train": [...], "validation": [...],
       "test": [...]}, or a directory with train.txt, validation.txt and
       test.txt, one id a line; an id is a text or a number.
@@ -188,11 +188,6 @@ def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
 
 def _by_fraction(ordered: list, fractions) -> dict:
   validation, test = fractions
-  if min(validation, test) < 0 or validation + test >= 1:
-    raise ValueError(
-      f'fractions={tuple(fractions)} of validation and test must not be '
-      'negative and must leave some training set'
-    )
   n_test = round(test * len(ordered))
   n_validation = round(validation * len(ordered))
   # Test first: it stays the same when the share of validation changes.
