@@ -10,20 +10,11 @@ Arrays are [E, P]: elements by atomic number (entry 0, padding, holds
 nothing), and the P = 5 Gaussian terms. Source in tables/it92.json.
 """
 
-import functools
-import importlib.resources
-import json
-
 import numpy as np
 
+from edjax.chem.elements import read_table
 
-@functools.cache
-def _table() -> dict:
-  path = importlib.resources.files('edjax.chem') / 'tables' / 'it92.json'
-  return json.loads(path.read_text(encoding='utf-8'))
-
-
-_ROWS = np.array([row[2:] for row in _table()['elements']])
+_ROWS = np.array([row[2:] for row in read_table('it92')['elements']])
 # Electrons of each term, and its b in Å^2. The padding entry has a = 0 and a
 # harmless b.
 A_EP = np.concatenate([np.zeros((1, 5)), _ROWS[:, [0, 1, 2, 3, 8]]])

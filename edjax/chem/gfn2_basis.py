@@ -13,8 +13,6 @@ the slots, in which edjax keeps them.
 """
 
 import functools
-import importlib.resources
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +98,8 @@ def shells(z: int) -> tuple[Shell, ...]:
       f'GFN2-xTB has no basis for atomic number {z} (it covers H to Rn, 1 to '
       f'{MAX_NUMBER}): leave out the orbitals of this molecule'
     )
-  rows = _table()['elements'][elements.SYMBOLS[z]]
+  table = elements.read_table('gfn2_basis')
+  rows = table['elements'][elements.SYMBOLS[z]]
   return tuple(
     Shell(
       row['shell'],
@@ -199,12 +198,6 @@ class _Block(NamedTuple):
   coefficients_P: np.ndarray
   sums_SP: np.ndarray  # 1 where a primitive belongs to a shell
   where_K: np.ndarray  # shell by shell: places in tblite's order
-
-
-@functools.cache
-def _table() -> dict:
-  path = importlib.resources.files('edjax.chem') / 'tables' / 'gfn2_basis.json'
-  return json.loads(path.read_text(encoding='utf-8'))
 
 
 def _normalised(l, exponents, coefficients) -> np.ndarray:
