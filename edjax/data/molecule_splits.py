@@ -188,6 +188,11 @@ def published(name: str, uncharacterized: Sequence[int] | None) -> dict:
 
 def _by_fraction(ordered: list, fractions) -> dict:
   validation, test = fractions
+  if min(validation, test) < 0 or validation + test >= 1:
+    raise ValueError(
+      f'fractions={tuple(fractions)} of validation and test must not be '
+      'negative and must leave some training set'
+    )
   n_test = round(test * len(ordered))
   n_validation = round(validation * len(ordered))
   # Test first: it stays the same when the share of validation changes.
