@@ -14,7 +14,6 @@ import numpy as np
 from edjax import grid as grids
 from edjax.chem import elements
 from edjax.grid import Grid
-from edjax.kernels.isosurface import checked_field, isosurface
 
 # Jmol's (jmol.sourceforge.net/jscolors, table of elements), the light ones
 # darker, to be seen on white.
@@ -79,26 +78,33 @@ def molecule_and_isosurface(
     `figure.write_html(path)` writes a page that needs nothing else.
 
   Raises:
-    ValueError: level is not above 0, or see `isosurface`.
+    ValueError: level is not above 0 or not reached, or the field is not of
+      this grid or not finite.
   """
   from plotly import graph_objects
 
   if not level > 0:
     raise ValueError(f'level must be above 0, not {level}')
   numbers_A, coords_A3 = _atoms(numbers, coords)
-  values_XYZ = checked_field(values_XYZ, grid)
+  values_XYZ = _checked_field(values_XYZ, grid)
+  low, high = values_XYZ.min(), values_XYZ.max()
+  if not low <= level < high:
+    raise ValueError(
+      f'no isosurface at {level}: the field goes from {low:.4g} to {high:.4g}'
+    )
   figure = graph_objects.Figure()
-  signs = [(1, _POSITIVE)]
-  if values_XYZ.min() < -level:
-    signs.append((-1, _NEGATIVE))
-  for sign, colour in signs:
-    vertices_V3, faces_F3 = isosurface(sign * values_XYZ, grid, level)
-    x, y, z = np.round(vertices_V3, 4).astype(np.float32).T
-    i, j, k = faces_F3.astype(np.int32).T
+  levels = [(level, _POSITIVE)]
+  if low < -level:
+    levels.append((-level, _NEGATIVE))
+  x, y, z = grids.centres(grid).astype(np.float32).T
+  for value, colour in levels:
     figure.add_trace(
-      graph_objects.Mesh3d(
-        x=x, y=y, z=z, i=i, j=j, k=k, color=colour, opacity=0.3,
-        name=f'{name} = {sign * level:g}', showlegend=True, hoverinfo='name',
+      graph_objects.Isosurface(
+        x=x, y=y, z=z, value=values_XYZ.ravel().astype(np.float32),
+        isomin=value, isomax=value, surface={'count': 1},
+        caps={axis: {'show': False} for axis in 'xyz'},
+        colorscale=[colour, colour], showscale=False, opacity=0.3,
+        name=f'{name} = {value:g}', showlegend=True, hoverinfo='name',
       )
     )  # fmt: skip
   pairs_N2 = bonds(numbers_A, coords_A3)
@@ -200,7 +206,7 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
   )
   axes = figure.subplots(1, len(fields), squeeze=False)[0]
   for axis, (name, values_XYZ) in zip(axes, fields.items(), strict=True):
-    slice_XY = checked_field(values_XYZ, grid)[:, :, index]
+    slice_XY = _checked_field(values_XYZ, grid)[:, :, index]
     signed = slice_XY.min() < -1e-6 * slice_XY.max()
     most = np.abs(slice_XY).max()
     image = axis.imshow(
@@ -226,6 +232,19 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
               'facecolor': _COLOURS.get(symbol, _OTHER)},
       )  # fmt: skip
   return figure
+
+
+def _checked_field(values_XYZ, grid: Grid) -> np.ndarray:
+  """Returns a field as float64 if it is of this grid and finite."""
+  values_XYZ = np.asarray(values_XYZ, np.float64)
+  if values_XYZ.shape != (grid.size,) * 3:
+    raise ValueError(
+      f'values must be {[grid.size] * 3} as the grid is, not '
+      f'{list(values_XYZ.shape)}'
+    )
+  if not np.isfinite(values_XYZ).all():
+    raise ValueError('the field is not finite everywhere')
+  return values_XYZ
 
 
 def _atoms(numbers, coords) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,4 @@
-"""Pictures of molecules: surfaces against closed forms, axes against atoms."""
-
-import collections
+"""Pictures of molecules: fields on their grids, axes against atoms."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,6 @@ from edjax import grid as grids
 from edjax import view
 from edjax.grid import Grid
 from edjax.kernels import gaussians
-from edjax.kernels.isosurface import isosurface
 
 GRID = Grid(32, 0.25)
 CENTRE = np.array([0.9, -0.6, 0.35])  # no symmetry of the grid
@@ -34,92 +31,16 @@ def level_of(radius, electrons=2.0):
   return peak * np.exp(-(radius**2) / (2 * SIGMA**2))
 
 
-def enclosed(vertices, faces, point):
-  """Winding number, by the solid angles of the faces.
-
-  Van Oosterom and Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983).
-  """
-  a, b, c = np.moveaxis(vertices[faces] - point, 1, 0)
-  la, lb, lc = (np.linalg.norm(x, axis=1) for x in (a, b, c))
-
-  def dot(x, y):
-    return np.sum(x * y, axis=1)
-
-  volume = dot(a, np.cross(b, c))
-  rest = la * lb * lc + dot(a, b) * lc + dot(b, c) * la + dot(c, a) * lb
-  return np.sum(2 * np.arctan2(volume, rest)) / (4 * np.pi)
-
-
-def volume_of(vertices, faces):
-  a, b, c = np.moveaxis(vertices[faces], 1, 0)
-  return np.sum(a * np.cross(b, c)) / 6
-
-
-@pytest.mark.parametrize('radius', [0.7, 1.2, 2.0])
-def test_isosurface_of_a_gaussian_is_its_sphere(radius):
-  vertices, faces = isosurface(gaussian(), GRID, level_of(radius))
-  found = np.linalg.norm(vertices - CENTRE, axis=1)
-  # A chord of a curve of second derivative f'' is off by h^2/8 f'' at most,
-  # the surface by that over the slope; edges are up to sqrt(3) spacings long.
-  bend = max(abs(radius**2 / SIGMA**2 - 1), 1) / radius
-  np.testing.assert_allclose(
-    found, radius, rtol=0, atol=3 * GRID.spacing**2 / 8 * bend * 1.3
-  )
-  # Flat triangles inside of a sphere: short of it by the order of h^2.
-  short = volume_of(vertices, faces) / (4 / 3 * np.pi * radius**3)
-  assert 1 - 1.5 * (GRID.spacing / radius) ** 2 < short < 1.03
-  assert enclosed(vertices, faces, CENTRE) == pytest.approx(1, abs=1e-6)
-  outside = CENTRE + 1.3 * radius * np.array([0, 0.6, -0.8])
-  assert enclosed(vertices, faces, outside) == pytest.approx(0, abs=1e-6)
-
-
-def test_isosurface_has_the_axes_of_the_grid():
-  """With x and y exchanged the surface no longer holds its atom."""
-  exchanged = (1, 0, 2)
-  for order, inside in (((0, 1, 2), 1), (exchanged, 0)):
-    vertices, faces = isosurface(
-      gaussian().transpose(order), GRID, level_of(1.0)
-    )
-    middle = (vertices.max(0) + vertices.min(0)) / 2
-    np.testing.assert_allclose(middle, CENTRE[list(order)], atol=0.03)
-    assert enclosed(vertices, faces, CENTRE) == pytest.approx(inside, abs=1e-6)
-
-
-def test_isosurface_of_a_linear_field_is_a_plane():
-  normal = np.array([0.3, -0.5, 0.8])
-  points = grids.centres(GRID)
-  values = (points @ normal).reshape((GRID.size,) * 3)
-  vertices, faces = isosurface(values, GRID, 0.37)
-  np.testing.assert_allclose(vertices @ normal, 0.37, atol=1e-12)
-  a, b, c = np.moveaxis(vertices[faces], 1, 0)
-  # Seen from below the level: every face looks down the slope.
-  assert (np.cross(b - a, c - a) @ normal).max() < 1e-12
-
-
-def test_isosurface_is_closed():
-  """Two spheres that touch, of noise: every edge is used once each way."""
-  rng = np.random.default_rng(0)
-  values = gaussian() + gaussian([-0.8, 0.4, -0.2], 1.5)
-  values = values * rng.uniform(0.8, 1.2, values.shape)
-  vertices, faces = isosurface(values, GRID, level_of(1.0))
-  edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-  count = collections.Counter(map(tuple, edges.tolist()))
-  assert set(count.values()) == {1}
-  assert all((b, a) in count for a, b in count)
-  assert volume_of(vertices, faces) > 0
-  # One sphere without noise: Euler's V - E + F = 2.
-  vertices, faces = isosurface(gaussian(), GRID, level_of(1.0))
-  assert len(vertices) - len(faces) * 3 // 2 + len(faces) == 2
-
-
 def test_bad_fields_are_refused():
+  pytest.importorskip('plotly')
   values = gaussian()
-  with pytest.raises(ValueError, match='goes from'):
-    isosurface(values, GRID, 5.0)
-  with pytest.raises(ValueError, match='as the grid is'):
-    isosurface(values[:-1], GRID, 0.1)
-  with pytest.raises(ValueError, match='finite'):
-    isosurface(np.where(values > 0.1, np.nan, values), GRID, 0.05)
+  for field, level, message in (
+    (values, 5.0, 'goes from'),
+    (values[:-1], 0.1, 'as the grid is'),
+    (np.where(values > 0.1, np.nan, values), 0.05, 'finite'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      view.molecule_and_isosurface(*WATER, field, GRID, level)
   with pytest.raises(ValueError, match='above 0'):
     view.molecule_and_isosurface(*WATER, values, GRID, 0)
   with pytest.raises(ValueError, match='2 coords of 3'):
@@ -145,12 +66,14 @@ def test_figure_shows_atoms_bonds_and_surface():
     numbers, coords, values, GRID, level_of(1.5)
   )
   surface, lines, atoms = figure.data
-  vertices, faces = isosurface(values, GRID, level_of(1.5))
+  assert surface.isomin == surface.isomax == level_of(1.5)
   for i, name in enumerate('xyz'):
-    np.testing.assert_allclose(surface[name], vertices[:, i], atol=1e-4)
+    # The density about its centre, whatever the order of the axes.
+    middle = np.average(surface[name], weights=surface.value)
+    assert middle == pytest.approx(CENTRE[i], abs=0.01)
     np.testing.assert_allclose(atoms[name], coords[:3, i])
     assert 'Å' in figure.layout.scene[f'{name}axis'].title.text
-  np.testing.assert_array_equal([surface.i, surface.j, surface.k], faces.T)
+  assert surface.value.shape == (GRID.size**3,)
   assert figure.layout.scene.aspectmode == 'data'  # a sphere looks like one
   assert list(atoms.text) == ['O', 'H', 'H']
   # Two bonds of 0.96 Å with gaps between.
@@ -168,9 +91,8 @@ def test_figure_of_a_signed_field_has_two_surfaces():
   values = gaussian() - gaussian([-1.0, 0.5, 0.0])
   figure = view.molecule_and_isosurface(*WATER, values, GRID, 0.05)
   above, below, *_ = figure.data
-  assert np.mean(above.x) > 0.5
-  assert np.mean(below.x) < -0.5
-  assert above.color != below.color
+  assert (above.isomin, below.isomin) == (0.05, -0.05)
+  assert above.colorscale != below.colorscale
 
 
 def test_slices_have_the_axes_of_the_grid():

@@ -81,7 +81,7 @@ def repeated(f, *args, seconds: float = SECONDS) -> float:
 
 
 def layers(model, vox_BXYZC) -> list[tuple]:
-  """Lists (input shape, kernel edge, stride, output shape) of convolutions."""
+  """Lists (input shape, kernel edge, output shape) of convolutions."""
   import jax
   from flax import linen as nn
 
@@ -93,8 +93,10 @@ def layers(model, vox_BXYZC) -> list[tuple]:
     out = call(*args, **kwargs)
     module = context.module
     if isinstance(module, conv.Conv3D) and context.method_name == '__call__':
-      stride = module.strides
-      shapes.append((args[0].shape, module.kernel_size, stride, out.shape))
+      x_shape, edge = args[0].shape, module.kernel_size
+      if module.blocks:  # a product of channels
+        x_shape, edge = (*out.shape[:4], edge**3 * x_shape[4]), 1
+      shapes.append((x_shape, edge, out.shape))
     return out
 
   with nn.intercept_methods(note):
@@ -106,7 +108,7 @@ def layers(model, vox_BXYZC) -> list[tuple]:
 
 def forward_flops(layer) -> float:
   """Counts multiplications and additions of a layer's forward pass."""
-  x, edge, _, out = layer
+  x, edge, out = layer
   return 2.0 * np.prod(out) * edge**3 * x[-1]
 
 
@@ -122,7 +124,7 @@ def training_bytes(all_layers, bytes_each: int = 2) -> float:
   Each has an input-sized and an output-sized array; kernels, the gradient of
   the first input, and reuse between products are left out.
   """
-  sizes = [np.prod(x) + np.prod(out) for x, _, _, out in all_layers]
+  sizes = [np.prod(x) + np.prod(out) for x, _, out in all_layers]
   return float(bytes_each * (3 * sum(sizes) - sizes[0]))
 
 

@@ -143,7 +143,7 @@ def convs(options) -> None:
   bf16, bandwidth = part.rate('bf16'), part.rate('bandwidth')
   total_seconds, total_best = 0.0, 0.0
   for layer in dict.fromkeys(every):
-    x_shape, edge, stride, out_shape = layer
+    x_shape, edge, out_shape = layer
     times = every.count(layer)
     first = layer == every[0] and times == 1
     keys = jax.random.split(jax.random.key(0), 3)
@@ -153,15 +153,12 @@ def convs(options) -> None:
       for key, shape in zip(keys, shapes, strict=True)
     )
 
-    def plain(x, kernel, stride=stride):
-      return conv.conv3d(x, kernel, (stride,) * 3)
-
     seconds = common.repeated(
-      jax.jit(common.both(plain, first)), x, kernel, grad
+      jax.jit(common.both(conv.conv3d, first)), x, kernel, grad
     )
     planes, deviation = float('nan'), ''
-    if stride == 1:
-      forward = [jax.jit(f)(x, kernel) for f in (plain, in_planes)]
+    if edge > 1:
+      forward = [jax.jit(f)(x, kernel) for f in (conv.conv3d, in_planes)]
       apart = jnp.abs(forward[0] - forward[1]).max()
       deviation = float(apart / jnp.abs(forward[0]).max())
       planes = common.repeated(

@@ -40,11 +40,11 @@ CASES = (
 _FLOOR_EDGE = 2048
 
 
-def stock(x_BXYZC, kernel_XYZCF, strides, padding):
+def stock(x_BXYZC, kernel_XYZCF, padding):
   return lax.conv_general_dilated(
     x_BXYZC,
     kernel_XYZCF,
-    strides,
+    (1, 1, 1),
     padding,
     dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
   )
@@ -52,14 +52,14 @@ def stock(x_BXYZC, kernel_XYZCF, strides, padding):
 
 def gradient(f, padding):
   def run(x, kernel, grad):
-    pull_back = jax.vjp(lambda x, k: f(x, k, (1, 1, 1), padding), x, kernel)[1]
+    pull_back = jax.vjp(lambda x, k: f(x, k, padding), x, kernel)[1]
     return pull_back(grad)
 
   return run
 
 
 def forward(f, padding):
-  return lambda x, kernel, grad: f(x, kernel, (1, 1, 1), padding)
+  return lambda x, kernel, grad: f(x, kernel, padding)
 
 
 def deviation(actual, expected):

@@ -15,16 +15,16 @@ DEFAULT_RADIUS_A = 2.0
 
 
 @functools.cache
-def _table() -> dict:
-  path = importlib.resources.files('edjax.chem') / 'tables' / 'elements.json'
+def read_table(name: str) -> dict:
+  """Reads a table of this folder: its source, and values by element."""
+  path = importlib.resources.files('edjax.chem') / 'tables' / f'{name}.json'
   return json.loads(path.read_text(encoding='utf-8'))
 
 
-SYMBOLS: tuple[str, ...] = ('X', *(row[1] for row in _table()['elements']))
-MASSES = np.array([0.0, *(row[2] for row in _table()['elements'])])
-VDW_RADII = np.array(
-  [0.0, *(row[3] or DEFAULT_RADIUS_A for row in _table()['elements'])]
-)
+_ROWS = read_table('elements')['elements']
+SYMBOLS: tuple[str, ...] = ('X', *(row[1] for row in _ROWS))
+MASSES = np.array([0.0, *(row[2] for row in _ROWS)])
+VDW_RADII = np.array([0.0, *(row[3] or DEFAULT_RADIUS_A for row in _ROWS)])
 MAX_NUMBER = len(SYMBOLS) - 1
 _NUMBERS = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
 # Where to draw the line is a convention; this one is gemmi's

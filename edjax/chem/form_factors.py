@@ -10,44 +10,16 @@ Arrays are [E, P]: elements by atomic number (entry 0, padding, holds
 nothing), and the P = 5 Gaussian terms. Source in tables/it92.json.
 """
 
-import functools
-import importlib.resources
-import json
-
 import numpy as np
 
-from edjax.chem import elements
+from edjax.chem.elements import read_table
 
-# The fit holds for 0 <= s < 2 1/Å (International Tables C, 6.1.1.4).
-MAX_S = 2.0
-
-
-@functools.cache
-def _table() -> dict:
-  path = importlib.resources.files('edjax.chem') / 'tables' / 'it92.json'
-  return json.loads(path.read_text(encoding='utf-8'))
-
-
-_ROWS = np.array([row[2:] for row in _table()['elements']])
+_ROWS = np.array([row[2:] for row in read_table('it92')['elements']])
 # Electrons of each term, and its b in Å^2. The padding entry has a = 0 and a
 # harmless b.
 A_EP = np.concatenate([np.zeros((1, 5)), _ROWS[:, [0, 1, 2, 3, 8]]])
 B_EP = np.pad(_ROWS[:, 4:8], ((1, 0), (0, 1)))
 B_EP[0] = 1.0
-
-
-def electrons(numbers) -> np.ndarray:
-  """Electrons that the form factors give each atom: sum(a) + c.
-
-  It is the atomic number within 0.2 %.
-
-  Args:
-    numbers: [...] atomic numbers, 0 for padding.
-
-  Returns:
-    [...], same shape.
-  """
-  return A_EP.sum(axis=1)[np.asarray(numbers)]
 
 
 def sigma(b):
@@ -91,46 +63,3 @@ def check_b_iso(b_iso: float) -> float:
       'the IT92 form factors diverges at an atom as B -> 0'
     )
   return float(b_iso)
-
-
-def scattering_factor(number: int, s) -> np.ndarray:
-  """Returns the form factor f(s) of a neutral atom.
-
-  Args:
-    number: atomic number.
-    s: sin(theta)/lambda in 1/Å, any shape.
-
-  Returns:
-    f in electrons, shape of s.
-
-  Raises:
-    ValueError: unknown element, or s outside of the fit's range.
-  """
-  z = int(elements.check_numbers([number])[0])
-  s = np.asarray(s, np.float64)
-  if not ((s >= 0) & (s < MAX_S)).all():
-    raise ValueError(f'the fit holds for 0 <= s < {MAX_S} 1/Å')
-  return np.exp(-np.square(s)[..., None] * B_EP[z]) @ A_EP[z]
-
-
-def atom_density(number: int, r, b_iso: float) -> np.ndarray:
-  """Density of one blurred neutral atom, by the textbook formula.
-
-  rho(r) = sum_i a_i (4 pi/(b_i + B))^1.5 exp(-4 pi^2 r^2/(b_i + B)).
-
-  Args:
-    number: atomic number.
-    r: distances in Å, any shape.
-    b_iso: isotropic B factor, Å^2, above 0.
-
-  Returns:
-    e/Å^3, shape of r.
-
-  Raises:
-    ValueError: unknown element, or B is not above 0.
-  """
-  z = int(elements.check_numbers([number])[0])
-  b_P = B_EP[z] + check_b_iso(b_iso)
-  r = np.asarray(r, np.float64)
-  peaks_P = A_EP[z] * (4 * np.pi / b_P) ** 1.5
-  return np.exp(-4 * np.pi**2 * np.square(r)[..., None] / b_P) @ peaks_P

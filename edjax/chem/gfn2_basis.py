@@ -13,8 +13,6 @@ the slots, in which edjax keeps them.
 """
 
 import functools
-import importlib.resources
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +98,8 @@ def shells(z: int) -> tuple[Shell, ...]:
       f'GFN2-xTB has no basis for atomic number {z} (it covers H to Rn, 1 to '
       f'{MAX_NUMBER}): leave out the orbitals of this molecule'
     )
-  rows = _table()['elements'][elements.SYMBOLS[z]]
+  table = elements.read_table('gfn2_basis')
+  rows = table['elements'][elements.SYMBOLS[z]]
   return tuple(
     Shell(
       row['shell'],
@@ -159,24 +158,6 @@ def to_slots(numbers, coefficients_KO) -> np.ndarray:
   return orbitals_OL9
 
 
-def from_slots(numbers, orbitals_OL9) -> np.ndarray:
-  """Undoes `to_slots`.
-
-  Args:
-    numbers: [L] atomic numbers, 1 to 86, no padding.
-    orbitals_OL9: [O, L, 4 or 9].
-
-  Returns:
-    coefficients_KO in tblite's order.
-
-  Raises:
-    ValueError: an element beyond Rn.
-  """
-  numbers = elements.check_numbers(numbers)
-  atom_K, slot_K = _slots(tuple(numbers.tolist()))
-  return np.asarray(orbitals_OL9)[:, atom_K, slot_K].T
-
-
 def overlap(numbers, coords) -> np.ndarray:
   """Overlaps of the atomic orbitals, closed form, float64.
 
@@ -217,12 +198,6 @@ class _Block(NamedTuple):
   coefficients_P: np.ndarray
   sums_SP: np.ndarray  # 1 where a primitive belongs to a shell
   where_K: np.ndarray  # shell by shell: places in tblite's order
-
-
-@functools.cache
-def _table() -> dict:
-  path = importlib.resources.files('edjax.chem') / 'tables' / 'gfn2_basis.json'
-  return json.loads(path.read_text(encoding='utf-8'))
 
 
 def _normalised(l, exponents, coefficients) -> np.ndarray:

@@ -5,8 +5,6 @@ names the source.
 """
 
 import functools
-import importlib.resources
-import json
 
 import numpy as np
 
@@ -20,9 +18,7 @@ def occupations() -> np.ndarray:
   Returns:
     occupations_Z3 of H to Cf; 0 for padding (Z = 0), NaN beyond Rn.
   """
-  path = importlib.resources.files('edjax.chem') / 'tables'
-  text = (path / 'gfn2_occupations.json').read_text(encoding='utf-8')
-  rows = json.loads(text)['elements']
+  rows = elements.read_table('gfn2_occupations')['elements']
   occupations_Z3 = np.full((elements.MAX_NUMBER + 1, 3), np.nan)
   occupations_Z3[0] = 0
   occupations_Z3[1 : len(rows) + 1] = [row[2:5] for row in rows]

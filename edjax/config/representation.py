@@ -76,17 +76,11 @@ def selected_radius(config) -> float:
   return float(seen_radius(config) - _REACH + reach)
 
 
-def make_voxelizer(representation, scales=()):
-  """Returns the voxelizer of `config.representation`.
-
-  Args:
-    representation: `config.representation`.
-    scales: divisor of each channel; () for none.
-  """
-  grid = Grid(representation.grid_size, representation.spacing)
+def make_voxelizer(representation) -> voxelize.Voxelizer:
+  """Returns the voxelizer of `config.representation`, without scales."""
   return voxelize.make_voxelizer(
     representation.channels,
-    grid,
+    Grid(representation.grid_size, representation.spacing),
     density=representation.density,
     supersample=representation.supersample,
     b_iso=representation.b_iso,
@@ -101,5 +95,4 @@ def make_voxelizer(representation, scales=()):
       name: representation.transforms.get(name, 'arcsinh')
       for name in representation.channels
     },
-    scales=scales,
   )

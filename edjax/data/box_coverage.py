@@ -13,9 +13,8 @@ molecules along the axes, the worst shift counts as well.
 The functions take many padded molecules, in numpy, at a few microseconds each.
 """
 
-import functools
-
 import numpy as np
+from scipy.spatial.transform import Rotation
 from scipy.special import erf, erfc
 
 from edjax.chem import form_factors, gfn2_occupations
@@ -28,7 +27,8 @@ MAX_OUTSIDE = 0.005
 # peak, 0.08 Å wide, instead of a point, and hardly widens the terms that reach
 # far, whose B is 10 and more.
 _B_ISO = 0.5
-_ORIENTATIONS = 256
+# Uniform, the same for all molecules.
+_ORIENTATIONS_R33 = Rotation.random(256, np.random.default_rng(0)).as_matrix()
 
 
 def farthest_atom(numbers_BA, coords_BA3) -> np.ndarray:
@@ -99,7 +99,7 @@ def electrons_outside_box(
   numbers_1A, coords_1A3 = _checked([numbers_A], [coords_A3])
   z_A = numbers_1A[numbers_1A > 0]
   turned_RA3 = np.einsum(
-    'rij,aj->rai', _orientations(), coords_1A3[numbers_1A > 0]
+    'rij,aj->rai', _ORIENTATIONS_R33, coords_1A3[numbers_1A > 0]
   )
   sigma_AP = form_factors.sigma(form_factors.B_EP + _B_ISO)[z_A]
   width_AP1 = np.sqrt(2) * sigma_AP[:, :, None]
@@ -177,19 +177,3 @@ def _valence(numbers: np.ndarray) -> np.ndarray:
   """Returns valence electrons; all electrons beyond Rn, where GFN2 ends."""
   valence = gfn2_occupations.valence_electrons(numbers)
   return np.where(np.isnan(valence), numbers, valence)
-
-
-@functools.cache
-def _orientations() -> np.ndarray:
-  """Returns fixed uniform rotations (Gaussian quaternions): [R, 3, 3]."""
-  q = np.random.default_rng(0).normal(size=(_ORIENTATIONS, 4))
-  q /= np.sqrt(np.sum(q**2, axis=1, keepdims=True))
-  w, v_R3 = q[:, 0], q[:, 1:]
-  cross_R33 = np.cross(v_R3[:, None, :], np.eye(3)[None])
-  outer_R33 = v_R3[:, :, None] * v_R3[:, None, :]
-  # Rodrigues' formula for the unit quaternion (w, v).
-  return (
-    (w**2 - np.sum(v_R3**2, axis=1))[:, None, None] * np.eye(3)
-    + 2 * outer_R33
-    - 2 * w[:, None, None] * cross_R33
-  )

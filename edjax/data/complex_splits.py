@@ -57,7 +57,7 @@ def make_split(
 
   Raises:
     ValueError: a part is empty; an id is in train and validation, or twice in
-      one part; or an id of the dataset has no cluster. Names the part or id.
+      one part. Names the part or id.
   """
   dataset = _distinct(ids)
   parts = {name: list(map(pdb_id, keys)) for name, keys in parts.items()}
@@ -85,11 +85,7 @@ def with_clean_tests(split: Split, clusters: Mapping[str, str]) -> Split:
   Args:
     split: any split.
     clusters: PDB id -> cluster, for all ids of the split.
-
-  Raises:
-    ValueError: an id has no cluster.
   """
-  _need_clusters(clusters, split.parts.values())
   seen = {clusters[k] for p in (TRAIN, VALIDATION) for k in split.parts[p]}
   parts = {name: split.parts[name] for name in (TRAIN, VALIDATION)}
   for name, keys in split.tests.items():
@@ -149,15 +145,13 @@ def folds(
     Ids of each fold, sorted.
 
   Raises:
-    ValueError: k is less than 2 or more than there are clusters.
+    ValueError: k is more than there are clusters.
   """
   members = {}
   for key, name in sorted(clusters.items()):
     members.setdefault(name, []).append(key)
-  if not 2 <= k <= len(members):
-    raise ValueError(
-      f'k={k} must be 2 to {len(members)}, the number of clusters'
-    )
+  if k > len(members):
+    raise ValueError(f'{k} folds of {len(members)} clusters')
   ordered = molecule_splits.hash_order(members, seed)
   parts = [[] for _ in range(k)]
   # sorted() keeps the order of the hash among clusters of one size.
@@ -181,12 +175,8 @@ def grouped_kfold(
     seed: as for `folds`; the same for all rounds.
 
   Raises:
-    ValueError: k or fold is out of range.
+    ValueError: k is more than there are clusters.
   """
-  if k < 3:
-    raise ValueError(f'k={k}: train, validation and test need 3 folds or more')
-  if not 0 <= fold < k:
-    raise ValueError(f'fold={fold} must be 0 to {k - 1}')
   parts = folds(clusters, k, seed)
   other = (fold + 1) % k
   train = sorted(
@@ -309,7 +299,6 @@ def _held_out(train: Sequence[str], clusters, share: float, seed: int) -> list:
   wanted = max(1, round(share * len(train)))
   if clusters is None:
     return molecule_splits.hash_order(train, seed)[:wanted]
-  _need_clusters(clusters, (train,))
   members = {}
   for key in train:
     members.setdefault(clusters[key], []).append(key)
@@ -322,13 +311,6 @@ def _held_out(train: Sequence[str], clusters, share: float, seed: int) -> list:
   return chosen or list(
     min((members[name] for name in ordered), key=len, default=())
   )
-
-
-def _need_clusters(clusters: Mapping, parts: Iterable[Sequence[str]]) -> None:
-  for keys in parts:
-    for key in keys:
-      if key not in clusters:
-        raise ValueError(f'{key} has no cluster')
 
 
 def _distinct(ids: Iterable[str]) -> dict[str, None]:

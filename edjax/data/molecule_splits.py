@@ -108,8 +108,8 @@ def make_split(
     ids: [N] distinct ids: numbers, or texts that end in _<number>.
     heavy_atoms: [N] number of atoms heavier than hydrogen, for 'size'.
     seed: of 'random' and 'size'.
-    fractions: of validation and test, for 'random' and 'size' ('size' takes
-      its test set by size and ignores the second).
+    fractions: of validation and test, together less than 1, for 'random' and
+      'size' (which takes its test set by size and ignores the second).
     path: for 'file': a JSON file {"train": [...], "validation": [...],
       "test": [...]}, or a directory with train.txt, validation.txt and
       test.txt, one id a line; an id is a text or a number.

@@ -7,31 +7,27 @@ from edjax.kernels import interpolation
 from edjax.molecule import DensityMap, Molecule
 
 
-def map_density(
-  mol: Molecule, points_G3: jax.Array, *, order: str = 'cubic'
-) -> jax.Array:
+def map_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Returns the molecule's density map at points; see `interpolation.sample`.
 
   Args:
     mol: with a map.
     points_G3: Å.
-    order: of the interpolation, 'cubic' or 'linear'; gradients ask for
-      'cubic'.
 
   Returns:
     values_G, the map's unit; 0 outside of the map.
 
   Raises:
-    ValueError: the molecule has no map, or an unknown order.
+    ValueError: the molecule has no map.
   """
-  return interpolation.sample(_need_map(mol), points_G3, order)
+  return interpolation.sample(_need_map(mol), points_G3)
 
 
 def map_density_grid(
-  mol: Molecule, grid: Grid, supersample: int = 1, *, order: str = 'cubic'
+  mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:
   """`map_density` on a grid: values_XYZ."""
-  return interpolation.sample_grid(_need_map(mol), grid, supersample, order)
+  return interpolation.sample_grid(_need_map(mol), grid, supersample)
 
 
 def _need_map(mol: Molecule) -> DensityMap:

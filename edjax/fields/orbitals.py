@@ -1,8 +1,7 @@
 """The electron density of a molecule's occupied GFN2-xTB orbitals.
 
 rho = sum_O psi_O^2, psi_O = sum_K orbitals_OK chi_K. Valence electrons only:
-the basis has no core; `core_b_iso` adds a stand-in for it (`cores`). Bohr stays
-inside: arguments are Å, results e/Å^3.
+the basis has no core. Bohr stays inside: arguments are Å, results e/Å^3.
 """
 
 import dataclasses
@@ -13,30 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax.chem.units import BOHR_A
-from edjax.fields import cores
 from edjax.grid import Grid, check_points
 from edjax.kernels import gto_dense, gto_functions, gto_tiled_cpu
 from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
 
 
-def orbital_density(
-  mol: Molecule, points_G3: jax.Array, *, core_b_iso: float = 0.0
-) -> jax.Array:
+def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Valence density of the orbitals, by the plain form.
 
   Args:
     mol: with orbitals; on an element beyond Rn they give NaN.
     points_G3: Å.
-    core_b_iso: above 0, adds the core electrons as Gaussians blurred by this B
-      in Å^2 (`cores.core_density`); 0 leaves them out.
 
   Returns:
     rho_G, e/Å^3.
 
   Raises:
-    ValueError: the molecule has no orbitals, core_b_iso is negative, or
-      points_G3 is not [G, 3].
+    ValueError: the molecule has no orbitals, or points_G3 is not [G, 3].
   """
   orbs = orbital_atoms(mol)
   check_points(points_G3)
@@ -52,30 +45,21 @@ def orbital_density(
   c_OK = jnp.moveaxis(orbs.orbitals_OL9, 2, 1)
   c_OK = c_OK.reshape(len(orbs.orbitals_OL9), -1)
   psi_OG = jnp.dot(c_OK, jnp.concatenate(ao_KG), precision=HIGHEST)
-  rho_G = jnp.sum(psi_OG**2, axis=0) / BOHR_A**3
-  if core_b_iso == 0:
-    return rho_G
-  return rho_G + cores.core_density(mol, points_G3, core_b_iso)
+  return jnp.sum(psi_OG**2, axis=0) / BOHR_A**3
 
 
 def orbital_density_grid(
-  mol: Molecule, grid: Grid, supersample: int = 1, *, core_b_iso: float = 0.0
+  mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:
-  """`orbital_density` on a grid, separably: rho_XYZ.
-
-  A `core_b_iso` of `form_factors.tied_b_iso(grid.spacing)` suits a grid.
-  """
+  """`orbital_density` on a grid, separably: rho_XYZ."""
   orbs = orbital_atoms(mol)
-  rho_XYZ = jax.lax.platform_dependent(
+  return jax.lax.platform_dependent(
     orbs.numbers_A,
     orbs.coords_A3,
     orbs.orbitals_OL9,
     cpu=functools.partial(gto_tiled_cpu.density, grid, supersample),
     default=functools.partial(gto_dense.density_means, grid, supersample),
   )
-  if core_b_iso == 0:
-    return rho_XYZ
-  return rho_XYZ + cores.core_density_grid(mol, grid, supersample, core_b_iso)
 
 
 def orbital_atoms(mol: Molecule) -> Molecule:

@@ -7,7 +7,13 @@ import numpy as np
 from edjax.chem import gfn2_occupations
 from edjax.chem.elements import MAX_NUMBER
 from edjax.fields.atom_types import ATOM_WIDTH
-from edjax.fields.common import apart, check_width, group_weights, splat_grid
+from edjax.fields.common import (
+  apart,
+  check_width,
+  group_weights,
+  peak_terms,
+  splat_grid,
+)
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.molecule import Molecule
@@ -60,6 +66,5 @@ def _valence_terms(mol: Molecule, width: float, groups: bool):
   dtype = mol.coords_A3.dtype
   valence_Z = gfn2_occupations.valence_electrons(np.arange(MAX_NUMBER + 1))
   sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
-  weights_A = jnp.asarray(valence_Z, dtype)[mol.numbers_A]
-  weights_A = weights_A * gaussians.peak_to_integral(sigma_A)
-  return mol.coords_A3, weights_A[:, None] * group_weights(mol, groups), sigma_A
+  peaks_A = jnp.asarray(valence_Z, dtype)[mol.numbers_A]
+  return peak_terms(mol, peaks_A[:, None] * group_weights(mol, groups), sigma_A)

@@ -1,18 +1,13 @@
-"""Sampling of a density map at points: tricubic or trilinear interpolation.
+"""Sampling of a density map at points: tricubic interpolation.
 
-'cubic' is Catmull-Rom splines (E. Catmull, R. Rom, in Computer Aided Geometric
-Design, 1974, p. 317), the formula of gemmi's tricubic interpolation: they pass
-through the map's values, reproduce quadratics, have a continuous gradient and
-need 4^3 values, so that there is no prefilter whose ringing would reach across
-the edge of a map. In the outermost cells the edge values stand for the missing
-ones, so that what lies beyond is not taken for 0.
+By Catmull-Rom splines (E. Catmull, R. Rom, in Computer Aided Geometric Design,
+1974, p. 317), the formula of gemmi's tricubic interpolation: they pass through
+the map's values, reproduce quadratics, have a continuous gradient and need 4^3
+values, so that there is no prefilter whose ringing would reach across the edge
+of a map. In the outermost cells the edge values stand for the missing ones, so
+that what lies beyond is not taken for 0.
 
-'linear' needs 2^3 values, an eighth of the reads, and never leaves the range
-of the values around a point; it flattens peaks, and its gradient jumps from
-cell to cell, so that gradients ask for 'cubic'.
-
-Outside, the result is 0, with a step at the edge; `coverage` says how much of
-a grid that concerns.
+Outside, the result is 0, with a step at the edge.
 """
 
 import jax
@@ -55,38 +50,33 @@ def map_indices(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
   return jnp.einsum('gi,ni->gn', relative_G3, inverse_33, precision=HIGHEST)
 
 
-def sample(
-  density_map: DensityMap, points_G3: jax.Array, order: str = 'cubic'
-) -> jax.Array:
+def sample(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
   """The map at points; differentiable in the points and in the map's frame.
 
   Args:
     density_map: the map.
     points_G3: Å.
-    order: 'cubic' or 'linear'; the gradient of 'linear' is not continuous.
 
   Returns:
-    [G], the map's unit; 0 outside (`coverage`).
+    [G], the map's unit; 0 outside.
 
   Raises:
-    ValueError: a shape does not fit, or an unknown order.
+    ValueError: a shape does not fit.
   """
-  if order not in _WEIGHTS:
-    raise ValueError(f'order must be one of {list(_WEIGHTS)}, not {order!r}')
   values_XYZ = density_map.values_XYZ
   index_G3 = map_indices(density_map, points_G3)
-  inside_G = _inside(density_map, index_G3)
+  last_3 = jnp.asarray(values_XYZ.shape, index_G3.dtype)[None, :] - 1
+  inside_G3 = (index_G3 >= -_EDGE) & (index_G3 <= last_3 + _EDGE)
+  inside_G = jnp.all(inside_G3, axis=1)
   # Before the weights: powers of far indices overflow, and so would slopes.
   index_G3 = jnp.where(inside_G[:, None], index_G3, 0)
-  last_3 = jnp.asarray(values_XYZ.shape, index_G3.dtype)[None, :] - 1
   # The cell's lower corner; the last value belongs to the last cell.
   floor_G3 = jnp.clip(jnp.floor(index_G3), 0, jnp.maximum(last_3 - 1, 0))
-  weights_G3W = _WEIGHTS[order](index_G3 - floor_G3)
-  n_taps = weights_G3W.shape[-1]
+  weights_G3W = _catmull_rom(index_G3 - floor_G3)
 
   # Indices of the W taps along each axis, shaped to span [G, W, W, W].
-  first_G3 = floor_G3.astype(jnp.int32) + (1 - n_taps // 2)
-  taps_G3W = first_G3[:, :, None] + jnp.arange(n_taps)[None, None, :]
+  first_G3 = floor_G3.astype(jnp.int32) - 1
+  taps_G3W = first_G3[:, :, None] + jnp.arange(4)[None, None, :]
   taps_G3W = jnp.clip(taps_G3W, 0, last_3.astype(jnp.int32)[:, :, None])
   x, y, z = _spread(taps_G3W)
   wx, wy, wz = _spread(weights_G3W)
@@ -95,10 +85,7 @@ def sample(
 
 
 def sample_grid(
-  density_map: DensityMap,
-  grid: Grid,
-  supersample: int = 1,
-  order: str = 'cubic',
+  density_map: DensityMap, grid: Grid, supersample: int = 1
 ) -> jax.Array:
   """Returns the map at voxel centres, or its means over sub-points.
 
@@ -106,38 +93,16 @@ def sample_grid(
     density_map: the map.
     grid: voxels.
     supersample: sub-points along each edge of a voxel.
-    order: 'cubic' or 'linear'.
 
   Returns:
     [X, Y, Z], the map's unit; 0 outside.
 
   Raises:
-    ValueError: a shape does not fit, or an unknown order.
+    ValueError: a shape does not fit.
   """
   fine = grid.refine(supersample)
-  values_G = sample(density_map, grids.centres(fine), order)
+  values_G = sample(density_map, grids.centres(fine))
   return grids.pool(values_G.reshape((fine.size,) * 3), supersample)
-
-
-def coverage(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
-  """Fraction of points that lie within the map, its outermost values included.
-
-  Args:
-    density_map: the map.
-    points_G3: Å, for example `grid.centres(g)`.
-
-  Returns:
-    Scalar from 0 to 1.
-  """
-  index_G3 = map_indices(density_map, points_G3)
-  inside_G = _inside(density_map, index_G3)
-  return jnp.mean(inside_G.astype(index_G3.dtype))
-
-
-def _inside(density_map: DensityMap, index_G3: jax.Array) -> jax.Array:
-  last_3 = jnp.asarray(density_map.values_XYZ.shape, index_G3.dtype) - 1
-  inside_G3 = (index_G3 >= -_EDGE) & (index_G3 <= last_3[None, :] + _EDGE)
-  return jnp.all(inside_G3, axis=1)
 
 
 def _spread(values_G3W: jax.Array) -> tuple[jax.Array, ...]:
@@ -160,11 +125,3 @@ def _catmull_rom(u: jax.Array) -> jax.Array:
     ],
     axis=-1,
   )
-
-
-def _linear(u: jax.Array) -> jax.Array:
-  """Weights of the values at 0 and 1 for a position u in [0, 1]."""
-  return jnp.stack([1 - u, u], axis=-1)
-
-
-_WEIGHTS = {'cubic': _catmull_rom, 'linear': _linear}

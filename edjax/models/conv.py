@@ -19,9 +19,10 @@ lowering here therefore folds the x axis of a 3-D convolution away:
   inside `lax.scan`, where the gradient that XLA derives itself falls back to a
   scalar loop;
 - where the whole batch would fall out of the cache, the minimal form and weight
-  gradients take a few examples at a time;
-- strides are folded into channels first (space to depth), so a kernel as
-  wide as its stride is one matrix product, as 1x1x1 kernels are.
+  gradients take a few examples at a time.
+
+Kernels of 1x1x1 are matrix products, and so are those of blocks of voxels,
+which become channels first; there are no other strides.
 
 benchmarks/speed/conv.py measures this. On other platforms
 `lax.conv_general_dilated` and its own derivatives are used. The choice is made
@@ -31,7 +32,6 @@ serves any platform.
 
 import functools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -39,6 +39,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import dtypes
 from jax import lax
+
+from edjax.models.downsampling import space_to_depth
 
 _DIMS_3D = ('NDHWC', 'DHWIO', 'NDHWC')
 _DIMS_2D = ('NHWC', 'HWIO', 'NHWC')
@@ -59,7 +61,6 @@ Pads = tuple[tuple[int, int], ...]
 def conv3d(
   x_BXYZC: jax.Array,
   kernel_XYZCF: jax.Array,
-  strides: tuple[int, int, int] = (1, 1, 1),
   padding: str = 'SAME',
 ) -> jax.Array:
   """Cross-correlates a batch of grids with a kernel, as `nn.Conv` does.
@@ -70,12 +71,11 @@ def conv3d(
     x_BXYZC: input, shape (batch, nx, ny, nz, channels in).
     kernel_XYZCF: shape (kx, ky, kz, channels in, channels out), of the same
       dtype.
-    strides: voxels between outputs along each axis.
     padding: 'SAME' or 'VALID', with the meaning that lax gives them.
 
   Returns:
-    Shape (batch, ceil(n / stride) per axis for 'SAME', channels out), in the
-    input's dtype. bfloat16 and float16 are accumulated in float32.
+    out_BXYZF, with the grid of the input for 'SAME', in the input's dtype.
+    bfloat16 and float16 are accumulated in float32.
 
   Raises:
     ValueError: for a wrong rank, other channels or dtype than the kernel's, an
@@ -106,30 +106,28 @@ def conv3d(
       f'A grid of {sizes} voxels is smaller than the kernel {kernel_sizes}; '
       "use a larger grid or padding='SAME'."
     )
-  strides = tuple(int(s) for s in strides)
-  pads = tuple(lax.padtype_to_pads(sizes, kernel_sizes, strides, padding))
-  return _conv3d(x_BXYZC, kernel_XYZCF, strides, pads)
+  pads = tuple(lax.padtype_to_pads(sizes, kernel_sizes, (1, 1, 1), padding))
+  return _conv3d(x_BXYZC, kernel_XYZCF, pads)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv3d(x_BXYZC, kernel_XYZCF, strides, pads):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv3d(x_BXYZC, kernel_XYZCF, pads):
   return lax.platform_dependent(
     x_BXYZC,
     kernel_XYZCF,
-    cpu=functools.partial(_cpu, strides=strides, pads=pads),
-    default=functools.partial(_stock, strides=strides, pads=pads),
+    cpu=functools.partial(_cpu, pads=pads),
+    default=functools.partial(_stock, pads=pads),
   )
 
 
-def _conv3d_forward(x_BXYZC, kernel_XYZCF, strides, pads):
-  out_BXYZF = _conv3d(x_BXYZC, kernel_XYZCF, strides, pads)
-  return out_BXYZF, (x_BXYZC, kernel_XYZCF)
+def _conv3d_forward(x_BXYZC, kernel_XYZCF, pads):
+  return _conv3d(x_BXYZC, kernel_XYZCF, pads), (x_BXYZC, kernel_XYZCF)
 
 
-def _conv3d_backward(strides, pads, residuals, grad_BXYZF):
+def _conv3d_backward(pads, residuals, grad_BXYZF):
   def pull_back(f):
     def run(x_BXYZC, kernel_XYZCF, grad_BXYZF):
-      f_static = functools.partial(f, strides=strides, pads=pads)
+      f_static = functools.partial(f, pads=pads)
       return jax.vjp(f_static, x_BXYZC, kernel_XYZCF)[1](grad_BXYZF)
 
     return run
@@ -142,51 +140,22 @@ def _conv3d_backward(strides, pads, residuals, grad_BXYZF):
 _conv3d.defvjp(_conv3d_forward, _conv3d_backward)
 
 
-def _stock(x_BXYZC, kernel_XYZCF, strides, pads):
+def _stock(x_BXYZC, kernel_XYZCF, pads):
   return lax.conv_general_dilated(
-    x_BXYZC, kernel_XYZCF, strides, pads, dimension_numbers=_DIMS_3D
+    x_BXYZC, kernel_XYZCF, (1, 1, 1), pads, dimension_numbers=_DIMS_3D
   )
 
 
-def _cpu(x_BXYZC, kernel_XYZCF, strides, pads):
+def _cpu(x_BXYZC, kernel_XYZCF, pads):
   # XLA's CPU backend widens half precision in any case; doing it here keeps
   # the sums over kernel offsets in float32 as well.
   compute = jnp.promote_types(x_BXYZC.dtype, jnp.float32)
   x, kernel = x_BXYZC.astype(compute), kernel_XYZCF.astype(compute)
-  if strides != (1, 1, 1):
-    x, kernel = _strides_to_channels(x, kernel, strides, pads)
-    pads = ((0, 0),) * 3
   if kernel.shape[:3] == (1, 1, 1) and pads == ((0, 0),) * 3:
     out = x @ kernel[0, 0, 0]
   else:
     out = _unit_stride(x, kernel, pads)
   return out.astype(x_BXYZC.dtype)
-
-
-def _strides_to_channels(x_BXYZC, kernel_XYZCF, strides, pads):
-  """Rewrites a strided convolution as one of stride 1 on blocks of voxels."""
-  x_config, kernel_config = [(0, 0, 0)], []
-  x_blocks, kernel_blocks = [], []
-  for n, k, s, (low, high) in zip(
-    x_BXYZC.shape[1:4], kernel_XYZCF.shape[:3], strides, pads, strict=True
-  ):
-    n_out = (n + low + high - k) // s + 1
-    k_blocks = math.ceil(k / s)
-    n_blocks = n_out - 1 + k_blocks
-    # A negative high padding crops voxels that no output reads.
-    x_config.append((low, n_blocks * s - low - n, 0))
-    kernel_config.append((0, k_blocks * s - k, 0))
-    x_blocks += [n_blocks, s]
-    kernel_blocks += [k_blocks, s]
-  zero = jnp.zeros((), x_BXYZC.dtype)
-  x = lax.pad(x_BXYZC, zero, [*x_config, (0, 0, 0)])
-  kernel = lax.pad(kernel_XYZCF, zero, [*kernel_config, (0, 0, 0), (0, 0, 0)])
-  batch, channels = x.shape[0], x.shape[-1]
-  x = x.reshape(batch, *x_blocks, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7)
-  x = x.reshape(*x.shape[:4], -1)
-  kernel = kernel.reshape(*kernel_blocks, channels, -1)
-  kernel = kernel.transpose(0, 2, 4, 1, 3, 5, 6, 7)
-  return x, kernel.reshape(*kernel.shape[:3], x.shape[-1], -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -401,10 +370,6 @@ def _windows(x, axis, count, size):
   return [lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(count)]
 
 
-def _triple(value: int | Sequence[int]) -> tuple[int, int, int]:
-  return (value,) * 3 if isinstance(value, int) else tuple(value)
-
-
 def _kernel_init(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """Draws as `nn.Conv` does (LeCun normal), but a matrix: the same numbers.
 
@@ -423,27 +388,32 @@ class Conv3D(nn.Module):
 
   Attributes:
     features: channels out.
-    kernel_size: one number for a cube, or three.
-    strides: one number for all axes, or three.
+    kernel_size: edge of the kernel, a cube.
     padding: 'SAME' or 'VALID'.
+    blocks: whether the output has one voxel for each block of kernel_size^3,
+      the stride of `nn.Conv`; edges of the grid are multiples of it.
     dtype: of the computation and the output; None takes the widest of the
       input and the parameters.
   """
 
   features: int
-  kernel_size: int | Sequence[int] = 3
-  strides: int | Sequence[int] = 1
+  kernel_size: int = 3
   padding: str = 'SAME'
+  blocks: bool = False
   dtype: Any = None
 
   @nn.compact
   def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
-    """Returns shape (batch, x, y, z, features)."""
-    shape = (*_triple(self.kernel_size), x_BXYZC.shape[-1], self.features)
+    """Returns out_BXYZF."""
+    edges = (self.kernel_size,) * 3
+    shape = (*edges, x_BXYZC.shape[-1], self.features)
     kernel = self.param('kernel', _kernel_init, shape)
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
     x_BXYZC, kernel, bias = dtypes.promote_dtype(
       x_BXYZC, kernel, bias, dtype=self.dtype
     )
-    out = conv3d(x_BXYZC, kernel, _triple(self.strides), self.padding)
+    if self.blocks:
+      x_BXYZC = space_to_depth(x_BXYZC, self.kernel_size)
+      kernel = kernel.reshape(1, 1, 1, -1, self.features)
+    out = conv3d(x_BXYZC, kernel, self.padding)
     return out + bias.reshape((1,) * 4 + (-1,))

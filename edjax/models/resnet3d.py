@@ -91,7 +91,8 @@ class ResNetTrunk(nn.Module):
       elif self.kernels == 'isotropic':
         x = nn.Dense(width, dtype=self.dtype, name=f'down_{i}')(mean_pool(x))
       else:
-        x = Conv3D(width, 2, strides=2, dtype=self.dtype, name=f'down_{i}')(x)
+        down = Conv3D(width, 2, blocks=True, dtype=self.dtype, name=f'down_{i}')
+        x = down(x)
       for j in range(count):
         x = ResidualBlock(self.kernels, self.dtype, name=f'block_{i}_{j}')(x)
       # Read it out.

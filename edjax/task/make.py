@@ -182,7 +182,7 @@ def make_task(config, shared=None) -> Task:
     field, molecules['train'], np.arange(in_sample), size
   )
   scales = voxelize.channel_scales(raw, raw_BXYZC)
-  voxelizer = make_voxelizer(config.representation, scales)
+  voxelizer = dataclasses.replace(raw, scales=scales)
   # A baseline beside every result: the input without a network.
   moments = shared.get(
     moments_alone.compiled,

@@ -7,7 +7,7 @@ from edjax.chem import elements
 
 
 def test_table_is_complete_and_in_order():
-  rows = elements._table()['elements']
+  rows = elements.read_table('elements')['elements']
   assert [row[0] for row in rows] == list(range(1, 99))
   assert len(set(elements.SYMBOLS)) == 99
   assert elements.MASSES.shape == elements.VDW_RADII.shape == (99,)

@@ -52,9 +52,6 @@ def test_validation_of_whole_clusters():
     IDS, lists, clusters=clusters, validation=0.01
   )
   assert set(split.parts['validation']) == set(IDS[:5])
-  del clusters[IDS[7]]
-  with pytest.raises(ValueError, match=f'{IDS[7]} has no cluster'):
-    complex_splits.make_split(IDS, lists, clusters=clusters)
   with pytest.raises(ValueError, match=r'validation=1.0 must be a share'):
     complex_splits.make_split(IDS, lists, validation=1.0)
 
@@ -85,7 +82,7 @@ def test_folds_hold_whole_clusters_and_are_balanced():
   assert sizes[-2] - sizes[0] <= 1 or sizes[-1] == largest
   assert complex_splits.folds(dict(reversed(clusters.items())), 5) == parts
   assert complex_splits.folds(clusters, 5, seed=1) != parts
-  with pytest.raises(ValueError, match='k=6 must be 2 to 5'):
+  with pytest.raises(ValueError, match='6 folds of 5 clusters'):
     complex_splits.folds(dict(zip('abcde', 'abcde', strict=True)), 6)
 
 
@@ -103,10 +100,6 @@ def test_rounds_of_cross_validation():
     following = complex_splits.grouped_kfold(clusters, 4, (fold + 1) % 4)
     assert split.parts['validation'] == following.tests['test']
   assert sorted(itertools.chain(*tested)) == sorted(IDS)
-  with pytest.raises(ValueError, match='need 3 folds'):
-    complex_splits.grouped_kfold(clusters, 2, 0)
-  with pytest.raises(ValueError, match='fold=4 must be 0 to 3'):
-    complex_splits.grouped_kfold(clusters, 4, 4)
 
 
 def test_overlaps_are_named():
@@ -154,8 +147,6 @@ def test_clean_beside_leaky():
   assert list(both.tests) == ['core', 'core_clean', 'near']
   assert both.tests['core_clean'] == tuple(IDS[50:55])
   assert both.parts['train'] == split.parts['train']
-  with pytest.raises(ValueError, match='has no cluster'):
-    complex_splits.with_clean_tests(split, {})
 
 
 # Made-up rows with the columns of LP_PDBBind.csv, as published by its authors.

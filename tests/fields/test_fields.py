@@ -376,21 +376,22 @@ def test_promolecule_equals_gemmis_on_the_same_grid():
   want = np.array(calculator.grid, copy=True)
   got = fields.promolecule_grid(mol, grid)
   assert float(jnp.abs(got - want).max()) < 5e-5 * want.max()
-  total = form_factors.electrons(mol.numbers_A).sum()
+  total = form_factors.A_EP[mol.numbers_A].sum()
   assert float(got.sum()) * grid.voxel_volume == pytest.approx(total, rel=1e-4)
   # control: the file's other B would be seen
   other = fields.promolecule_grid(mol, grid, b_iso=1.01 * b_iso)
   assert float(jnp.abs(other - want).max()) > 5e-4 * want.max()
 
 
-def test_promolecule_equals_the_textbook_formula():
+def test_promolecule_equals_gemmis_atoms():
   mol = _mol()
   points = np.random.default_rng(0).normal(size=(20, 3))
   got = fields.promolecule(mol, jnp.asarray(points, jnp.float32), b_iso=B_ISO)
   want = np.zeros(20)
   for z, xyz in zip(mol.numbers_A, np.asarray(mol.coords_A3), strict=True):
-    r = np.linalg.norm(points - xyz, axis=1)
-    want += form_factors.atom_density(int(z), r, B_ISO)
+    it92 = gemmi.Element(int(z)).it92
+    r2 = np.sum((points - xyz) ** 2, axis=1)
+    want += [it92.calculate_density_iso(x, B_ISO) for x in r2]
   np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
@@ -413,28 +414,6 @@ def test_promolecule_needs_a_b_iso(b_iso):
   if b_iso != 0:  # 0 ties it to the spacing
     with pytest.raises(ValueError, match='b_iso'):
       fields.promolecule_grid(mol, Grid(3, 0.5), b_iso=b_iso)
-
-
-def test_core_electrons_complete_the_orbital_density():
-  mol, grid = _mol(), Grid(30, 0.5)
-  b_iso = form_factors.tied_b_iso(grid.spacing)
-  f = jax.jit(fields.orbital_density_grid, static_argnums=(1, 2),
-              static_argnames='core_b_iso')  # fmt: skip
-  whole = f(mol, grid, 2, core_b_iso=b_iso)
-  total = float(whole.sum()) * grid.voxel_volume
-  assert total == pytest.approx(24, rel=2e-3)
-  points = jnp.asarray(grids.centres(grid)[::977], jnp.float32)
-  on_points = jax.jit(
-    lambda m: (
-      fields.orbital_density(m, points, core_b_iso=b_iso)
-      - fields.orbital_density(m, points)
-    )
-  )(mol)
-  core = (f(mol, grid, 1, core_b_iso=b_iso) - f(mol, grid, 1)).ravel()[::977]
-  scale = float(whole.max())
-  np.testing.assert_allclose(on_points, core, rtol=0, atol=1e-5 * scale)
-  with pytest.raises(ValueError, match='b_iso'):
-    fields.orbital_density_grid(mol, grid, core_b_iso=-1.0)
 
 
 # --- free atoms and deformation ---------------------------------------------

@@ -13,9 +13,8 @@ from tblite.interface import Calculator
 from data_builders import xtb
 from edjax import fields, geometry
 from edjax import grid as grids
-from edjax.chem import elements, gfn2_basis
+from edjax.chem import elements, gfn2_basis, gfn2_occupations
 from edjax.chem.units import BOHR_A
-from edjax.fields import cores
 from edjax.grid import Grid
 from edjax.kernels import gto_dense, gto_functions
 from edjax.molecule import Molecule, stack
@@ -183,13 +182,14 @@ def test_1s_closed_form():
   np.testing.assert_allclose(rho[middle], slater[middle], rtol=0.1)
 
 
-def test_slots_and_tblite_order_are_inverse():
+def test_slots_hold_each_function_of_tblite_once():
   numbers = [16, 1, 21, 6]  # scandium lists 3d first
   n = sum(2 * s.l + 1 for z in numbers for s in gfn2_basis.shells(z))
   c_KO = np.random.default_rng(0).normal(size=(n, 5))
   slots = gfn2_basis.to_slots(numbers, c_KO)
   assert slots.shape == (5, 4, 9)
-  np.testing.assert_array_equal(gfn2_basis.from_slots(numbers, slots), c_KO)
+  ones_KL9 = gfn2_basis.to_slots(numbers, np.eye(n))
+  np.testing.assert_array_equal(np.einsum('kls,ols->ko', ones_KL9, slots), c_KO)
   np.testing.assert_allclose(np.sum(slots**2), np.sum(c_KO**2))
   # tblite's first function of sulfur's p shell is y, of scandium d_xy.
   np.testing.assert_array_equal(slots[:, 0, 2], c_KO[1])
@@ -323,7 +323,7 @@ def _electrons(mol, grid, rotations_B33):
 def test_supersampled_density_keeps_the_electrons(name, grid, tolerance):
   """In 20 poses; the values at the voxel centres would not at 0.5 Å."""
   mol = _molecule(name)
-  valence = sum(z - cores.core_electrons(z) for z in MOLECULES[name][0])
+  valence = gfn2_occupations.valence_electrons(MOLECULES[name][0]).sum()
   keys = jax.random.split(jax.random.key(0), 20)
   rotations = jax.vmap(geometry.random_rotation)(keys)
   electrons = _electrons(mol, grid, rotations)
@@ -541,23 +541,24 @@ def test_all_directions_share_the_large_product():
   assert (3, orbitals_of, points) in [tuple(sorted(s)) for s in large(plain)]
 
 
-# --- the core ----------------------------------------------------------------
+# --- valence and core --------------------------------------------------------
 
 
-def test_core_electrons():
+def test_electrons_that_have_no_orbitals():
   known = {0: 0, 1: 0, 2: 0, 3: 2, 6: 2, 9: 2, 11: 10, 15: 10, 17: 10, 21: 18,
            29: 18, 30: 28, 35: 28, 47: 36, 53: 46, 58: 55, 72: 68, 79: 68,
            86: 78}  # fmt: skip
+  numbers = np.array(list(known))
   np.testing.assert_array_equal(
-    cores.core_electrons(list(known)), list(known.values())
+    numbers - gfn2_occupations.valence_electrons(numbers), list(known.values())
   )
-  assert np.isnan(cores.core_electrons([87, 98])).all()
+  assert np.isnan(gfn2_occupations.valence_electrons([87, 98])).all()
 
 
-def test_valence_and_core_make_neutral_atoms():
+def test_valence_electrons_are_tblites():
   """tblite says how many electrons it counts when one cannot be unpaired."""
   for z in range(1, gfn2_basis.MAX_NUMBER + 1):
-    valence = z - int(cores.core_electrons(z))
+    valence = int(gfn2_occupations.valence_electrons(z))
     # A hydrogen atom makes odd numbers even.
     odd = valence % 2
     calculator = Calculator(
@@ -569,20 +570,6 @@ def test_valence_and_core_make_neutral_atoms():
     calculator.set('verbosity', 0)
     with pytest.raises(RuntimeError, match=rf'\({valence + odd}\)'):
       calculator.singlepoint()
-
-
-def test_core_density():
-  mol = _molecule('sulfur dioxide', max_atoms=5)
-  grid = Grid(20, 0.5)
-  core = cores.core_density_grid(mol, grid)
-  assert fields_sum(core, grid) == pytest.approx(2 + 10 + 2, rel=1e-5)
-  supersampled = cores.core_density_grid(mol, grid, 2)
-  assert fields_sum(supersampled, grid) == pytest.approx(14, rel=1e-5)
-  b_iso = 8 * np.pi**2 / 1.1 * 0.5**2
-  points = cores.core_density(mol, _centres(grid), b_iso)
-  _assert_close(core.ravel(), points, 1e-6)
-  with pytest.raises(ValueError, match='b_iso'):
-    cores.core_density(mol, _centres(grid), 0.0)
 
 
 # --- errors ------------------------------------------------------------------
@@ -618,7 +605,6 @@ def test_orbitals_beyond_radon_give_no_number():
   mol = Molecule.from_arrays([92, 1], np.eye(2, 3), np.ones((1, 2, 4)))
   assert np.isnan(fields.orbital_density(mol, jnp.zeros((1, 3)))).all()
   assert np.isnan(fields.orbital_density_grid(mol, Grid(3, 0.5))).all()
-  assert np.isnan(cores.core_density_grid(mol, Grid(3, 0.5))).all()
   magnitude = jax.jit(
     fields.gradient_magnitude(fields.orbital_density_grid), static_argnums=1
   )

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edjax import fields, geometry, voxelize
-from edjax.fields import channels, cores
+from edjax.fields import channels
 from edjax.grid import Grid
-from edjax.kernels import gaussians, interpolation
+from edjax.kernels import gaussians
 from edjax.molecule import DensityMap, Molecule
 
 GRID = Grid(4, 0.7)
@@ -132,12 +132,6 @@ def _functions() -> dict:
     ),
     True,
   )
-  found['maps.coverage'] = (
-    lambda m: interpolation.coverage(m.density_map, POINTS),
-    True,
-  )
-  found['core_density'] = lambda m: cores.core_density(m, POINTS, 9.0), True
-  found['core_density_grid'] = lambda m: cores.core_density_grid(m, GRID), True
   return found
 
 

@@ -12,8 +12,8 @@ from edjax.kernels import interpolation
 from edjax.molecule import DensityMap, Molecule
 
 # Jitted: op by op, each would be compiled on its own.
-sample = jax.jit(interpolation.sample, static_argnums=2)
-sample_grid = jax.jit(interpolation.sample_grid, static_argnums=(1, 2, 3))
+sample = jax.jit(interpolation.sample)
+sample_grid = jax.jit(interpolation.sample_grid, static_argnums=(1, 2))
 
 # A frame that is neither orthogonal nor at the origin.
 STEPS = np.array([[0.4, 0, 0], [0.05, 0.45, 0], [-0.03, 0.02, 0.5]])
@@ -75,66 +75,18 @@ def test_third_order_against_an_analytic_gaussian(x64):
   assert errors[0] / errors[1] > 6  # 8 for third order
 
 
-@pytest.mark.parametrize(('order', 'gemmis'), [('cubic', 3), ('linear', 1)])
-def test_equals_gemmis_interpolation(order, gemmis):
+def test_equals_gemmis_interpolation():
   rng = np.random.default_rng(0)
   values = rng.normal(size=(12, 12, 12)).astype(np.float32)
   grid = gemmi.FloatGrid(values)
   grid.set_unit_cell(gemmi.UnitCell(6, 6, 6, 90, 90, 90))
   density_map = DensityMap(jnp.asarray(values), jnp.zeros(3), 0.5 * jnp.eye(3))
   points = rng.uniform(1.0, 4.0, (40, 3))  # gemmi's map is periodic
-  want = grid.interpolate_position_array(points, order=gemmis)
-  got = sample(density_map, points, order)
+  want = grid.interpolate_position_array(points, order=3)
+  got = sample(density_map, points)
   np.testing.assert_allclose(got, want, atol=2e-5)
-  other = sample(density_map, points, 'linear' if gemmis == 3 else 'cubic')
-  assert float(jnp.abs(other - want).max()) > 0.1
-
-
-def test_linear_reproduces_what_is_linear_along_each_axis(x64):
-  def function(p):  # in the frame of the skew axes
-    i, j, k = np.moveaxis(
-      (np.asarray(p) - ORIGIN) @ np.linalg.inv(STEPS), -1, 0
-    )
-    return 2 + i - 3 * j * k + 0.1 * i * j * k
-
-  density_map = _map(function, dtype=np.float64)
-  points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
-  got = sample(density_map, points, 'linear')
-  np.testing.assert_allclose(got, function(points), rtol=1e-12)
-  # up to the edge too, where 'cubic' bends
-  last = (np.array([19, 20, 21]) - 0.3) @ STEPS + ORIGIN
-  got = sample(density_map, last[None], 'linear')
-  np.testing.assert_allclose(got, function(last[None]), rtol=1e-12)
-  assert abs(sample(density_map, last[None])[0] - got[0]) > 0.1
-
-
-def test_linear_stays_in_the_range_of_the_values():
-  spike = jnp.zeros((7, 7, 7)).at[3, 3, 3].set(1)
-  density_map = DensityMap(spike, jnp.zeros(3), jnp.eye(3))
-  points = np.random.default_rng(0).uniform(1, 5, (500, 3))
-  linear = sample(density_map, points, 'linear')
-  assert float(linear.min()) == 0
-  assert float(linear.max()) <= 1
-  assert float(sample(density_map, points).min()) < -0.01
-
-
-def test_fields_pass_the_order_on():
-  density_map = _map(_gaussian)
-  mol = Molecule.from_arrays(
-    [6], [[0.0, 0, 0]], density_map=density_map, center=False
-  )
-  grid = Grid(4, 0.6)
-  points = grids.centres(grid)
-  for order in ('cubic', 'linear'):
-    want = sample(density_map, points, order)
-    got = fields.map_density(mol, points, order=order)
-    np.testing.assert_allclose(got, want, atol=1e-6)
-    got = fields.map_density_grid(mol, grid, order=order)
-    np.testing.assert_allclose(got.reshape(-1), want, atol=1e-6)
-  cubic = fields.map_density(mol, points)
-  assert float(jnp.abs(cubic - want).max()) > 1e-3
-  with pytest.raises(ValueError, match='order must be one of'):
-    fields.map_density(mol, points, order='spline')
+  other = grid.interpolate_position_array(points, order=1)
+  assert float(jnp.abs(other - got).max()) > 0.1
 
 
 def test_close_to_scipys_spline_on_a_smooth_map():
@@ -180,18 +132,6 @@ def test_gradients_at_the_edge_and_far_outside(x64):
   got = jax.vmap(slope)(x)
   # at the edges the edge value is taken once more: half the difference
   np.testing.assert_allclose(got, [0, 0, 0.5, 3, 4, 3.5, 0, 0], atol=1e-12)
-
-
-def test_coverage():
-  density_map = DensityMap(jnp.ones((5, 5, 5)), jnp.zeros(3), jnp.eye(3))
-  points = jnp.array(
-    [[0.0, 0, 0], [4, 4, 4], [4.1, 2, 2], [2, -0.1, 2], [2, 2, 2]]
-  )
-  assert float(interpolation.coverage(density_map, points)) == pytest.approx(
-    0.6
-  )
-  # what counts as covered is what is sampled
-  np.testing.assert_allclose(sample(density_map, points), [1, 1, 0, 0, 1])
 
 
 def test_derivatives_against_central_differences(x64):
@@ -249,11 +189,10 @@ def _part_of_3nzd(shared_data):
   return grid, density_map, points
 
 
-@pytest.mark.parametrize(('order', 'gemmis'), [('cubic', 3), ('linear', 1)])
-def test_experimental_map_against_gemmi(shared_data, order, gemmis):
+def test_experimental_map_against_gemmi(shared_data):
   grid, density_map, points = _part_of_3nzd(shared_data)
-  want = grid.interpolate_position_array(points, order=gemmis)
-  got = sample(density_map, points, order)
+  want = grid.interpolate_position_array(points, order=3)
+  got = sample(density_map, points)
   # the same formula: what is left is the rounding of positions of about 50 Å
   # to 5e-6 Å (in float64 they agree to 1e-7)
   np.testing.assert_allclose(got, want, atol=5e-5 * np.std(want))
