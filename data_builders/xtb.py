@@ -59,7 +59,7 @@ class XtbResult(NamedTuple):
 
 
 def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
-  """One molecule through GFN2-xTB.
+  """Runs GFN2-xTB on one molecule.
 
   Args:
     numbers: [A] atomic numbers, 1 to 86.
@@ -140,7 +140,7 @@ def run_many(
   chunk: int = 64,
   progress: str = '',
 ) -> Iterator[XtbResult | workers_lib.Failure]:
-  """Many molecules, in order, each worker process on one thread.
+  """Runs GFN2-xTB on many molecules, in order, one thread a process.
 
   Args:
     molecules: tuples of the arguments of `run`: (numbers, coords) or
@@ -173,7 +173,7 @@ def _checked(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_electrons(numbers_A, total_charge, unpaired) -> int:
-  """Valence electrons; tblite takes numbers that no molecule can have."""
+  """Counts valence electrons, and refuses numbers that tblite would take."""
   if total_charge != int(total_charge) or unpaired != int(unpaired):
     raise ValueError(
       f'total_charge={total_charge} and unpaired={unpaired} must be whole'
@@ -241,7 +241,7 @@ def _singlepoint(numbers_A, coords_A3, total_charge, unpaired) -> dict:
 
 
 def _gap(energies_K, n_electrons: int, unpaired: int) -> float:
-  """Gap in eV above the highest orbital that holds an electron."""
+  """Returns the gap in eV above the highest orbital that holds an electron."""
   n_filled = (n_electrons + int(unpaired)) // 2
   if n_filled >= len(energies_K):
     return float('nan')

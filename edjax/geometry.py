@@ -46,7 +46,7 @@ def random_rotation(key: jax.Array) -> jax.Array:
 
 
 def quaternion_to_rotation(quaternion_4: jax.Array) -> jax.Array:
-  """Rotation matrix of the quaternion (w, x, y, z), normalised here.
+  """Returns the rotation of a quaternion (w, x, y, z), normalised here.
 
   Args:
     quaternion_4: [4], not zero.

@@ -62,7 +62,7 @@ def axis(grid: Grid) -> np.ndarray:
 
 
 def centres(grid: Grid) -> np.ndarray:
-  """Voxel centres, x slowest.
+  """Returns voxel centres, x slowest.
 
   Returns:
     points_G3 in Å, G = size^3, float64.

@@ -248,7 +248,7 @@ def _checked_field(values_XYZ, grid: Grid) -> np.ndarray:
 
 
 def _atoms(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
-  """Without padding."""
+  """Returns atoms without padding."""
   numbers_A = np.asarray(numbers, np.int64).reshape(-1)
   coords_A3 = np.asarray(coords, np.float64).reshape(-1, 3)
   if len(numbers_A) != len(coords_A3):

@@ -39,7 +39,7 @@ METALS = np.array(
 
 
 def atomic_number(symbol: str) -> int:
-  """Atomic number of an element symbol ('C', 'CL', 'cl' and 'Cl' all work).
+  """Returns the atomic number of a symbol ('C'; 'CL', 'cl' and 'Cl' all work).
 
   Raises:
     ValueError: the symbol is not one of H to Cf.
@@ -51,7 +51,7 @@ def atomic_number(symbol: str) -> int:
 
 
 def check_numbers(numbers) -> np.ndarray:
-  """Atomic numbers as int32, checked.
+  """Returns atomic numbers as int32, checked.
 
   Args:
     numbers: [A] whole numbers from 1 to 98.
@@ -75,7 +75,7 @@ def check_numbers(numbers) -> np.ndarray:
 
 
 def check_rows(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
-  """Finite numbers of atoms, a row each, as float64.
+  """Returns finite numbers of atoms, a row each, as float64.
 
   Args:
     name: of the values, for messages.

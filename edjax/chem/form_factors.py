@@ -23,7 +23,7 @@ B_EP[0] = 1.0
 
 
 def sigma(b):
-  """Standard deviation of the Gaussian that a term exp(-b s^2) stands for.
+  """Returns the width of the Gaussian that a term exp(-b s^2) stands for.
 
   Args:
     b: b_i + B in Å^2, any shape, numpy or jax.
@@ -35,7 +35,7 @@ def sigma(b):
 
 
 def tied_b_iso(spacing: float) -> float:
-  """B that makes atoms broad enough for a grid: 8 pi^2/1.1 * spacing^2.
+  """Returns the B that suits a grid: 8 pi^2/1.1 * spacing^2.
 
   The rule of the refinement program Refmac, as gemmi documents it
   (`set_refmac_compatible_blur`, https://gemmi.readthedocs.io): the sharpest

@@ -128,7 +128,7 @@ def tables() -> Tables:
 
 
 def to_slots(numbers, coefficients_KO) -> np.ndarray:
-  """Orbital coefficients from tblite's order into slots.
+  """Brings orbital coefficients from tblite's order into slots.
 
   Args:
     numbers: [L] atomic numbers, 1 to 86.
@@ -226,7 +226,7 @@ def _element_slots(z: int) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _slots(numbers: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-  """Atom and slot of each atomic orbital in tblite's order."""
+  """Returns atom and slot of each atomic orbital in tblite's order."""
   each = [_element_slots(z) for z in numbers]
   atom_K = np.repeat(np.arange(len(each)), [len(slots) for slots in each])
   return atom_K, np.array([slot for slots in each for slot in slots])
@@ -288,7 +288,7 @@ def _block_overlap(left: _Block, right: _Block, coords_A3) -> np.ndarray:
 
 
 def _product(factor_PP, moments) -> np.ndarray:
-  """factor_PP times the moments along x, y and z (None stands for 1)."""
+  """Multiplies factor_PP by moments along x, y and z (None stands for 1)."""
   for axis, moment in enumerate(moments):
     if moment is not None:
       factor_PP = factor_PP * moment[axis]

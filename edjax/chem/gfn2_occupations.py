@@ -13,7 +13,7 @@ from edjax.chem import elements
 
 @functools.cache
 def occupations() -> np.ndarray:
-  """Reference occupations of the valence shells by atomic number and l.
+  """Returns reference occupations of valence shells, by atomic number and l.
 
   Returns:
     occupations_Z3 of H to Cf; 0 for padding (Z = 0), NaN beyond Rn.
@@ -26,7 +26,7 @@ def occupations() -> np.ndarray:
 
 
 def valence_electrons(numbers) -> np.ndarray:
-  """Valence electrons of each neutral atom in GFN2-xTB.
+  """Counts the valence electrons of neutral atoms in GFN2-xTB.
 
   Args:
     numbers: [...] atomic numbers up to 98, 0 for padding.

@@ -19,7 +19,7 @@ ATOM_WIDTH = 0.5
 def atom_channels(
   elements: tuple[str, ...] = ELEMENTS, groups: bool = False
 ) -> tuple[str, ...]:
-  """Names of the channels of `atoms`.
+  """Returns the names of the channels of `atoms`.
 
   Args:
     elements: symbols of the listed elements; 'metals' stands for every metal
@@ -51,7 +51,7 @@ def atoms(
   width: float = ATOM_WIDTH,
   groups: bool = False,
 ) -> jax.Array:
-  """Atom types: one channel per element, atoms as Gaussians of peak 1.
+  """Draws each atom as a Gaussian of peak 1 in the channel of its element.
 
   The peak, not the integral, is 1: a network's input then keeps its scale
   when the width changes. Atoms of elements that are not listed go to 'other',
@@ -83,7 +83,7 @@ def atoms_grid(
   width: float = ATOM_WIDTH,
   groups: bool = False,
 ) -> jax.Array:
-  """`atoms` on a grid: vox_XYZC."""
+  """Evaluates `atoms` on a grid: vox_XYZC."""
   terms = _atom_terms(mol, elements, width, groups)
   return splat_grid(terms, grid, supersample, width, same=True)
 

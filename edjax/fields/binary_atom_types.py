@@ -20,7 +20,7 @@ def binary_atoms(
   radius: float = 1.0,
   groups: bool = False,
 ) -> jax.Array:
-  """Atom types as older recipes have them: 1 within a radius of an atom.
+  """Sets the channel of an element to 1 within a radius of its atoms.
 
   Args:
     mol: padding adds nothing.
@@ -55,7 +55,7 @@ def binary_atoms_grid(
   radius: float = 1.0,
   groups: bool = False,
 ) -> jax.Array:
-  """`binary_atoms` on a grid, vox_XYZC; with sub-points the share inside."""
+  """Evaluates `binary_atoms` on a grid; with sub-points the share inside."""
   check_width('radius', radius)
   dtype = mol.coords_A3.dtype
   types_AC = types(mol, elements, groups).astype(dtype)

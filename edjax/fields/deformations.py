@@ -13,13 +13,12 @@ from edjax.molecule import Molecule
 
 
 def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
-  """Orbital density minus the valence densities of the free atoms.
+  """Subtracts the free atoms' valence densities from the orbital density.
 
-  Both at the level of GFN2-xTB and neither blurred, so that the difference is
-  the rearrangement of electrons, not one of models: for a neutral molecule it
-  integrates to 0, and the atoms' inner parts and tails cancel. IT92 atoms would
-  not do: they hold core electrons, and their `b_iso` would have to be given to
-  the orbitals too.
+  Both are at the level of GFN2-xTB and neither is blurred, so that the
+  difference is a rearrangement of electrons: for a neutral molecule it
+  integrates to 0, and the atoms' inner parts and tails cancel. Atoms of IT92
+  would not do: they hold core electrons and are blurred by `b_iso`.
 
   Args:
     mol: with orbitals; only atoms that have orbitals count.
@@ -38,7 +37,7 @@ def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
 def deformation_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:
-  """`deformation` on a grid: rho_XYZ."""
+  """Evaluates `deformation` on a grid: rho_XYZ."""
   mol = orbital_atoms(mol)
   return orbital_density_grid(mol, grid, supersample) - free_atoms_density_grid(
     mol, grid, supersample

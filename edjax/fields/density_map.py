@@ -26,7 +26,7 @@ def map_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
 def map_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:
-  """`map_density` on a grid: values_XYZ."""
+  """Evaluates `map_density` on a grid: values_XYZ."""
   return interpolation.sample_grid(_need_map(mol), grid, supersample)
 
 

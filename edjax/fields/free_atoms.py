@@ -26,7 +26,7 @@ from edjax.molecule import Molecule
 
 @functools.cache
 def _terms() -> tuple[np.ndarray, np.ndarray]:
-  """Gaussian terms of the density of each element, by l.
+  """Returns the Gaussian terms of the density of each element, by l.
 
   Returns:
     exponents [Z, 3, P] in Å^-2 and factors [Z, 3, P] in e/Å^(3 + 2l) of
@@ -44,10 +44,10 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
 
 
 def free_atoms_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
-  """Superposed valence densities of free atoms, point by point.
+  """Superposes valence densities of free atoms, point by point.
 
-  The promolecule to compare an orbital density with: as sharp, and without
-  core electrons, as it is.
+  An orbital density is compared with this promolecule: both are as sharp, and
+  neither has core electrons.
 
   Args:
     mol: orbitals are not needed; an element beyond Rn gives NaN.
@@ -71,7 +71,7 @@ def free_atoms_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
 def free_atoms_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:
-  """`free_atoms_density` on a grid, separably: rho_XYZ."""
+  """Evaluates `free_atoms_density` on a grid, separably: rho_XYZ."""
   exponents, factors = _gather(mol)
   n_atoms, n_l, n_terms = exponents.shape
   atom_K = jnp.repeat(jnp.arange(n_atoms), n_terms)
@@ -100,7 +100,7 @@ _ROOM = (8, 4, 2)
 
 
 def _tight(full, rows):
-  """`full` without most of the empty rows, where there is room for the rest.
+  """Calls `full` without most of the empty rows, where the others fit.
 
   Hydrogen, padding and light elements leave most rows empty.
   """
@@ -123,7 +123,7 @@ def _tight(full, rows):
 
 
 def _grid_sum(coords_A3, grid: Grid, supersample: int, rows) -> jax.Array:
-  """Sum over l of Gaussians times r^(2l): rows of (atom, exponent, factor)."""
+  """Sums Gaussians times r^(2l) over l: rows of (atom, exponent, factor)."""
   left, right = [], []
   for l, (atom_K, exponent_K, factor_K) in enumerate(rows):
     d2 = gaussians.offsets(coords_A3[atom_K], grid, supersample) ** 2
@@ -147,7 +147,7 @@ _BINOMIAL = ((1,), (1, 1), (1, 2, 1))
 
 
 def _cylinder(powers: list, n: int) -> jax.Array:
-  """(x^2 + y^2)^n exp(-a (x^2 + y^2)): [X, Y, A*P]."""
+  """Computes (x^2 + y^2)^n exp(-a (x^2 + y^2)): [X, Y, A*P]."""
   return sum(
     _BINOMIAL[n][m] * powers[m][0][:, None, :] * powers[n - m][1][None, :, :]
     for m in range(n + 1)

@@ -10,7 +10,7 @@ from edjax.kernels.numerics import safe_norm
 
 
 def value_and_gradient_magnitude(field: Callable) -> Callable:
-  """A field together with the length of its gradient, from one evaluation.
+  """Returns a field with the length of its gradient, from one evaluation.
 
   The gradient is exact, by forward mode through a translation of the whole
   molecule; the three directions share the field's own value. On a grid with

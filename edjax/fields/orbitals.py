@@ -19,7 +19,7 @@ from edjax.molecule import Molecule
 
 
 def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
-  """Valence density of the orbitals, by the plain form.
+  """Computes the valence density of the orbitals, by the plain form.
 
   Args:
     mol: with orbitals; on an element beyond Rn they give NaN.
@@ -51,7 +51,7 @@ def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
 def orbital_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:
-  """`orbital_density` on a grid, separably: rho_XYZ."""
+  """Evaluates `orbital_density` on a grid, separably: rho_XYZ."""
   orbs = orbital_atoms(mol)
   return jax.lax.platform_dependent(
     orbs.numbers_A,

@@ -25,7 +25,7 @@ def promolecule(
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> jax.Array:
-  """Superposed densities of free atoms: IT92 form factors blurred by B.
+  """Superposes densities of free atoms: IT92 form factors blurred by B.
 
   All electrons, neutral atoms; see `form_factors`.
 
@@ -56,7 +56,7 @@ def promolecule_grid(
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> jax.Array:
-  """`promolecule` on a grid: rho_XYZ, with groups rho_XYZC.
+  """Evaluates `promolecule` on a grid: rho_XYZ, with groups rho_XYZC.
 
   A b_iso of 0 is tied to the spacing, see `form_factors.tied_b_iso`.
   """
@@ -75,7 +75,10 @@ def promolecule_and_gradient_grid(
   use_b_factors: bool = False,
   groups: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-  """`value_and_gradient_magnitude(promolecule_grid)`, in half of its time.
+  """Computes `promolecule_grid` and the length of its gradient.
+
+  The result is that of `value_and_gradient_magnitude(promolecule_grid)`, in
+  half of its time.
 
   Returns:
     rho_XYZ in e/Å^3 and the length of its gradient in e/Å^4; with groups
@@ -96,14 +99,14 @@ def promolecule_and_gradient_grid(
 
 
 def _typical_sigma(b_iso: float) -> float:
-  """Width of a typical Gaussian of the promolecule: of B = 30 Å^2 in IT92."""
+  """Returns the width of a typical Gaussian, one of B = 30 Å^2 in IT92."""
   return float(form_factors.sigma(30 + b_iso))
 
 
 def _promolecule_terms(
   mol: Molecule, b_iso: float, use_b_factors: bool, groups: bool
 ):
-  """Centres, electrons and widths of one row per atom and Gaussian."""
+  """Returns centres, electrons and widths, a row for each atom and term."""
   b_iso = form_factors.check_b_iso(b_iso)
   dtype = mol.coords_A3.dtype
   weights_AP = jnp.asarray(form_factors.A_EP, dtype)[mol.numbers_A]

@@ -26,7 +26,7 @@ def shape(
   radius: float = 0.0,
   groups: bool = False,
 ) -> jax.Array:
-  """Occupancy, 1 - exp(-sum of Gaussians): 0 outside, towards 1 inside.
+  """Computes occupancy, 1 - exp(-sum of Gaussians): 0 outside, near 1 inside.
 
   An atom's Gaussian has the standard deviation `width` times its van der
   Waals radius, and the peak ln(2) exp(1/(2 width^2)): an isolated atom then
@@ -60,9 +60,9 @@ def shape_grid(
   radius: float = 0.0,
   groups: bool = False,
 ) -> jax.Array:
-  """`shape` on a grid: values_XYZ, with groups vox_XYZC."""
+  """Evaluates `shape` on a grid: values_XYZ, with groups vox_XYZC."""
   terms = _shape_terms(mol, width, radius, groups)
-  # Else of carbon.
+  # Carbon stands for all where radii differ.
   sigma = (radius or VDW_RADII[6]) * width
   sums = splat_grid(terms, grid.refine(supersample), 1, sigma)
   return apart(grids.pool(-jnp.expm1(-sums), supersample), groups)

@@ -26,10 +26,10 @@ def valence(
   width: float = ATOM_WIDTH,
   groups: bool = False,
 ) -> jax.Array:
-  """Atoms without types: Gaussians whose peaks are the valence electrons.
+  """Draws atoms as Gaussians whose peaks are their valence electrons.
 
-  The content of a density in one channel without any chemistry beyond the
-  element: as many electrons as GFN2-xTB counts in the neutral atom
+  One channel has as many electrons as a valence density, but knows nothing of
+  bonds: those that GFN2-xTB counts in the neutral atom
   (`gfn2_occupations.valence_electrons`), in Gaussians of one width.
 
   Args:
@@ -56,7 +56,7 @@ def valence_grid(
   width: float = ATOM_WIDTH,
   groups: bool = False,
 ) -> jax.Array:
-  """`valence` on a grid: values_XYZ, with groups vox_XYZC."""
+  """Evaluates `valence` on a grid: values_XYZ, with groups vox_XYZC."""
   terms = _valence_terms(mol, width, groups)
   return apart(splat_grid(terms, grid, supersample, width, same=True), groups)
 

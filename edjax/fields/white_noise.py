@@ -7,7 +7,7 @@ from edjax.molecule import Molecule
 
 
 def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
-  """A control without information: unit normals keyed by the molecule's index.
+  """Draws unit normals by the molecule's index: a control without information.
 
   The values belong to the points' indices, not to their coordinates: they do
   not turn with the molecule. Returns values_G.
@@ -16,7 +16,7 @@ def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
 
 
 def noise_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
-  """`noise` on a grid, values_XYZ: of unit variance whatever `supersample` is.
+  """Evaluates `noise` on a grid, of unit variance whatever `supersample` is.
 
   Means over sub-points would only be weaker noise.
   """

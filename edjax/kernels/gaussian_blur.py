@@ -17,7 +17,7 @@ _MIN_WIDTH = 0.6
 
 
 def margin(width: float, grid: Grid) -> int:
-  """Voxels around a grid that its blurred values depend on.
+  """Counts the voxels around a grid that its blurred values depend on.
 
   Args:
     width: standard deviation of the blur, Å.
@@ -40,7 +40,7 @@ def wider(width: float, grid: Grid) -> Grid:
 
 
 def gaussian(values: jax.Array, width: float, grid: Grid) -> jax.Array:
-  """Convolution with a Gaussian of unit sum, one axis after the other.
+  """Convolves with a Gaussian of unit sum, one axis after the other.
 
   Args:
     values: on `wider(width, grid)`, [X + 2m, Y + 2m, Z + 2m, ...].
@@ -64,7 +64,7 @@ def gaussian(values: jax.Array, width: float, grid: Grid) -> jax.Array:
 
 
 def blurred(field: Callable, width: float) -> Callable:
-  """Returns a field on a grid, blurred: f(mol, grid, supersample) as before.
+  """Returns the blurred form of a field: f(mol, grid, supersample).
 
   The field is evaluated on a wider grid, so that what lies outside of the
   grid is blurred into it. The derivatives are those of the blurred field.

@@ -22,7 +22,7 @@ from edjax.kernels.numerics import HIGHEST
 
 
 def peak_to_integral(sigma_A: jax.Array) -> jax.Array:
-  """Integral of a Gaussian of peak 1: (2 pi)^1.5 sigma^3.
+  """Returns the integral of a Gaussian of peak 1: (2 pi)^1.5 sigma^3.
 
   A weight times this makes `splat_grid`, whose Gaussians hold 1, splat a
   Gaussian with that weight as its peak.
@@ -42,7 +42,7 @@ def splat_points(
   weights_AC: jax.Array,
   sigma_A: jax.Array,
 ) -> jax.Array:
-  """Sum of Gaussians of unit integral, point by point.
+  """Sums Gaussians of unit integral, point by point.
 
   Args:
     points_G3: Å.
@@ -75,7 +75,7 @@ def splat_grid(
   grid: Grid,
   supersample: int = 1,
 ) -> jax.Array:
-  """Sum of Gaussians of unit integral on a grid, as one matrix product.
+  """Sums Gaussians of unit integral on a grid, as one matrix product.
 
   Args:
     coords_A3: centres, Å.
@@ -102,7 +102,7 @@ def splat_grid_and_gradient(
   grid: Grid,
   supersample: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-  """`splat_grid` and its gradient, in the time of four of it.
+  """Returns `splat_grid` and its gradient, in the time of four of it.
 
   The gradient of a product of 1-D factors has the derivative of one factor at
   a time, which automatic differentiation of that factor gives. Forward mode
@@ -146,7 +146,7 @@ def lines(
   grid: Grid,
   supersample: int = 1,
 ) -> jax.Array:
-  """1-D Gaussians of unit integral along the three axes of a grid.
+  """Returns 1-D Gaussians of unit integral along the three axes of a grid.
 
   Args:
     coords_A3: centres, Å.
@@ -167,14 +167,14 @@ def lines(
 
 
 def offsets(coords_A3: jax.Array, grid: Grid, supersample: int = 1):
-  """Axis coordinates of sub-points relative to the atoms: [3, sX, A], Å."""
+  """Returns coordinates of sub-points relative to the atoms, Å: [3, sX, A]."""
   x_X = grids.axis(grid.refine(supersample))
   x_X = jnp.asarray(x_X, coords_A3.dtype)
   return x_X[None, :, None] - coords_A3.T[:, None, :]
 
 
 def pool_lines(lines_3XA: jax.Array, supersample: int) -> jax.Array:
-  """Means of 1-D factors over the sub-points of each voxel: [3, X, A]."""
+  """Averages 1-D factors over the sub-points of each voxel: [3, X, A]."""
   if supersample == 1:
     return lines_3XA
   _, x, a = lines_3XA.shape
@@ -185,7 +185,7 @@ def pool_lines(lines_3XA: jax.Array, supersample: int) -> jax.Array:
 def product(
   x_XA: jax.Array, y_YA: jax.Array, z_ZA: jax.Array, weights_AC: jax.Array
 ) -> jax.Array:
-  """sum_A x_XA y_YA z_ZA weights_AC as one matrix product.
+  """Computes sum_A x_XA y_YA z_ZA weights_AC as one matrix product.
 
   Args:
     x_XA: factors along x.

@@ -1,15 +1,14 @@
-"""The sums of `gaussians` with each Gaussian added to the voxels near it alone.
+"""The sums of `gaussians`, where each Gaussian is added to the voxels near it.
 
-A Gaussian that is narrow against the box is nothing in most of it: with 0.5 Å
-in 24 Å, in seven voxels of eight hundred. Here each is added in turn to a
-window of voxels, of which there are a few sizes since shapes are static; what
-reaches no voxel, and padding, is not visited at all. Nothing is left out that
-float32 would show beside the peak, and the largest window is the whole grid,
-so that no width is too large.
+A Gaussian that is narrow against the box is zero in most of it. Here each is
+added in turn to a window of voxels. Windows have a few sizes, since shapes are
+static; the largest is the whole grid, so that no width is too large. Gaussians
+that reach no voxel, and padding, are not visited. What is left out is below the
+rounding of float32 beside the peak.
 
-For CPUs, where rows of a window stay in the cache; accelerators want the one
-matrix product of `gaussians`. Under `vmap` all atoms of a batch are added to
-the batch's grids in one loop, which clears and copies nothing for each
+CPUs use this form, since rows of a window stay in the cache; accelerators want
+the one matrix product of `gaussians`. Under `vmap` one loop adds all atoms of a
+batch to the batch's grids, so that nothing is cleared or copied for each
 molecule.
 """
 
@@ -38,7 +37,7 @@ _SHARE = 0.25
 
 
 def edge(sigma: float, grid: Grid, supersample: int = 1) -> int:
-  """Voxels along an edge of the window of a Gaussian.
+  """Counts the voxels along an edge of the window of a Gaussian.
 
   Args:
     sigma: its standard deviation, Å.
@@ -50,7 +49,7 @@ def edge(sigma: float, grid: Grid, supersample: int = 1) -> int:
 
 
 def pays(sigma: float, grid: Grid, channels: int) -> bool:
-  """Whether windows are less work than the whole product.
+  """Returns whether windows are less work than the whole product.
 
   Args:
     sigma: a typical standard deviation, Å.
@@ -71,7 +70,7 @@ def splat_grid(
   supersample: int = 1,
   sigma: float | None = None,
 ) -> jax.Array:
-  """`gaussians.splat_grid`, within the rounding of float32 against the peak.
+  """Computes `gaussians.splat_grid`, up to float32 rounding of the peak.
 
   Args:
     coords_A3: centres, Å.
@@ -95,7 +94,7 @@ def splat_grid_and_gradient(
   grid: Grid,
   supersample: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
-  """`gaussians.splat_grid_and_gradient` in the same way; see `splat_grid`.
+  """Computes `gaussians.splat_grid_and_gradient` likewise; see `splat_grid`.
 
   Returns:
     vox_XYZC, and its derivatives along x, y and z, [3, X, Y, Z, C].
@@ -104,7 +103,7 @@ def splat_grid_and_gradient(
 
 
 def _add_up(coords_A3, weights_AC, sigma_A, **options) -> tuple[jax.Array, ...]:
-  """`_windows` of one molecule, or under `vmap` of a batch."""
+  """Calls `_windows` for one molecule, or under `vmap` for a batch."""
 
   @jax.custom_batching.custom_vmap
   def one(*terms):
@@ -161,7 +160,7 @@ def _splat_and_gradient_jvp(grid, supersample, primals, tangents):
 def _windows(
   coords_BA3, weights_BAC, sigma_BA, *, grid, supersample, sigma, slopes
 ):
-  """The sums, vox_BXYZC, and if asked for their three derivatives: a tuple."""
+  """Returns (vox_BXYZC,), with `slopes` followed by its three derivatives."""
   batch, atoms, channels = weights_BAC.shape
   n = grid.size
   coords_A3 = coords_BA3.reshape(-1, 3)
@@ -181,7 +180,7 @@ def _windows(
   for smaller in edges[:-1]:
     size_A = size_A + (needed_A > smaller).astype(jnp.int32)
   size_A = jnp.where(seen_A, size_A, len(edges))
-  # Those of one window beside each other, the unseen last.
+  # Sort by window, so that each has one loop; atoms out of reach come last.
   size_A, order_A = jax.lax.sort(
     (size_A, jnp.arange(len(coords_A3), dtype=jnp.int32)), num_keys=1
   )
@@ -229,7 +228,10 @@ def _windows(
 
 
 def _line(sigma, grid, supersample, slopes, coord, first, count, copies=1):
-  """A 1-D Gaussian in a window, and its derivative, each value repeated."""
+  """Returns a 1-D Gaussian in a window, and its derivative.
+
+  Each value is repeated `copies` times, once for each channel.
+  """
   dtype = coord.dtype
   border = (grid.size * supersample - 1) / 2
   inside = np.arange(count * supersample).reshape(count, supersample)
@@ -248,5 +250,5 @@ def _reach(sigma, grid: Grid, supersample: int):
 
 
 def _row(window: int, grid: Grid, channels: int) -> int:
-  """Voxels along z of a window."""
+  """Counts the voxels along z of a window."""
   return window if window * channels >= _ROW else grid.size

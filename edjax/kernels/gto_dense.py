@@ -32,7 +32,7 @@ def density(
   coords_L3: jax.Array,
   orbitals_OL9: jax.Array,
 ) -> jax.Array:
-  """Density of occupied orbitals at the voxel centres.
+  """Computes the density of occupied orbitals at the voxel centres.
 
   Args:
     grid: the voxels.
@@ -48,14 +48,14 @@ def density(
 
 
 def density_means(grid: Grid, supersample: int, *molecule) -> jax.Array:
-  """`density`, as means over supersample^3 sub-points of each voxel."""
+  """Averages `density` over supersample^3 sub-points of each voxel."""
   rho_XYZ = density(grid.refine(supersample), *molecule)
   return grids.pool(rho_XYZ, supersample)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _density(grid, room, numbers_L, coords_L3, orbitals_OL9):
-  """Density with a given room."""
+  """Computes the density with a given room."""
   rows = gto_functions.gather(room, numbers_L, coords_L3, orbitals_OL9)
   x, y, z = gto_functions.lines(grids.axis(grid), rows)
 
@@ -92,7 +92,7 @@ def _density_jvp(grid, room, primals, tangents):
 
 
 def _product(x_KPX, yz_KPG) -> jax.Array:
-  """Basis functions from their factors, [K, X*G]."""
+  """Makes basis functions from their factors: [K, X*G]."""
   ao_KXG = jnp.einsum('kpx,kpg->kxg', x_KPX, yz_KPG, precision=HIGHEST)
   return ao_KXG.reshape(len(ao_KXG), -1)
 

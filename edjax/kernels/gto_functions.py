@@ -50,7 +50,7 @@ class Rows(NamedTuple):
 
 
 def primitives(numbers_L, l: int, dtype) -> tuple[jax.Array, jax.Array]:
-  """The shell of one l on each atom; coefficients 0 where there is none.
+  """Returns the shell of one l of each atom; coefficient 0 where it has none.
 
   Args:
     numbers_L: atomic numbers.
@@ -80,7 +80,7 @@ def tables(l: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rooms(orbitals_OL9: jax.Array) -> tuple[Room, ...]:
-  """A tight room and the complete one, for this many atoms with orbitals."""
+  """Returns a tight room and the complete one, for as many orbital atoms."""
   _, n, width = orbitals_OL9.shape
   kinds = 2 if width == 4 else 3
   tight = tuple(math.ceil(n * share) for share in (1, 1 / 2, 1 / 4)[:kinds])
@@ -89,7 +89,7 @@ def rooms(orbitals_OL9: jax.Array) -> tuple[Room, ...]:
 
 
 def holds(room: Room, numbers_L: jax.Array) -> jax.Array:
-  """Whether a room of _FEW_PRIMITIVES is large enough for a molecule."""
+  """Returns whether a room of _FEW_PRIMITIVES holds a molecule."""
   has_ZL = np.stack([_has_shell(l) for l in range(len(room.shells))])
   need_l = jnp.sum(jnp.asarray(has_ZL)[:, numbers_L], axis=1)
   many = jnp.any(jnp.asarray(_has_many_primitives())[numbers_L])
@@ -108,7 +108,7 @@ def _has_many_primitives() -> np.ndarray:
 
 
 def gather(room: Room, numbers_L, coords_L3, orbitals_OL9) -> Rows:
-  """Returns the basis functions there are, and none to fill the room.
+  """Returns the basis functions of a molecule; zeros fill the room.
 
   Args:
     room: large enough, see `holds`.
@@ -203,7 +203,7 @@ def lines(
 
 
 def density_and_slope(psi_OG, dpsi_OG, dr_K3, slopes: Iterable):
-  """sum_O psi_O^2 at points, and its derivative along one direction.
+  """Computes sum_O psi_O^2 at points, and its derivative along one direction.
 
   With psi = c chi,
 
@@ -234,6 +234,6 @@ def density_and_slope(psi_OG, dpsi_OG, dr_K3, slopes: Iterable):
 
 
 def _resized(values_SP, width: int) -> jax.Array:
-  """Cut or filled with 0 to a number of primitives."""
+  """Cuts, or fills with 0, to a number of primitives."""
   values_SP = values_SP[:, :width]
   return jnp.pad(values_SP, ((0, 0), (0, width - values_SP.shape[1])))

@@ -64,7 +64,7 @@ class Tiles(NamedTuple):
 
 
 def cut_of(grid: Grid, supersample: int, most: int) -> Cut:
-  """Tiles of whole voxels that stick out little and are not too small.
+  """Chooses tiles of whole voxels that stick out little and are not too small.
 
   Args:
     grid: the voxels.
@@ -80,7 +80,7 @@ def cut_of(grid: Grid, supersample: int, most: int) -> Cut:
 
 
 def tables(grid: Grid, cut: Cut, rows: Rows, derivative: bool = False) -> list:
-  """`gto_functions.lines` as [tiles, K, P, edge], for x, y and z.
+  """Returns `gto_functions.lines` as [tiles, K, P, edge], for x, y and z.
 
   Args:
     grid: the voxels.
@@ -141,7 +141,7 @@ def screen(cut: Cut, rows: Rows, lines, sizes: tuple[int, ...]) -> Tiles:
 
 
 def choice(forms: list, first) -> Callable:
-  """f(size, ...): what the form of a size computes, or zeros for size 0.
+  """Returns f(size, ...), which calls the form of a size; zeros for size 0.
 
   Args:
     forms: functions of the same arguments, of each size but 0; what they return

@@ -37,7 +37,7 @@ def density(
   coords_L3: jax.Array,
   orbitals_OL9: jax.Array,
 ) -> jax.Array:
-  """Density of occupied orbitals: means over the sub-points of each voxel.
+  """Averages the density of occupied orbitals over sub-points of each voxel.
 
   Under vmap every size is computed in every tile: `numerics.batched` maps
   instead on a CPU.
@@ -78,7 +78,7 @@ def gradient_cut(grid: Grid, supersample: int) -> Cut:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _density(grid, supersample, room, *molecule):
-  """Density with a given room."""
+  """Computes the density with a given room."""
   cut = value_cut(grid, supersample)
   rows = gto_functions.gather(room, *molecule)
   lines = gto_screening.tables(grid, cut, rows)
@@ -156,7 +156,7 @@ def _map(cut: Cut, tiles: Tiles, tile, again: bool = False):
 
 
 def _which(size: int, ranks_K) -> jax.Array:
-  """Places of the functions that count; K where there is no other."""
+  """Returns places of the functions that count; K where there is no other."""
   if size == len(ranks_K):
     return jnp.arange(size, dtype=jnp.int32)
   before_J = jnp.arange(size, dtype=ranks_K.dtype)
@@ -164,13 +164,13 @@ def _which(size: int, ranks_K) -> jax.Array:
 
 
 def _rows_of(values_KN, which_J) -> jax.Array:
-  """Rows, 0 where there is none."""
+  """Gathers rows; 0 where there is none."""
   values_KN = jnp.pad(values_KN, ((0, 1), (0, 0)))
   return jnp.take(values_KN, which_J, axis=0, mode='clip')
 
 
 def _factors(lines, place_3, which_J) -> list:
-  """The pieces [J, P, edge] of the lines, of any function where J has none."""
+  """Gathers pieces of the lines, [J, P, edge]; any where J has no function."""
   k, p, edge = lines[0].shape[1:]
   last_J = jnp.minimum(which_J, k - 1)
   return [
@@ -182,7 +182,7 @@ def _factors(lines, place_3, which_J) -> list:
 
 
 def _functions(factors, times_JG=None) -> jax.Array:
-  """Basis functions from their factors (times something), [J, G].
+  """Makes basis functions from their factors, times `times_JG`: [J, G].
 
   Plane by plane: as one expression XLA makes a loop over [J, G] of it that
   divides to find x, y and z, at several times the cost.
@@ -204,7 +204,7 @@ def _functions(factors, times_JG=None) -> jax.Array:
 
 
 def squares(c_JO, ao_JG) -> jax.Array:
-  """sum_O psi_O^2 at points, by the smaller product; not negative.
+  """Computes sum_O psi_O^2 at points, by the smaller product; not negative.
 
   Args:
     c_JO: coefficients.
@@ -218,20 +218,20 @@ def squares(c_JO, ao_JG) -> jax.Array:
 
 
 def with_density_matrix(c_JO, ao_JG) -> jax.Array:
-  """c c^T times the basis functions, [J, G]."""
+  """Multiplies the basis functions by c c^T: [J, G]."""
   d_JJ = jnp.dot(c_JO, c_JO.T, precision=HIGHEST)
   return jnp.dot(d_JJ, ao_JG, precision=HIGHEST)
 
 
 def orbitals(c_JO, ao_JG) -> jax.Array:
-  """Their values at points, [O, G]."""
+  """Computes orbitals at points: [O, G]."""
   return jax.lax.dot_general(
     c_JO, ao_JG, (((0,), (0,)), ((), ())), precision=HIGHEST
   )
 
 
 def _means(cut: Cut, values_G) -> jax.Array:
-  """Means over the sub-points of the voxels of a tile.
+  """Averages over the sub-points of the voxels of a tile.
 
   Whole lines are added along x and y, and a product adds along z: the general
   form of `grid.pool` is a loop over single numbers.

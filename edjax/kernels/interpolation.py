@@ -24,7 +24,7 @@ _EDGE = 1e-3
 
 
 def map_indices(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
-  """Fractional indices of points in a map (value i, j, k sits at i, j, k).
+  """Returns fractional indices of points in a map (values sit at integers).
 
   Args:
     density_map: the map; its steps need not be orthogonal.
@@ -51,7 +51,7 @@ def map_indices(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
 
 
 def sample(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
-  """The map at points; differentiable in the points and in the map's frame.
+  """Samples the map; differentiable in the points and in the map's frame.
 
   Args:
     density_map: the map.
@@ -106,7 +106,7 @@ def sample_grid(
 
 
 def _spread(values_G3W: jax.Array) -> tuple[jax.Array, ...]:
-  """Rows for x, y and z as [G, W, 1, 1], [G, 1, W, 1] and [G, 1, 1, W]."""
+  """Returns rows as [G, W, 1, 1], [G, 1, W, 1] and [G, 1, 1, W]."""
   return (
     values_G3W[:, 0, :, None, None],
     values_G3W[:, 1, None, :, None],

@@ -15,7 +15,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
-  """Square root of x >= 0 with derivative 0 where x is 0.
+  """Returns the square root of x >= 0, with derivative 0 where x is 0.
 
   Args:
     x: any shape, not negative.
@@ -29,7 +29,7 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
 
 
 def safe_norm(x: jax.Array, axis: int = -1) -> jax.Array:
-  """Euclidean norm along an axis, with gradient 0 at the zero vector.
+  """Returns the norm along an axis, with gradient 0 at the zero vector.
 
   Args:
     x: any shape.

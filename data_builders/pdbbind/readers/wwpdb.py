@@ -188,7 +188,7 @@ def _may_be_ligand(code: str) -> bool:
 
 
 def _component_atoms(path, code) -> set[str]:
-  """Names of the component's heavy atoms; empty where the file has none."""
+  """Returns names of the component's heavy atoms; empty without any."""
   import gemmi
 
   text = layout.read_text(path)
