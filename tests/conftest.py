@@ -36,7 +36,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # Resident bytes of a process that gives its compiled programs back.
-_LARGE = 1.5 * 2**30
+_LARGE = 2 * 2**30
 
 # Files of minutes. With `--dist loadfile` they are begun first: at the end one
 # process would wait for the other.

@@ -22,7 +22,7 @@ ERRORS = ('loss', 'mae_')
 @pytest.fixture(scope='module')
 def faults(tmp_path_factory):
   """`benchmarks.robustness.faults` with an undisturbed run to compare with."""
-  runs = script.Runs(tmp_path_factory.mktemp('faults'))
+  runs = script.Runs(tmp_path_factory.mktemp('faults'), **layouts.SMALLER)
   runs.undisturbed()
   return runs
 
@@ -35,8 +35,8 @@ def preempt(runs, name, after=10, **options):
   _, errors = process.communicate(timeout=400)
   assert process.returncode == 75, errors
   step = layouts.until(runs, name, after, process)
-  assert f'SIGTERM: step {step} of 400 is saved' in errors
-  assert after <= step < 400
+  assert f'SIGTERM: step {step} of 200 is saved' in errors
+  assert after <= step < 200
   return step
 
 
@@ -110,13 +110,13 @@ def test_begun_on_two_devices_continued_on_others(faults):
   assert [(m['step'], m['name']) for m in found] == [
     (m['step'], m['name']) for m in expected
   ]
-  # Sums over devices differ in rounding, which 400 steps enlarge; in what four
+  # Sums over devices differ in rounding, which 200 steps enlarge; in what four
   # channels carry much more than in errors.
   values = [
     np.array([m['value'] for m in lines if m['name'].startswith(ERRORS)])
     for lines in (found, expected)
   ]
   assert (
-    len(values[0]) == 20 * 4
+    len(values[0]) == 10 * 4
   )  # of evaluations: loss, two errors, their mean
   np.testing.assert_allclose(*values, rtol=0.02)

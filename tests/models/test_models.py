@@ -43,9 +43,8 @@ def build(num_targets=3, **changes):
 
 
 def start(model, vox, seed=0):
-  # Not jitted: XLA's CPU compiler takes ten seconds over random numbers that
-  # convolutions read.
-  return model.init(jax.random.key(seed), jnp.asarray(vox), train=False)
+  init = jax.jit(functools.partial(model.init, train=False))
+  return init(jax.random.key(seed), jnp.asarray(vox))
 
 
 def randomise(variables, seed=1):

@@ -20,7 +20,7 @@ from edjax.runtime import multihost
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
   directory = tmp_path_factory.mktemp('processes')
-  found = script.Runs(directory, **{'train.steps': 200})
+  found = script.Runs(directory, **layouts.SMALLER)
   found.finish('data', '--mode=build')
   return found
 

@@ -9,6 +9,9 @@ import time
 
 from benchmarks.robustness import faults
 
+# Less to compile and to compute than in the benchmark.
+SMALLER = {'train.steps': 200, 'model.blocks': '(0,)', 'model.local': 4}
+
 
 def devices(count: int) -> dict:
   """Returns options of `faults.Runs.start` for so many forced devices."""

@@ -95,8 +95,11 @@ def data_dir(tmp_path_factory):
   return path
 
 
-def execute(name, tmp_path, **parameters):
-  """Runs a notebook with other values of its parameters; gives its outputs."""
+def execute(name, tmp_path, flags=None, **parameters):
+  """Runs a notebook with other values of its parameters; gives its outputs.
+
+  On the devices of this process, or with other flags of XLA.
+  """
   notebook = read(name)
   (cell,) = filter(is_tagged, notebook.cells)
   values = assigned(cell.source)
@@ -110,8 +113,9 @@ def execute(name, tmp_path, **parameters):
     resources={'metadata': {'path': str(NOTEBOOKS)}},
   )
   home = {name: str(tmp_path) for name in ('IPYTHONDIR', 'JUPYTER_RUNTIME_DIR')}
-  flags = {'XLA_FLAGS': f'{os.environ["XLA_FLAGS"]} {QUICK}'}
-  client.execute(env=os.environ | home | flags | {'JAX_PLATFORMS': 'cpu'})
+  flags = f'{os.environ["XLA_FLAGS"]} {QUICK}' if flags is None else flags
+  jax = {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
+  client.execute(env=os.environ | home | jax)
   outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
   text = ''.join(o.text for o in outputs if o.output_type == 'stream')
   assert 'Warning' not in text, text
@@ -169,7 +173,7 @@ def test_ablation_notebook_runs(data_dir, tmp_path):
   the scales, the training step and the predictions.
   """
   outputs, text = execute(
-    'ablation', tmp_path, VARIANT='smoke', STEPS=4, SEEDS=2, LABELS=48,
+    'ablation', tmp_path, QUICK, VARIANT='smoke', STEPS=4, SEEDS=2, LABELS=48,
     DATA=str(data_dir), WORK=str(tmp_path / 'runs'),
   )  # fmt: skip
   assert pictures(outputs) == (2, 1)
