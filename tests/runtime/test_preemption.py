@@ -77,7 +77,9 @@ def test_a_study_lets_its_runs_save(tmp_path):
   jobs = [work_queue.Job(str(i), tmp_path / str(i), None) for i in range(5)]
   events, slots = [], [Slot(), Slot()]
   queue = work_queue.Queue(
-    jobs, lambda event, job, outcome: events.append((event, job.name))
+    jobs,
+    lambda event, job, outcome: events.append((event, job.name)),
+    lambda job: None,
   )
   timer = threading.Timer(0.5, terminate)
   timer.start()
