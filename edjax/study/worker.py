@@ -194,17 +194,20 @@ def serve() -> None:
   answers = os.fdopen(os.dup(1), 'wb')
   jobs = queue.Queue()
   threading.Thread(target=_read, args=(jobs,), daemon=True).start()
-  while True:
-    config, directory = jobs.get()
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / 'log.txt').open('a') as log:
-      os.dup2(log.fileno(), 1)
-      os.dup2(log.fileno(), 2)
-    outcome = attempt(execute, config, directory)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pickle.dump(outcome, answers)
-    answers.flush()
+  # Schedulers signal workers and parent alike, also while a run begins: its
+  # first step then saves the state.
+  with preemption.noticed():
+    while True:
+      config, directory = jobs.get()
+      directory.mkdir(parents=True, exist_ok=True)
+      with (directory / 'log.txt').open('a') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+      outcome = attempt(execute, config, directory)
+      sys.stdout.flush()
+      sys.stderr.flush()
+      pickle.dump(outcome, answers)
+      answers.flush()
 
 
 def _read(jobs: queue.Queue) -> None:
