@@ -23,6 +23,12 @@ _MODE = flags.DEFINE_enum(
 _SHARD = flags.DEFINE_string(
   'shard', '', 'i/n: every n-th run of a study, i from 0 (default: all).'
 )
+_DASK = flags.DEFINE_string(
+  'dask',
+  '',
+  'With --mode study: address of the scheduler of a Dask cluster, whose '
+  'workers do the runs (default: processes of this machine).',
+)
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
   '',
@@ -55,9 +61,11 @@ def run(argv):
   together = ()
   if _COORDINATOR.value:
     together = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
-  shard, beam = _SHARD.value, _BEAM.value
+  shard, beam, dask = _SHARD.value, _BEAM.value, _DASK.value
   raise SystemExit(
-    commands.run(_CONFIG.value, workdir, _MODE.value, shard, together, beam)
+    commands.run(
+      _CONFIG.value, workdir, _MODE.value, shard, together, beam, dask
+    )
   )
 
 

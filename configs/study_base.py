@@ -82,6 +82,7 @@ def get_study() -> ConfigDict:
   study.margins = ()
   study.hypotheses = ()
 
-  # Runs at a time; 0: on a CPU one per core (each on its core), else one.
+  # Runs at a time; 0: on a CPU one per core (each on its core), else one; with
+  # --dask one per worker.
   study.processes = 0
   return study

@@ -1,5 +1,6 @@
 """The commands of `launch.py`, as functions."""
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -20,7 +21,7 @@ from edjax.runtime import (
   run_directory,
   stores,
 )
-from edjax.study import runner
+from edjax.study import dask_cluster, runner
 from edjax.study.report import write
 from edjax.train import train_and_evaluate, train_step
 
@@ -112,10 +113,24 @@ def _print(run, results) -> None:
   print(f'\nparity plot: {paths.join(run.place, name)}')
 
 
-def run_study(config, workdir, shard: str = '') -> int:
-  """Does the missing runs of a study, and reports on all finished ones."""
-  with stores.opened(workdir, stores.light) as store:
-    status = runner.run(config, store, shard)
+def run_study(config, workdir, shard: str = '', dask: str = '') -> int:
+  """Does the missing runs of a study, and reports on all finished ones.
+
+  Args:
+    config: of the study.
+    workdir: of the study.
+    shard: 'i/n': every n-th run; '' for all.
+    dask: address of a Dask cluster that does the runs; '' for this machine.
+  """
+  with contextlib.ExitStack() as stack:
+    store = stack.enter_context(stores.opened(workdir, stores.light))
+    slots = None
+    if dask:
+      at_once = config.study.processes
+      slots = stack.enter_context(
+        dask_cluster.connected(dask, store.local, at_once)
+      )
+    status = runner.run(config, store, shard, slots)
     store.pull(stores.light)  # results of other shards
     print(f'\n{write.write(store.local, store.address)}')
   return status
@@ -153,7 +168,13 @@ def cache_compiled() -> None:
 
 
 def run(
-  config, workdir: str, mode: str, shard: str = '', together=(), beam=''
+  config,
+  workdir: str,
+  mode: str,
+  shard: str = '',
+  together=(),
+  beam='',
+  dask='',
 ) -> int:
   """Runs one mode; an error that the user can correct ends in a message.
 
@@ -165,6 +186,7 @@ def run(
     together: arguments of `multihost.start`, for one run on several processes;
       () for this process alone.
     beam: flags of Apache Beam, for --mode build.
+    dask: address of a Dask cluster, for --mode study.
 
   Returns:
     Exit status: 0 for success; 1 for failed runs of a study or numbers that
@@ -174,7 +196,7 @@ def run(
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
-  options = {'study': (shard,), 'build': (beam,)}.get(mode, ())
+  options = {'study': (shard, dask), 'build': (beam,)}.get(mode, ())
   try:
     if together:
       if mode != 'train':
@@ -186,6 +208,10 @@ def run(
     cache_compiled()
     if shard and mode != 'study':
       raise configuration.ConfigError('--shard goes with --mode study')
+    if dask and (mode != 'study' or shard):
+      raise configuration.ConfigError(
+        '--dask goes with --mode study, without --shard'
+      )
     if beam and mode != 'build':
       raise configuration.ConfigError('--beam goes with --mode build')
     return MODES[mode](config, workdir, *options) or 0

@@ -16,6 +16,8 @@ class PreemptedError(Exception):
 
 # Set by the handler in the main thread; the other threads read it too.
 _ASKED = threading.Event()
+# Of a thread: the function by which it is told to stop otherwise.
+_THREAD = threading.local()
 
 
 @contextlib.contextmanager
@@ -26,10 +28,11 @@ def noticed() -> Iterator[Callable[[], bool]]:
   signals; other threads are told of those that it noticed.
 
   Yields:
-    A function that returns whether there has been a SIGTERM.
+    A function that returns whether there has been a SIGTERM; in a thread that
+    is `told` to stop by another sign, whether there has been this.
   """
   if threading.current_thread() is not threading.main_thread():
-    yield _ASKED.is_set
+    yield getattr(_THREAD, 'told', _ASKED.is_set)
     return
 
   def notice(number, frame):
@@ -43,3 +46,17 @@ def noticed() -> Iterator[Callable[[], bool]]:
   finally:
     signal.signal(signal.SIGTERM, before)
     _ASKED.clear()
+
+
+@contextlib.contextmanager
+def told(asked: Callable[[], bool]) -> Iterator[None]:
+  """Lets `noticed` go by another sign than SIGTERM in the block and thread.
+
+  Args:
+    asked: () -> whether to stop.
+  """
+  _THREAD.told = asked
+  try:
+    yield
+  finally:
+    del _THREAD.told

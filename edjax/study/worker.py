@@ -60,7 +60,7 @@ def attempt(execute: Callable, config, directory: pathlib.Path) -> Outcome:
     print(error, flush=True)
     return Outcome(STOPPED, time.monotonic() - begun)
   except Exception as error:
-    _write_error(directory, traceback.format_exc())
+    write_error(directory, traceback.format_exc())
     if isinstance(error, FloatingPointError):
       # Another attempt would diverge again: a trial gets the worst score.
       (directory / 'diverged').touch()
@@ -70,7 +70,8 @@ def attempt(execute: Callable, config, directory: pathlib.Path) -> Outcome:
   return Outcome(DONE, time.monotonic() - begun)
 
 
-def _write_error(directory: pathlib.Path, text: str) -> None:
+def write_error(directory: pathlib.Path, text: str) -> None:
+  """Writes error.txt of a run."""
   directory.mkdir(parents=True, exist_ok=True)
   (directory / 'error.txt').write_text(text, encoding='utf-8')
 
@@ -149,7 +150,7 @@ class ProcessSlot:
     if status < 0:
       how = f'signal {signal.Signals(-status).name}'
     message = f'its process ended with {how}; log.txt may say why'
-    _write_error(directory, f'{message}\n')
+    write_error(directory, f'{message}\n')
     return Outcome(FAILED, time.monotonic() - begun, message)
 
   def _start(self) -> subprocess.Popen:
@@ -194,17 +195,20 @@ def serve() -> None:
   answers = os.fdopen(os.dup(1), 'wb')
   jobs = queue.Queue()
   threading.Thread(target=_read, args=(jobs,), daemon=True).start()
-  while True:
-    config, directory = jobs.get()
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / 'log.txt').open('a') as log:
-      os.dup2(log.fileno(), 1)
-      os.dup2(log.fileno(), 2)
-    outcome = attempt(execute, config, directory)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pickle.dump(outcome, answers)
-    answers.flush()
+  # Schedulers signal workers and parent alike, also while a run begins: its
+  # first step then saves the state.
+  with preemption.noticed():
+    while True:
+      config, directory = jobs.get()
+      directory.mkdir(parents=True, exist_ok=True)
+      with (directory / 'log.txt').open('a') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+      outcome = attempt(execute, config, directory)
+      sys.stdout.flush()
+      sys.stderr.flush()
+      pickle.dump(outcome, answers)
+      answers.flush()
 
 
 def _read(jobs: queue.Queue) -> None:

@@ -43,6 +43,16 @@ def test_noticed_once_and_forgotten():
     assert not asked()
 
 
+def test_noticed_before_an_inner_block():
+  """A worker's run that has not begun is saved at its first step."""
+  with preemption.noticed():
+    terminate()
+    with preemption.noticed() as asked:
+      assert asked()
+      terminate()  # the scheduler's and the parent's
+      assert asked()
+
+
 def test_a_status_of_its_own(monkeypatch, capsys, tmp_path):
   def train(config, workdir):
     raise preemption.PreemptedError('SIGTERM: step 3 of 4 is saved')

@@ -460,6 +460,10 @@ def test_worker_processes_are_replaced(smoke, tmp_path):
     good = planning.with_fields(base, entry.fields)
     outcome = slot.run(good, tmp_path / 'theirs')
     assert outcome.status == worker.LOCKED
+  # Schedulers signal workers too: it only notices, as training does.
+  os.kill(pid, signal.SIGTERM)
+  outcome = slot.run(wrong, tmp_path / 'asked')
+  assert 'wrong configuration' in outcome.message
   assert slot._process.pid == pid  # one process for all of these
   os.kill(pid, signal.SIGKILL)
   outcome = slot.run(wrong, tmp_path / 'killed')

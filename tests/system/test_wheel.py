@@ -1,14 +1,10 @@
 """The installed package works outside the checkout, tables included."""
 
-import pathlib
-import shutil
 import subprocess
 import sys
 import zipfile
 
-import pytest
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+from support import wheels
 
 PROGRAM = """
 import jax, numpy as np
@@ -30,19 +26,7 @@ assert (r.files('data_builders') / 'qm9_mini' / 'molecules.jsonl.gz').is_file()
 
 def test_wheel_works_outside_the_checkout(tmp_path):
   """Over 20 s: it builds the package and starts a fresh interpreter."""
-  pytest.importorskip('build')
-  source = tmp_path / 'source'  # a copy: building writes into the source
-  for name in ('edjax', 'data_builders'):
-    ignore = shutil.ignore_patterns('__pycache__')
-    shutil.copytree(REPOSITORY / name, source / name, ignore=ignore)
-  for name in ('pyproject.toml', 'README.md', 'LICENSE'):
-    shutil.copy(REPOSITORY / name, source)
-  subprocess.run(
-    [sys.executable, '-m', 'build', '--wheel', '--no-isolation',
-     '--outdir', str(tmp_path), str(source)],
-    check=True, capture_output=True,
-  )  # fmt: skip
-  (wheel,) = tmp_path.glob('*.whl')
+  wheel = wheels.build(tmp_path)
   site = tmp_path / 'site'
   with zipfile.ZipFile(wheel) as archive:
     names = archive.namelist()

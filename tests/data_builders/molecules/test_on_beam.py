@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from support import made_up_complexes as made_up
-from support.made_up_qm9 import SHAPES, record_text, write_archive
+from support.made_up_qm9 import record_text, texts_some_odd, write_archive
 
 import data_builders
 from configs import qm9_density, study_qm9
@@ -55,14 +55,7 @@ def test_molecules(tmp_path, capsys, variant):
   """Two worker processes; one molecule of three cannot be calculated."""
   manual = tmp_path / 'manual'
   manual.mkdir()
-  texts = {
-    i: record_text(i, list(SHAPES)[i % len(SHAPES)]) for i in range(1, 150)
-  }
-  for i in range(3, 150, 3):
-    lines = record_text(i, 'O').splitlines()
-    del lines[3]  # one hydrogen less: an odd number of electrons
-    texts[i] = '\n'.join(['2', *lines[1:]]) + '\n'
-  write_archive(manual / 'dsgdb9nsd.xyz.tar.bz2', texts)
+  write_archive(manual / 'dsgdb9nsd.xyz.tar.bz2', texts_some_odd(149))
 
   def build(name, flags=''):
     return data_builders.build(
