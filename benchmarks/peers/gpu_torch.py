@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks import timing
-from benchmarks.peers.isotropic_torch import shells_of, tied_kernel
+from benchmarks.peers.isotropic_torch import orbits_of, tied_kernel
 
 # Element -> channel and radius, Å (van der Waals, Bondi 1964).
 _RADII = {1: 1.2, 6: 1.7, 7: 1.55, 8: 1.52, 9: 1.47}
@@ -105,13 +105,15 @@ class Isotropic(nn.Module):
   def __init__(self, channels: int, width: int, block: int = 1):
     super().__init__()
     self.block = block
-    shells = shells_of(block)
-    std = 1 / math.sqrt(shells * channels)
-    self.kernel = nn.Parameter(std * torch.randn(shells, channels, width))
+    orbit, count = orbits_of(block)
+    self.register_buffer('orbit', orbit)
+    self.register_buffer('count', count)
+    std = 1 / math.sqrt(len(count) * channels)
+    self.kernel = nn.Parameter(std * torch.randn(len(count), channels, width))
     self.bias = nn.Parameter(torch.zeros(width))
 
   def forward(self, x):
-    kernel = tied_kernel(self.kernel, self.block)
+    kernel = tied_kernel(self.kernel, self.block, (self.orbit, self.count))
     kernel = kernel.contiguous(memory_format=torch.channels_last_3d)
     return functional.conv3d(x, kernel, self.bias, padding=1)
 
