@@ -181,19 +181,18 @@ class Step:
     channels = task.sample_BXYZC.shape[-1]
     voxelizer = make_voxelizer(self.config.representation)
     targets = task.labels.values_NT[task.rows['train']].astype(np.float32)
-    self.model = models.build_model(self.config.model, targets.shape[1])
+    model = models.build_model(self.config.model, targets.shape[1])
     optimizer = optim.make_optimizer(self.config.optim, self.config.train.steps)
     size = self.config.representation.grid_size
     self.count = len(devices)
     self.each = self.config.train.batch_size // self.count
-    self.shape = self.each, size, size, size, channels
+    shape = self.each, size, size, size, channels
+    voxels = jax.ShapeDtypeStruct(shape, np.float32)
     state = jax.eval_shape(
-      functools.partial(train_step.init_state, self.model, optimizer, 0),
-      jax.ShapeDtypeStruct(self.shape, np.float32),
+      functools.partial(train_step.init_state, model, optimizer, 0),
+      voxels,
     )
-    step = train_step.make_train_step(
-      self.config, self.model, optimizer, voxelizer
-    )
+    step = train_step.make_train_step(self.config, model, optimizer, voxelizer)
     mapped = functools.partial(parallel.pmap, devices=devices)
     with mock.patch.object(parallel, 'pmap', mapped):
       call = train_step.make_train_call(step, on_device=True)
@@ -205,13 +204,8 @@ class Step:
     )
     indices = jax.ShapeDtypeStruct((self.count, 1, self.each), np.int32)
     state, data, inputs = shapes
+    self.layers = common.layers(model, voxels)
     self.lowered = call.lower(state, data, indices, inputs)
-
-  def layers(self) -> list[tuple]:
-    """Returns `common.layers` of the model."""
-    return common.layers(
-      self.model, jax.ShapeDtypeStruct(self.shape, np.float32)
-    )
 
 
 def traffic(text: str) -> collections.Counter:
@@ -306,14 +300,13 @@ def row_of(step: Step, chip: Chip) -> list:
       f'{by_kind[kind] / moved:.0%}' for kind in ('convolutions', 'reductions')
     ]
   half = step.config.model.dtype == 'bfloat16'
-  every = step.layers()
   return [
     step.count,
     step.each,
     seconds,
     planned / 1e9,
-    1e3 * common.training_flops(every) / chip.rate,
-    1e3 * common.training_bytes(every, 2 if half else 4) / chip.bandwidth,
+    1e3 * common.training_flops(step.layers) / chip.rate,
+    1e3 * common.training_bytes(step.layers, 2 if half else 4) / chip.bandwidth,
     1e3 * moved / chip.bandwidth,
     *shares,
   ]
