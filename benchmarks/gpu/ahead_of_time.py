@@ -10,10 +10,9 @@ of its own, and not the chip:
   pip install -r requirements.txt -r benchmarks/peers/tpu.txt    # or cuda.txt
 
 JAX compiles ahead of time for a topology that is described to it, and returns
-the program that the chip would run. The table has the memory that it plans, the
-layout of its convolutions, and the bytes that its kernels read and write.
-Nothing runs: compiling is the only time that is measured, and milliseconds
-follow from the rates of the data sheet.
+the program that the chip would run. The table has the memory that it plans and
+the bytes that its kernels read and write. Nothing runs: compiling is the only
+time that is measured, and milliseconds follow from the rates of the data sheet.
 
 The embedded molecules stand in for QM9's, since only shapes are compiled;
 PDBbind's complexes are those of --manual_dir.
@@ -114,19 +113,8 @@ device_description_str: "described, not there"
 _DRIVERS = {'tpu': 'libtpu', 'cuda': 'jax-cuda12-plugin'}
 # Voxels along the edge of the grid on which a task's molecules are set up.
 _EDGE = 16
-# Variants that are compiled, with XLA's options. Triton's matrix products are
-# chosen by timing them; XLA puts channels first in 3-D convolutions on NVIDIA's
-# GPUs.
-_WAYS = {
-  'tpu': {'': {}},
-  'cuda': {
-    '': {'xla_gpu_enable_triton_gemm': False},
-    ', channels last': {
-      'xla_gpu_enable_triton_gemm': False,
-      'xla_gpu_force_conv_nhwc': True,
-    },
-  },
-}
+# XLA's options: Triton's matrix products are chosen by timing them.
+_OPTIONS = {'tpu': {}, 'cuda': {'xla_gpu_enable_triton_gemm': False}}
 _BYTES = {
   'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4,
   'f32': 4, 's64': 8, 'u64': 8, 'f64': 8,
@@ -193,19 +181,18 @@ class Step:
     channels = task.sample_BXYZC.shape[-1]
     voxelizer = make_voxelizer(self.config.representation)
     targets = task.labels.values_NT[task.rows['train']].astype(np.float32)
-    self.model = models.build_model(self.config.model, targets.shape[1])
+    model = models.build_model(self.config.model, targets.shape[1])
     optimizer = optim.make_optimizer(self.config.optim, self.config.train.steps)
     size = self.config.representation.grid_size
     self.count = len(devices)
     self.each = self.config.train.batch_size // self.count
-    self.shape = self.each, size, size, size, channels
+    shape = self.each, size, size, size, channels
+    voxels = jax.ShapeDtypeStruct(shape, np.float32)
     state = jax.eval_shape(
-      functools.partial(train_step.init_state, self.model, optimizer, 0),
-      jax.ShapeDtypeStruct(self.shape, np.float32),
+      functools.partial(train_step.init_state, model, optimizer, 0),
+      voxels,
     )
-    step = train_step.make_train_step(
-      self.config, self.model, optimizer, voxelizer
-    )
+    step = train_step.make_train_step(self.config, model, optimizer, voxelizer)
     mapped = functools.partial(parallel.pmap, devices=devices)
     with mock.patch.object(parallel, 'pmap', mapped):
       call = train_step.make_train_call(step, on_device=True)
@@ -217,13 +204,8 @@ class Step:
     )
     indices = jax.ShapeDtypeStruct((self.count, 1, self.each), np.int32)
     state, data, inputs = shapes
+    self.layers = common.layers(model, voxels)
     self.lowered = call.lower(state, data, indices, inputs)
-
-  def layers(self) -> list[tuple]:
-    """Returns `common.layers` of the model."""
-    return common.layers(
-      self.model, jax.ShapeDtypeStruct(self.shape, np.float32)
-    )
 
 
 def traffic(text: str) -> collections.Counter:
@@ -262,15 +244,6 @@ def _bytes(shape: str) -> int:
   )
 
 
-def layouts(text: str) -> str:
-  """Returns in words where cuDNN's convolutions have their channels."""
-  labels = re.findall(r'dim_labels=(\w+?)_.*"__cudnn\$conv', text)
-  counts = collections.Counter(
-    'last' if inputs.endswith('f') else 'first' for inputs in labels
-  )
-  return ', '.join(f'{n} with channels {where}' for where, n in counts.items())
-
-
 def main() -> None:
   """Compiles and writes compiled-CHIP.md."""
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
@@ -296,20 +269,19 @@ def main() -> None:
       'configuration', 'devices', 'examples each', 'compiling, s',
       f'GB of {chip.memory / 1e9:.0f}', 'arithmetic floor, ms',
       'floor of bytes, ms', 'bytes of the program, ms',
-      'of them in convolutions', 'in reductions', 'its convolutions',
+      'of them in convolutions', 'in reductions',
     ),
   )  # fmt: skip
   for name in options.configs:
     with mock.patch.object(jax, 'default_backend', return_value=chip.backend):
       step = Step(name, options, devices)
-      for way, ways in _WAYS[chip.platform].items():
-        table.row(name + way, *row_of(step, chip, ways))
+      table.row(name, *row_of(step, chip))
 
 
-def row_of(step: Step, chip: Chip, ways: dict) -> list:
+def row_of(step: Step, chip: Chip) -> list:
   """Compiles a step; returns its row of the table."""
   begin = time.perf_counter()
-  compiled = step.lowered.compile(ways)
+  compiled = step.lowered.compile(_OPTIONS[chip.platform])
   seconds = time.perf_counter() - begin
   memory = compiled.memory_analysis()
   planned = (
@@ -328,17 +300,15 @@ def row_of(step: Step, chip: Chip, ways: dict) -> list:
       f'{by_kind[kind] / moved:.0%}' for kind in ('convolutions', 'reductions')
     ]
   half = step.config.model.dtype == 'bfloat16'
-  every = step.layers()
   return [
     step.count,
     step.each,
     seconds,
     planned / 1e9,
-    1e3 * common.training_flops(every) / chip.rate,
-    1e3 * common.training_bytes(every, 2 if half else 4) / chip.bandwidth,
+    1e3 * common.training_flops(step.layers) / chip.rate,
+    1e3 * common.training_bytes(step.layers, 2 if half else 4) / chip.bandwidth,
     1e3 * moved / chip.bandwidth,
     *shares,
-    layouts(text),
   ]
 
 

@@ -13,32 +13,23 @@ if [ $# != 2 ]; then
   exit 2
 fi
 directory=$1
-archive=$2
 limit=$((${LIMIT_MIB:-64} * 1048576))
 
 mkdir -p "$directory"
 rm -f "$directory"/*.whl
-# No dependencies: numpy and what comes with jax are there. tqdm and scipy are
-# installed only where the image lacks them; scipy is left out when it would
-# not fit.
-fetch() {
-  python3 -m pip download --quiet --no-deps --only-binary=:all: \
-    --implementation cp --python-version 3.12 --abi cp312 --abi abi3 \
-    --abi none --platform manylinux_2_28_x86_64 \
-    --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
-    --platform manylinux2014_x86_64 --platform any -d "$directory" "$@"
-}
-pin() {
-  grep -i "^$1==" "$(dirname "$0")/../../requirements.txt"
-}
-fetch "$(pin ml_collections)" "$(pin absl-py)" "$(pin PyYAML)" "$(pin six)" \
-  "$(pin tblite)" "$(pin cffi)" "$(pin pycparser)" "$(pin tqdm)"
-cp "$archive" "$directory/dsgdb9nsd.xyz.tar.bz2"
-size() {
-  du -sb "$directory" | cut -f1
-}
-if [ "$(size)" -gt "$limit" ]; then
-  echo "$directory holds $(size) bytes, more than $limit" >&2
+# No dependencies: numpy and what comes with jax are there.
+names='ml_collections|absl-py|PyYAML|six|tblite|cffi|pycparser|tqdm'
+pins=$(grep -iE "^($names)==" "$(dirname "$0")/../../requirements.txt")
+# shellcheck disable=SC2086
+python3 -m pip download --quiet --no-deps --only-binary=:all: \
+  --implementation cp --python-version 3.12 --abi cp312 --abi abi3 --abi none \
+  --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
+  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+  --platform any -d "$directory" $pins
+cp "$2" "$directory/dsgdb9nsd.xyz.tar.bz2"
+size=$(du -sb "$directory" | cut -f1)
+if [ "$size" -gt "$limit" ]; then
+  echo "$directory holds $size bytes, more than $limit" >&2
   exit 1
 fi
 du -ab "$directory" | sort -n

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,7 @@ from benchmarks import timing
 # Seconds for which something is repeated.
 SECONDS = 3.0
 COLUMNS = (
-  'what', 'figure', 'unit', 'arithmetic floor', 'floor of bytes',
-  'share or ratio',
+  'what', 'figure', 'unit', 'arithmetic floor', 'floor of bytes', 'remark',
 )  # fmt: skip
 
 
@@ -80,36 +80,53 @@ def repeated(f, *args, seconds: float = SECONDS) -> float:
   return float(np.median(rounds))
 
 
-def layers(model, vox_BXYZC) -> list[tuple]:
-  """Lists (input shape, kernel edge, output shape) of convolutions."""
+class Layer(NamedTuple):
+  """Products of channels for each voxel of an output.
+
+  Attributes:
+    x: shape of the input.
+    taps: products with the input's channels for one voxel of the output: 27 in
+      a convolution of 3^3, 4 where offsets at one distance share a weight.
+    out: shape of the output.
+  """
+
+  x: tuple[int, ...]
+  taps: int
+  out: tuple[int, ...]
+
+
+def layers(model, vox_BXYZC) -> list[Layer]:
+  """Lists a network's convolutions and its dense layers at voxels."""
   import jax
   from flax import linen as nn
 
-  from edjax.models import conv
+  from edjax.models import conv, isotropic
 
-  shapes = []
+  found = []
 
   def note(call, args, kwargs, context):
     out = call(*args, **kwargs)
-    module = context.module
-    if isinstance(module, conv.Conv3D) and context.method_name == '__call__':
-      x_shape, edge = args[0].shape, module.kernel_size
-      if module.blocks:  # a product of channels
-        x_shape, edge = (*out.shape[:4], edge**3 * x_shape[4]), 1
-      shapes.append((x_shape, edge, out.shape))
+    module, taps = context.module, 0
+    if isinstance(module, conv.Conv3D):
+      taps = module.kernel_size**3
+    elif isinstance(module, isotropic.IsotropicConv3D):
+      taps = len(isotropic.orbit_sizes(3 * module.block))
+    elif isinstance(module, nn.Dense) and args[0].ndim == 5:
+      taps = 1
+    if taps and context.method_name == '__call__':
+      found.append(Layer(args[0].shape, taps, out.shape))
     return out
 
   with nn.intercept_methods(note):
     jax.eval_shape(
       lambda x: model.init(jax.random.key(0), x, train=False), vox_BXYZC
     )
-  return shapes
+  return found
 
 
-def forward_flops(layer) -> float:
+def forward_flops(layer: Layer) -> float:
   """Counts multiplications and additions of a layer's forward pass."""
-  x, edge, out = layer
-  return 2.0 * np.prod(out) * edge**3 * x[-1]
+  return 2.0 * np.prod(layer.out) * layer.taps * layer.x[-1]
 
 
 def training_flops(all_layers) -> float:
@@ -124,17 +141,5 @@ def training_bytes(all_layers, bytes_each: int = 2) -> float:
   Each has an input-sized and an output-sized array; kernels, the gradient of
   the first input, and reuse between products are left out.
   """
-  sizes = [np.prod(x) + np.prod(out) for x, _, out in all_layers]
+  sizes = [np.prod(layer.x) + np.prod(layer.out) for layer in all_layers]
   return float(bytes_each * (3 * sum(sizes) - sizes[0]))
-
-
-def both(f, first: bool):
-  """Makes a layer forward and backward; the first without input gradient."""
-  import jax
-
-  def run(x, kernel, grad):
-    out, pull_back = jax.vjp(f, x, kernel)
-    grad_x, grad_kernel = pull_back(grad)
-    return (out, grad_kernel) if first else (out, grad_x, grad_kernel)
-
-  return run

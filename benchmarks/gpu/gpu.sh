@@ -1,83 +1,86 @@
 #!/usr/bin/env bash
-# Everything that makes sense on a GPU, in one call of under 9 minutes:
+# Measures edjax on a GPU, in two calls on one machine (docs/gpu.md):
 #
-#   benchmarks/gpu/gpu.sh CARRIED RESULTS [--tiny]
+#   benchmarks/gpu/gpu.sh speed|science CARRIED RESULTS [--tiny]
 #
-# CARRIED is what benchmarks/gpu/carry.sh collected; gpu.md is written into
-# RESULTS row by row. The machine has Python 3.12, jax, flax, optax, orbax and
-# torch. --tiny makes all parts small enough for a CPU; its figures mean
-# nothing. PYTHON and TORCH_PYTHON name other interpreters than python3, WORK a
-# directory for the pack and the like, PARTS some of the parts alone, TOTAL the
-# seconds after which the last part ends.
+# CARRIED is what benchmarks/gpu/carry.sh collected; tables are appended to gpu.md
+# in RESULTS row by row. The machine has Python 3.12, jax, flax, optax, orbax and
+# torch. --tiny makes all parts small enough for a CPU; its figures mean nothing.
+# PYTHON and TORCH_PYTHON name other interpreters than python3, WORK the directory
+# that `speed` fills for `science`.
 set -u -o pipefail
 
-if [ $# -lt 2 ]; then
-  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+if [ $# -lt 3 ]; then
+  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
-carried=$(realpath "$1")
-mkdir -p "$2"
-results=$(realpath "$2")
-tiny=${3:-}
+call=$1
+carried=$(realpath "$2")
+mkdir -p "$3" "${WORK:=/tmp/edjax-gpu}"
+results=$(realpath "$3")
+work=$(realpath "$WORK")
+tiny=${4:-}
 cd "$(dirname "$0")/../.." || exit
 python=${PYTHON:-python3}
-torch_python=${TORCH_PYTHON:-$python}
-work=${WORK:-$(mktemp -d)}
-mkdir -p "$work"
 
 # PyTorch runs beside JAX's leftovers: nobody takes the whole memory at once.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
-# What is compiled here is not to be found compiled already.
+# Small programs are kept, too: compiling them again takes each process seconds.
 export JAX_COMPILATION_CACHE_DIR="$work/compiled"
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 export TORCHINDUCTOR_CACHE_DIR="$work/inductor"
-export PYTHONUNBUFFERED=1
+export PYTHONUNBUFFERED=1 PYTHONPATH="$work/site"
 if [ ! -d "$work/site" ]; then
   "$python" -m pip install --quiet --no-index --no-deps --no-compile \
     --disable-pip-version-check --target "$work/site" "$carried"/*.whl || exit
 fi
-export PYTHONPATH="$work/site"
 
 failed=0
 slower=1
 if [ -n "$tiny" ]; then
   slower=10 # a CPU takes its time to compile
 fi
-total=$((slower * ${TOTAL:-530}))
+say() {
+  failed=1
+  printf '\n%s\n' "$*" | tee -a "$results/gpu.md"
+}
 # part SECONDS NAME MODULE ARGUMENTS: one that fails does not stop the others.
 part() {
-  local limit=$((slower * $1)) name=$2 interpreter=$3
-  shift 3
-  if [ -n "${PARTS:-}" ] && [[ " $PARTS " != *" $name "* ]]; then
+  local limit=$((slower * $1)) name=$2 begin=$SECONDS status=0
+  local left=$((slower * total - SECONDS))
+  shift 2
+  if [ "$left" -lt 15 ]; then
+    say "$name did not start: $left s were left."
     return
   fi
-  local begin=$SECONDS status=0
-  if [ $((total - SECONDS)) -lt "$limit" ]; then
-    limit=$((total > SECONDS ? total - SECONDS : 1))
-  fi
-  timeout --kill-after=5 "$limit" "$interpreter" -m "$@" --work "$work" \
+  limit=$((limit < left ? limit : left))
+  timeout --kill-after=5 "$limit" "$python" -m "$@" --work "$work" \
     --results "$results" $tiny || status=$?
   if [ $status != 0 ]; then
-    failed=1
-    printf '\n%s ended with status %s after %s s (124: its limit of %s s).\n' \
-      "$name" "$status" "$((SECONDS - begin))" "$limit" |
-      tee -a "$results/gpu.md"
+    say "$name ended with status $status after $((SECONDS - begin)) s (124:" \
+      "its limit of $limit s)."
   fi
-  echo "[$name: $((SECONDS - begin)) s; $SECONDS s in all]" >&2
+  echo "[$name: $((SECONDS - begin)) of $limit s; $SECONDS s in all]" >&2
 }
 
-printf '# On a GPU\n' >"$results/gpu.md"
-part 40 rates "$python" benchmarks.gpu.main rates
-part 90 data "$python" benchmarks.gpu.main data "$carried/dsgdb9nsd.xyz.tar.bz2"
-part 150 full "$python" benchmarks.gpu.main train qm9_density:full
-part 50 full-torch "$torch_python" benchmarks.peers.gpu_torch qm9_density:full
-# XLA puts channels first in 3-D convolutions; benchmarks.gpu.ahead_of_time shows it.
-XLA_FLAGS="--xla_gpu_force_conv_nhwc=true ${XLA_FLAGS:-}" part 50 full-last \
-  "$python" benchmarks.gpu.main throughput qm9_density:full --label 'channels last'
-part 45 convs "$python" benchmarks.gpu.main convs qm9_density:full
-part 110 real "$python" benchmarks.gpu.main real qm9_density:full
-part 45 launch "$python" benchmarks.gpu.main launch qm9_density:full
-part 80 default "$python" benchmarks.gpu.main train qm9_density:qm9_cpu
-part 35 default-torch "$torch_python" benchmarks.peers.gpu_torch \
-  qm9_density:qm9_cpu
-part 60 atoms "$python" benchmarks.gpu.main throughput qm9_atoms:full
+gpu=benchmarks.gpu.main
+if [ "$call" = speed ]; then
+  total=430
+  printf '# On a GPU\n' >"$results/gpu.md"
+  part 30 rates $gpu rates
+  part 80 data $gpu data "$carried/dsgdb9nsd.xyz.tar.bz2"
+  part 75 atoms $gpu train qm9_atoms:full
+  part 65 full $gpu train qm9_density:full
+  part 50 plan $gpu plan
+  python=${TORCH_PYTHON:-$python} part 70 torch benchmarks.peers.gpu_torch qm9_atoms:full
+  part 50 convs $gpu convs qm9_density:full
+else
+  total=330
+  for arm in atoms density atoms_density promolecule; do
+    part 68 "$arm" $gpu arm "$arm"
+  done
+  JAX_PLATFORMS=cpu part 25 after $gpu after
+  part 33 launch $gpu launch qm9_density:full
+fi
 exit $failed

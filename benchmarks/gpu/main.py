@@ -2,15 +2,17 @@
 
   python -m benchmarks.gpu.main PART --work DIR [--results DIR] [--tiny]
 
-PART is one of `data ARCHIVE`, `rates`, `convs CONFIG`, `train CONFIG`,
-`throughput CONFIG`, `launch CONFIG` and `real CONFIG`; CONFIG is a file of
-configs/ and its variant, such as qm9_density:full. Parts leave their results in
-DIR for those after them: the pack, the measured rates of the card, times of
-steps. Tables are appended to gpu.md as rows come. `--tiny` makes everything
-small enough for a CPU; its figures mean nothing.
+PART is one of `rates`, `data ARCHIVE`, `train CONFIG`, `convs CONFIG`,
+`launch CONFIG`, `plan`, `arm INPUT` and `after`; CONFIG is a file of configs/
+and its variant, such as qm9_density:full, INPUT one of `science.ARMS`. Parts
+leave their results in DIR for those after them: the pack, the measured rates of
+the card, the steps of the arms. Tables are appended to gpu.md as rows come.
+`--tiny` makes everything small enough for a CPU; its figures mean nothing.
 """
 
 import argparse
+import contextlib
+import itertools
 import os
 import pathlib
 import time
@@ -18,14 +20,18 @@ import time
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.gpu import common, train
+from benchmarks.gpu import common, science, train
 
-# Molecules that xTB does for each core: about half a minute.
-_PER_CORE = 3000
+# Seconds of the process after which no more molecules are taken.
+_TAKING = 60.0
 
 
 def data(options) -> None:
-  """Parses the archive, runs xTB on all cores, packs; without TFDS."""
+  """Parses the archive, runs xTB on all cores, packs; without TFDS.
+
+  Molecules come in random order, so that the pack of a slow machine holds fewer
+  of all sizes.
+  """
   from data_builders.molecules import records
   from data_builders.qm9 import archive
   from edjax.data import packed_dataset
@@ -41,20 +47,20 @@ def data(options) -> None:
   table.row(
     'parsing (one core)', len(every), seconds, 1e3 * seconds / len(every)
   )
-  wanted = min(len(every), 200 if part.tiny else _PER_CORE * cores)
-  # Evenly: the archive goes from small to large molecules.
-  chosen = [every[i] for i in np.arange(wanted) * len(every) // wanted]
+  order = np.random.default_rng(0).permutation(len(every))
+  wanted = [every[i] for i in order[: 200 if part.tiny else None]]
   begin = time.perf_counter()
-  examples = records.examples(chosen, str(part.work), {'dataset': 'qm9'})
-  packed_dataset.write(
-    part.pack, map(packable, examples), fingerprint='benchmark'
-  )
+  examples = records.examples(wanted, str(part.work), {'dataset': 'qm9'})
+  with contextlib.closing(examples):
+    taken = itertools.takewhile(lambda _: part.seconds() < _TAKING, examples)
+    kept = sorted(taken, key=lambda example: example[0])
+  packed_dataset.write(part.pack, map(packable, kept), fingerprint='benchmark')
   seconds = time.perf_counter() - begin
   table.row(
     f'xTB and packing ({cores} cores)',
-    wanted,
+    len(kept),
     seconds,
-    1e3 * seconds * cores / wanted,
+    1e3 * seconds * cores / len(kept),
   )
 
 
@@ -98,113 +104,113 @@ def rates(options) -> None:
   part.keep('rates', measured)
 
 
-def in_planes(x_BXYZC, kernel_XYZCF):
-  """Computes a 3x3x3 convolution in planes, neighbours along x as channels."""
+def as_one(x_BXYZC, kernel_NCF):
+  """Computes `isotropic_conv` as one convolution with all offsets."""
   import jax
-  import jax.numpy as jnp
 
-  batch, nx, ny, nz, _ = x_BXYZC.shape
-  padded = jnp.pad(x_BXYZC, [(0, 0), (1, 1), *[(0, 0)] * 3])
-  shifts = jnp.concatenate([padded[:, i : i + nx] for i in range(3)], -1)
-  kernel = kernel_XYZCF.transpose(1, 2, 0, 3, 4).reshape(
-    3, 3, -1, kernel_XYZCF.shape[-1]
+  from edjax.models import isotropic
+
+  block = {4: 1, 10: 2}[len(kernel_NCF)]
+  shares_NCF = kernel_NCF / isotropic.orbit_sizes(3 * block)[:, None, None]
+  return jax.lax.conv_general_dilated(
+    x_BXYZC,
+    shares_NCF[isotropic.orbits(3 * block)].astype(x_BXYZC.dtype),
+    (block,) * 3,
+    [(block, block)] * 3,
+    dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
   )
-  out = jax.lax.conv_general_dilated(
-    shifts.reshape(batch * nx, ny, nz, -1), kernel, (1, 1), 'SAME',
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )  # fmt: skip
-  return out.reshape(batch, nx, ny, nz, -1)
+
+
+def _both_passes(f, x, kernel, grad, options=None) -> tuple:
+  """Measures seconds of a layer forward and backward; returns its output too.
+
+  Both are NaN where the compiler finds no way to do it.
+  """
+  import jax
+
+  def run(x, kernel, grad):
+    out, pull_back = jax.vjp(f, x, kernel)
+    return out, pull_back(grad)
+
+  compiled = jax.jit(run, compiler_options=options)
+  try:
+    seconds = common.repeated(compiled, x, kernel, grad)
+    return seconds, compiled(x, kernel, grad)[0]
+  except jax.errors.JaxRuntimeError as error:
+    print(error)
+    return float('nan'), float('nan')
 
 
 def convs(options) -> None:
-  """Times every different convolution of `full`, both passes, bf16."""
+  """Times every different convolution in three forms, both passes, bf16."""
   import jax
   import jax.numpy as jnp
 
   from edjax import models
-  from edjax.models import conv
+  from edjax.models import isotropic
 
-  part = common.Part(options, 'Convolutions of the full model, bfloat16')
+  part = common.Part(options, f'Convolutions of {options.argument}, bfloat16')
   config = train.configuration(part.argument, part.tiny)
   size, batch = config.representation.grid_size, config.train.batch_size
   model = models.build_model(config.model, len(config.data.targets))
-  every = common.layers(
-    model, jax.ShapeDtypeStruct((batch, *[size] * 3, 1), 'float32')
-  )
+  vox_BXYZC = jax.ShapeDtypeStruct((batch, *[size] * 3, 1), 'float32')
+  every = [c for c in common.layers(model, vox_BXYZC) if c.taps > 1]
   table = part.table(
-    ('layer', 'times', 'ms', 'arithmetic floor, ms', 'floor of bytes, ms',
-     'TFLOP/s', 'share of the bf16 rate', 'in planes, ms', 'deviation'),
+    ('layer', 'times', 'ms', 'floor of bytes, ms', 'TFLOP/s',
+     'share of the bf16 rate', 'as one convolution, ms',
+     'so, channels last, ms', 'deviation'),
     [
-      f'Forward and both gradients (the first layer: one), batch {batch}. In '
-      'planes: one 2-D convolution with neighbours along x as channels; in '
-      'all: the faster of the two.'
+      f'Forward and both gradients, batch {batch}. edjax adds up offsets of '
+      'one weight and multiplies then. As one convolution: with all offsets, '
+      'by cuDNN, in the layout that XLA chooses and with channels last; in '
+      'all: the fastest.'
     ],
   )  # fmt: skip
   bf16, bandwidth = part.rate('bf16'), part.rate('bandwidth')
-  total_seconds, total_best = 0.0, 0.0
+  total = np.zeros(4)
   for layer in dict.fromkeys(every):
-    x_shape, edge, out_shape = layer
-    times = every.count(layer)
-    first = layer == every[0] and times == 1
-    keys = jax.random.split(jax.random.key(0), 3)
-    shapes = x_shape, (edge,) * 3 + (x_shape[-1], out_shape[-1]), out_shape
-    x, kernel, grad = (
-      jax.random.normal(key, shape, jnp.bfloat16)
-      for key, shape in zip(keys, shapes, strict=True)
+    x, grad = (
+      jax.random.normal(jax.random.key(0), shape, jnp.bfloat16)
+      for shape in (layer.x, layer.out)
     )
+    weights = layer.taps, layer.x[-1], layer.out[-1]
+    kernel = jax.random.normal(jax.random.key(1), weights)
 
-    seconds = common.repeated(
-      jax.jit(common.both(conv.conv3d, first)), x, kernel, grad
-    )
-    planes, deviation = float('nan'), ''
-    if edge > 1:
-      forward = [jax.jit(f)(x, kernel) for f in (conv.conv3d, in_planes)]
-      apart = jnp.abs(forward[0] - forward[1]).max()
-      deviation = float(apart / jnp.abs(forward[0]).max())
-      planes = common.repeated(
-        jax.jit(common.both(in_planes, first)), x, kernel, grad
-      )
-    flops = common.forward_flops(layer) * (2 if first else 3)
-    moved = (
-      common.training_bytes([layer])
-      if first
-      else 6.0 * float(np.prod(x_shape) + np.prod(out_shape))
-    )
-    total_seconds += times * seconds
-    total_best += times * np.nanmin([seconds, planes])
+    def ours(x, kernel, block=layer.x[1] // layer.out[1]):
+      return isotropic.isotropic_conv(x, kernel, block)
+
+    arrays = x, kernel, grad
+    own, out = _both_passes(ours, *arrays)
+    one, other = _both_passes(as_one, *arrays)
+    last, _ = _both_passes(as_one, *arrays, {'xla_gpu_force_conv_nhwc': True})
+    apart = jnp.abs(out - other).max() / jnp.abs(out).max()
+    flops, times = 3 * common.forward_flops(layer), every.count(layer)
+    moved = 6 * (x.size + grad.size) / bandwidth
+    total += times * np.array([own, moved, flops, np.nanmin([own, one, last])])
     table.row(
-      f'{x_shape[1]}^3, {edge}^3 kernel, {x_shape[-1]} to {out_shape[-1]}',
-      times, 1e3 * seconds, 1e3 * flops / bf16, 1e3 * moved / bandwidth,
-      flops / seconds / 1e12, f'{flops / seconds / bf16:.0%}', 1e3 * planes,
-      deviation,
+      f'{layer.x[1]}^3, {layer.taps} weights, {layer.x[-1]} to {layer.out[-1]}',
+      times, 1e3 * own, 1e3 * moved, flops / own / 1e12,
+      f'{flops / own / bf16:.0%}', 1e3 * one, 1e3 * last, float(apart),
     )  # fmt: skip
-  flops, moved = common.training_flops(every), common.training_bytes(every)
+  own, moved, flops, best = total
   table.row(
-    'all of a step', '', 1e3 * total_seconds, 1e3 * flops / bf16,
-    1e3 * moved / bandwidth, flops / total_seconds / 1e12,
-    f'{flops / total_seconds / bf16:.0%}', 1e3 * total_best, '',
+    'all of a step', '', 1e3 * own, 1e3 * moved, flops / own / 1e12,
+    f'{flops / own / bf16:.0%}', 1e3 * best, '', '',
   )  # fmt: skip
 
 
 def main():
   parts = {
-    'data': data,
-    'rates': rates,
-    'convs': convs,
-    'train': train.train,
-    'throughput': train.throughput,
-    'launch': train.launch,
-    'real': train.real,
-  }
+    'rates': rates, 'data': data, 'train': train.train, 'convs': convs,
+    'launch': train.launch, 'plan': science.plan, 'arm': science.arm,
+    'after': science.after,
+  }  # fmt: skip
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('part', choices=parts)
   parser.add_argument('argument', nargs='?', default='')
   parser.add_argument('--work', type=pathlib.Path, required=True)
   parser.add_argument('--results', type=pathlib.Path, default=timing.RESULTS)
   parser.add_argument('--tiny', action='store_true')
-  parser.add_argument(
-    '--label', default='', help='of another variant of the measurement'
-  )
   options = parser.parse_args()
   timing.RESULTS = options.results
   parts[options.part](options)

@@ -1,10 +1,10 @@
-"""Times the same network in PyTorch, on atom types gridded as by libmolgrid.
+"""Times the same network in PyTorch, on the same atom types.
 
   python -m benchmarks.peers.gpu_torch CONFIG --work DIR [--results DIR]
 
 Reads the files that `benchmarks.gpu.main train CONFIG` left in DIR (molecules,
-sizes, weights and their predictions) and appends to gpu.md: the deviation of
-the two networks with the same weights, and whole training steps in bfloat16
+sizes, weights and their predictions) and appends to gpu.md: the deviations of
+voxels and network with the same weights, and whole training steps in bfloat16
 autocast, channels last, as they are and compiled. Needs PyTorch and numpy
 alone.
 """
@@ -21,10 +21,9 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks import timing
-from benchmarks.peers.isotropic_torch import shells_of, tied_kernel
+from benchmarks.peers.isotropic_torch import orbits_of, tied_kernel
 
-# Element -> channel and radius, Å (van der Waals, Bondi 1964).
-_RADII = {1: 1.2, 6: 1.7, 7: 1.55, 8: 1.52, 9: 1.47}
+_NUMBERS = {'H': 1, 'C': 6, 'N': 7, 'O': 8, 'F': 9}
 _POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
 # Deviations at which `edjax.models` holds a feature.
 _LIMIT = 16.0
@@ -45,44 +44,38 @@ def random_rotations(count: int, device) -> torch.Tensor:
 
 
 class Gridder:
-  """Densities of atoms by element, each within its window of voxels.
+  """Gaussians at atoms, a channel for each element: edjax's 'atoms'.
 
-  A Gaussian up to the radius r and a quadratic to 1.5 r: Ragoza et al. 2017,
-  J. Chem. Inf. Model. 57, 942, equation 1.
+  A Gaussian is a product along the axes, so that the sum over atoms is one
+  product of matrices, as in `edjax.kernels.gaussians`.
   """
 
-  def __init__(self, size: int, spacing: float, device):
-    self.size, self.spacing = size, spacing
-    reach = int(np.ceil(1.5 * max(_RADII.values()) / spacing))
-    steps = torch.arange(-reach, reach + 1, device=device)
-    self._window_W3 = torch.cartesian_prod(steps, steps, steps)
-    self._radius = torch.zeros(10, device=device)
-    self._channel = torch.zeros(10, dtype=torch.long, device=device)
-    for channel, (number, radius) in enumerate(_RADII.items()):
-      self._radius[number] = radius
-      self._channel[number] = channel
+  def __init__(self, facts: dict, device):
+    shape = facts['representation']
+    self._size, self._cut = shape['grid_size'], shape['supersample']
+    self._width = shape['widths']['atoms']
+    points = torch.arange(self._size * self._cut, device=device) + 0.5
+    centre = self._size * self._cut / 2
+    self._points = shape['spacing'] / self._cut * (points - centre)
+    others = len(shape['elements'])
+    self._channel = torch.full((119,), others, device=device)
+    for channel, symbol in enumerate(shape['elements']):
+      self._channel[_NUMBERS[symbol]] = channel
+    scales = torch.tensor(facts['scales'], device=device)
+    self._scales = scales.view(-1, 1, 1, 1)
 
   def __call__(self, numbers_BA, coords_BA3) -> torch.Tensor:
-    """Returns [B, C, X, Y, Z], channels last in memory."""
-    n, channels = self.size, len(_RADII)
-    batch = torch.arange(len(numbers_BA), device=numbers_BA.device)
-    batch_BA = batch[:, None].expand_as(numbers_BA)
-    place_BA3 = coords_BA3 / self.spacing + (n - 1) / 2
-    voxel_BAW3 = place_BA3.round().long()[:, :, None] + self._window_W3
-    apart_BAW = self.spacing * (voxel_BAW3 - place_BA3[:, :, None]).norm(dim=-1)
-    radius_BA1 = self._radius[numbers_BA][..., None].clamp(min=1e-6)
-    q = apart_BAW / radius_BA1
-    tail = (4 * q * q - 12 * q + 9) * float(np.exp(-2))
-    value = torch.where(q < 1, torch.exp(-2 * q * q), tail)
-    inside = ((voxel_BAW3 >= 0) & (voxel_BAW3 < n)).all(-1)
-    inside &= (q < 1.5) & (numbers_BA > 0)[..., None]
-    x, y, z = voxel_BAW3.clamp(0, n - 1).unbind(-1)
-    flat = ((batch_BA[..., None] * n + x) * n + y) * n + z
-    flat = flat * channels + self._channel[numbers_BA][..., None]
-    out = torch.zeros(len(numbers_BA) * n**3 * channels, device=x.device)
-    out.index_add_(0, flat.flatten(), (value * inside).flatten())
-    out = out.view(len(numbers_BA), n, n, n, channels)
-    return out.permute(0, 4, 1, 2, 3)
+    """Returns [B, C, X, Y, Z]."""
+    apart = (self._points - coords_BA3[..., None]) / self._width
+    lines = torch.exp(-0.5 * apart**2)
+    lines = lines.unflatten(-1, (self._size, self._cut)).mean(-1)
+    x, y, z = lines.unbind(2)
+    types = functional.one_hot(self._channel[numbers_BA], len(self._scales))
+    types = types * (numbers_BA > 0)[..., None]
+    left = torch.einsum('bac,bax->bcxa', types.to(x.dtype), x)
+    right = (y[..., None] * z[:, :, None]).flatten(2)
+    out = torch.bmm(left.flatten(1, 2), right)
+    return out.view(*left.shape[:3], *y.shape[2:], -1) / self._scales
 
 
 class RMSNorm(nn.Module):
@@ -105,13 +98,15 @@ class Isotropic(nn.Module):
   def __init__(self, channels: int, width: int, block: int = 1):
     super().__init__()
     self.block = block
-    shells = shells_of(block)
-    std = 1 / math.sqrt(shells * channels)
-    self.kernel = nn.Parameter(std * torch.randn(shells, channels, width))
+    orbit, count = orbits_of(block)
+    self.register_buffer('orbit', orbit)
+    self.register_buffer('count', count)
+    std = 1 / math.sqrt(len(count) * channels)
+    self.kernel = nn.Parameter(std * torch.randn(len(count), channels, width))
     self.bias = nn.Parameter(torch.zeros(width))
 
   def forward(self, x):
-    kernel = tied_kernel(self.kernel, self.block)
+    kernel = tied_kernel(self.kernel, self.block, (self.orbit, self.count))
     kernel = kernel.contiguous(memory_format=torch.channels_last_3d)
     return functional.conv3d(x, kernel, self.bias, padding=1)
 
@@ -174,31 +169,28 @@ def _powers(vox) -> list[torch.Tensor]:
 class ResNet3D(nn.Module):
   """edjax's 'resnet3d' with isotropic kernels, and powers of the input."""
 
-  def __init__(self, facts: dict, channels: int, targets: int):
+  def __init__(self, model: dict, channels: int, targets: int):
     super().__init__()
-    if facts['kernels'] != 'isotropic':
-      raise ValueError(f'kernels {facts["kernels"]!r}: there are none here')
+    if model['kernels'] != 'isotropic' or model['input_moments']:
+      raise ValueError(f'a network that is not here: {model}')
     raised = channels * len(_POWERS)
     self.register_buffer('scale', torch.ones(raised))
-    self.stem, local = facts['stem'], facts['local']
+    self.stem, local = model['stem'], model['local']
     self.stages = nn.ModuleList()
     before = raised
-    counts = zip(facts['widths'], facts['blocks'], strict=True)
+    counts = zip(model['widths'], model['blocks'], strict=True)
     for i, (width, count) in enumerate(counts):
       enter = (
         Pointwise(before, width) if i else Isotropic(before, width, self.stem)
       )
       self.stages.append(Stage(enter, width, count, local))
       before = width
-    moments = 3 * raised
     features = local * len(self.stages)
-    self.standardise, self.whiten = Standardise(features), Standardise(moments)
-    self.register_buffer('matrix', torch.eye(moments))
-    features += moments
+    self.standardise = Standardise(features)
     self.linear = nn.Linear(features, targets, bias=False)
-    self.hidden = nn.Linear(features, facts['head_width'])
-    self.dropout = nn.Dropout(facts['dropout'])
-    self.out = nn.Linear(facts['head_width'], targets)
+    self.hidden = nn.Linear(features, model['head_width'])
+    self.dropout = nn.Dropout(model['dropout'])
+    self.out = nn.Linear(model['head_width'], targets)
 
   def forward(self, vox):
     """Takes [B, C, X, Y, Z]."""
@@ -216,24 +208,9 @@ class ResNet3D(nn.Module):
       x, total = stage(2 * functional.avg_pool3d(x, 2) if i else x)
       sums.append(total)
     with torch.autocast(vox.device.type, enabled=False):
-      moments = self.whiten(self._moments(powers)) @ self.matrix
       features = self.standardise(torch.cat(sums, 1))
-      features = torch.cat([features, moments], 1)
       h = functional.silu(self.hidden(features))
       return self.out(self.dropout(h)) + self.linear(features)
-
-  def _moments(self, powers):
-    n = powers[0].shape[-1]
-    place = (2 * torch.arange(n, device=powers[0].device) + 1 - n) / n
-    parts = []
-    for f in powers:
-      first, second = 0, 0
-      for axis in (2, 3, 4):
-        profile = f.mean([a for a in (2, 3, 4) if a != axis])
-        first = first + (profile * place).mean(-1) ** 2
-        second = second + (profile * place**2).mean(-1)
-      parts += [4 * f.mean((2, 3, 4)), 10 * (first + 1e-30).sqrt(), 20 * second]
-    return torch.cat(parts, 1)
 
 
 def load(net: ResNet3D, params: dict) -> None:
@@ -258,17 +235,14 @@ def load(net: ResNet3D, params: dict) -> None:
       copy(stage.local, f'trunk/local_{i}')
     net.scale.copy_(torch.from_numpy(params['trunk/powers/scale']))
     copy(net.standardise, 'trunk/standardise')
-    net.matrix.copy_(torch.from_numpy(params['whiten/matrix']))
-    for field in ('shift', 'scale'):
-      value = torch.from_numpy(params[f'whiten/{field}'])
-      getattr(net.whiten, field).copy_(value)
     for name in ('linear', 'hidden', 'out'):
       copy(getattr(net, name), f'head/{name}')
 
 
 def deviation(facts, arrays, device) -> float:
   """Returns the difference of both networks over the largest output."""
-  net = ResNet3D(facts, arrays['vox'].shape[-1], arrays['wanted'].shape[-1])
+  wanted, vox = arrays['wanted'], arrays['vox']
+  net = ResNet3D(facts['model'], vox.shape[-1], wanted.shape[-1])
   params = {
     name.removeprefix('param:'): arrays[name]
     for name in arrays.files
@@ -276,12 +250,24 @@ def deviation(facts, arrays, device) -> float:
   }
   load(net, params)
   net = net.to(device).eval()
-  vox = torch.from_numpy(arrays['vox']).to(device).permute(0, 4, 1, 2, 3)
+  vox = torch.from_numpy(vox).to(device).permute(0, 4, 1, 2, 3)
   with torch.no_grad():
-    predicted = net(vox).cpu().numpy()
-  return float(
-    np.abs(predicted - arrays['wanted']).max() / np.abs(arrays['wanted']).max()
+    return apart(net(vox), wanted)
+
+
+def deviation_of_voxels(facts, arrays, device) -> float:
+  """Returns the difference of both programs' voxels over the largest one."""
+  wanted = arrays['vox'].transpose(0, 4, 1, 2, 3)
+  numbers, coords = (
+    torch.from_numpy(arrays[name][: len(wanted)]).to(device)
+    for name in ('numbers', 'coords')
   )
+  return apart(Gridder(facts, device)(numbers.long(), coords), wanted)
+
+
+def apart(got: torch.Tensor, wanted: np.ndarray) -> float:
+  """Returns the largest difference over the largest number."""
+  return float(np.abs(got.cpu().numpy() - wanted).max() / np.abs(wanted).max())
 
 
 class Training:
@@ -289,12 +275,12 @@ class Training:
 
   def __init__(self, facts, arrays, device, compiled: bool):
     self._device, self._batch = device, facts['batch']
-    self._half = facts['bfloat16']
+    self._half = facts['model']['dtype'] == 'bfloat16'
     self._numbers = torch.from_numpy(arrays['numbers']).long().to(device)
     self._coords = torch.from_numpy(arrays['coords']).to(device)
     self._labels = torch.from_numpy(arrays['labels']).to(device)
-    self.gridder = Gridder(facts['grid_size'], facts['spacing'], device)
-    net = ResNet3D(facts, len(_RADII), self._labels.shape[1]).to(device)
+    gridder, channels = Gridder(facts, device), arrays['vox'].shape[-1]
+    net = ResNet3D(facts['model'], channels, self._labels.shape[1]).to(device)
     net = net.to(memory_format=torch.channels_last_3d)
     self._params = list(net.parameters())
     self._average = [p.detach().clone() for p in self._params]
@@ -302,7 +288,7 @@ class Training:
       self._params, lr=1e-3, weight_decay=1e-4, fused=device.type == 'cuda'
     )
     self._net = torch.compile(net) if compiled else net
-    self._grid = torch.compile(self.gridder) if compiled else self.gridder
+    self._grid = torch.compile(gridder) if compiled else gridder
 
   def voxels(self):
     """Voxels and labels of a random batch, each molecule turned."""
@@ -365,19 +351,29 @@ def main():
   arrays = np.load(options.work / f'peer-{name}.npz')
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
   ours = json.loads((options.work / f'train-{name}.json').read_text())
-  torch.set_float32_matmul_precision('high')
-  torch.backends.cudnn.benchmark = True
   table = timing.Table(
     'gpu',
-    f'PyTorch on atom types, the network of {name}',
-    [f'PyTorch {torch.__version__} on {device.type}.'],
+    f'PyTorch, network and input of {name}',
+    [
+      f'PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, '
+      f'on {device.type}.'
+    ],
     ('what', 'figure', 'unit', 'edjax is faster by'),
     append=True,
   )
-  table.row(
-    'deviation from edjax with its weights', deviation(facts, arrays, device),
-    'of the largest output', '',
-  )  # fmt: skip
+  # Deviations are measured without TensorFloat-32, speed with it.
+  torch.set_float32_matmul_precision('highest')
+  torch.backends.cudnn.allow_tf32 = False
+  for what, deviates in (
+    ('voxels', deviation_of_voxels),
+    ('network', deviation),
+  ):
+    table.row(
+      f'deviation of the {what}', deviates(facts, arrays, device),
+      'of the largest number', '',
+    )  # fmt: skip
+  torch.set_float32_matmul_precision('high')
+  torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
   for compiled in (False, True):
     how = 'torch.compile' if compiled else 'as written'
     training = Training(facts, arrays, device, compiled)

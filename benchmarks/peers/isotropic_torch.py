@@ -7,8 +7,9 @@ import torch
 
 
 @functools.lru_cache
-def _orbits(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-  """Returns the orbit of each offset of a cubic kernel, and orbits' sizes."""
+def orbits_of(block: int) -> tuple[torch.Tensor, torch.Tensor]:
+  """Returns the orbit of each offset, and orbits' sizes, for 3^3 blocks."""
+  size = 3 * block
   distance = np.abs(2 * np.arange(size) - (size - 1))
   offsets = np.stack(np.meshgrid(*(distance,) * 3, indexing='ij'), -1)
   _, orbit, count = np.unique(
@@ -20,20 +21,18 @@ def _orbits(size: int) -> tuple[torch.Tensor, torch.Tensor]:
   return torch.from_numpy(orbit.reshape(-1)), torch.from_numpy(count)
 
 
-def shells_of(block: int = 1) -> int:
-  """Counts the weights of a kernel for each pair of channels."""
-  return len(_orbits(3 * block)[1])
-
-
-def tied_kernel(shells_NCF: torch.Tensor, block: int = 1) -> torch.Tensor:
+def tied_kernel(
+  shells_NCF: torch.Tensor, block: int = 1, orbits=None
+) -> torch.Tensor:
   """Makes the kernel of 3^3 offsets, [F, C, X, Y, Z], from orbits' weights.
 
   Args:
     shells_NCF: [orbits, channels of a voxel, channels out].
     block: edge of the blocks of voxels that are channels of the input.
+    orbits: `orbits_of(block)` where they lie on the device already.
   """
   channels, features = shells_NCF.shape[1:]
-  orbit, count = (t.to(shells_NCF.device) for t in _orbits(3 * block))
+  orbit, count = orbits or orbits_of(block)
   kernel = (shells_NCF / count.view(-1, 1, 1))[orbit]
   kernel = kernel.view(*(3, block) * 3, channels, features)
   # To channels out, (place in a block, channel), block.

@@ -8,7 +8,7 @@ from benchmarks.gpu import ahead_of_time
 
 CONV = (
   '  %c.1 = (bf16[2,4,8]{2,1,0}, u8[16]{0}) custom-call(%x, %w), '
-  'dim_labels=LABELS_oi01->LABELS, custom_call_target="__cudnn$convForward"\n'
+  'custom_call_target="__cudnn$convForward"\n'
 )
 PROGRAM = (
   '%inner (a: f32[9]) -> f32[9] {\n'
@@ -47,15 +47,6 @@ def test_traffic_of_a_program_of_the_compiler():
   f = jax.jit(lambda a, b: jnp.sin(a) + jnp.cos(b))
   text = f.lower(jnp.zeros(n), jnp.zeros(n)).compile().as_text()
   assert sum(ahead_of_time.traffic(text).values()) == 3 * 4 * n
-
-
-@pytest.mark.parametrize(
-  ('labels', 'words'),
-  [('bf01', '1 with channels first'), ('b01f', '1 with channels last')],
-)
-def test_layouts(labels, words):
-  assert ahead_of_time.layouts(PROGRAM.replace('LABELS', labels)) == words
-  assert ahead_of_time.layouts('') == ''
 
 
 def test_embedded_molecules_take_the_place_of_qm9():
