@@ -28,6 +28,8 @@ FLUORINE = 9
 RADIUS, DISPLACEMENT, SHIFT = 4.0, 0.3, 0.5
 TRAIN, TEST = 256, 128
 BATCH, RATE = 32, 1e-2
+# Conftest has programs compiled in haste; these run 80 times.
+OPTIMISED = {'xla_backend_optimization_level': 2}
 # Channel -> what its voxelizer needs.
 INPUTS = {
   'atoms': {'elements': ('F',), 'widths': {'atoms': 0.4}},
@@ -90,7 +92,7 @@ def share_right(vox_BXYZC, labels_B, steps, **changes):
   def predict(params, vox_BXYZC):
     return model.apply(params, vox_BXYZC, train=False)[:, 0]
 
-  @jax.jit
+  @functools.partial(jax.jit, compiler_options=OPTIMISED)
   def step(params, state, vox_BXYZC, labels_B):
     def loss(params):
       return ((predict(params, vox_BXYZC) - labels_B) ** 2).mean()

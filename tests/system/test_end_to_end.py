@@ -201,7 +201,7 @@ def test_other_inputs_and_options_run(data_dir, tmp_path):
     '--config.representation.density=free_atoms',
     '--config.model.dtype=bfloat16',
     '--config.model.widths=(8,)',
-    '--config.model.blocks=(1,)',
+    '--config.model.blocks=(0,)',
     '--config.data.delta=gfn2',
     '--config.data.split=size',
     '--config.augment.translate=0.2',

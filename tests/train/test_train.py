@@ -33,7 +33,8 @@ def small():
   config.representation.spacing = 1.0
   # One stage: its convolutions compile in seconds.
   config.model.widths = (8,)
-  config.model.blocks = (1,)
+  config.model.blocks = (0,)
+  config.model.local = 8
   config.model.dropout = 0.0
   config.train.batch_size = 8
   config.train.steps = 3
