@@ -79,8 +79,8 @@ def arm(options) -> None:
   shutil.copy(
     run / 'predictions_test.csv', timing.RESULTS / f'predictions-{name}.csv'
   )
-  step, arrays = faults.weights(run, 'latest')
-  part.keep(name, {'step': step, 'sha256': checkpoint.digest(arrays, {})})
+  saved = _checkpoint_of(run)
+  part.keep(name, saved)
   examples, targets = results['examples'], results['targets']
   labels = baselines.LABELS
   beside = [name for name in labels if name in targets['gap']['baselines']]
@@ -88,8 +88,9 @@ def arm(options) -> None:
     ('target', 'unit', 'MAE (95 %)', 'spread over rotations',
      *(labels[name] for name in beside)),
     [
-      f'{step} steps of {config.train.batch_size}, {examples["train"]} '
-      f'molecules to learn from, {examples["test"]} of test; '
+      f'{saved["step"]} steps of {config.train.batch_size}, '
+      f'{examples["train"]} molecules to learn from, '
+      f'{examples["test"]} of test; '
       f'{part.seconds():.0f} s in all. Last: MAE of baselines.'
     ],
   )  # fmt: skip
@@ -126,9 +127,16 @@ def after(options) -> None:
     )
     table.row(target, unit, *map(runs.interval, differences))
   for name in done:
-    step, arrays = faults.weights(part.work / 'arms' / name, 'latest')
-    facts = {'step': step, 'sha256': checkpoint.digest(arrays, {})}
-    same = 'is' if facts == part.facts(name) else 'IS NOT'
+    saved = _checkpoint_of(part.work / 'arms' / name)
+    same = 'is' if saved == part.facts(name) else 'IS NOT'
     table.text(
-      '', f'{name}: the checkpoint of step {step} {same} the same on a CPU.'
+      '',
+      f'{name}: the checkpoint of step {saved["step"]} {same} the same on a '
+      'CPU.',
     )
+
+
+def _checkpoint_of(run) -> dict:
+  """Returns step and digest of a run's latest checkpoint, as read here."""
+  step, arrays = faults.weights(run, 'latest')
+  return {'step': step, 'sha256': checkpoint.digest(arrays, {})}

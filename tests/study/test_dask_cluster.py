@@ -15,7 +15,6 @@ import time
 import pytest
 from support import tiny_runs
 
-from configs import study_qm9
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import commands
 from edjax.config import ConfigError
@@ -131,27 +130,10 @@ def study(tmp_path, monkeypatch):
   """Two runs of 8 steps on 200 molecules, checkpoints at every second step."""
   lines = mini.embedded_lines()[:200]
   monkeypatch.setattr(mini, 'embedded_lines', lambda: lines)
-  config = study_qm9.get_config('smoke')
-  small = tiny_runs.tiny(tmp_path / 'data')
-  for section in ('model', 'representation'):
-    config[section].update(small[section])
-  config.data.update(
-    {
-      'data_dir': str(tmp_path / 'data'), 'targets': ('gap', 'mu'),
-      'max_eval': 16, 'workers': 1,
-    }
-  )  # fmt: skip
+  config = tiny_runs.tiny_study(tmp_path / 'data')
+  config.data.workers, config.study.processes = 1, 2
   config.model.name, config.optim.name = 'moments', 'adamw'  # compile fast
   config.train.update({'steps': 8, 'eval_every': 4, 'checkpoint_every': 2})
-  config.eval.rotations = 1
-  config.study.update(
-    {
-      'representations': ('shape',), 'sizes': (60,),
-      'subset_seeds': 2, 'primary': ('gap', 'mu'), 'hypotheses': (),
-      'trial_learning_rates': (config.optim.learning_rate,),
-      'trial_transforms': ('',), 'processes': 2,
-    }
-  )  # fmt: skip
   return config
 
 

@@ -136,23 +136,8 @@ def test_a_study_runs_each_once_and_grows(smoke, tmp_path, capsys):
 
 def test_a_stopped_study_goes_on(data_dir, tmp_path, monkeypatch):
   """Real runs as on an accelerator: one after another in this process."""
-  config = study_qm9.get_config('smoke')
-  small = tiny_runs.tiny(data_dir)
-  for section in ('model', 'representation'):
-    config[section].update(small[section])
-  config.data.update(
-    {'data_dir': str(data_dir), 'targets': ('gap', 'mu'), 'max_eval': 16}
-  )
+  config = tiny_runs.tiny_study(data_dir)
   config.train.update({'steps': 4, 'eval_every': 2, 'checkpoint_every': 4})
-  config.eval.rotations = 1
-  config.study.update(
-    {
-      'representations': ('shape',), 'sizes': (60,),
-      'subset_seeds': 2, 'primary': ('gap', 'mu'), 'hypotheses': (),
-      'trial_learning_rates': (config.optim.learning_rate,),
-      'trial_transforms': ('',),
-    }
-  )  # fmt: skip
   slot = worker.LocalSlot()
   log = evaluator.Evaluator.log
 
