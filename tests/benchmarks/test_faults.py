@@ -61,9 +61,9 @@ def without_rights_of_root():
 
 
 def test_killed_at_random_moments(faults):
-  """One of the 50 of `python -m benchmarks.robustness.faults`."""
-  kills, differences = faults.kill(1, seed=1)
-  assert len(kills) == 1
+  """Two of the 50 of `python -m benchmarks.robustness.faults`."""
+  kills, differences = faults.kill(2, seed=1)
+  assert len(kills) == 2
   assert not any(differences.values()), (differences, kills)
 
 
@@ -95,12 +95,14 @@ def test_one_misfortune_after_the_other(faults):
 
 
 def test_begun_on_two_devices_continued_on_others(faults):
-  """On 2, then 1: the same run but for rounding."""
-  preempt(faults, 'devices', **layouts.devices(2))
+  """On 2, then 4, then 1: the same run but for rounding."""
+  first = preempt(faults, 'devices', **layouts.devices(2))
+  second = preempt(faults, 'devices', after=first + 10, **layouts.devices(4))
   faults.finish('devices', **layouts.devices(1))
   facts = json.loads((faults.path('devices') / 'config.json').read_text())
   assert facts['device_count'] == 2
-  assert [c['device_count'] for c in facts['continued']] == [1]
+  assert [c['device_count'] for c in facts['continued']] == [4, 1]
+  assert first < second
   found, expected = (
     layouts.metrics(faults, name) for name in ('devices', 'undisturbed')
   )

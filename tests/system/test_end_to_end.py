@@ -198,7 +198,7 @@ def test_other_inputs_and_options_run(data_dir, tmp_path):
     data_dir,
     tmp_path / 'o',
     "--config.representation.channels=('atoms','gradient')",
-    '--config.representation.density=free_atoms',
+    '--config.representation.density=deformation',
     '--config.model.dtype=bfloat16',
     '--config.model.widths=(8,)',
     '--config.model.blocks=(0,)',
