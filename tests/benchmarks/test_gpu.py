@@ -1,6 +1,8 @@
 """What benchmarks/gpu counts and compares, on small arrays."""
 
+import functools
 import itertools
+import pathlib
 import types
 
 import jax
@@ -12,6 +14,8 @@ from configs import qm9_density
 from edjax import models
 from edjax.data import packed_dataset
 from edjax.models import isotropic
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize('kernels', ['isotropic', 'free'])
@@ -41,6 +45,25 @@ def test_the_network_of_the_science_takes_9_gflop():
   vox = jax.ShapeDtypeStruct((1, size, size, size, 1), 'float32')
   found = common.layers(models.build_model(config.model, 4), vox)
   assert sum(map(common.forward_flops, found)) == pytest.approx(9e9, rel=0.05)
+
+
+def test_a_step_of_full_takes_what_scaling_says_and_xla_counts():
+  """XLA counts what is no product too: a few percent."""
+  config = qm9_density.get_config('full')
+  size = config.representation.grid_size
+  vox = jax.ShapeDtypeStruct((1, size, size, size, 1), 'float32')
+  model = models.build_model(config.model, len(config.data.targets))
+  counted = common.training_flops(common.layers(model, vox))
+
+  def loss(params, vox):
+    return (model.apply(params, vox, train=False) ** 2).sum()
+
+  init = functools.partial(model.init, train=False)
+  params = jax.eval_shape(init, jax.random.key(0), vox)
+  lowered = jax.jit(jax.grad(loss)).lower(params, vox)
+  assert 1 < lowered.cost_analysis()['flops'] / counted < 1.1
+  page = (ROOT / 'docs' / 'scaling.md').read_text()
+  assert f'| {counted / 1e9:.1f} GFLOP |' in page
 
 
 @pytest.mark.parametrize('block', [1, 2])
