@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,9 @@ class Peer:
     return np.load(path)
 
   def _ask(self, question):
+    # Between questions it is stopped: idle threads of OpenMP, which PyTorch
+    # uses, wait for work in a busy loop, and others would lack their core.
+    self._process.send_signal(signal.SIGCONT)
     self._process.stdin.write(json.dumps(question) + '\n')
     self._process.stdin.flush()
     answer = self._process.stdout.readline()
@@ -84,12 +88,14 @@ class Peer:
         f'{self._process.args[-1]} ended with status '
         f'{self._process.wait()}; its message is above'
       )
+    self._process.send_signal(signal.SIGSTOP)
     return json.loads(answer)
 
   def __enter__(self):
     return self
 
   def __exit__(self, *_):
+    self._process.send_signal(signal.SIGCONT)
     self._process.stdin.close()
     self._process.wait()
 

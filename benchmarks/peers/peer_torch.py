@@ -32,11 +32,12 @@ def _kernel(kernel_XYZCF):
   return kernel.contiguous(memory_format=_LAST)
 
 
-def convolution(path, padding, wanted):
+def convolution(path, padding, wanted, dtype='float32'):
   """Runs one layer 'forward', or its 'gradient' of input and kernel."""
+  dtype = getattr(torch, dtype)
   with np.load(path) as file:
-    x, kernel = _volume(file['x']), _kernel(file['kernel'])
-    grad = _volume(file['grad'])
+    x, kernel = _volume(file['x']).to(dtype), _kernel(file['kernel']).to(dtype)
+    grad = _volume(file['grad']).to(dtype)
   pad = 'same' if padding == 'SAME' else 'valid'
 
   def forward():
@@ -47,10 +48,11 @@ def convolution(path, padding, wanted):
   def gradient():
     out = functional.conv3d(x, kernel, padding=pad)
     grads = torch.autograd.grad(out, (x, kernel), grad)
-    return np.concatenate(
+    layouts = (0, 2, 3, 4, 1), (2, 3, 4, 1, 0)
+    return lambda: np.concatenate(
       [
-        grads[0].movedim(1, -1).reshape(-1).numpy(),
-        grads[1].permute(2, 3, 4, 1, 0).reshape(-1).numpy(),
+        g.permute(layout).float().reshape(-1).numpy()
+        for g, layout in zip(grads, layouts, strict=True)
       ]
     )
 
@@ -207,8 +209,11 @@ def _optimizer(p):
   return torch.optim.AdamW(p.learned(), lr=1e-3, weight_decay=1e-4, fused=True)
 
 
-def network(path, name, wanted):
-  """Runs a network's 'step' or, without dropout, its 'gradient'."""
+def network(path, name, wanted, autocast=False):
+  """Runs a network's 'step' or, without dropout, its 'gradient'.
+
+  `autocast` is PyTorch's own way to bfloat16: parameters stay float32.
+  """
   p = _Parameters(path)
   vox = p.input['vox'].movedim(-1, 1).contiguous(memory_format=_LAST)
   labels = p.input['labels']
@@ -216,8 +221,9 @@ def network(path, name, wanted):
 
   def run():
     optimizer.zero_grad()
-    prediction = _NETWORKS[name](p, vox, wanted == 'step')
-    functional.mse_loss(prediction, labels).backward()
+    with torch.autocast('cpu', torch.bfloat16, autocast):
+      prediction = _NETWORKS[name](p, vox, wanted == 'step')
+    functional.mse_loss(prediction.float(), labels).backward()
     if wanted == 'step':
       optimizer.step()
     return p.gradient() if wanted == 'gradient' else None

@@ -3,7 +3,9 @@
   PYTHON_OF_THE_PEER worker.py NAME
 
 NAME is a module beside this file with a list PACKAGES, for their versions,
-and functions that set a case up and return a function to time.
+and functions that set a case up and return a function to time. What that
+function returns is saved where numbers are compared; if it is a function
+itself, what it returns, so that a copy is not timed.
 """
 
 import importlib
@@ -36,7 +38,9 @@ def main():
     elif question['do'] == 'save':
       import numpy
 
-      numpy.save(question['path'], numpy.asarray(run()))
+      result = run()
+      result = result() if callable(result) else result
+      numpy.save(question['path'], numpy.asarray(result))
     answers.write(json.dumps(answer) + '\n')
     answers.flush()
 

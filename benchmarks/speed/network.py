@@ -101,15 +101,17 @@ def stepper(model, params, vox, labels, train=True):
     return optax.apply_updates(params, updates), opt_state, key
 
   state = jax.device_put((params, optimizer.init(params), jax.random.key(0)))
+  compiled = step.lower(state, vox, labels).compile()
 
   def run():
     nonlocal state
-    state = jax.block_until_ready(step(state, vox, labels))
+    state = jax.block_until_ready(compiled(state, vox, labels))
 
+  run.program = compiled.as_text()
   return run
 
 
-def networks(torch, scratch, repeats, table):
+def networks(torch, half, scratch, repeats, table):
   rng = np.random.default_rng(0)
   vox = np.abs(rng.normal(size=(BATCH, SIZE, SIZE, SIZE, CHANNELS)))
   vox = vox.astype(np.float32)
@@ -128,12 +130,16 @@ def networks(torch, scratch, repeats, table):
     expected = torch.save(scratch / 'gradient.npy')
     deviation = np.abs(actual - expected).max() / np.abs(expected).max()
     torch.prepare('network', path=str(path), name=name, wanted='step')
+    half.prepare(
+      'network', path=str(path), name=name, wanted='step', autocast=True
+    )
     args = model, params, jnp.asarray(vox), labels
     times = timing.in_turn(
       {
         'edjax': timing.elapsed(stepper(*args)),
         'without': timing.elapsed(stepper(*args, train=False)),
         'torch': torch.seconds,
+        'half': half.seconds,
       },
       repeats,
     )
@@ -144,6 +150,7 @@ def networks(torch, scratch, repeats, table):
       1e3 * times['torch'],
       times['edjax'] / times['torch'],
       f'{deviation:.0e}',
+      1e3 * times['half'],
     )
 
 
@@ -248,7 +255,8 @@ def main():
         f'Batch {BATCH}, {SIZE}^3 voxels, {CHANNELS} channels, float32; '
         'forward, backward and AdamW. PyTorch: channels_last_3d, fused AdamW. '
         'The deviation is that of the gradient of all parameters, without '
-        'dropout, over its largest value.',
+        'dropout, over its largest value. Last: PyTorch with bfloat16 '
+        '(autocast).',
       ],
       (
         'network',
@@ -257,9 +265,10 @@ def main():
         'PyTorch ms',
         'edjax / PyTorch',
         'deviation of gradient',
+        'PyTorch bfloat16 ms',
       ),
     )
-    networks(torch, scratch, options.repeats, table)
+    networks(torch, another, scratch, options.repeats, table)
     table.text(
       '',
       "ATOM3D's recipe end to end: molecules of 9 to 27 atoms, random "
