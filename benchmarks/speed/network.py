@@ -44,20 +44,23 @@ WHAT = {
 class Blocks(nn.Module):
   """Four times convolution, relu, max-pool; then a mean and one layer."""
 
+  dtype: str = 'float32'
+
   @nn.compact
   def __call__(self, x, train):
     del train
     for i, width in enumerate((32, 64, 128, 256)):
-      x = Conv3D(width)(x)
+      x = Conv3D(width, dtype=self.dtype)(x)
       x = nn.relu(downsampling.max_pool(x) if i < 3 else x)
-    return nn.Dense(TARGETS)(x.mean((1, 2, 3)))
+    return nn.Dense(TARGETS)(x.astype('float32').mean((1, 2, 3)))
 
 
-def build(name):
+def build(name, dtype='float32'):
   if name == 'blocks':
-    return Blocks()
+    return Blocks(dtype)
   config = configuration.resolve(qm9_atoms.get_config())
-  return models.build_model(dict(config.model, name=name), TARGETS)
+  fields = dict(config.model, name=name, dtype=dtype)
+  return models.build_model(fields, TARGETS)
 
 
 def initial(model, vox, seed=0):
@@ -133,11 +136,12 @@ def networks(torch, half, scratch, repeats, table):
     half.prepare(
       'network', path=str(path), name=name, wanted='step', autocast=True
     )
-    args = model, params, jnp.asarray(vox), labels
+    args = params, jnp.asarray(vox), labels
     times = timing.in_turn(
       {
-        'edjax': timing.elapsed(stepper(*args)),
-        'without': timing.elapsed(stepper(*args, train=False)),
+        'edjax': timing.elapsed(stepper(model, *args)),
+        'without': timing.elapsed(stepper(model, *args, train=False)),
+        'edjax half': timing.elapsed(stepper(build(name, 'bfloat16'), *args)),
         'torch': torch.seconds,
         'half': half.seconds,
       },
@@ -150,6 +154,7 @@ def networks(torch, half, scratch, repeats, table):
       1e3 * times['torch'],
       times['edjax'] / times['torch'],
       f'{deviation:.0e}',
+      1e3 * times['edjax half'],
       1e3 * times['half'],
     )
 
@@ -255,8 +260,8 @@ def main():
         f'Batch {BATCH}, {SIZE}^3 voxels, {CHANNELS} channels, float32; '
         'forward, backward and AdamW. PyTorch: channels_last_3d, fused AdamW. '
         'The deviation is that of the gradient of all parameters, without '
-        'dropout, over its largest value. Last: PyTorch with bfloat16 '
-        '(autocast).',
+        'dropout, over its largest value. Last: with '
+        "bfloat16, `model.dtype` in edjax and PyTorch's autocast.",
       ],
       (
         'network',
@@ -265,6 +270,7 @@ def main():
         'PyTorch ms',
         'edjax / PyTorch',
         'deviation of gradient',
+        'edjax bfloat16 ms',
         'PyTorch bfloat16 ms',
       ),
     )

@@ -82,6 +82,11 @@ def describe(task) -> str:
     f'input: {channels}; {config.representation.grid_size}^3 voxels of '
     f'{config.representation.spacing} Å' + (f'; {units}' if units else ''),
   ]
+  if config.model.dtype == 'bfloat16' and jax.default_backend() == 'cpu':
+    lines.append(
+      "model.dtype='bfloat16' is slower than 'float32' on this CPU, and less "
+      'exact; it is for GPUs and TPUs'
+    )
   if task.split_missing:
     lines.append(
       f'{task.split_missing} molecules of the published split are not in '

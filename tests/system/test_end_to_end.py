@@ -194,7 +194,7 @@ def test_other_inputs_and_options_run(data_dir, tmp_path):
 
   50 s on 2 cores: two kinds of field and a scan over steps are compiled.
   """
-  launch(
+  done = launch(
     data_dir,
     tmp_path / 'o',
     "--config.representation.channels=('atoms','gradient')",
@@ -210,6 +210,7 @@ def test_other_inputs_and_options_run(data_dir, tmp_path):
     name='gradient',
     flags='--xla_backend_optimization_level=0',
   )
+  assert "model.dtype='bfloat16' is slower" in done.stdout
   results = json.loads((tmp_path / 'o' / 'results.json').read_text())
   assert results['channels'] == [
     *(f'atoms_{e}' for e in ('H', 'C', 'N', 'O', 'F', 'other')),
