@@ -282,6 +282,8 @@ def pocket(n=150):
   [
     (fields.atoms, fields.atoms_grid, {}),
     (fields.atoms, fields.atoms_grid, {'groups': True, 'width': 0.3}),
+    (fields.atoms, fields.atoms_grid, {'groups': True, 'truncated': True}),
+    (fields.valence, fields.valence_grid, {'truncated': True}),
     (fields.promolecule, fields.promolecule_grid, {'b_iso': 25.0}),
     (
       fields.promolecule,
