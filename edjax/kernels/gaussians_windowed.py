@@ -31,7 +31,8 @@ _REACH = 5.7
 # 18 most. Each takes time to compile.
 _EDGES = (12, 18, 24)
 # Numbers in a row of a window from where on compiled loops are vectorised; a
-# row that would be shorter is the whole row of the grid.
+# row that would be shorter is the whole row of the grid, except of truncated
+# Gaussians, where a number takes as long as several.
 _ROW = 48
 # A matrix product does several times as many multiplications a second.
 _SHARE = 0.25
