@@ -115,6 +115,9 @@ def get_config() -> ConfigDict:
   # Atoms as 0 or 1 within a radius, as older recipes have them, instead of
   # Gaussians.
   representation.binary = False
+  # Gaussians of 'atoms' and 'valence' that end, as libmolgrid's do: beyond 2
+  # standard deviations a parabola that is 0 from 3 on.
+  representation.truncated = False
   # One radius for every atom of 'shape', Å; 0: van der Waals radii.
   representation.shape_radius = 0.0
   # Standard deviations: 'atoms', of the Gaussians of 'atoms' and 'valence' in Å

@@ -125,7 +125,7 @@ class Voxelizer:
       and not options.smooth
       and 4 * self.grid.size**3 * self.num_channels <= _CACHE
       and gaussians_windowed.pays(
-        options.atom_width, self.grid, self.num_channels
+        options.atom_width, self.grid, self.num_channels, options.truncated
       )
     )
 
@@ -177,6 +177,7 @@ def make_voxelizer(
   scales: tuple[float, ...] = (),
   groups: bool = False,
   binary: bool = False,
+  truncated: bool = False,
   use_b_factors: bool = False,
   shape_radius: float = 0.0,
   smooth: float = 0.0,
@@ -212,6 +213,8 @@ def make_voxelizer(
       promolecule, since proteins have no orbitals. A ligand whose orbitals are
       all 0 (xTB failed) has the promolecule as well.
     binary: atoms as 0 or 1 within a radius instead of Gaussians.
+    truncated: Gaussians of 'atoms' and 'valence' end at 3 standard deviations,
+      by a parabola from 2 on; see `kernels.truncated_gaussians`.
     use_b_factors: the promolecule adds the file's B factors.
     shape_radius: of every atom of 'shape', Å; 0 for van der Waals radii.
     smooth: standard deviation in Å of a Gaussian blur of every field, before
@@ -246,6 +249,7 @@ def make_voxelizer(
     atom_width=float(widths.get('atoms', fields.ATOM_WIDTH)),
     elements=tuple(elements),
     binary=bool(binary),
+    truncated=bool(truncated),
     shape_width=float(widths.get('shape', fields.SHAPE_WIDTH)),
     shape_radius=float(shape_radius),
     groups=bool(groups),
@@ -284,12 +288,17 @@ def _check_options(chosen: tuple[Channel, ...], options: Options) -> None:
       raise ValueError(f'{name} must be 0 or above it, not {value}')
   if options.smooth:
     gaussian_blur.margin(options.smooth, options.grid)  # checks
+  if options.binary and options.truncated:
+    raise ValueError('binary and truncated exclude each other')
   kinds = tuple(channel.name for channel in chosen)
+  read = {name for channel in chosen for name in channel.options}
   for owner in CHANNELS.values():
     for name in owner.options:
-      if getattr(options, name) and owner not in chosen:
+      if getattr(options, name) and name not in read:
+        owners = [c.name for c in CHANNELS.values() if name in c.options]
         raise ValueError(
-          f'{name} is for the channel {owner.name!r}, not for {kinds}'
+          f'{name} is for the channel {" or ".join(map(repr, owners))}, not '
+          f'for {kinds}'
         )
   # With groups the pocket has the promolecule beside the ligand's orbitals.
   read = set(DENSITIES[options.density].options)

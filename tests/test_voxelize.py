@@ -10,7 +10,7 @@ from edjax import fields, geometry, molecule, voxelize
 from edjax.fields import channels as registry
 from edjax.fields import shapes
 from edjax.grid import Grid
-from edjax.kernels import gto_dense, numerics
+from edjax.kernels import gto_dense, numerics, truncated_gaussians
 from edjax.molecule import DensityMap, Molecule
 from edjax.voxelize import make_voxelizer
 
@@ -105,12 +105,16 @@ def test_options_reach_their_fields():
      lambda: fields.atoms_grid(mol, GRID, elements=('O',), groups=True)),
     (('atoms',), {'binary': True, 'widths': {'atoms': 1.3}},
      lambda: fields.binary_atoms_grid(mol, GRID, radius=1.3)),
+    (('atoms',), {'truncated': True, 'widths': {'atoms': 0.8}},
+     lambda: fields.atoms_grid(mol, GRID, width=0.8, truncated=True)),
     (('shape',), {'widths': {'shape': 0.7}, 'supersample': 2},
      lambda: fields.shape_grid(mol, GRID, 2, width=0.7)),
     (('shape',), {'shape_radius': 1.1},
      lambda: fields.shape_grid(mol, GRID, radius=1.1)),
     (('valence',), {'widths': {'atoms': 0.8}},
      lambda: fields.valence_grid(mol, GRID, width=0.8)),
+    (('valence',), {'truncated': True, 'widths': {'atoms': 0.8}},
+     lambda: fields.valence_grid(mol, GRID, width=0.8, truncated=True)),
     (('valence',), {'groups': True},
      lambda: fields.valence_grid(mol, GRID, groups=True)),
   ]  # fmt: skip
@@ -331,6 +335,12 @@ def test_padding_is_inert():
     (('density',), {'b_iso': 9.0}, "b_iso is for .* not density='xtb'"),
     (('density',), {'density': 'map', 'use_b_factors': True}, 'use_b_factors'),
     (('density',), {'binary': True}, 'binary'),
+    (
+      ('shape',),
+      {'truncated': True},
+      "truncated is for .*'atoms' or 'valence'",
+    ),
+    (('atoms',), {'truncated': True, 'binary': True}, 'exclude each other'),
     (('noise',), {'groups': True}, 'groups'),
     (('density',), {'groups': True, 'density': 'map'}, 'groups: the density'),
     (('gradient',), {'groups': True, 'density': 'deformation'}, 'groups'),
@@ -360,11 +370,12 @@ def test_missing_contents_raise_when_traced(channel, density, message):
   assert jax.eval_shape(make_voxelizer(('atoms', 'shape'), GRID), bare)
 
 
-def test_atom_types_of_a_batch_at_once_are_those_one_by_one():
+@pytest.mark.parametrize('truncated', [False, True])
+def test_atom_types_of_a_batch_at_once_are_those_one_by_one(truncated):
   mols = molecule.stack([
     _mol(index=i, center=False) if i else _mol() for i in range(3)
   ])  # fmt: skip
-  f = make_voxelizer(('atoms',), Grid(24, 0.5))
+  f = make_voxelizer(('atoms',), Grid(24, 0.5), truncated=truncated)
   assert f.batches_on_cpu
   at_once, one_by_one = (
     np.asarray(jax.jit(numerics.batched(f, chunk))(mols)) for chunk in (3, 1)
@@ -380,6 +391,7 @@ def test_other_channels_stay_in_the_cache_one_by_one():
     (('atoms', 'shape'), {}),
     (('atoms',), {'binary': True}),
     (('atoms',), {'widths': {'atoms': 2.0}}),
+    (('atoms',), {'truncated': True, 'smooth': 0.5}),
   ):
     assert not make_voxelizer(channels, grid, **options).batches_on_cpu
   assert not make_voxelizer(('atoms',), Grid(96, 0.5)).batches_on_cpu
@@ -424,6 +436,26 @@ def test_scratch_is_about_what_the_compiler_allots(channel, options):
   # A chunk of 3, not the batch of 12, is what takes memory.
   assert 0.3 * estimate < temporary(batch) / batch < 3 * estimate
   assert temporary(12) > 2 * temporary(batch)
+
+
+@pytest.mark.parametrize('supersample', [1, 2])
+@pytest.mark.parametrize('channel', ['atoms', 'valence'])
+def test_scratch_of_truncated_gaussians_is_that_of_layers(channel, supersample):
+  """The form of accelerators; CPUs have windows."""
+  n, grid = 400, Grid(24, 0.7)
+  mol = Molecule.from_arrays(
+    np.full(n, 6), np.random.default_rng(0).normal(size=(n, 3)) * 5
+  )
+  terms = (mol.coords_A3, jnp.ones((n, 1)), jnp.full(n, 0.5))
+  compiled = (
+    jax.jit(truncated_gaussians.splat_grid, static_argnums=(3, 4))
+    .lower(*terms, grid, supersample)
+    .compile()
+  )
+  temporary = compiled.memory_analysis().temp_size_in_bytes
+  f = make_voxelizer((channel,), grid, truncated=True, supersample=supersample)
+  estimate = f.scratch_bytes(mol)
+  assert 0.3 * estimate < temporary < 3 * estimate
 
 
 @pytest.mark.parametrize('channel', ['density', 'gradient'])

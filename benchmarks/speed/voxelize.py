@@ -156,9 +156,12 @@ def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
     molvoxel.prepare('atoms', reach=3.0, **arguments)
     field = functools.partial(fields.atoms_grid, grid=grid, elements=symbols)
     voxelizer = voxelize.make_voxelizer(('atoms',), grid, elements=symbols)
-    # As training does it.
+    # As training does it; the truncated form likewise.
     over = jax.vmap if voxelizer.batches_on_cpu else numerics.batched
     edjax, state = mapped(field, molecules, over)
+    truncated, state_truncated = mapped(
+      functools.partial(field, truncated=True), molecules, over
+    )
     empty, _ = mapped(field, without_atoms(molecules), over)
     plain, _ = mapped(
       functools.partial(whole, grid=grid, symbols=symbols), molecules
@@ -169,6 +172,7 @@ def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
     times = in_turn(
       {
         'edjax': edjax,
+        'truncated': truncated,
         'empty': empty,
         'plain': plain,
         **{key: peer.seconds for key, (peer, _) in molgrid.items()},
@@ -176,8 +180,10 @@ def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
       },
       repeats,
     )
-    theirs = molgrid['exact'][0].save(scratch / 'out.npy')
-    ours = np.moveaxis(np.asarray(state[0]), -1, 1)
+    deviations = [
+      deviation(ours[0], molgrid[name][0].save(scratch / 'out.npy'))
+      for ours, name in ((state, 'exact'), (state_truncated, 'molgrid'))
+    ]
     ms = {k: t / len(molecules) * 1e3 for k, t in times.items()}
     real = np.mean([int(mol.mask_A.sum()) for mol in molecules])
     table.row(
@@ -187,8 +193,15 @@ def rows_of_atom_types(table, molgrid, molvoxel, scratch, repeats):
       float(ms['edjax'] / ms['molgrid']),
       float(ms['edjax'] / ms['cut']),
       float(ms['edjax'] / ms['exact']),
-      float(np.abs(theirs - ours).max() / ours.max()),
+      float(ms['truncated'] / ms['molgrid']),
+      *deviations,
     )
+
+
+def deviation(ours_BXYZC, theirs_BCXYZ) -> float:
+  """Returns the largest difference of two grids, in units of the maximum."""
+  ours_BCXYZ = np.moveaxis(np.asarray(ours_BXYZC), -1, 1)
+  return float(np.abs(theirs_BCXYZ - ours_BCXYZ).max() / ours_BCXYZ.max())
 
 
 def with_gemmi(mol: Molecule, grid: Grid):
@@ -346,17 +359,20 @@ def main():
         machine(default, molvoxel, packages=('jax', 'gemmi')),
         'Milliseconds a molecule. Atoms are Gaussians of 0.5 Å. edjax leaves '
         'out what is below 9e-8 of the peak (5.7 standard deviations), '
-        '`plain` nothing: the one matrix product. `empty` is edjax without an '
+        '`plain` nothing: the one matrix product. `truncated` is edjax with '
+        '`representation.truncated`. `empty` is edjax without an '
         'atom: clearing (and, of the pocket, copying) the grid. libmolgrid by '
         'default goes on as a parabola from 2 standard deviations to nothing '
-        'at 3 (`molgrid`), or cuts the Gaussian off at 3 (`cut`), or at 5.7 '
-        'as edjax does (`exact`; the deviation, of the peak, is from that). '
+        'at 3 (`molgrid`; so does `truncated`), or cuts the Gaussian off at 3 '
+        '(`cut`), or at 5.7 as edjax does (`exact`). Deviations, of the '
+        'maximum, are from `exact`, and of `truncated` from `molgrid`. '
         'molvoxel cuts off at 3. libmolgrid and molvoxel use one core.',
       ],
       (
         'atom types',
         'grid',
         'edjax',
+        'truncated',
         'empty',
         'plain',
         'molgrid',
@@ -366,7 +382,9 @@ def main():
         'edjax / molgrid',
         'edjax / cut',
         'edjax / exact',
+        'truncated / molgrid',
         'deviation',
+        'of truncated',
       ),
     )
     # Its reach in radii of two standard deviations; below 0, cut off there.

@@ -87,6 +87,7 @@ def make_voxelizer(representation) -> voxelize.Voxelizer:
     widths=dict(representation.widths),
     elements=representation.elements,
     binary=representation.binary,
+    truncated=representation.truncated,
     groups=representation.groups,
     use_b_factors=representation.use_b_factors,
     shape_radius=representation.shape_radius,

@@ -50,6 +50,7 @@ RULES: Mapping[str, rules.Rule] = {
   'representation.groups': rules.flag,
   'representation.elements': rules.names(),
   'representation.binary': rules.flag,
+  'representation.truncated': rules.flag,
   'representation.shape_radius': rules.number(float, 0),
   'representation.widths.atoms': rules.POSITIVE,
   'representation.widths.shape': rules.number(float, 0.1),

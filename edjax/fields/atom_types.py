@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax.chem.elements import MAX_NUMBER, METALS, atomic_number
-from edjax.fields.common import check_width, peak_terms, splat_grid
+from edjax.fields.common import (
+  check_width,
+  peak_terms,
+  splat_grid,
+  splat_points,
+)
 from edjax.grid import Grid
-from edjax.kernels import gaussians
 from edjax.molecule import LIGAND, POCKET, Molecule
 
 ELEMENTS = ('H', 'C', 'N', 'O', 'F')
@@ -50,6 +54,7 @@ def atoms(
   elements: tuple[str, ...] = ELEMENTS,
   width: float = ATOM_WIDTH,
   groups: bool = False,
+  truncated: bool = False,
 ) -> jax.Array:
   """Draws each atom as a Gaussian of peak 1 in the channel of its element.
 
@@ -63,6 +68,8 @@ def atoms(
     elements: symbols of the listed elements.
     width: standard deviation, Å.
     groups: ligand and pocket apart.
+    truncated: end the Gaussian at 3 standard deviations, by a parabola from 2
+      on; see `kernels.truncated_gaussians`.
 
   Returns:
     values_GC; C as in `atom_channels`.
@@ -71,7 +78,7 @@ def atoms(
     ValueError: an unknown element, or a width that is not above 0.
   """
   terms = _atom_terms(mol, elements, width, groups)
-  return gaussians.splat_points(points_G3, *terms)
+  return splat_points(points_G3, terms, truncated)
 
 
 def atoms_grid(
@@ -82,10 +89,13 @@ def atoms_grid(
   elements: tuple[str, ...] = ELEMENTS,
   width: float = ATOM_WIDTH,
   groups: bool = False,
+  truncated: bool = False,
 ) -> jax.Array:
   """Evaluates `atoms` on a grid: vox_XYZC."""
   terms = _atom_terms(mol, elements, width, groups)
-  return splat_grid(terms, grid, supersample, width, same=True)
+  return splat_grid(
+    terms, grid, supersample, width, same=True, truncated=truncated
+  )
 
 
 def atom_counts(

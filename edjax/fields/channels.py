@@ -49,6 +49,7 @@ class Options:
   atom_width: float = atom_types.ATOM_WIDTH
   elements: tuple[str, ...] = atom_types.ELEMENTS
   binary: bool = False
+  truncated: bool = False
   shape_width: float = shapes.SHAPE_WIDTH
   shape_radius: float = 0.0
   groups: bool = False
@@ -75,7 +76,8 @@ class Channel:
     has_groups: whether ligand and pocket have channels of their own.
     names: options -> names of its channels, if these are others than `name`
       or, with groups, ligand_`name` and pocket_`name`.
-    options: names of `Options` that it alone makes use of.
+    options: names of `Options` that it makes use of, unlike most others: they
+      are refused where no channel lists them.
     cost: (options, mol) -> numbers that it keeps for each column of voxels
       while it is computed. On accelerators it decides how many molecules are
       voxelised at a time.
@@ -110,17 +112,25 @@ def _atoms(options: Options) -> Field:
       binary_atom_types.binary_atoms_grid, radius=options.atom_width, **types
     )
     return gaussian_blur.blurred(field, options.smooth)
-  return _wider_gaussians(atom_types.atoms_grid, options, **types)
+  return _gaussians(atom_types.atoms_grid, options, **types)
 
 
 def _valence(options: Options) -> Field:
-  return _wider_gaussians(
+  return _gaussians(
     valence_electrons.valence_grid, options, groups=options.groups
   )
 
 
-def _wider_gaussians(field, options: Options, **keywords) -> Field:
-  """Blurs Gaussians of atoms in closed form: they become wider and lower."""
+def _gaussians(field, options: Options, **keywords) -> Field:
+  """Blurs Gaussians of atoms in closed form: they become wider and lower.
+
+  Truncated ones have no closed form, and are blurred as other fields are.
+  """
+  if options.truncated:
+    keywords |= {'width': options.atom_width, 'truncated': True}
+    return gaussian_blur.blurred(
+      functools.partial(field, **keywords), options.smooth
+    )
   width = float(np.hypot(options.atom_width, options.smooth))
   peak = (options.atom_width / width) ** 3
   return lambda *args: peak * field(*args, width=width, **keywords)
@@ -130,9 +140,14 @@ def _atoms_of(mol: Molecule) -> int:
   return mol.numbers_A.shape[-1]
 
 
+def _cost_of_gaussians(options: Options, mol: Molecule) -> int:
+  # Of truncated ones the sub-points of one layer of voxels.
+  return _atoms_of(mol) * (options.supersample**3 if options.truncated else 1)
+
+
 def _cost_of_atoms(options: Options, mol: Molecule) -> int:
   if not options.binary:
-    return _atoms_of(mol)
+    return _cost_of_gaussians(options, mol)
   # No product of factors: the distance of each point from each atom.
   return _atoms_of(mol) * padded_size(options) * options.supersample**3
 
@@ -283,7 +298,7 @@ _BUILT_IN_CHANNELS = (
     names=lambda options: atom_types.atom_channels(
       options.elements, options.groups
     ),
-    options=('binary',),
+    options=('binary', 'truncated'),
     cost=_cost_of_atoms,
   ),
   Channel('density', _density, of_density=True, cost=_cost_of_density),
@@ -301,7 +316,14 @@ _BUILT_IN_CHANNELS = (
     options=('shape_radius',),
     cost=lambda options, mol: _atoms_of(mol) * options.supersample**2,
   ),
-  Channel('valence', _valence, unit='e', max_number=gfn2_basis.MAX_NUMBER),
+  Channel(
+    'valence',
+    _valence,
+    unit='e',
+    options=('truncated',),
+    cost=_cost_of_gaussians,
+    max_number=gfn2_basis.MAX_NUMBER,
+  ),
   Channel(
     'noise',
     _noise,

@@ -6,12 +6,21 @@ import numpy as np
 
 from edjax.chem import form_factors
 from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed
+from edjax.kernels import (
+  gaussians,
+  gaussians_windowed,
+  truncated_gaussians,
+)
 from edjax.molecule import LIGAND, POCKET, Molecule
 
 
 def splat_grid(
-  terms, grid: Grid, supersample: int, sigma: float, same: bool = False
+  terms,
+  grid: Grid,
+  supersample: int,
+  sigma: float,
+  same: bool = False,
+  truncated: bool = False,
 ) -> jax.Array:
   """Sums Gaussians on a grid; on CPUs at near voxels alone where that pays.
 
@@ -21,24 +30,38 @@ def splat_grid(
     supersample: sub-points along each edge of a voxel.
     sigma: a typical standard deviation, Å.
     same: all have this standard deviation.
+    truncated: sums `truncated_gaussians` instead.
 
   Returns:
     vox_XYZC.
   """
 
   known = float(sigma) if same else None
+  sums = truncated_gaussians if truncated else gaussians
   return near_or_whole(
     terms,
     grid,
     sigma,
-    near=lambda *t: gaussians_windowed.splat_grid(*t, grid, supersample, known),
-    whole=lambda *t: gaussians.splat_grid(*t, grid, supersample),
+    near=lambda *t: gaussians_windowed.splat_grid(
+      *t, grid, supersample, known, truncated
+    ),
+    whole=lambda *t: sums.splat_grid(*t, grid, supersample),
+    truncated=truncated,
   )
 
 
-def near_or_whole(terms, grid: Grid, sigma: float, near, whole):
+def splat_points(points_G3: jax.Array, terms, truncated: bool) -> jax.Array:
+  """Sums Gaussians point by point, values_GC; `terms` as in `splat_grid`."""
+  sums = truncated_gaussians if truncated else gaussians
+  return sums.splat_points(points_G3, *terms)
+
+
+def near_or_whole(
+  terms, grid: Grid, sigma: float, near, whole, truncated: bool = False
+):
   """Evaluates `near` on CPUs where windows pay, else `whole`."""
-  if not gaussians_windowed.pays(sigma, grid, terms[1].shape[1]):
+  channels = terms[1].shape[1]
+  if not gaussians_windowed.pays(sigma, grid, channels, truncated):
     return whole(*terms)
   return jax.lax.platform_dependent(*terms, cpu=near, default=whole)
 

@@ -56,7 +56,7 @@ def splat_points(
   Raises:
     ValueError: a shape does not fit.
   """
-  _check(coords_A3, weights_AC, sigma_A)
+  check_terms(coords_A3, weights_AC, sigma_A)
   grids.check_points(points_G3)
   peaks_AC = weights_AC / peak_to_integral(sigma_A)[:, None]
 
@@ -90,7 +90,7 @@ def splat_grid(
   Raises:
     ValueError: a shape does not fit.
   """
-  _check(coords_A3, weights_AC, sigma_A)
+  check_terms(coords_A3, weights_AC, sigma_A)
   lines_3XA = lines(coords_A3, sigma_A, grid, supersample)
   return product(lines_3XA[0], lines_3XA[1], lines_3XA[2], weights_AC)
 
@@ -123,7 +123,7 @@ def splat_grid_and_gradient(
   Raises:
     ValueError: a shape does not fit.
   """
-  _check(coords_A3, weights_AC, sigma_A)
+  check_terms(coords_A3, weights_AC, sigma_A)
 
   def factors(shift):
     return lines(coords_A3 + shift, sigma_A, grid, supersample)
@@ -205,7 +205,12 @@ def product(
   return vox.reshape(nx, ny, nz, channels)
 
 
-def _check(coords_A3, weights_AC, sigma_A) -> None:
+def check_terms(coords_A3, weights_AC, sigma_A) -> None:
+  """Refuses terms whose shapes do not fit.
+
+  Raises:
+    ValueError: they are not [A, 3], [A, C] and [A].
+  """
   if coords_A3.ndim != 2 or coords_A3.shape[1] != 3:
     raise ValueError(f'coords must be [A, 3], not {coords_A3.shape}')
   n = coords_A3.shape[0]

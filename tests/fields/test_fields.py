@@ -38,7 +38,11 @@ METHANETHIOL = (
   ],
 )
 B_ISO = 12.0
-OPTIONS = {'promolecule': {'b_iso': B_ISO}}
+OPTIONS = {
+  'promolecule': {'b_iso': B_ISO},
+  'truncated_atoms': {'truncated': True},
+  'truncated_valence': {'truncated': True},
+}
 
 
 # name: (on points, on a grid)
@@ -49,9 +53,11 @@ FIELDS = {
   'free_atoms': (fields.free_atoms_density, fields.free_atoms_density_grid),
   'map_density': (fields.map_density, fields.map_density_grid),
   'atoms': (fields.atoms, fields.atoms_grid),
+  'truncated_atoms': (fields.atoms, fields.atoms_grid),
   'binary_atoms': (fields.binary_atoms, fields.binary_atoms_grid),
   'shape': (fields.shape, fields.shape_grid),
   'valence': (fields.valence, fields.valence_grid),
+  'truncated_valence': (fields.valence, fields.valence_grid),
   'noise': (fields.noise, fields.noise_grid),
 }
 TURNING = [n for n in FIELDS if n != 'noise']
@@ -312,7 +318,9 @@ def test_gradient_magnitude_of_one_gaussian():
   assert got[4, 4, 4] == 0
 
 
-@pytest.mark.parametrize('name', ['promolecule', 'atoms', 'shape'])
+@pytest.mark.parametrize(
+  'name', ['promolecule', 'atoms', 'truncated_atoms', 'shape']
+)
 def test_gradient_is_differentiable_where_it_is_zero(name):
   # At the centre of an atom, so far away that all is 0, and, for comparison,
   # where it is not zero.
@@ -338,7 +346,9 @@ def test_gradient_is_differentiable_where_it_is_zero(name):
   np.testing.assert_allclose(backward, slopes, rtol=0, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize('name', ['promolecule', 'atoms', 'shape'])
+@pytest.mark.parametrize(
+  'name', ['promolecule', 'atoms', 'truncated_atoms', 'shape']
+)
 def test_gradient_vanishes_midway_between_equal_atoms(name, x64):
   mol = Molecule.from_arrays([6, 6], [[-0.7, 0, 0], [0.7, 0, 0]])
   points = jnp.array([[0.0, 0, 0], [0.3, 0, 0]])
@@ -643,6 +653,19 @@ def test_widths_must_be_positive(bad):
   ):
     with pytest.raises(ValueError, match='must be >'):
       call()
+
+
+def test_truncated_atoms_end_at_three_widths():
+  mol = Molecule.from_arrays([8], [[0.0, 0, 0]])
+  d = np.array([0.0, 0.5, 1.0, 1.4, 1.5, 1.6])
+  points = np.stack([0 * d, d, 0 * d], axis=1)
+  got = fields.atoms(mol, points, elements=('O',), truncated=True)[:, 0]
+  t = d / 0.5
+  want = np.where(t <= 2, np.exp(-(t**2) / 2), np.exp(-2) * (3 - t) ** 2)
+  np.testing.assert_allclose(got, want * (t < 3), rtol=0, atol=1e-6)
+  whole = fields.atoms(mol, points, elements=('O',))[:, 0]
+  np.testing.assert_allclose(whole[:3], got[:3], rtol=0, atol=1e-6)
+  assert float((whole - got)[3:].min()) > 1e-3
 
 
 def test_binary_atoms_equal_a_plain_loop():

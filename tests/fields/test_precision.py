@@ -84,6 +84,7 @@ def _functions() -> dict:
     'deformation': fields.deformation,
     'map_density': fields.map_density,
     'atoms': fields.atoms,
+    'truncated_atoms': functools.partial(fields.atoms, truncated=True),
     'binary_atoms': fields.binary_atoms,
     'shape': fields.shape,
     'noise': fields.noise,
@@ -95,6 +96,9 @@ def _functions() -> dict:
     'deformation_grid': fields.deformation_grid,
     'map_density_grid': fields.map_density_grid,
     'atoms_grid': fields.atoms_grid,
+    'truncated_atoms_grid': functools.partial(
+      fields.atoms_grid, truncated=True
+    ),
     'binary_atoms_grid': fields.binary_atoms_grid,
     'shape_grid': fields.shape_grid,
     'noise_grid': fields.noise_grid,

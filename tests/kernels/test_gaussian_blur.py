@@ -46,6 +46,8 @@ CASES = [
   ({'channels': ('valence',)}, 2e-4),
   ({'channels': ('density',), 'density': 'promolecule', 'b_iso': 40.0}, 2e-4),
   ({'channels': ('atoms',), 'elements': ('O',), 'binary': True}, 1e-5),
+  ({'channels': ('atoms',), 'elements': ('O',), 'truncated': True}, 1e-5),
+  ({'channels': ('valence',), 'truncated': True}, 1e-5),
   ({'channels': ('shape',), 'supersample': 2}, 1e-5),
   ({'channels': ('density',)}, 1e-5),
   ({'channels': ('density',), 'density': 'deformation'}, 1e-5),

@@ -11,7 +11,7 @@ from edjax import fields
 from edjax import grid as grids
 from edjax.fields import atom_types
 from edjax.grid import Grid
-from edjax.kernels import gaussians, gaussians_windowed
+from edjax.kernels import gaussians, gaussians_windowed, truncated_gaussians
 from edjax.molecule import Molecule, stack
 
 GRID = Grid(32, 0.75)
@@ -173,6 +173,86 @@ def test_double_precision_loses_no_more_than_float32(x64):
   np.testing.assert_allclose(got, want, rtol=0, atol=5e-7 * np.abs(want).max())
 
 
+def truncated(terms, grid=GRID, supersample=1, sigma=None):
+  near = jax.jit(gaussians_windowed.splat_grid, static_argnums=(3, 4, 5, 6))
+  whole = jax.jit(truncated_gaussians.splat_grid, static_argnums=(3, 4))
+  return near(*terms, grid, supersample, sigma, True), whole(
+    *terms, grid, supersample
+  )
+
+
+@pytest.mark.parametrize('supersample', [1, 2])
+@pytest.mark.parametrize('channels', [1, 6, 20])
+def test_truncated_windows_equal_the_whole(channels, supersample):
+  """Windows of several sizes and, of one known width, of one."""
+  terms = atoms(60, channels)
+  got, want = truncated(terms, supersample=supersample)
+  assert_same(got, want)
+  coords_A3, weights_AC, _ = terms
+  for sigma in (0.3, 0.9):
+    same = coords_A3, weights_AC, jnp.full(60, sigma)
+    assert_same(*truncated(same, supersample=supersample, sigma=sigma))
+  # Control: whole Gaussians are others.
+  whole, _ = both(terms, supersample=supersample)
+  assert np.abs(whole - got).max() > 1e-3 * np.abs(want).max()
+
+
+def test_every_truncated_atom_counts_alone():
+  grid = Grid(9, 0.5)
+  for x in (0.0, 0.25, -2.0, 2.25, 3.0, -4.1):
+    for sigma in (0.1, 0.4, 3.0):
+      coords_A3 = jnp.array([[x, 0.1, -x], [0.0, x, 0.0]], jnp.float32)
+      terms = coords_A3, jnp.array([[1.0], [-0.3]]), jnp.full(2, sigma)
+      got, want = truncated(terms, grid, sigma=sigma)
+      peak = float(np.max(1 / gaussians.peak_to_integral(terms[2])))
+      np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * peak)
+
+
+def test_truncated_windows_are_smaller():
+  grid = Grid(48, 0.5)
+  assert gaussians_windowed.edge(0.5, grid, truncated=True) == 7
+  assert gaussians_windowed.edge(0.5, grid) == 12
+  # Sub-points reach a quarter of a voxel farther, on either side.
+  assert gaussians_windowed.edge(0.5, grid, 2, truncated=True) == 7
+  assert gaussians_windowed.edge(0.46, grid, truncated=True) == 6
+  assert gaussians_windowed.edge(0.46, grid, 2, truncated=True) == 7
+
+
+def test_derivatives_of_truncated_windows_are_those_of_the_whole():
+  terms = atoms(20)
+  mask = np.random.default_rng(1).normal(size=(32, 32, 32, 3))
+  mask = jnp.asarray(mask, jnp.float32)
+
+  def near(*terms):
+    vox = gaussians_windowed.splat_grid(*terms, GRID, truncated=True)
+    return jnp.sum(vox * mask)
+
+  def whole(*terms):
+    return jnp.sum(truncated_gaussians.splat_grid(*terms, GRID) * mask)
+
+  for mode in (jax.jacrev, jax.jacfwd):
+    got, want = (jax.jit(mode(f, (0, 1, 2)))(*terms) for f in (near, whole))
+    for a, b in zip(got, want, strict=True):
+      np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max())
+
+
+def test_vmap_of_truncated_windows_equals_one_by_one():
+  batch = jax.tree.map(lambda *x: jnp.stack(x), atoms(9), atoms(9, seed=1))
+  got = jax.jit(
+    jax.vmap(lambda *t: gaussians_windowed.splat_grid(*t, GRID, truncated=True))
+  )(*batch)
+  for i in range(2):
+    assert_same(got[i], truncated(tuple(x[i] for x in batch))[1])
+
+
+def test_truncated_windows_keep_dtypes(strict_promotion):
+  for supersample in (1, 2):
+    vox = gaussians_windowed.splat_grid(
+      *atoms(3), GRID, supersample, truncated=True
+    )
+    assert vox.dtype == jnp.float32
+
+
 def test_where_windows_pay():
   assert gaussians_windowed.pays(0.5, Grid(24, 0.5), 6)
   assert gaussians_windowed.pays(0.5, Grid(48, 0.25), 6)
@@ -181,6 +261,8 @@ def test_where_windows_pay():
   assert not gaussians_windowed.pays(0.5, Grid(24, 0.5), 1)
   assert not gaussians_windowed.pays(1.5, Grid(24, 0.5), 6)
   assert not gaussians_windowed.pays(0.5, Grid(4, 0.5), 20)
+  # No product is faster.
+  assert gaussians_windowed.pays(1.5, Grid(24, 0.5), 1, truncated=True)
 
 
 def pocket(n=150):
@@ -200,6 +282,8 @@ def pocket(n=150):
   [
     (fields.atoms, fields.atoms_grid, {}),
     (fields.atoms, fields.atoms_grid, {'groups': True, 'width': 0.3}),
+    (fields.atoms, fields.atoms_grid, {'groups': True, 'truncated': True}),
+    (fields.valence, fields.valence_grid, {'truncated': True}),
     (fields.promolecule, fields.promolecule_grid, {'b_iso': 25.0}),
     (
       fields.promolecule,
