@@ -71,6 +71,11 @@ def get_config() -> ConfigDict:
   # run there; the labels stay.
   data.geometry = 'published'
   data.noise = 0.0
+  # Origin of each molecule's frame, about which it is rotated: the centre of
+  # 'valence' charge (the default), where the first moment of a valence density
+  # is the dipole moment, or of 'mass'; for pdbbind 'ligand', the centre of mass
+  # of its heavy atoms. '': the default.
+  data.origin = ''
   # A control: labels are shuffled within training and within validation.
   data.shuffle_labels = False
   # Learn the difference to a linear fit: on the 'composition' (of complexes:

@@ -22,13 +22,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax.chem import elements
+from edjax.chem import elements, gfn2_occupations
 
 # Slots of the atomic orbitals of one atom: s; p x, y, z; d xy, yz, z2, xz,
 # x2-y2. Arrays of width 4 hold molecules without d shells.
 AO_SLOTS = ('s', 'x', 'y', 'z', 'xy', 'yz', 'z2', 'xz', 'x2-y2')
 
 LIGAND, POCKET = 0, 1
+# Points that a frame may have as its origin, see `origin_weights`.
+ORIGINS = ('valence', 'mass', 'ligand')
+_RADON = 86
 
 
 @jax.tree_util.register_dataclass
@@ -109,8 +112,8 @@ class Molecule:
       max_atoms: length to pad atoms to (default: no padding). The orbitals'
         atoms are padded to the same length when L == A.
       max_orbitals: number to pad orbitals to (default: no padding).
-      center: move the origin to the centre of mass (of the ligand's heavy
-        atoms where there is a pocket); False keeps the frame of coords.
+      center: move the origin, see `frame_origin`; False keeps the frame of
+        coords.
 
     Returns:
       The molecule, float32.
@@ -170,24 +173,55 @@ class Molecule:
 def frame_origin(numbers_A, coords_A3, groups_A) -> np.ndarray:
   """Returns the origin of the molecule's frame.
 
+  About the centre of valence charge the first moment of a valence density is
+  the dipole moment; about any other point the number of electrons times an
+  offset is added, in QM9 15 D about the centre of mass.
+
   Args:
     numbers_A: atomic numbers, no padding.
     coords_A3: Å.
     groups_A: 0 ligand, 1 pocket.
 
   Returns:
-    [3] the centre of mass; where there is a pocket, that of the ligand's
-    heavy atoms (its hydrogens are not always in the file).
+    [3] the centre of valence charge (`origin_weights`); where there is a
+    pocket, the centre of mass of the ligand's heavy atoms (its hydrogens are
+    not always in the file).
 
   Raises:
     ValueError: there is a pocket and no heavy ligand atom.
   """
+  kind = 'ligand' if np.any(groups_A == POCKET) else 'valence'
+  weights_A = origin_weights(kind, numbers_A, groups_A)
+  if not weights_A.any():
+    raise ValueError('a pocket without any heavy ligand atom')
+  return weights_A @ np.asarray(coords_A3, np.float64) / weights_A.sum()
+
+
+def origin_weights(kind: str, numbers_A, groups_A) -> np.ndarray:
+  """Returns the weights of atoms whose centre is the origin of a frame.
+
+  Args:
+    kind: 'valence' (charge of nucleus and core as in GFN2-xTB; beyond Rn, where
+      it ends, of the nucleus and radon's electrons), 'mass', or 'ligand' (mass
+      of the ligand's heavy atoms).
+    numbers_A: atomic numbers.
+    groups_A: 0 ligand, 1 pocket.
+
+  Returns:
+    [A], float64.
+
+  Raises:
+    ValueError: another kind.
+  """
+  if kind == 'valence':
+    valence_A = gfn2_occupations.valence_electrons(numbers_A)
+    return np.where(np.isnan(valence_A), numbers_A - _RADON, valence_A)
   masses_A = elements.MASSES[numbers_A]
-  if np.any(groups_A == POCKET):
-    masses_A = np.where((groups_A == LIGAND) & (numbers_A > 1), masses_A, 0)
-    if not masses_A.any():
-      raise ValueError('a pocket without any heavy ligand atom')
-  return masses_A @ np.asarray(coords_A3, np.float64) / masses_A.sum()
+  if kind == 'mass':
+    return masses_A
+  if kind == 'ligand':
+    return np.where((groups_A == LIGAND) & (numbers_A > 1), masses_A, 0)
+  raise ValueError(f'no origin {kind!r}; there are {", ".join(ORIGINS)}')
 
 
 def _check_map(density_map: DensityMap) -> None:

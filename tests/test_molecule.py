@@ -11,6 +11,7 @@ from edjax.molecule import (
   DensityMap,
   Molecule,
   frame_origin,
+  origin_weights,
   stack,
 )
 
@@ -50,10 +51,10 @@ def test_orbitals_on_some_atoms_keep_their_length():
   assert len(AO_SLOTS) == 9
 
 
-def test_origin_is_the_centre_of_mass():
+def test_origin_is_the_centre_of_valence_charge():
   mol = _make(max_atoms=5)
-  masses = elements.MASSES[np.asarray(mol.numbers_A)]
-  np.testing.assert_allclose(masses @ mol.coords_A3, 0, atol=1e-5)
+  valence = np.array([6, 1, 1])  # O, H, H
+  np.testing.assert_allclose(valence @ mol.coords_A3[:3], 0, atol=1e-6)
   # Differences are what they were, and center=False changes nothing.
   expected = np.array(WATER[1])
   coords = np.asarray(mol.coords_A3[:3])
@@ -73,6 +74,23 @@ def test_origin_with_a_pocket_is_that_of_the_ligands_heavy_atoms():
   )
   with pytest.raises(ValueError, match='heavy ligand'):
     frame_origin(np.array([1, 7]), np.eye(2, 3), np.array([0, 1]))
+
+
+def test_weights_of_the_origin():
+  numbers, groups = np.array([1, 7, 26, 92, 8]), np.array([0, 0, 0, 0, 1])
+  # GFN2 has 8 valence electrons of iron; of uranium it has none.
+  np.testing.assert_array_equal(
+    origin_weights('valence', numbers, groups), [1, 5, 8, 6, 6]
+  )
+  masses = [1.008, 14.007, 55.845, 238.029, 15.999]
+  np.testing.assert_allclose(
+    origin_weights('mass', numbers, groups), masses, rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    origin_weights('ligand', numbers, groups), [0, *masses[1:4], 0], rtol=1e-4
+  )
+  with pytest.raises(ValueError, match='valence, mass, ligand'):
+    origin_weights('charge', numbers, groups)
 
 
 def test_the_map_is_centred_with_the_atoms():

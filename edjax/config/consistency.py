@@ -101,12 +101,23 @@ def contradictions(config) -> list[str]:
   return errors
 
 
+def default_origin(name: str) -> str:
+  """Returns the origin of frames in a dataset: with pockets, on the ligand."""
+  return 'ligand' if datasets.DATASETS[name].has_pockets else 'valence'
+
+
 def _complexes(config) -> list[str]:
   """Returns contradictions between complexes and the representation."""
   data, representation = config.data, config.representation
   source = density_source(representation)
   errors = []
   dataset = datasets.DATASETS[data.name]
+  if data.origin and (data.origin == 'ligand') != dataset.has_pockets:
+    errors.append(
+      f'config.data.origin={data.origin!r} is not for {data.name}: frames of '
+      "complexes and maps lie on the 'ligand', others on the centre of "
+      "'valence' charge or of 'mass'"
+    )
   if not dataset.is_complexes:
     for field, value, none in (
       ('data.parts', data.parts, ('ligand', 'pocket')),

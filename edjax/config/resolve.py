@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from edjax.config import rules
-from edjax.config.consistency import ENDS, contradictions
+from edjax.config.consistency import ENDS, contradictions, default_origin
 from edjax.config.errors import ConfigError
 from edjax.config.schema import fill_model, rules_of
 from edjax.fields import channels
@@ -36,8 +36,9 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
     config: as made by a file of configs/.
 
   Returns:
-    A frozen copy, in which `train.steps_per_call` is chosen for the devices at
-    hand, and omitted fields of the network have their defaults.
+    A frozen copy, in which `data.origin` is chosen for the dataset and
+    `train.steps_per_call` for the devices at hand, and omitted fields of the
+    network have their defaults.
 
   Raises:
     ConfigError: a field is unknown, missing or wrong, or fields contradict each
@@ -52,6 +53,8 @@ def resolve(config: ConfigDict) -> FrozenConfigDict:
     complaints = contradictions(config)
   if complaints:
     raise ConfigError('\n'.join(['wrong configuration:', *complaints]))
+  if not config.data.origin:
+    config.data.origin = default_origin(config.data.name)
   if not config.train.steps_per_call:
     config.train.steps_per_call = _steps_per_call(config.train)
   return FrozenConfigDict(config)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from edjax import datasets, models, optim
 from edjax.config import rules
 from edjax.fields import channels
+from edjax.molecule import ORIGINS
 from edjax.voxelize import TRANSFORMS
 
 # Splits that read config.data.split_file.
@@ -22,6 +23,7 @@ RULES: Mapping[str, rules.Rule] = {
   'data.data_dir': rules.text,
   'data.manual_dir': rules.text,
   'data.split_file': rules.text,
+  'data.origin': rules.one_of('', *ORIGINS),
   'data.validation_fraction': rules.SHARE,
   'data.test_fraction': rules.SHARE,
   'data.targets': rules.names(),

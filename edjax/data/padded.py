@@ -6,9 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edjax.chem import elements
 from edjax.data import packed_dataset
-from edjax.molecule import LIGAND, POCKET, DensityMap, Molecule
+from edjax.molecule import (
+  LIGAND,
+  POCKET,
+  DensityMap,
+  Molecule,
+  origin_weights,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +25,14 @@ class Selection:
     radius: largest distance of pocket atoms from the frame's origin, Å.
     orbitals: whether the orbitals of the ligand (one of the parts) are used.
     maps: whether density maps are used.
+    origin: of the frames, see `molecule.origin_weights`.
   """
 
   parts: tuple[str, ...] = ('ligand', 'pocket')
   radius: float = math.inf
   orbitals: bool = False
   maps: bool = False
+  origin: str = 'valence'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +90,7 @@ def make_molecules(
     selection: of their atoms.
 
   Returns:
-    Molecules with numpy leaves and a leading axis B. The origin of each is its
-    centre of mass; in packs with pockets that of the ligand's heavy atoms.
+    Molecules with numpy leaves and a leading axis B.
   """
   rows = np.asarray(rows)
   atoms = _atoms(source, rows, selection)
@@ -153,11 +159,8 @@ def _atoms(source: packed_dataset.Pack, rows, selection: Selection) -> _Atoms:
   ligand_counts = source.ligand_counts[rows]
   group = np.where(local < ligand_counts[row], LIGAND, POCKET)
   coords = source.positions[index].astype(np.float64)
-  weight = elements.MASSES[source.numbers[index]]
-  if source.has_pockets:
-    weight = np.where(
-      (group == LIGAND) & (source.numbers[index] > 1), weight, 0
-    )
+  numbers = source.numbers[index]
+  weight = origin_weights(selection.origin, numbers, group)
   total = np.bincount(row, weight, minlength=len(rows))
   centre = np.column_stack(
     [np.bincount(row, weight * x, minlength=len(rows)) for x in coords.T]

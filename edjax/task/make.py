@@ -105,6 +105,7 @@ def selection_of(config) -> padded.Selection:
     radius=selected_radius(config),
     orbitals=needs_orbitals(representation),
     maps=needs_map(representation),
+    origin=config.data.origin,
   )
 
 

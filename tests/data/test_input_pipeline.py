@@ -9,8 +9,7 @@ import pytest
 import data_builders
 from configs import qm9_density
 from data_builders import xtb
-from edjax import baselines, commands, config
-from edjax.chem import elements
+from edjax import baselines, commands, config, molecule
 from edjax.data import (
   batching,
   labelling,
@@ -233,8 +232,20 @@ def test_padded_molecules_equal_from_arrays(small_pack):
     got = batch.orbitals_OL9[i][..., : shape[2]]
     np.testing.assert_array_equal(got, mol.orbitals_OL9)
     assert not batch.orbitals_OL9[i][..., shape[2] :].any()
-    masses = elements.MASSES[batch.numbers_A[i]]
-    np.testing.assert_allclose(masses @ batch.coords_A3[i], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize('origin', ['mass', 'valence'])
+def test_frames_lie_on_the_chosen_origin(small_pack, origin):
+  selection = padded.Selection(origin=origin)
+  rows = np.arange(5)
+  padding = padded.padding_of(small_pack, rows, selection)
+  batch = padded.make_molecules(small_pack, rows, padding, selection)
+  for numbers, coords in zip(batch.numbers_A, batch.coords_A3, strict=True):
+    real = numbers > 0
+    for kind in ('mass', 'valence'):
+      weights = molecule.origin_weights(kind, numbers[real], np.zeros(1))
+      centre = weights @ coords[real] / weights.sum()
+      assert (np.abs(centre).max() < 1e-5) == (kind == origin)
 
 
 def complexes():
@@ -268,7 +279,7 @@ def test_padded_complexes_equal_from_arrays(tmp_path, parts, with_orbitals):
   packed_dataset.write(tmp_path / 'c', source_records, 'fingerprint')
   source = packed_dataset.open_pack(tmp_path / 'c')
   assert source.has_pockets
-  selection = padded.Selection(parts, 6.0, with_orbitals)
+  selection = padded.Selection(parts, 6.0, with_orbitals, origin='ligand')
   rows = np.array([4, 0, 5])
   padding = padded.padding_of(source, rows, selection)
   batch = padded.make_molecules(source, rows, padding, selection)

@@ -10,9 +10,9 @@ import pytest
 from data_builders import xtb
 from edjax import fields, geometry
 from edjax import grid as grids
-from edjax.chem import elements, form_factors, gfn2_occupations
+from edjax.chem import elements, form_factors, gfn2_occupations, units
 from edjax.grid import Grid
-from edjax.molecule import DensityMap, Molecule
+from edjax.molecule import DensityMap, Molecule, origin_weights
 
 # Formamide and methanethiol (which has d functions), Å, rounded geometries.
 FORMAMIDE = (
@@ -359,6 +359,24 @@ def test_gradient_vanishes_midway_between_equal_atoms(name, x64):
 
 
 # --- promolecule -------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', ['formamide', 'thiol'])
+def test_first_moment_is_the_dipole_about_the_centre_of_valence_charge(kind):
+  """The dipole of xTB; about another point it is off by electrons * offset."""
+  mol, result = _mol(kind), _orbitals(kind)
+  g = Grid(64, 0.25)
+  rho_XYZ = fields.orbital_density_grid(mol, g, supersample=2)
+  x_XYZ3 = np.stack(np.meshgrid(*(grids.axis(g),) * 3, indexing='ij'), axis=-1)
+
+  def dipole(coords_XYZ3):
+    moment_3 = np.tensordot(rho_XYZ, coords_XYZ3, 3) * g.voxel_volume
+    return -moment_3 / units.BOHR_A * units.AU_DIPOLE_D
+
+  np.testing.assert_allclose(dipole(x_XYZ3), result.dipole, atol=0.01)
+  mass = origin_weights('mass', np.asarray(mol.numbers_A), np.zeros(1))
+  centre_3 = mass @ np.asarray(mol.coords_A3) / mass.sum()
+  assert np.abs(dipole(x_XYZ3 - centre_3) - result.dipole).max() > 3
 
 
 def test_promolecule_equals_gemmis_on_the_same_grid():
