@@ -173,24 +173,19 @@ class Molecule:
 def frame_origin(numbers_A, coords_A3, groups_A) -> np.ndarray:
   """Returns the origin of the molecule's frame.
 
-  About the centre of valence charge the first moment of a valence density is
-  the dipole moment; about any other point the number of electrons times an
-  offset is added, in QM9 15 D about the centre of mass.
-
   Args:
     numbers_A: atomic numbers, no padding.
     coords_A3: Å.
     groups_A: 0 ligand, 1 pocket.
 
   Returns:
-    [3] the centre of valence charge (`origin_weights`); where there is a
-    pocket, the centre of mass of the ligand's heavy atoms (its hydrogens are
-    not always in the file).
+    [3] the centre of mass; where there is a pocket, that of the ligand's
+    heavy atoms (its hydrogens are not always in the file).
 
   Raises:
     ValueError: there is a pocket and no heavy ligand atom.
   """
-  kind = 'ligand' if np.any(groups_A == POCKET) else 'valence'
+  kind = 'ligand' if np.any(groups_A == POCKET) else 'mass'
   weights_A = origin_weights(kind, numbers_A, groups_A)
   if not weights_A.any():
     raise ValueError('a pocket without any heavy ligand atom')
@@ -199,6 +194,10 @@ def frame_origin(numbers_A, coords_A3, groups_A) -> np.ndarray:
 
 def origin_weights(kind: str, numbers_A, groups_A) -> np.ndarray:
   """Returns the weights of atoms whose centre is the origin of a frame.
+
+  About the centre of valence charge the first moment of a valence density is
+  the dipole moment. About any other point the number of electrons times an
+  offset is added, which hides it.
 
   Args:
     kind: 'valence' (charge of nucleus and core as in GFN2-xTB; beyond Rn, where

@@ -32,7 +32,7 @@ class Selection:
   radius: float = math.inf
   orbitals: bool = False
   maps: bool = False
-  origin: str = 'valence'
+  origin: str = 'mass'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -130,6 +130,8 @@ def test_every_field_is_read():
     ('data.train_size', 12.5, 'above 1 it is a whole number'),
     ('data.split', 'dimenet', "is not for qm9_mini, which has 'random'"),
     ('data.split', 'clusters', 'is not for qm9_mini'),
+    ('data.origin', 'ligand', "data.origin='ligand' is not for qm9_mini"),
+    ('data.origin', 'charge', 'data.origin must be one of'),
     ('data.fold', 5, r'data.fold=5 is not one of 0 to 4'),
     ('data.parts', ('ligand',), 'data.parts is for complexes'),
     ('data.hydrogens', True, 'data.hydrogens is for complexes'),
@@ -236,6 +238,7 @@ def test_impossible_combinations_are_named(changes, complaint):
   [
     ({'data.delta': 'gfn2'}, "delta='gfn2' is not for pdbbind"),
     ({'data.geometry': 'gfn2'}, "geometry='gfn2' is not for pdbbind"),
+    ({'data.origin': 'valence'}, "origin='valence' is not for pdbbind"),
     ({'data.split': 'size'}, "split='size' is not for pdbbind"),
     (
       {'data.hydrogens': True, 'representation.density': 'xtb'},
@@ -316,6 +319,9 @@ def test_resolve_leaves_its_argument_alone_and_freezes():
   resolved = configuration.resolve(config)
   assert config.train.steps_per_call == 0
   assert resolved.train.steps_per_call == 1
+  assert (config.data.origin, resolved.data.origin) == ('', 'mass')
+  complexes = load(REPOSITORY / 'configs' / 'pdbbind_density.py')
+  assert configuration.resolve(complexes).data.origin == 'ligand'
   with pytest.raises(AttributeError):
     resolved.train.steps = 3
 
