@@ -3,8 +3,8 @@
   python -m benchmarks.speed.step_profile [--steps N]
 
 The steps of benchmarks/speed/network.py without dropout, profiled. Products are
-the operations of the compiled program that multiply matrices or convolve,
-alone or in a fusion; the rest are passes over memory. Last column: the least
+the operations of the compiled program that multiply matrices or convolve, alone
+or fused with others; the rest are passes over memory. Last column: the least
 that bfloat16 could leave of a step, were products as much faster as one large
 product is, and rounding their operands free.
 """
@@ -99,10 +99,10 @@ def main():
     [
       timing.machine(),
       'Batch 16, 24^3 voxels, 5 channels, float32, without dropout. Products: '
-      'of matrices, and convolutions. A product of bfloat16 with sums in '
-      f'float32 is {ratio:.2g} times as fast here ({_EDGE}^3). Last: what of '
-      'the step would be left if all products were, and rounding their '
-      'operands took no time.',
+      'of matrices, and convolutions, with what XLA fuses into them. A product '
+      f'of bfloat16 with sums in float32 is {ratio:.2g} times as fast here '
+      f'({_EDGE}^3). Last: what of the step would be left if all products '
+      'were, and rounding their operands took no time.',
     ],
     ('network', 'step ms', 'products ms', 'share', 'left with bfloat16'),
   )
