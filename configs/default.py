@@ -78,8 +78,9 @@ def get_config() -> ConfigDict:
   data.origin = ''
   # A control: labels are shuffled within training and within validation.
   data.shuffle_labels = False
-  # Learn the difference to a linear fit: on the 'composition' (of complexes:
-  # of the ligand), or on it and 'gfn2' energy, gap and dipole; '' for none.
+  # Learn the difference to a ridge regression: on the 'composition' (of
+  # complexes: of the ligand), or on it and 'gfn2' energy, gap and dipole; or to
+  # a kernel ridge regression on these, 'gfn2_kernel'; '' for none.
   data.delta = ''
   # For pdbbind: download files that the manual directory lacks from the wwPDB,
   # and maps from PDBe: thousands of files for a full index.

@@ -125,7 +125,7 @@ DATASETS: Mapping[str, Dataset] = {
       _QM9_TARGETS,
       (*_MOLECULE_SPLITS, 'cormorant', 'dimenet'),
       _GEOMETRIES,
-      ('composition', 'gfn2'),
+      ('composition', 'gfn2', 'gfn2_kernel'),
     ),
     Dataset(
       'qm9_mini',
@@ -133,7 +133,7 @@ DATASETS: Mapping[str, Dataset] = {
       _MINI_TARGETS,
       _MOLECULE_SPLITS,
       _GEOMETRIES,
-      ('composition', 'gfn2'),
+      ('composition', 'gfn2', 'gfn2_kernel'),
     ),
     Dataset(
       'pdbbind',

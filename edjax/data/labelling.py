@@ -36,8 +36,7 @@ class Labels:
 
   Attributes:
     values_NT: (column - offset_NT - mean_T) / scale_T, float32.
-    offset_NT: native units, added back: zeros, or the linear fit of delta
-      learning.
+    offset_NT: native units, added back: zeros, or the fit of delta learning.
     mean_T: mean of the training molecules.
     scale_T: standard deviation of the training molecules.
     columns_NT: the targets, native units, float64.

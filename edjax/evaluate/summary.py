@@ -24,7 +24,7 @@ def cost(config: ConfigDict, task: Task) -> dict[str, float]:
   seconds = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
   uses_xtb = (
     needs_orbitals(config.representation)
-    or config.data.delta == 'gfn2'
+    or config.data.delta in ('gfn2', 'gfn2_kernel')
     or config.data.geometry == 'gfn2'
   )
   if uses_xtb and task.pack.xtb_seconds is not None:

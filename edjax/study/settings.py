@@ -31,7 +31,7 @@ RULES: Mapping[str, rules.Rule] = {
   'ablation_seeds': rules.number(int, 1, INIT_STRIDE - 1),
   'ablation_representations': rules.some_of(REPRESENTATIONS, empty=True),
   'patience': rules.number(int, 1),
-  'deltas': rules.some_of(('composition', 'gfn2')),
+  'deltas': rules.some_of(('composition', 'gfn2', 'gfn2_kernel')),
   'spacings': rules.numbers(0, open_low=True),
   'smooths': rules.numbers(0),
   'boxes': rules.numbers(0, open_low=True),

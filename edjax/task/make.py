@@ -138,10 +138,13 @@ def make_task(config, shared=None) -> Task:
   columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
   if config.data.shuffle_labels:
     columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
-  fitted = baselines.fit(pack, columns_NT, split.train, split.validation)
-  offset_NT = (
-    fitted[f'ridge_{config.data.delta}'] if config.data.delta else None
-  )
+  learn_from = split.train, split.validation
+  fitted = baselines.fit(pack, columns_NT, *learn_from)
+  offset_NT = None
+  if config.data.delta:
+    offset_NT = baselines.delta_offset(
+      config.data.delta, fitted, pack, columns_NT, *learn_from
+    )
   labels = labelling.make_labels(
     columns_NT, split.train, config.data.targets, offset_NT
   )

@@ -158,7 +158,7 @@ def test_every_field_is_read():
     ('train.batch_size', 30, 'cannot be split over 4 devices'),
     ('train.seed', -1, 'config.train.seed must be >= 0'),
     ('eval.rotations', 0, 'config.eval.rotations must be >= 1'),
-    ('data.delta', 'gfn1', r"one of \['', 'composition', 'gfn2'\]"),
+    ('data.delta', 'gfn1', r"one of \['', .*'gfn2', 'gfn2_kernel'\]"),
     ('data.noise', 0.1, "noise=0.1 goes with .*'noise', not with 'published'"),
     ('data.geometry', 'noise', 'needs config.data.noise above 0'),
     ('data.geometry', 'dft', 'data.geometry must be one of'),

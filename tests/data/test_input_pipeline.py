@@ -439,7 +439,9 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
   before = baselines.fit(small_pack, columns, *parts)
   columns[split.test] += 1e3
   after = baselines.fit(small_pack, columns, *parts)
-  assert set(before) == {'mean', 'median', 'ridge_composition', 'ridge_gfn2'}
+  assert set(before) == {
+    'mean', 'median', 'ridge_composition', 'ridge_gfn2', 'kernel_gfn2',
+  }  # fmt: skip
   for name, values in before.items():
     np.testing.assert_array_equal(values, after[name])
   truth = small_pack.columns['y'][split.test]
@@ -449,6 +451,44 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
   }
   # y is linear in the number of atoms, up to noise of 1.
   assert error['ridge_composition'] < 0.6 * error['median']
+
+
+def test_a_kernel_is_told_what_a_line_is_not(small_pack):
+  """The square of the GFN2 gap: a linear fit has no use for the gap."""
+  split = splitting.make_split(small_pack, data_config())
+  columns = np.square(small_pack.columns['xtb_gap'])[:, None]
+  fitted = baselines.fit(small_pack, columns, split.train, split.validation)
+  error = {
+    name: np.abs(values - columns)[split.test].mean()
+    for name, values in fitted.items()
+  }
+  assert error['kernel_gfn2'] < 0.7 * error['ridge_gfn2']
+
+
+def test_a_training_molecule_does_not_see_its_label_in_the_offset(small_pack):
+  """What is learned from it would be too small; of a linear fit it is not."""
+  split = splitting.make_split(small_pack, data_config())
+  columns = small_pack.columns['y'][:, None].copy()
+  changed, one = columns.copy(), split.train[0]
+  changed[one] += 30
+
+  def offset(delta, columns):
+    args = small_pack, columns, split.train, split.validation
+    return baselines.delta_offset(delta, baselines.fit(*args), *args)
+
+  before, after = (offset('gfn2_kernel', c) for c in (columns, changed))
+  assert before[one] == after[one]
+  assert np.abs(before - after)[split.train].max() > 0.1
+  # Others have the prediction of all training molecules.
+  fitted = baselines.fit(small_pack, columns, split.train, split.validation)
+  for rows in (split.validation, split.test):
+    np.testing.assert_array_equal(before[rows], fitted['kernel_gfn2'][rows])
+  in_sample = fitted['kernel_gfn2'] - columns
+  held_out = before - columns
+  assert (
+    np.abs(held_out)[split.train].mean() > np.abs(in_sample[split.train]).mean()
+  )
+  np.testing.assert_array_equal(offset('gfn2', columns), fitted['ridge_gfn2'])
 
 
 def test_composition_of_complexes_is_that_of_their_ligands(tmp_path):

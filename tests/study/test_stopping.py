@@ -1,6 +1,7 @@
 """Which weights a run is judged by, when it ends, and which labels it saw."""
 
 import dataclasses
+import itertools
 import json
 import math
 import types
@@ -247,6 +248,7 @@ def test_what_results_say_of_costs_and_rotations(data, tmp_path):
   assert summary.cost(config, task)['voxelize_seconds_per_molecule'] > 0
   for changes in (
     {'data.delta': 'gfn2'},
+    {'data.delta': 'gfn2_kernel'},
     {'representation.density': 'xtb'},
     {'data.geometry': 'gfn2'},
   ):
@@ -314,19 +316,24 @@ def equal(a, b):
 def test_what_is_learned_is_what_a_ridge_leaves(data):
   """The residual is standardised, and the ridge comes back at the end."""
   found = {}
-  for delta in ('', 'composition', 'gfn2'):
+  baseline = {
+    'composition': 'ridge_composition',
+    'gfn2': 'ridge_gfn2',
+    'gfn2_kernel': 'kernel_gfn2',
+  }
+  for delta in ('', *baseline):
     task = tasks.make_task(resolved(**{'data.delta': delta}))
     labels, rows = task.labels, task.rows['test']
     found[delta] = labels.values_NT
     zero = labels.to_native(np.zeros((len(rows), len(TARGETS))), rows)
-    ridge = task.baselines[f'ridge_{delta}'][rows] if delta else 0
+    ridge = task.baselines[baseline[delta]][rows] if delta else 0
     want = ridge + labels.mean_T * np.ones_like(zero)
     np.testing.assert_allclose(zero, want, rtol=1e-12, atol=1e-12)
     back = labels.to_native(labels.values_NT[rows], rows)
     np.testing.assert_allclose(
       back, labels.columns_NT[rows], rtol=1e-5, atol=1e-5
     )
-  for one, other in (('', 'composition'), ('composition', 'gfn2')):
+  for one, other in itertools.pairwise(found):
     assert np.abs(found[one] - found[other]).max() > 0.1
 
 

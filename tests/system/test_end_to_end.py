@@ -93,7 +93,8 @@ def test_smoke_run_leaves_everything(run):
     mae = entry['mae']
     assert mae['low'] <= mae['value'] <= mae['high']
     assert set(entry['baselines']) == {
-      'mean', 'median', 'ridge_composition', 'ridge_gfn2', 'moments',
+      'mean', 'median', 'ridge_composition', 'ridge_gfn2', 'kernel_gfn2',
+      'moments',
     }  # fmt: skip
     assert entry['rotation_spread'] > 0
   cost = results['cost']

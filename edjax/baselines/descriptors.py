@@ -1,8 +1,8 @@
-"""Ridge regressions on the composition and on results of GFN2-xTB."""
+"""Regressions on simple descriptors: composition, results of GFN2-xTB, size."""
 
 import numpy as np
 
-from edjax.baselines import ridge_regression
+from edjax.baselines import kernel_ridge, ridge_regression
 from edjax.chem import elements
 from edjax.data import packed_dataset
 
@@ -14,10 +14,19 @@ LABELS = {
   'median': 'median',
   'ridge_composition': 'ridge, composition',
   'ridge_gfn2': 'ridge, composition + GFN2',
+  'kernel_gfn2': 'kernel ridge, composition + GFN2',
   'ridge_size': 'ridge, log ligand size',
   'ridge_ligand': 'ridge, ligand descriptors',
   MOMENTS: 'moments of the input',
 }
+# Baseline whose difference a network learns, by `config.data.delta`.
+_DELTAS = {
+  'composition': 'ridge_composition',
+  'gfn2': 'ridge_gfn2',
+  'gfn2_kernel': 'kernel_gfn2',
+}
+# Parts of the training set, each of which is predicted without itself.
+_FOLDS = 5
 # Columns of complexes that describe the ligand alone begin with this.
 _LIGAND = 'ligand_'
 _SIZE = 'ligand_heavy_atoms'
@@ -53,7 +62,7 @@ def reference(source: packed_dataset.Pack) -> str:
 def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
   """Returns the predictions of all baselines for all rows.
 
-  Ridge strengths are chosen on validation.
+  Ridge strengths, and widths of kernels, are chosen on validation.
 
   Args:
     source: the pack.
@@ -64,7 +73,8 @@ def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
   Returns:
     name -> [N, T]: mean and median of the training targets; for molecules,
     ridge regressions on the composition, and on composition and GFN2 energy,
-    gap and dipole (where the pack has them); for complexes, ridge regressions
+    gap and dipole (where the pack has them), the latter with a Gaussian kernel
+    too; for complexes, ridge regressions
     on the ligand's composition, on the logarithm of its number of heavy atoms,
     and on simple descriptors of it (missing ones take the training mean).
   """
@@ -76,7 +86,53 @@ def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
       x[train], y, x_val=x[validation], y_val=columns_NT[validation]
     )
     predictions[name] = ridge.predict(x)
+    if name == 'ridge_gfn2':
+      predict = _kernel_fit(x, columns_NT, train, validation)
+      predictions['kernel_gfn2'] = predict(x)
   return predictions
+
+
+def delta_offset(
+  delta: str, fitted: dict, source: packed_dataset.Pack, columns_NT, train,
+  validation,
+) -> np.ndarray:  # fmt: skip
+  """Returns what a network adds its differences to.
+
+  A kernel regression is much closer to its training molecules than to others:
+  a network would learn from differences that are too small. So each fifth of
+  them gets the prediction of a fit without it.
+
+  Args:
+    delta: `config.data.delta`, not ''.
+    fitted: from `fit`, with the same pack, targets and rows.
+    source: the pack.
+    columns_NT: targets, native units.
+    train: rows.
+    validation: rows.
+
+  Returns:
+    [N, T], native units.
+  """
+  offset_NT = fitted[_DELTAS[delta]]
+  if delta != 'gfn2_kernel':
+    return offset_NT
+  offset_NT = offset_NT.copy()
+  x = _features(source, train)['ridge_gfn2']
+  shuffled = np.random.default_rng(0).permutation(train)
+  for held in np.array_split(shuffled, _FOLDS):
+    rest = np.setdiff1d(train, held)
+    predict = _kernel_fit(x, columns_NT, rest, validation)
+    offset_NT[held] = predict(x[held])
+  return offset_NT
+
+
+def _kernel_fit(x, columns_NT, train, validation):
+  return kernel_ridge.fit(
+    x[train],
+    columns_NT[train],
+    x_val=x[validation],
+    y_val=columns_NT[validation],
+  )
 
 
 def _features(source: packed_dataset.Pack, train) -> dict[str, np.ndarray]:
