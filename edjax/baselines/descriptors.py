@@ -3,6 +3,7 @@
 import numpy as np
 
 from edjax.baselines import kernel_ridge, ridge_regression
+from edjax.baselines.moments_alone import MAX_MOLECULES
 from edjax.chem import elements
 from edjax.data import packed_dataset
 
@@ -74,7 +75,7 @@ def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
     name -> [N, T]: mean and median of the training targets; for molecules,
     ridge regressions on the composition, and on composition and GFN2 energy,
     gap and dipole (where the pack has them), the latter with a Gaussian kernel
-    too; for complexes, ridge regressions
+    too (fitted to `MAX_MOLECULES` at most); for complexes, ridge regressions
     on the ligand's composition, on the logarithm of its number of heavy atoms,
     and on simple descriptors of it (missing ones take the training mean).
   """
@@ -127,6 +128,10 @@ def delta_offset(
 
 
 def _kernel_fit(x, columns_NT, train, validation):
+  draw = np.random.default_rng(0)
+  train, validation = (
+    draw.permutation(rows)[:MAX_MOLECULES] for rows in (train, validation)
+  )
   return kernel_ridge.fit(
     x[train],
     columns_NT[train],
