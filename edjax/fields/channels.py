@@ -162,6 +162,12 @@ def _shape(options: Options) -> Field:
   return gaussian_blur.blurred(field, options.smooth)
 
 
+def _cost_of_shape(options: Options, mol: Molecule) -> int:
+  # A column of voxels has supersample^2 columns of sub-points; jax 0.10.1 keeps
+  # all of them, 0.12.0.1 a few.
+  return _atoms_of(mol) * max(1, options.supersample**2 // 2)
+
+
 def _noise(options: Options) -> Field:
   return gaussian_blur.blurred(white_noise.noise_grid, options.smooth)
 
@@ -238,8 +244,9 @@ def _cost_of_orbitals(options: Options, mol: Molecule) -> int:
 
 def _cost_of_map(options: Options, mol: Molecule) -> int:
   del mol
-  # Indices and weights of each point; XLA does not keep the 64 values.
-  return 24 * padded_size(options) * options.supersample**3
+  # Of each point indices and weights, about 20 numbers (jax 0.10.1), or the 64
+  # values that are averaged as well (0.12.0.1).
+  return 48 * padded_size(options) * options.supersample**3
 
 
 def padded_size(options: Options) -> int:
@@ -314,7 +321,7 @@ _BUILT_IN_CHANNELS = (
     'shape',
     _shape,
     options=('shape_radius',),
-    cost=lambda options, mol: _atoms_of(mol) * options.supersample**2,
+    cost=_cost_of_shape,
   ),
   Channel(
     'valence',
