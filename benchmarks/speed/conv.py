@@ -127,9 +127,9 @@ def layer(torch, half, scratch, case, repeats, table):
   products = BATCH * n_out**3 * 27 * c_in * c_out
   square = jnp.ones((_FLOOR_EDGE, _FLOOR_EDGE))
   for what, make, times in (('forward', forward, 1), ('gradient', gradient, 3)):
-    case = {'path': str(path), 'padding': padding, 'wanted': what}
-    torch.prepare('convolution', **case)
-    half.prepare('convolution', **case, dtype='bfloat16')
+    question = {'path': str(path), 'padding': padding, 'wanted': what}
+    torch.prepare('convolution', **question)
+    half.prepare('convolution', **question, dtype='bfloat16')
     expected = torch.save(scratch / 'out.npy')
     ours = make(conv3d, padding)
     error = deviation(jax.jit(ours)(*args), expected)

@@ -110,7 +110,7 @@ def stepper(model, params, vox, labels, train=True):
     nonlocal state
     state = jax.block_until_ready(compiled(state, vox, labels))
 
-  run.program = compiled.as_text()
+  run.program = compiled.as_text
   return run
 
 

@@ -115,7 +115,7 @@ def main():
     params = network.initial(model, vox)
     run = network.stepper(model, params, jnp.asarray(vox), labels, train=False)
     step = timing.in_turn({'step': timing.elapsed(run)})['step']
-    products = product_names(run.program)
+    products = product_names(run.program())
     seconds = sum(
       s for o, s in operations(run, options.steps).items() if o in products
     )

@@ -12,6 +12,8 @@ Gaussians are flattened to one row per Gaussian. Rows of weight 0 (padding)
 are inert in value and gradient.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,14 +58,44 @@ def splat_points(
   Raises:
     ValueError: a shape does not fit.
   """
+
+  def profile(d2_A, sigma_A):
+    return jnp.exp(-d2_A / (2 * sigma_A**2))
+
+  return splat_profile(profile, points_G3, coords_A3, weights_AC, sigma_A)
+
+
+def splat_profile(
+  profile: Callable[[jax.Array, jax.Array], jax.Array],
+  points_G3: jax.Array,
+  coords_A3: jax.Array,
+  weights_AC: jax.Array,
+  sigma_A: jax.Array,
+) -> jax.Array:
+  """Sums radial functions, point by point.
+
+  Args:
+    profile: (squared distances in Å^2, sigma_A) -> values_A, 1 at the centre.
+    points_G3: Å.
+    coords_A3: centres, Å.
+    weights_AC: integral, in each channel, of the Gaussian with each centre's
+      peak and standard deviation.
+    sigma_A: standard deviations, Å, above 0.
+
+  Returns:
+    values_GC, weights per Å^3.
+
+  Raises:
+    ValueError: a shape does not fit.
+  """
   check_terms(coords_A3, weights_AC, sigma_A)
   grids.check_points(points_G3)
   peaks_AC = weights_AC / peak_to_integral(sigma_A)[:, None]
 
   def at(point_3):
     d2_A = jnp.sum((point_3[None, :] - coords_A3) ** 2, axis=1)
-    gaussians_A = jnp.exp(-d2_A / (2 * sigma_A**2))
-    return jnp.einsum('a,ac->c', gaussians_A, peaks_AC, precision=HIGHEST)
+    values_A = profile(d2_A, sigma_A)
+    return jnp.einsum('a,ac->c', values_A, peaks_AC, precision=HIGHEST)
 
   return jax.vmap(at)(jnp.asarray(points_G3, coords_A3.dtype))
 

@@ -18,7 +18,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.kernels.numerics import HIGHEST
@@ -75,16 +74,13 @@ def splat_points(
   Raises:
     ValueError: a shape does not fit.
   """
-  gaussians.check_terms(coords_A3, weights_AC, sigma_A)
-  grids.check_points(points_G3)
-  peaks_AC = weights_AC / gaussians.peak_to_integral(sigma_A)[:, None]
-
-  def at(point_3):
-    d2_A = jnp.sum((point_3[None, :] - coords_A3) ** 2, axis=1)
-    values_A = profile(d2_A / sigma_A**2)
-    return jnp.einsum('a,ac->c', values_A, peaks_AC, precision=HIGHEST)
-
-  return jax.vmap(at)(jnp.asarray(points_G3, coords_A3.dtype))
+  return gaussians.splat_profile(
+    lambda d2_A, sigma_A: profile(d2_A / sigma_A**2),
+    points_G3,
+    coords_A3,
+    weights_AC,
+    sigma_A,
+  )
 
 
 def splat_grid(

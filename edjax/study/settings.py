@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from ml_collections import ConfigDict
 
+from edjax import datasets
 from edjax.config import ConfigError, rules
 from edjax.study import verdicts
 from edjax.study.representations import REPRESENTATIONS
@@ -31,7 +32,7 @@ RULES: Mapping[str, rules.Rule] = {
   'ablation_seeds': rules.number(int, 1, INIT_STRIDE - 1),
   'ablation_representations': rules.some_of(REPRESENTATIONS, empty=True),
   'patience': rules.number(int, 1),
-  'deltas': rules.some_of(('composition', 'gfn2', 'gfn2_kernel')),
+  'deltas': rules.some_of(datasets.names_of('deltas')),
   'spacings': rules.numbers(0, open_low=True),
   'smooths': rules.numbers(0),
   'boxes': rules.numbers(0, open_low=True),

@@ -5,23 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from support.random_gaussians import random_gaussians
 
 from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 
 
-def _case(seed=0, n=6, channels=3, dtype=np.float32):
-  rng = np.random.default_rng(seed)
-  coords = rng.normal(size=(n, 3))
-  weights = rng.normal(size=(n, channels))
-  sigma = rng.uniform(0.3, 1.2, n)
-  return tuple(jnp.asarray(x, dtype) for x in (coords, weights, sigma))
-
-
 @pytest.mark.parametrize('grid', [Grid(9, 0.5), Grid(10, 0.37), Grid(1, 1.0)])
 def test_separable_equals_pointwise(grid):
-  coords, weights, sigma = _case()
+  coords, weights, sigma = random_gaussians()
   got = gaussians.splat_grid(coords, weights, sigma, grid)
   assert got.shape == (grid.size,) * 3 + (3,)
   want = gaussians.splat_points(grids.centres(grid), coords, weights, sigma)
@@ -32,11 +25,13 @@ def test_separable_equals_pointwise(grid):
 
 
 def test_pointwise_equals_numpy_in_double():
-  coords, weights, sigma = (np.asarray(x, np.float64) for x in _case())
+  coords, weights, sigma = (
+    np.asarray(x, np.float64) for x in random_gaussians()
+  )
   points = np.random.default_rng(1).normal(size=(20, 3))
   d2 = ((points[:, None] - coords) ** 2).sum(-1)
   values = np.exp(-d2 / (2 * sigma**2)) / (sigma**3 * (2 * np.pi) ** 1.5)
-  got = gaussians.splat_points(points, *_case())
+  got = gaussians.splat_points(points, *random_gaussians())
   np.testing.assert_allclose(got, values @ weights, rtol=0, atol=3e-6)
 
 
@@ -53,7 +48,7 @@ def test_unit_integral():
   # All of each Gaussian is in the box; point values on a grid finer than
   # sigma are exact to exp(-2 (pi sigma/h)^2), 1e-12 here.
   grid = Grid(40, 0.4)
-  coords, weights, _ = _case()
+  coords, weights, _ = random_gaussians()
   sigma = jnp.linspace(0.5, 0.9, len(coords))
   vox = gaussians.splat_grid(coords, weights, sigma, grid)
   np.testing.assert_allclose(
@@ -71,7 +66,7 @@ def test_peak_one():
 
 @pytest.mark.parametrize('supersample', [2, 3])
 def test_supersampled_lines_equal_means_over_sub_points(supersample):
-  coords, weights, sigma = _case()
+  coords, weights, sigma = random_gaussians()
   grid = Grid(6, 0.7)
   got = gaussians.splat_grid(coords, weights, sigma, grid, supersample)
   fine = gaussians.splat_grid(coords, weights, sigma, grid.refine(supersample))
@@ -83,7 +78,7 @@ def test_supersampled_lines_equal_means_over_sub_points(supersample):
 
 
 def test_dense_averages_approach_the_mean_over_a_cell(x64):
-  coords, weights, sigma = _case(dtype=np.float64)
+  coords, weights, sigma = random_gaussians(dtype=np.float64)
   grid = Grid(4, 1.0)
   edges_3XA = (np.arange(5) - 2.0)[:, None] - np.asarray(coords.T)[:, None, :]
   cdf_3XA = scipy.stats.norm.cdf(edges_3XA / np.asarray(sigma))
@@ -98,7 +93,7 @@ def test_dense_averages_approach_the_mean_over_a_cell(x64):
 
 
 def test_padding_is_inert_in_value_and_gradient():
-  coords, weights, sigma = _case()
+  coords, weights, sigma = random_gaussians()
   more = (
     jnp.concatenate([coords, jnp.zeros((4, 3))]),
     jnp.concatenate([weights, jnp.zeros((4, 3))]),
@@ -124,7 +119,7 @@ def test_padding_is_inert_in_value_and_gradient():
 
 @pytest.mark.parametrize('supersample', [1, 2])
 def test_coordinate_gradients_against_central_differences(x64, supersample):
-  coords, weights, sigma = _case(dtype=np.float64)
+  coords, weights, sigma = random_gaussians(dtype=np.float64)
   grid = Grid(5, 0.8)
   probe = jax.random.normal(jax.random.key(0), (5, 5, 5, 3), np.float64)
 
@@ -144,7 +139,7 @@ def test_coordinate_gradients_against_central_differences(x64, supersample):
 
 
 def test_vmap_over_molecules():
-  cases = [_case(seed) for seed in range(3)]
+  cases = [random_gaussians(seed) for seed in range(3)]
   batch = jax.tree.map(lambda *xs: jnp.stack(xs), *cases)
   grid = Grid(5, 0.6)
   got = jax.vmap(functools.partial(gaussians.splat_grid, grid=grid))(*batch)
@@ -156,7 +151,7 @@ def test_vmap_over_molecules():
 
 def test_keeps_dtype_under_strict_promotion(strict_promotion):
   for supersample in (1, 2):
-    vox = gaussians.splat_grid(*_case(), Grid(4, 0.5), supersample)
+    vox = gaussians.splat_grid(*random_gaussians(), Grid(4, 0.5), supersample)
     assert vox.dtype == jnp.float32
 
 
@@ -170,7 +165,7 @@ def test_keeps_dtype_under_strict_promotion(strict_promotion):
   ],
 )
 def test_wrong_shapes_are_named(change, message):
-  coords, weights, sigma = _case()
+  coords, weights, sigma = random_gaussians()
   args = {'coords_A3': coords, 'weights_AC': weights, 'sigma_A': sigma}
   with pytest.raises(ValueError, match=message):
     gaussians.splat_grid(**{**args, **change}, grid=Grid(3, 0.5))

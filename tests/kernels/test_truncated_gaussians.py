@@ -3,18 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special
+from support.random_gaussians import random_gaussians
 
 from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.kernels import gaussians, truncated_gaussians
-
-
-def _case(seed=0, n=6, channels=3, dtype=np.float32):
-  rng = np.random.default_rng(seed)
-  coords = rng.normal(size=(n, 3))
-  weights = rng.normal(size=(n, channels))
-  sigma = rng.uniform(0.3, 1.2, n)
-  return tuple(jnp.asarray(x, dtype) for x in (coords, weights, sigma))
 
 
 def _published(d, radius):
@@ -108,7 +101,7 @@ def test_the_integral_is_that_of_both_parts(x64):
 @pytest.mark.parametrize('supersample', [1, 2])
 @pytest.mark.parametrize('grid', [Grid(9, 0.5), Grid(1, 1.0)])
 def test_layers_equal_points(grid, supersample):
-  terms = _case()
+  terms = random_gaussians()
   fine = grid.refine(supersample)
   want = truncated_gaussians.splat_points(grids.centres(fine), *terms)
   want = grids.pool(want.reshape(*(fine.size,) * 3, 3), supersample)
@@ -135,7 +128,7 @@ def test_axes_are_x_y_z():
   ],
 )
 def test_wrong_shapes_are_named(change, message):
-  coords, weights, sigma = _case()
+  coords, weights, sigma = random_gaussians()
   args = {'coords_A3': coords, 'weights_AC': weights, 'sigma_A': sigma}
   args |= change
   with pytest.raises(ValueError, match=message):
