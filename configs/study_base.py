@@ -45,7 +45,8 @@ def get_study() -> ConfigDict:
 
   # Ablations beside the main runs (of fixed steps), any of: 'stopping' (best
   # weights, patience), 'delta', 'spacing', 'noise' (of coordinates),
-  # 'size_split', 'geometry', 'controls' (noise as input, exchanged labels).
+  # 'size_split', 'geometry', 'controls' (noise as input, exchanged labels),
+  # 'variants'.
   study.ablations = ()
   # Size, number of subset seeds and representations (all for ()) of ablations.
   study.middle_size = 400
@@ -62,6 +63,9 @@ def get_study() -> ConfigDict:
   study.boxes = (12.0,)
   # 'noise': standard deviations, Å.
   study.noises = (0.1, 0.2, 0.5)
+  # 'variants': settings of your own by name, each a dict of fields that differ:
+  # {'mass': {'data': {'origin': 'mass'}}}.
+  study.variants = ConfigDict()
 
   # Trials, the same for each representation: every learning rate with every
   # transform (of all its channels). The standardised validation MAE of the last

@@ -124,6 +124,7 @@ def _settings(study) -> dict[str, dict[str, dict]]:
       'noise': {},
       'exchanged labels': {'data.shuffle_labels': True},
     },
+    'variants': settings.variant_fields(study),
   }  # fmt: skip
 
 

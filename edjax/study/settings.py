@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from ml_collections import ConfigDict
 
+from edjax import config as configuration
 from edjax import datasets
 from edjax.config import ConfigError, rules
 from edjax.study import verdicts
@@ -14,9 +15,19 @@ from edjax.voxelize import TRANSFORMS
 # Comparisons beside the main one, each with one choice varied.
 ABLATIONS = (
   'stopping', 'delta', 'spacing', 'noise', 'size_split', 'geometry', 'controls',
+  'variants',
 )  # fmt: skip
 # Seeds of initialisation are subset seed + this * number.
 INIT_STRIDE = 1000
+
+
+def _variants(value) -> str:
+  """Allows a ConfigDict of dicts of fields; `_contradictions` checks these."""
+  ok = isinstance(value, ConfigDict) and all(
+    isinstance(fields, ConfigDict) and len(fields) for fields in value.values()
+  )
+  return '' if ok else f'must be a dict of dicts of fields, not {value!r}'
+
 
 RULES: Mapping[str, rules.Rule] = {
   'title': rules.text,
@@ -37,6 +48,7 @@ RULES: Mapping[str, rules.Rule] = {
   'smooths': rules.numbers(0),
   'boxes': rules.numbers(0, open_low=True),
   'noises': rules.numbers(0, open_low=True),
+  'variants': _variants,
   'trial_learning_rates': rules.numbers(0, open_low=True),
   'trial_transforms': rules.some_of(('', *TRANSFORMS)),
   'trial_size': rules.number(int, 2),
@@ -78,6 +90,14 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
   if complaints:
     raise ConfigError('\n'.join(['wrong configuration:', *complaints]))
   return study, base
+
+
+def variant_fields(study) -> dict[str, dict[str, object]]:
+  """Returns name of a variant -> {'data.origin': ...}."""
+  return {
+    name: configuration.flatten(fields)
+    for name, fields in study.variants.items()
+  }
 
 
 def _contradictions(study, base) -> Iterator[str]:
@@ -137,6 +157,20 @@ def _contradictions(study, base) -> Iterator[str]:
       "config.study.ablations has 'stopping', but config.train.eval_every="
       f'{base.train.eval_every} evaluates once in {base.train.steps} steps'
     )
+  if ('variants' in study.ablations) != bool(len(study.variants)):
+    yield (
+      f'config.study.variants has {list(study.variants)}, and '
+      f'config.study.ablations {study.ablations}: variants go with '
+      "'variants', and only with it"
+    )
+  known = configuration.flatten(base)
+  for name, fields in variant_fields(study).items():
+    unknown = sorted(fields.keys() - known.keys())
+    if unknown:
+      yield (
+        f'config.study.variants.{name} has {unknown}: no such field of the '
+        'configuration'
+      )
   if 'spacing' in study.ablations:
     for spacing, box in itertools.product(study.spacings, study.boxes):
       if abs(round(box / spacing) * spacing - box) > 1e-6 * box:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from configs import study_pdbbind, study_qm9
+from configs import study_choices, study_pdbbind, study_qm9
 from edjax import config as configuration
 from edjax.config import ConfigError
 from edjax.study import planning, settings, tuning
@@ -126,6 +126,24 @@ def test_ablations_vary_what_they_are_named_for():
   assert ablations.index('controls') > max(
     i for i, b in enumerate(ablations) if b == 'main'
   )
+
+
+def test_variants_differ_in_their_own_fields():
+  base = settings.split(smoke())[1]
+  config = smoke(
+    ablations=('variants',), ablation_seeds=1, middle_size=60,
+    variants={'a': {'data': {'origin': 'mass'}, 'model': {'name': 'moments'}}},
+  )  # fmt: skip
+  entries = [e for e in planned(config) if e.subset_seed == 0 and e.size == 60]
+  by_kind = {(e.setting, e.representation): e for e in entries}
+  assert len(entries) == len(by_kind) == 2 * len(config.study.representations)
+  for name in config.study.representations:
+    plain, other = (
+      configuration.flatten(planning.with_fields(base, by_kind[k, name].fields))
+      for k in ('', 'a')
+    )
+    differ = {k: v for k, v in other.items() if v != plain[k]}
+    assert differ == {'data.origin': 'mass', 'model.name': 'moments'}
 
 
 def test_ablations_may_have_fewer_representations():
@@ -273,6 +291,13 @@ def test_where_the_data_lie_may_change(tmp_path):
     ({'ablation_seeds': 9, 'trial_seed': 3}, r'trial_seed=3'),
     ({'init_seeds': 2, 'trial_seed': 1001}, r'trial_seed=1001'),
     ({'ablations': ('noise',), 'middle_size': 61}, r'middle_size=61'),
+    ({'ablations': ('variants',)}, r'study\.variants has \[\]'),
+    ({'variants': {'a': {'data': {'seed': 1}}}}, r"has \['a'\], and .*\(\)"),
+    (
+      {'variants': {'a': {'data': {'sed': 1}}}, 'ablations': ('variants',)},
+      r"config\.study\.variants\.a has \['data\.sed'\]: no such field",
+    ),
+    ({'variants': {'a': 3}}, r'study\.variants must be a dict of dicts'),
     ({'trial_learning_rates': (5e-3,)}, r'optim\.learning_rate=0\.003, but'),
   ],
 )  # fmt: skip
@@ -301,7 +326,7 @@ def test_unknown_missing_and_base_fields_are_named():
     settings.split(config)
 
 
-@pytest.mark.parametrize('module', [study_qm9, study_pdbbind])
+@pytest.mark.parametrize('module', [study_qm9, study_pdbbind, study_choices])
 def test_no_other_variants(module):
   with pytest.raises(ValueError, match="no variant 'x'"):
     module.get_config('x')
@@ -310,7 +335,8 @@ def test_no_other_variants(module):
 @pytest.mark.parametrize(
   ('module', 'variant'),
   [(study_qm9, v) for v in ('', 'smoke', 'inputs', 'long', 'full')]
-  + [(study_pdbbind, v) for v in ('', 'ligands', 'smoke', 'full')],
+  + [(study_pdbbind, v) for v in ('', 'ligands', 'smoke', 'full')]
+  + [(study_choices, v) for v in ('origin', 'head')],
 )
 def test_every_variant_is_a_study(module, variant):
   """Each representation in each setting is a configuration."""

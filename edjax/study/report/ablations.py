@@ -15,6 +15,7 @@ TITLES = {
   'size_split': 'Tested on larger molecules than trained on',
   'geometry': 'Geometries relaxed with GFN2-xTB',
   'controls': 'Controls',
+  'variants': 'Variants of the configuration',
 }
 
 

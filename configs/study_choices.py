@@ -1,0 +1,63 @@
+"""Studies of choices that a comparison of inputs makes, on QM9.
+
+  python launch.py --config configs/study_choices.py:VARIANT --mode study \
+    --workdir DIR --config.data.manual_dir=DIR_OF_QM9
+
+Variants: see `get_config`; docs/protocol.md has what each is to show.
+"""
+
+from configs import qm9_base, study_base
+
+# Heads: see `model.input_moments` and 'moments' of `model.name`.
+_HEADS = {
+  'moments alone': {'model': {'name': 'moments'}},
+  'moments too': {'model': {'input_moments': True}},
+}
+
+
+def get_config(variant: str = ''):
+  """Returns a variant of the study.
+
+  Args:
+    variant: 'origin' (of the frame, for convolutions and for a head that sees
+      moments of the input alone), 'head' (what the head sees: convolutions,
+      moments of the input, or both).
+
+  Raises:
+    ValueError: another variant.
+  """
+  config = qm9_base.get_config('qm9_cpu')
+  study = study_base.add_study(config)
+  # A split of its own: earlier studies suggested these choices on another.
+  config.data.seed = 1
+  config.data.max_eval = 1000
+  config.eval.rotations = 8
+  config.train.batch_size = 16
+  config.train.steps = 800
+  config.train.eval_every = 800
+  config.train.checkpoint_every = 800
+  study.primary = ('gap', 'mu', 'alpha', 'u0_atom')
+  study.sizes = (2000,)
+  study.middle_size = 2000
+  study.ablations = ('variants',)
+  if variant == 'origin':
+    study.title = 'QM9: the origin of the frame'
+    study.representations = ('atoms', 'density', 'promolecule')
+    study.ablation_seeds = study.subset_seeds
+    config.data.origin = 'valence'
+    config.representation.transforms.density = 'none'
+    mass = {'data': {'origin': 'mass'}}
+    alone = _HEADS['moments alone']
+    study.variants = {
+      'mass': mass,
+      'valence, moments alone': alone,
+      'mass, moments alone': mass | alone,
+    }
+  elif variant == 'head':
+    study.title = 'QM9: what the head sees'
+    study.representations = ('atoms', 'density', 'valence', 'shape')
+    study.subset_seeds = study.ablation_seeds = 10
+    study.variants = _HEADS
+  else:
+    raise ValueError(f"no variant {variant!r}; there are 'origin' and 'head'")
+  return config
