@@ -20,7 +20,7 @@ class Ready:
 
   batches_on_cpu = True
   scales = ()
-  num_channels = 1
+  raw_names = ('one',)
 
   def scratch_bytes(self, voxels: Voxels) -> int:
     return voxels.vox_XYZC.nbytes
@@ -28,7 +28,8 @@ class Ready:
   def raw(self, voxels: Voxels) -> jax.Array:
     return voxels.vox_XYZC
 
-  def finish(self, vox_XYZC: jax.Array) -> jax.Array:
+  def finish(self, vox_XYZC: jax.Array, scale_C: jax.Array) -> jax.Array:
+    del scale_C
     return vox_XYZC
 
 

@@ -129,9 +129,11 @@ def get_config() -> ConfigDict:
   # Standard deviations: 'atoms', of the Gaussians of 'atoms' and 'valence' in Å
   # (the radius where binary); 'shape', in radii.
   representation.widths = ConfigDict({'atoms': 0.5, 'shape': 0.5})
-  # 'none', 'log1p' or 'arcsinh', by kind of channel, after division by the
-  # kind's root mean square over the first training molecules. 'arcsinh' for
-  # functions of your own.
+  # By kind of channel, the function of its values that a voxel holds the mean
+  # of: 'none', 'log1p', 'arcsinh', 'power:p' (sign(x) |x|^p; also 4/3) or
+  # 'bins:n' (n soft bins of log x, a channel each), or several joined by '+'.
+  # Values are divided before by the kind's root mean square over the first
+  # training molecules. 'arcsinh' for functions of your own.
   representation.transforms = ConfigDict(
     {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
      'shape': 'none', 'valence': 'none', 'noise': 'none'}
@@ -140,7 +142,8 @@ def get_config() -> ConfigDict:
   config.augment = augment = ConfigDict()
   # A uniform random rotation for every example and step, and at evaluation.
   augment.rotate = True
-  # Uniform random shift along each axis up to this, Å (training only).
+  # Uniform random shift along each axis up to this, Å, as often. Half a voxel
+  # lets a network see every place of an atom between voxels.
   augment.translate = 0.0
 
   config.model = model = ConfigDict()

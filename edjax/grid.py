@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -81,12 +80,13 @@ def check_points(points_G3: jax.Array) -> None:
     raise ValueError(f'points_G3 must be [G, 3], not {points_G3.shape}')
 
 
-def pool(values: jax.Array, supersample: int) -> jax.Array:
+def pool(values: jax.Array, supersample: int, axis: int = 0) -> jax.Array:
   """Means over the supersample^3 sub-points of each voxel.
 
   Args:
     values: field on `grid.refine(supersample)`, [sX, sY, sZ, ...].
     supersample: sub-points along each edge of a voxel.
+    axis: the first of the three axes.
 
   Returns:
     Cell means, [X, Y, Z, ...].
@@ -95,10 +95,16 @@ def pool(values: jax.Array, supersample: int) -> jax.Array:
     ValueError: an edge is not a multiple of supersample.
   """
   s = supersample
-  if any(n % s for n in values.shape[:3]):
-    raise ValueError(f'grid {values.shape[:3]} is no multiple of {s}')
+  edges = values.shape[axis : axis + 3]
+  if any(n % s for n in edges):
+    raise ValueError(f'grid {edges} is no multiple of {s}')
   if s == 1:
     return values
-  x, y, z, *rest = values.shape
-  blocks = values.reshape(x // s, s, y // s, s, z // s, s, *rest)
-  return jnp.mean(blocks, axis=(1, 3, 5))
+  # Whole slices are added along one axis after another: of a mean over axes of
+  # blocks XLA makes a loop over single numbers on CPU.
+  for i in range(axis, axis + 3):
+    n = values.shape[i]
+    values = sum(
+      jax.lax.slice_in_dim(values, k, n, s, axis=i) for k in range(s)
+    )
+  return values / s**3

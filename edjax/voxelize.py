@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,18 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import fields
+from edjax import fields, transforms
+from edjax import grid as grids
 from edjax.fields import channels as channel_registry
 from edjax.fields.channels import CHANNELS, DENSITIES, Channel, Options
 from edjax.grid import Grid
 from edjax.kernels import gaussian_blur, gaussians_windowed, numerics
 from edjax.molecule import Molecule
 
-TRANSFORMS = {
-  'none': lambda x: x,
-  'log1p': jnp.log1p,  # for values that are never below 0
-  'arcsinh': jnp.arcsinh,  # keeps the sign
-}
 # Bytes of intermediate arrays of voxelising on an accelerator: less than the
 # activations of networks of that size.
 _SCRATCH = 2**30
@@ -30,20 +27,33 @@ _CACHE = 4 * 2**20
 
 # Tracing a gradient of orbitals takes seconds: programs of a run share it.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
-def _raw(voxelizer, mol: Molecule) -> jax.Array:
+def _raw(voxelizer, mol: Molecule) -> tuple[jax.Array, ...]:
   """Computes `Voxelizer.raw`."""
-  options = voxelizer.options
-  args = (mol, options.grid, options.supersample)
+  options, supersample = voxelizer.options, voxelizer.options.supersample
+  fine = options.grid.refine(supersample)
+
+  def evaluate(field, at_sub_points: bool):
+    where = (fine, 1) if at_sub_points else (options.grid, supersample)
+    return field(mol, *where)
+
+  sub_points = dict(zip(voxelizer.kinds, voxelizer.at_sub_points, strict=True))
   values = {}
-  if {'density', 'gradient'} <= set(voxelizer.kinds):
-    both = channel_registry.density_and_gradient(options)
-    values['density'], values['gradient'] = both(*args)
+  pair = 'density', 'gradient'
+  if set(pair) <= set(voxelizer.kinds):
+    # One evaluation gives both, at the sub-points if either is needed there.
+    either = any(sub_points[kind] for kind in pair)
+    both = evaluate(channel_registry.density_and_gradient(options), either)
+    for kind, value in zip(pair, both, strict=True):
+      coarser = either and not sub_points[kind]
+      values[kind] = grids.pool(value, supersample) if coarser else value
   for channel in voxelizer.channels:
     if channel.name not in values:
-      values[channel.name] = channel.field(options)(*args)
+      values[channel.name] = evaluate(
+        channel.field(options), sub_points[channel.name]
+      )
   parts = [values[kind] for kind in voxelizer.kinds]
   parts = [p if p.ndim == 4 else p[..., None] for p in parts]
-  return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
+  return tuple(p.astype(jnp.float32) for p in parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +65,8 @@ class Voxelizer:
   Attributes:
     channels: one `Channel` per kind of input, in order.
     options: choices that their fields depend on.
-    transforms: one name of TRANSFORMS per kind.
-    scales: one number per channel, or none.
+    transforms: one per kind, see `edjax.transforms`.
+    scales: one number per channel of `raw_names`, or none.
   """
 
   channels: tuple[Channel, ...]
@@ -76,15 +86,54 @@ class Voxelizer:
 
   @functools.cached_property
   def channel_names(self) -> tuple[str, ...]:
-    """One name per channel, in order."""
+    """One name per channel, in order; see `raw_names`.
+
+    Where a transform makes several channels of one, its terms follow the name.
+    """
+    names = []
+    for channel, terms in zip(self.channels, self._terms, strict=True):
+      ends = [f'_{name}' for term in terms for name in term.names]
+      for name in channel.channel_names(self.options):
+        names += [f'{name}{end}' for end in ends] if len(ends) > 1 else [name]
+    return tuple(names)
+
+  @functools.cached_property
+  def raw_names(self) -> tuple[str, ...]:
+    """One name per channel of `raw`, in order."""
     return tuple(
       name for c in self.channels for name in c.channel_names(self.options)
     )
 
   @property
-  def channel_counts(self) -> tuple[int, ...]:
-    """Numbers of channels of the kinds, in order."""
+  def raw_counts(self) -> tuple[int, ...]:
+    """Numbers of raw channels of the kinds, in order."""
     return tuple(len(c.channel_names(self.options)) for c in self.channels)
+
+  @property
+  def _terms(self) -> tuple[tuple[transforms.Term, ...], ...]:
+    return tuple(transforms.parse(t) for t in self.transforms)
+
+  @property
+  def at_sub_points(self) -> tuple[bool, ...]:
+    """Whether each kind has to be known at the sub-points of a voxel.
+
+    The mean of a transform is not the transform of the mean, and changes less
+    where a molecule is turned or shifted.
+    """
+    several = self.options.supersample > 1
+    return tuple(
+      several and not all(term.linear for term in terms)
+      for terms in self._terms
+    )
+
+  @property
+  def raw_shapes(self) -> tuple[tuple[int, ...], ...]:
+    """Shape of each array that `raw` returns."""
+    size, supersample = self.grid.size, self.options.supersample
+    return tuple(
+      (size * (supersample if fine else 1),) * 3 + (count,)
+      for count, fine in zip(self.raw_counts, self.at_sub_points, strict=True)
+    )
 
   @property
   def units(self) -> tuple[str, ...]:
@@ -104,7 +153,7 @@ class Voxelizer:
       mol: one molecule.
 
     Returns:
-      vox_XYZC, float32.
+      vox_XYZC, float32: means over the sub-points of each voxel.
 
     Raises:
       ValueError: a channel needs orbitals or a map that mol lacks.
@@ -123,45 +172,71 @@ class Voxelizer:
       self.kinds == ('atoms',)
       and not options.binary
       and not options.smooth
-      and 4 * self.grid.size**3 * self.num_channels <= _CACHE
+      and not any(self.at_sub_points)
+      and 4 * self.grid.size**3 * len(self.raw_names) <= _CACHE
       and gaussians_windowed.pays(
-        options.atom_width, self.grid, self.num_channels, options.truncated
+        options.atom_width, self.grid, len(self.raw_names), options.truncated
       )
     )
 
   def scratch_bytes(self, mol: Molecule) -> int:
     """Estimates the intermediate arrays of voxelising one molecule.
 
-    They are the factors of the largest sum of Gaussians: a number for each of
-    its rows and each column of voxels. See `voxel_chunk`.
+    They are the factors of the largest sum of Gaussians, a number for each of
+    its rows and each column of voxels, and what is known at sub-points. See
+    `voxel_chunk`.
 
     Args:
       mol: one padded molecule; only shapes count.
     """
     most = max(channel.cost(self.options, mol) for channel in self.channels)
-    return 4 * most * channel_registry.padded_size(self.options) ** 2
+    factors = most * channel_registry.padded_size(self.options) ** 2
+    fine = zip(self.raw_shapes, self.at_sub_points, strict=True)
+    values = sum(math.prod(shape) for shape, at_points in fine if at_points)
+    return 4 * (factors + values)
 
-  def raw(self, mol: Molecule) -> jax.Array:
-    """Returns the channels in their units, [X, Y, Z, C], float32."""
-    return _raw(self, mol)
-
-  def finish(self, raw_XYZC: jax.Array) -> jax.Array:
-    """Divides raw channels by the scales, then transforms them.
-
-    Args:
-      raw_XYZC: as `raw` gives them; any leading axes.
+  def raw(self, mol: Molecule) -> tuple[jax.Array, ...]:
+    """Returns the channels of each kind in their units, float32.
 
     Returns:
-      The same shape.
+      One array per kind: means over the sub-points of each voxel,
+      [X, Y, Z, n], or values at the sub-points, [sX, sY, sZ, n], where its
+      transform needs them (`at_sub_points`).
     """
-    if self.scales:
-      scale_C = np.array(self.scales, np.float32)
-      raw_XYZC = raw_XYZC / scale_C.reshape((1,) * (raw_XYZC.ndim - 1) + (-1,))
-    parts, begin = [], 0
-    for name, count in zip(self.transforms, self.channel_counts, strict=True):
-      parts.append(TRANSFORMS[name](raw_XYZC[..., begin : begin + count]))
-      begin += count
-    return jnp.concatenate(parts, axis=-1)
+    return _raw(self, mol)
+
+  def finish(
+    self, raw: Sequence[jax.Array], scale_C: jax.Array | None = None
+  ) -> jax.Array:
+    """Divides raw channels by scales, transforms them, and takes means.
+
+    Args:
+      raw: as `raw` gives it, or a batch of it (leading axis B).
+      scale_C: one number per name of `raw_names`; None: `scales`.
+
+    Returns:
+      vox_XYZC or vox_BXYZC.
+    """
+    if scale_C is None:
+      scale_C = np.array(self.scales or (1.0,) * len(self.raw_names))
+    splits = np.cumsum(self.raw_counts)[:-1]
+    parts = zip(
+      raw, jnp.split(scale_C, splits), self._terms, self.at_sub_points,
+      strict=True,
+    )  # fmt: skip
+    return jnp.concatenate([self._transformed(*part) for part in parts], -1)
+
+  def _transformed(self, x, scale_n, terms, at_sub_points: bool) -> jax.Array:
+    """Returns all channels that are made of one kind."""
+    shape = (1,) * (x.ndim - 1) + (-1,)
+    x = x / scale_n.astype(x.dtype).reshape(shape)
+    values = [term.function(x) for term in terms]  # last axes: n, of the term
+    if at_sub_points:
+      axis = x.ndim - 4
+      # One term after another: all of them at once leave the cache.
+      values = [grids.pool(v, self.options.supersample, axis) for v in values]
+    together = jnp.concatenate(values, axis=-1)
+    return together.reshape(*together.shape[:-2], -1)
 
 
 def make_voxelizer(
@@ -205,9 +280,12 @@ def make_voxelizer(
       radius where binary); 'shape': standard deviation in radii.
     elements: symbols with an atom channel of their own; all others share
       'other'.
-    transforms: kind of channel -> 'none' (the default), 'log1p' or 'arcsinh'.
-    scales: one number per channel name, by which values are divided before
-      they are transformed: constants, from `fit_scales` on training data.
+    transforms: kind of channel -> 'none' (the default), 'log1p', 'arcsinh',
+      'power:p' or 'bins:n', or several joined by '+'; see `edjax.transforms`.
+      A voxel holds the mean of them over its sub-points.
+    scales: one number per name of `raw_names`, by which values are divided
+      before they are transformed: constants, from `fit_scales` on training
+      data.
     groups: ligand and pocket in separate channels. The ligand then has the
       density asked for, 'xtb' or 'promolecule', and the pocket always the
       promolecule, since proteins have no orbitals. A ligand whose orbitals are
@@ -256,8 +334,7 @@ def make_voxelizer(
     smooth=float(smooth),
   )
   _check_options(chosen, options)
-  for name, transform in transforms.items():
-    _one_of('transform', transform, TRANSFORMS)
+  for name in transforms:
     if name not in kinds:
       raise ValueError(f'a transform of {name}, but the channels are {kinds}')
   for channel in chosen:
@@ -268,7 +345,7 @@ def make_voxelizer(
     transforms=tuple(transforms.get(kind, 'none') for kind in kinds),
     scales=tuple(float(s) for s in scales),
   )
-  names = voxelizer.channel_names  # checks the elements
+  names = voxelizer.raw_names  # checks the elements
   if scales:
     if len(scales) != len(names):
       raise ValueError(
@@ -325,15 +402,16 @@ def _check_options(chosen: tuple[Channel, ...], options: Options) -> None:
 
 
 def _check_transform(channel: Channel, transform: str, density: str) -> None:
-  """Refuses log1p of values of either sign."""
+  """Refuses unknown transforms, and logarithms of values of either sign."""
   # The length of a gradient is not signed.
   of_either = channel.name == 'density' and DENSITIES[density].signed
   signed = channel.signed or of_either
-  if transform == 'log1p' and signed:
-    raise ValueError(
-      f'log1p cannot take {channel.name} with density={density!r}, which has '
-      "either sign: use 'arcsinh'"
-    )
+  for term in transforms.parse(transform):
+    if signed and not term.of_either_sign:
+      raise ValueError(
+        f'{term.name} cannot take {channel.name} with density={density!r}, '
+        "which has either sign: use 'arcsinh' or a power"
+      )
 
 
 def voxel_chunk(voxelizer, molecules: Molecule) -> int:
@@ -359,7 +437,7 @@ def voxel_chunk(voxelizer, molecules: Molecule) -> int:
 def fit_scales(
   voxelizer: Voxelizer, molecules: Molecule, chunk: int = 0
 ) -> tuple[float, ...]:
-  """Returns the root mean square of each channel, before transforms.
+  """Returns the root mean square of each raw channel, before transforms.
 
   Args:
     voxelizer: of these channels.
@@ -372,11 +450,11 @@ def fit_scales(
   Raises:
     ValueError: a channel is not finite.
   """
-  vox_BXYZC = jax.jit(numerics.batched(voxelizer.raw, chunk))(molecules)
-  return channel_scales(voxelizer, np.asarray(vox_BXYZC))
+  raw = jax.jit(numerics.batched(voxelizer.raw, chunk))(molecules)
+  return channel_scales(voxelizer, jax.device_get(raw))
 
 
-def channel_scales(voxelizer: Voxelizer, raw_BXYZC: np.ndarray) -> tuple:
+def channel_scales(voxelizer: Voxelizer, raw: Sequence[np.ndarray]) -> tuple:
   """Returns the root mean square of each kind of channel over a sample.
 
   All atom types share the scale of all atoms together: with scales of their
@@ -386,25 +464,26 @@ def channel_scales(voxelizer: Voxelizer, raw_BXYZC: np.ndarray) -> tuple:
 
   Args:
     voxelizer: of these channels.
-    raw_BXYZC: its `raw` of a sample of training molecules, on the host.
+    raw: its `raw` of a sample of training molecules (leading axis B), on the
+      host.
 
   Returns:
-    One number per channel name; 1 where the sample is 0 throughout.
+    One number per name of `raw_names`; 1 where the sample is 0 throughout.
 
   Raises:
     ValueError: a channel is not finite.
   """
-  names = voxelizer.channel_names
-  flat_NC = raw_BXYZC.reshape(-1, len(names))
-  square_C = np.mean(np.square(flat_NC, dtype=np.float64), axis=0)
-  if not np.isfinite(square_C).all():
-    bad = names[int(np.argmin(np.isfinite(square_C)))]
-    raise ValueError(f'channel {bad} is not finite on the sample')
-  scales, begin = [], 0
-  for count in voxelizer.channel_counts:
-    rms = float(np.sqrt(square_C[begin : begin + count].sum()))
-    scales += [rms if rms > 0 else 1.0] * count
-    begin += count
+  scales = []
+  for values_BXYZC in raw:
+    flat_NC = values_BXYZC.reshape(-1, values_BXYZC.shape[-1])
+    square_C = np.mean(np.square(flat_NC, dtype=np.float64), axis=0)
+    if not np.isfinite(square_C).all():
+      bad = len(scales) + int(np.argmin(np.isfinite(square_C)))
+      raise ValueError(
+        f'channel {voxelizer.raw_names[bad]} is not finite on the sample'
+      )
+    rms = float(np.sqrt(square_C.sum()))
+    scales += [rms if rms > 0 else 1.0] * len(square_C)
   return tuple(scales)
 
 

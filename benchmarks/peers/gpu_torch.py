@@ -233,7 +233,7 @@ def load(net: ResNet3D, params: dict) -> None:
           copy(block.norms[k], f'trunk/block_{i}_{j}/norm_{k}')
           copy(block.convs[k], f'trunk/block_{i}_{j}/conv_{k}/conv')
       copy(stage.local, f'trunk/local_{i}')
-    net.scale.copy_(torch.from_numpy(params['trunk/powers/scale']))
+    net.scale.copy_(torch.from_numpy(params['trunk/unit_size/scale']))
     copy(net.standardise, 'trunk/standardise')
     for name in ('linear', 'hidden', 'out'):
       copy(getattr(net, name), f'head/{name}')

@@ -66,7 +66,7 @@ def convolution(path, padding, wanted, dtype='float32'):
 class _Parameters:
   """Flax parameters, 'a/b/kernel' -> array, as tensors in PyTorch's layout."""
 
-  def __init__(self, path, constants=('whiten', 'standardise', 'powers')):
+  def __init__(self, path, constants=('whiten', 'standardise', 'unit_size')):
     self.tensors, self.input = {}, {}
     with np.load(path) as file:
       for name, value in file.items():
@@ -163,7 +163,7 @@ def _resnet3d(p, vox, train):
   powers = [vox.sign() * vox.abs() ** q for q in _POWERS]
   x = torch.cat(powers, 1)
   batch, channels, n = x.shape[:3]
-  x = x * p['trunk/powers/scale'].reshape(-1, 1, 1, 1)
+  x = x * p['trunk/unit_size/scale'].reshape(-1, 1, 1, 1)
   x = x.reshape(batch, channels, n // 2, 2, n // 2, 2, n // 2, 2)
   x = x.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(batch, -1, *(n // 2,) * 3)
   x = p.isotropic('trunk/stem/conv', x.contiguous(memory_format=_LAST), 2)

@@ -4,6 +4,7 @@ The lead of a network over it is the worth of the convolutions.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,24 +22,26 @@ from edjax.runtime import multihost
 MAX_MOLECULES = 16_384
 
 
-def compiled(voxelizer, shape):
+def compiled(voxelizer, shapes):
   """Compiles the moments of a batch.
 
   Args:
     voxelizer: from `compile_cache.bare`.
-    shape: of raw_BXYZC.
+    shapes: of each array of a batch of `voxelizer.raw`.
 
   Returns:
-    moments(raw_BXYZC, scale_C) -> [B, F], see `power_moments`.
+    moments(raw, scale_C) -> [B, F], see `power_moments`.
   """
 
-  def moments(raw_BXYZC, scale_C):
-    scaled_BXYZC = raw_BXYZC / scale_C.reshape(1, 1, 1, 1, -1)
-    return power_moments(voxelizer.finish(scaled_BXYZC))
+  def moments(raw, scale_C):
+    return power_moments(voxelizer.finish(raw, scale_C))
 
-  scale_C = jax.ShapeDtypeStruct(shape[-1:], jnp.float32)
-  raw_BXYZC = jax.ShapeDtypeStruct(shape, jnp.float32)
-  return jax.jit(moments).lower(raw_BXYZC, scale_C).compile()
+  count = len(voxelizer.raw_names)
+  raw, scale_C = (
+    [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in some]
+    for some in (shapes, [(count,)])
+  )
+  return jax.jit(moments).lower(tuple(raw), *scale_C).compile()
 
 
 def each_batch(
@@ -47,22 +50,27 @@ def each_batch(
   positions_N: np.ndarray,
   size: int,
   label: str = '',
-) -> np.ndarray:
-  """Applies a function of batches to some molecules of a part, [N, ...].
+) -> Any:
+  """Applies a function of batches to some molecules of a part.
 
   Args:
-    f: molecules -> array with a row for each.
+    f: molecules -> array with a row for each, or a tuple of such arrays.
     molecules: of the part, see `batching.take`.
     positions_N: positions in the part.
     size: of a batch.
     label: of the progress bar; '' for none.
+
+  Returns:
+    What `f` would return for all molecules at once, on the host.
   """
   rows, batches = [], [*batching.cover(len(positions_N), size)]
   silent = not (label and multihost.is_first())
   for indices_B in tqdm(batches, label, unit='batch', disable=silent):
     batch = batching.take(molecules, positions_N[indices_B])
-    rows.append(np.asarray(f(batch)))
-  return np.concatenate(rows)[: len(positions_N)]
+    rows.append(jax.device_get(f(batch)))
+  return jax.tree.map(
+    lambda *parts: np.concatenate(parts)[: len(positions_N)], *rows
+  )
 
 
 def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:

@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 
 from ml_collections import ConfigDict
 
-from edjax import datasets, models, optim
+from edjax import datasets, models, optim, transforms
 from edjax.config import rules
 from edjax.fields import channels
 from edjax.molecule import ORIGINS
-from edjax.voxelize import TRANSFORMS
 
 # Splits that read config.data.split_file.
 FILE_SPLITS = ('file', 'published')
@@ -98,7 +97,7 @@ def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
   }
   if model.get('name') in models.MODELS:
     fields |= models.fields_of(model.name)
-  transforms = config.get('representation', {}).get('transforms', {})
+  given = config.get('representation', {}).get('transforms', {})
   return {
     **RULES,
     'data.name': rules.one_of(*datasets.DATASETS),
@@ -108,15 +107,26 @@ def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
     'representation.channels': rules.some_of(channels.known()),
     'representation.density': rules.one_of(*channels.DENSITIES),
     **{
-      f'representation.transforms.{name}': rules.one_of(*TRANSFORMS)
+      f'representation.transforms.{name}': transform
       for name in channels.known()
-      if name in transforms
+      if name in given
     },
     'model.name': rules.one_of(*models.MODELS),
     **{f'model.{field}': _rule(kind.hint) for field, kind in fields.items()},
     'optim.name': rules.one_of(*optim.OPTIMIZERS),
     'optim.loss': rules.one_of(*optim.LOSSES),
   }
+
+
+def transform(value) -> str:
+  """Allows what `transforms.parse` reads."""
+  try:
+    transforms.parse(value)
+  except (AttributeError, TypeError):
+    return f'must be a string, not {value!r}'
+  except ValueError as error:
+    return f'={value!r}: {error}'
+  return ''
 
 
 def fill_model(config: ConfigDict) -> None:

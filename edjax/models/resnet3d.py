@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from edjax.models.conv import Conv3D
 from edjax.models.downsampling import mean_pool
+from edjax.models.input_moments import powers
 from edjax.models.layers import (
   Convolution,
   DType,
@@ -20,7 +21,7 @@ from edjax.models.layers import (
   ResidualBlock,
   note_activity,
 )
-from edjax.models.standardise import Powers, Standardise
+from edjax.models.standardise import Standardise, UnitSize
 
 
 class ResNetTrunk(nn.Module):
@@ -40,7 +41,7 @@ class ResNetTrunk(nn.Module):
       stage averages over 2^3 voxels) or 'free' (a stage begins with a
       convolution of 2^3 voxels).
     stem: edge of the blocks of voxels that become channels first; 1: none.
-    input_powers: whether it sees `Powers` of the input, or the input alone.
+    input_powers: whether it sees `powers` of the input, or the input alone.
     dtype: of all but parameters and sums, which are float32.
   """
 
@@ -78,8 +79,12 @@ class ResNetTrunk(nn.Module):
     """
     del train
     self.check(vox_BXYZC.shape[1:4])
-    x = Powers(name='powers')(vox_BXYZC) if self.input_powers else vox_BXYZC
-    x = x.astype(self.dtype)
+    x = vox_BXYZC
+    if self.input_powers:
+      # What tells elements apart in a density are its peaks, and a convolution
+      # over blocks of voxels averages them away: it has to see them raised.
+      x = jnp.concatenate(powers(x), axis=-1)
+    x = UnitSize(name='unit_size')(x).astype(self.dtype)
     sums_BF = []
     stages = zip(self.widths, self.blocks, strict=True)
     for i, (width, count) in enumerate(stages):

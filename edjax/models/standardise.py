@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax.kernels import numerics
-from edjax.models.input_moments import powers
 
 # Stands for the deviation of a feature that does not vary.
 _SMALLEST_STD = 1e-6
@@ -107,24 +106,21 @@ class Standardise(nn.Module):
     return _standardised(self, x_BF, lambda _, std: 1 / (std + _SMALLEST_STD))
 
 
-class Powers(nn.Module):
-  """`powers` of every channel, of unit size in the batch that `init` is given.
+class UnitSize(nn.Module):
+  """Channels of root mean square 1 in the batch that `init` is called with.
 
-  What tells elements apart in a density are its peaks, and a convolution over
-  blocks of voxels would average them away: it has to see them raised. Size is
-  the root mean square over voxels and examples. The constants lie among the
-  parameters but have no gradient.
+  It is taken over voxels and examples. Vacuum stays 0. The constants lie among
+  the parameters but have no gradient.
   """
 
   @nn.compact
-  def __call__(self, vox_BXYZC: jax.Array) -> jax.Array:
-    """Returns shape (batch, x, y, z, powers * channels)."""
-    raised_BXYZC = jnp.concatenate(powers(vox_BXYZC), axis=-1)
+  def __call__(self, x_BXYZC: jax.Array) -> jax.Array:
+    """Returns the same shape."""
 
     def scale(key):
       del key
-      square_C = jnp.square(raised_BXYZC).mean((0, 1, 2, 3))
+      square_C = jnp.square(x_BXYZC).mean((0, 1, 2, 3))
       return 1 / (jnp.sqrt(square_C) + _SMALLEST_STD)
 
     scale_C = jax.lax.stop_gradient(self.param('scale', scale))
-    return raised_BXYZC * scale_C.reshape((1,) * 4 + (-1,))
+    return x_BXYZC * scale_C.reshape((1,) * 4 + (-1,))

@@ -22,7 +22,7 @@ class StepInputs(NamedTuple):
 
   Attributes:
     seed: `config.train.seed`, uint32.
-    scale_C: what each channel is divided by, float32.
+    scale_C: what each raw channel is divided by, float32.
     learning_rate: `config.optim.learning_rate`, float32.
   """
 
@@ -42,7 +42,7 @@ def step_inputs(config: ConfigDict, voxelizer: Voxelizer) -> StepInputs:
 
 def scales_of(voxelizer: Voxelizer) -> np.ndarray:
   """Returns scale_C of a voxelizer; ones where it has none."""
-  scales = voxelizer.scales or (1.0,) * voxelizer.num_channels
+  scales = voxelizer.scales or (1.0,) * len(voxelizer.raw_names)
   return np.array(scales, np.float32)
 
 
@@ -53,8 +53,7 @@ def bare(voxelizer: Voxelizer) -> Voxelizer:
 
 def scaled(voxelizer: Voxelizer, inputs: StepInputs) -> Callable:
   """Returns Molecule -> vox_XYZC of a `bare` voxelizer and the scales given."""
-  scale_C = inputs.scale_C.reshape(1, 1, 1, -1)
-  return lambda mol: voxelizer.finish(voxelizer.raw(mol) / scale_C)
+  return lambda mol: voxelizer.finish(voxelizer.raw(mol), inputs.scale_C)
 
 
 def shared_part(config: ConfigDict) -> FrozenConfigDict:

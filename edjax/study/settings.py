@@ -7,10 +7,9 @@ from ml_collections import ConfigDict
 
 from edjax import config as configuration
 from edjax import datasets
-from edjax.config import ConfigError, rules
+from edjax.config import ConfigError, rules, schema
 from edjax.study import verdicts
 from edjax.study.representations import REPRESENTATIONS
-from edjax.voxelize import TRANSFORMS
 
 # Comparisons beside the main one, each with one choice varied.
 ABLATIONS = (
@@ -27,6 +26,14 @@ def _variants(value) -> str:
     isinstance(fields, ConfigDict) and len(fields) for fields in value.values()
   )
   return '' if ok else f'must be a dict of dicts of fields, not {value!r}'
+
+
+def _trial_transforms(value) -> str:
+  """Allows a tuple of transforms, or '' for those of the configuration."""
+  wrong = rules.names()(value)
+  if wrong or len(set(value)) < len(value):
+    return wrong or f'names something twice: {value!r}'
+  return next(filter(None, map(schema.transform, filter(None, value))), '')
 
 
 RULES: Mapping[str, rules.Rule] = {
@@ -50,7 +57,7 @@ RULES: Mapping[str, rules.Rule] = {
   'noises': rules.numbers(0, open_low=True),
   'variants': _variants,
   'trial_learning_rates': rules.numbers(0, open_low=True),
-  'trial_transforms': rules.some_of(('', *TRANSFORMS)),
+  'trial_transforms': _trial_transforms,
   'trial_size': rules.number(int, 2),
   'trial_steps': rules.number(int, 1),
   'trial_seed': rules.number(int, 0),

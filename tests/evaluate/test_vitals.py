@@ -25,12 +25,13 @@ class Coordinates:
   """Channels hold the x and the y coordinate of the first atom."""
 
   scales: tuple = ()
-  num_channels = 2
+  raw_names = ('one', 'two')
 
   def raw(self, mol):
     return jnp.broadcast_to(mol.coords_A3[0, :2], (2, 2, 2, 2))
 
-  def finish(self, vox_XYZC):
+  def finish(self, vox_XYZC, scale_C):
+    del scale_C  # ones
     return vox_XYZC
 
 
@@ -39,7 +40,7 @@ class Waves:
   """Two channels of waves that move with the first atom."""
 
   scales: tuple = ()
-  num_channels = 2
+  raw_names = ('one', 'two')
 
   def raw(self, mol):
     axis = jnp.arange(8.0)
@@ -47,7 +48,8 @@ class Waves:
     phase = x + y + z + mol.coords_A3[0, 0]
     return jnp.stack([jnp.sin(phase), jnp.cos(phase * mol.coords_A3[0, 1])], -1)
 
-  def finish(self, vox_XYZC):
+  def finish(self, vox_XYZC, scale_C):
+    del scale_C  # ones
     return vox_XYZC
 
 
@@ -90,7 +92,7 @@ def setting(model, voxelizer, targets, n=N, size=8):
   space = types.SimpleNamespace
   config = space(
     data=space(targets=targets),
-    augment=space(rotate=False),
+    augment=space(rotate=False, translate=0.0),
     eval=space(batch_size=size),
     optim=OPTIM,
     train=space(seed=0, steps=10),

@@ -200,7 +200,7 @@ def test_deep_networks_start_sound(kernels):
 
   gradient = jax.jit(jax.grad(loss))(variables)['params']
   for path, leaf in traverse_util.flatten_dict(gradient, sep='/').items():
-    constants = 'whiten', 'standardise', 'powers'
+    constants = 'whiten', 'standardise', 'unit_size'
     constant = any(name in path for name in constants)
     assert np.isfinite(leaf).all(), path
     assert np.any(leaf) != constant, path
@@ -321,9 +321,11 @@ def test_power_moments_are_moments_of_powers():
 
 def test_powers_that_the_convolutions_see_have_unit_size():
   vox = normal(0, (4, 4, 6, 8, 3)) * np.float32([1, 10, 0])
-  module = standardise.Powers()
-  variables = module.init(jax.random.key(0), vox[:2])
-  found = np.asarray(module.apply(variables, vox)).reshape(*vox.shape[:4], 5, 3)
+  raised = jnp.concatenate(input_moments.powers(vox), axis=-1)
+  module = standardise.UnitSize()
+  variables = module.init(jax.random.key(0), raised[:2])
+  found = np.asarray(module.apply(variables, raised))
+  found = found.reshape(*vox.shape[:4], 5, 3)
   for i, p in enumerate((0.5, 1, 1.5, 2, 3)):
     raised = np.sign(vox) * np.abs(vox) ** p
     size_C = np.sqrt(np.square(raised[:2]).mean((0, 1, 2, 3)))  # as for init
@@ -332,7 +334,8 @@ def test_powers_that_the_convolutions_see_have_unit_size():
   assert not found[..., 2].any()  # an empty channel stays empty
 
   def total(vox):
-    return module.apply(variables, vox).sum()
+    raised = jnp.concatenate(input_moments.powers(vox), axis=-1)
+    return module.apply(variables, raised).sum()
 
   gradient = jax.grad(total)(jnp.asarray(vox).at[0, 0].set(0))
   assert np.isfinite(gradient).all()

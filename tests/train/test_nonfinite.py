@@ -39,12 +39,13 @@ class FirstCoordinate:
   """A voxelizer of one voxel."""
 
   scales = ()
-  num_channels = 1
+  raw_names = ('one',)
 
   def raw(self, mol):
     return mol.coords_A3[:1, :1].reshape(1, 1, 1, 1)
 
-  def finish(self, vox_XYZC):
+  def finish(self, vox_XYZC, scale_C):
+    del scale_C  # ones
     return vox_XYZC
 
 

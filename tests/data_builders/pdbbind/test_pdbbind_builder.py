@@ -215,7 +215,7 @@ def test_orbitals_of_the_ligand_beside_the_pocket(manual, data_dir):
   part = next(p for p, rows in made.rows.items() if row in rows)
   where = list(made.rows[part]).index(row)
   mol = jax.tree.map(lambda x: x[where], made.molecules[part])
-  ligand, pocket = np.moveaxis(np.asarray(made.voxelizer.raw(mol)), -1, 0)
+  ligand, pocket = np.moveaxis(np.asarray(made.voxelizer.raw(mol)[0]), -1, 0)
   grid = Grid(16, 0.75)
   groups = (np.arange(len(record['numbers'])) >= n).astype(int)
   whole = Molecule.from_arrays(
@@ -276,7 +276,8 @@ def test_maps_turn_with_their_complexes(tmp_path):
   turn_33 = np.asarray(geometry.random_rotation(jax.random.key(3)))
   for rotation_33 in (np.eye(3), turn_33):
     moved = geometry.rotate(mol, rotation_33)
-    got = np.asarray(jax.jit(made.voxelizer.raw)(moved))[..., 0].ravel()
+    (raw,) = jax.jit(made.voxelizer.raw)(moved)
+    got = np.asarray(raw).ravel()
     x, _, z = (points_G3 @ rotation_33 + centre).T
     np.testing.assert_allclose(got, wave(x, z), atol=0.01)
   # the same values elsewhere: the rotation was not that of the atoms alone
@@ -368,8 +369,8 @@ def test_parts_and_shuffled_labels_are_switches(manual, data_dir):
     assert not vox[..., 1 - kept].any()
     # the frame is the ligand's, whatever is seen
     np.testing.assert_allclose(
-      alone.voxelizer.raw(_first(alone))[..., kept],
-      whole.voxelizer.raw(_first(whole))[..., kept], atol=1e-5,
+      alone.voxelizer.raw(_first(alone))[0][..., kept],
+      whole.voxelizer.raw(_first(whole))[0][..., kept], atol=1e-5,
     )  # fmt: skip
   config = smoke_config(manual, data_dir, **{'data.shuffle_labels': True})
   shuffled = task.make_task(configuration.resolve(config))
