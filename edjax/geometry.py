@@ -5,6 +5,7 @@ move with the atoms, so that a field of the moved molecule is the moved field.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -160,3 +161,34 @@ def translate(mol: Molecule, shift_3: jax.Array) -> Molecule:
       mol.density_map, origin_3=mol.density_map.origin_3 + shift_3
     )
   return dataclasses.replace(mol, **changes)
+
+
+class Motions(NamedTuple):
+  """Which random motions a molecule makes; hashable, static under jit.
+
+  Attributes:
+    rotate: whether it is rotated, uniformly.
+    translate: largest shift along each axis, Å; 0: none.
+  """
+
+  rotate: bool
+  translate: float
+
+
+def random_motion(key: jax.Array, mol: Molecule, motions: Motions) -> Molecule:
+  """Rotates and shifts a molecule; the key and its index decide how.
+
+  Args:
+    key: of a step, or of a pass over the data.
+    mol: one molecule.
+    motions: which of them.
+
+  Returns:
+    The moved molecule.
+  """
+  rotation_key, shift_key = jax.random.split(jax.random.fold_in(key, mol.index))
+  if motions.rotate:
+    mol = rotate(mol, random_rotation(rotation_key))
+  if motions.translate:
+    mol = translate(mol, random_translation(shift_key, motions.translate))
+  return mol

@@ -223,3 +223,34 @@ def test_wrong_shapes_are_refused():
     geometry.rotate(mol, jnp.eye(2))
   with pytest.raises(ValueError, match='shift_3'):
     geometry.translate(mol, jnp.zeros((1, 3)))
+
+
+def _moved(key, motions, index=0):
+  mol = dataclasses.replace(_molecule(), index=np.int32(index))
+  return geometry.random_motion(key, mol, geometry.Motions(*motions))
+
+
+def test_random_motions_are_addressed_by_key_and_example():
+  motions, key = (True, 0.3), jax.random.key(5)
+  one = _moved(key, motions)
+  _assert_same(_moved(key, motions), one, atol=0)
+  for other in (
+    _moved(jax.random.key(6), motions),
+    _moved(key, motions, index=1),
+  ):
+    assert np.abs(other.coords_A3 - one.coords_A3).max() > 0.1
+
+
+def test_random_motions_are_those_asked_for():
+  mol, key = _molecule(), jax.random.key(5)
+  _assert_same(_moved(key, (False, 0.0)), mol, atol=0)
+  shifts_A3 = (_moved(key, (False, 0.3)).coords_A3 - mol.coords_A3)[mol.mask_A]
+  np.testing.assert_allclose(np.ptp(shifts_A3, axis=0), 0, atol=1e-6)
+  assert 0 < np.abs(shifts_A3).max() < 0.3
+  # Rotations leave the distances from the origin, and shifts do not.
+  distances = np.linalg.norm(mol.coords_A3, axis=1)
+  turned = _moved(key, (True, 0.0)).coords_A3
+  np.testing.assert_allclose(np.linalg.norm(turned, axis=1), distances, 1e-5)
+  assert np.abs(turned - mol.coords_A3).max() > 0.1
+  both = _moved(key, (True, 0.3)).coords_A3
+  np.testing.assert_allclose((both - turned)[mol.mask_A], shifts_A3, atol=1e-6)

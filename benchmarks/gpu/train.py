@@ -164,7 +164,7 @@ def _voxelising(run) -> float:
   molecules = batching.take(run.task.molecules['train'], np.arange(run.batch))
   voxels = jax.jit(
     lambda molecules: predicting.voxels(
-      run.config.augment.rotate, run.voxelizer, molecules, 0, run.inputs
+      predicting.motions_of(run.config), run.voxelizer, molecules, 0, run.inputs
     )
   )
   return common.repeated(voxels, jax.device_put(molecules))

@@ -11,7 +11,7 @@ from edjax.runtime import compile_cache, parallel
 from edjax.task import Task
 from edjax.voxelize import voxel_chunk
 
-# Rotations of evaluations use other random numbers than training
+# Motions of evaluations use other random numbers than training
 # (edjax.train folds in 0, 1 and 2).
 _EVALUATE = 3
 
@@ -34,27 +34,34 @@ def make_predict(
   """
   shared = shared or compile_cache.CompileCache()
   voxelizer = compile_cache.bare(task.voxelizer)
-  predict = shared.get(_predict, config.augment.rotate, task.model, voxelizer)
+  predict = shared.get(_predict, motions_of(config), task.model, voxelizer)
   inputs = parallel.replicate(compile_cache.step_inputs(config, task.voxelizer))
   return lambda *args: predict(*args, inputs)
 
 
-def _predict(rotate: bool, model, voxelizer):
+def motions_of(config: ConfigDict) -> geometry.Motions:
+  """Returns the motions that a configuration asks for, as in training."""
+  return geometry.Motions(config.augment.rotate, config.augment.translate)
+
+
+def _predict(motions: geometry.Motions, model, voxelizer):
   def predict(params, molecules, rotation_number, inputs):
-    vox_BXYZC = voxels(rotate, voxelizer, molecules, rotation_number, inputs)
+    vox_BXYZC = voxels(motions, voxelizer, molecules, rotation_number, inputs)
     return model.apply({'params': params}, vox_BXYZC, train=False)
 
   return parallel.pmap(predict)
 
 
-def voxels(rotate: bool, voxelizer, molecules, rotation_number, inputs):
+def voxels(
+  motions: geometry.Motions, voxelizer, molecules, rotation_number, inputs
+):
   """Returns the voxels of a batch at evaluation; part of compiled programs.
 
   Args:
-    rotate: `config.augment.rotate`.
+    motions: from `motions_of`.
     voxelizer: from `compile_cache.bare`.
     molecules: a batch.
-    rotation_number: number of the random rotation of each molecule.
+    rotation_number: number of the random motion of each molecule.
     inputs: `compile_cache.StepInputs`.
 
   Returns:
@@ -65,11 +72,8 @@ def voxels(rotate: bool, voxelizer, molecules, rotation_number, inputs):
   key = jax.random.fold_in(key, rotation_number)
   voxelize = compile_cache.scaled(voxelizer, inputs)
 
-  def turned(mol):
-    if rotate:
-      turn = jax.random.fold_in(key, mol.index)
-      mol = geometry.rotate(mol, geometry.random_rotation(turn))
-    return voxelize(mol)
+  def moved(mol):
+    return voxelize(geometry.random_motion(key, mol, motions))
 
   chunk = voxel_chunk(voxelizer, molecules)
-  return batched(turned, chunk)(molecules)
+  return batched(moved, chunk)(molecules)

@@ -120,7 +120,8 @@ class Observer:
     model = task.model
     self._has_trunk = isinstance(model, models.Network) and bool(model.trunk)
     voxelizer = compile_cache.bare(task.voxelizer)
-    self._look = shared.get(_parts, config.augment.rotate, model, voxelizer)
+    motions = predicting.motions_of(config)
+    self._look = shared.get(_parts, motions, model, voxelizer)
     self._read = shared.get(_head, model)
 
   def carried(self, params) -> dict:
@@ -201,11 +202,11 @@ def log(
     run.log(step, 'train', f'update_over_weight_{layer}', ratio, '')
 
 
-def _parts(rotate: bool, model, voxelizer):
+def _parts(motions, model, voxelizer):
   """Compiles (params, molecules, inputs) -> features, moments, activity."""
 
   def parts(params, molecules, inputs):
-    vox_BXYZC = predicting.voxels(rotate, voxelizer, molecules, 0, inputs)
+    vox_BXYZC = predicting.voxels(motions, voxelizer, molecules, 0, inputs)
     variables = {'params': params}
     features_BF, noted = model.apply(
       variables, vox_BXYZC, False, method='features', mutable=['activity']

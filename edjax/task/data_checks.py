@@ -122,8 +122,7 @@ def outside(config, pack, rows, molecules) -> dict[str, str]:
         np.where(is_ligand, block.numbers_A, 0),
         block.coords_A3,
         grid,
-        # Evaluation turns molecules, but does not move them.
-        translate=config.augment.translate if part == 'train' else 0.0,
+        translate=config.augment.translate,
       )
     reason_of |= {
       pack.ids[row]: reason

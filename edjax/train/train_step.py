@@ -11,8 +11,8 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from edjax import geometry, optim
+from edjax.evaluate import predicting
 from edjax.kernels.numerics import batched
-from edjax.molecule import Molecule
 from edjax.runtime import compile_cache, parallel
 from edjax.task import Task
 from edjax.voxelize import Voxelizer, voxel_chunk
@@ -70,26 +70,6 @@ def fresh_state(config: ConfigDict, task: Task) -> TrainState:
   )
 
 
-def augment(
-  key: jax.Array, mol: Molecule, rotate: bool, translate: float
-) -> Molecule:
-  """Rotates and shifts a molecule; the key and its id decide how.
-
-  Args:
-    key: of the step.
-    mol: one molecule.
-    rotate: whether to rotate, uniformly.
-    translate: largest shift along each axis, Å.
-  """
-  rotation_key, shift_key = jax.random.split(jax.random.fold_in(key, mol.index))
-  if rotate:
-    mol = geometry.rotate(mol, geometry.random_rotation(rotation_key))
-  if translate:
-    shift_3 = geometry.random_translation(shift_key, translate)
-    mol = geometry.translate(mol, shift_3)
-  return mol
-
-
 def make_train_step(
   config: ConfigDict,
   model: nn.Module,
@@ -110,6 +90,7 @@ def make_train_step(
     `pmap` or `vmap(axis_name=...)` binds.
   """
   loss_function = optim.LOSSES[config.optim.loss]
+  motions = predicting.motions_of(config)
 
   def step(state, molecules, labels_BT, inputs):
     # Random numbers: addressed by seed, step and example (or device).
@@ -120,13 +101,9 @@ def make_train_step(
     dropout = jax.random.fold_in(dropout, parallel.device_index())
 
     # Augmentation, then voxels.
-    move = functools.partial(
-      augment,
-      key,
-      rotate=config.augment.rotate,
-      translate=config.augment.translate,
+    moved = jax.vmap(lambda mol: geometry.random_motion(key, mol, motions))(
+      molecules
     )
-    moved = jax.vmap(move)(molecules)
     voxelize = compile_cache.scaled(voxelizer, inputs)
     vox_BXYZC = batched(voxelize, voxel_chunk(voxelizer, moved))(moved)
 

@@ -1,6 +1,5 @@
 """The training step, on devices and without, and the loop around it."""
 
-import functools
 import re
 import types
 
@@ -148,14 +147,15 @@ class Promolecule:
   """A voxelizer in doubles: `edjax.voxelize` casts to float32."""
 
   scales = ()
-  num_channels = 1
+  raw_names = ('one',)
 
   def raw(self, mol):
     return fields.promolecule_grid(mol, grid.Grid(8, 1.0), b_iso=72.0)[
       ..., None
     ]
 
-  def finish(self, vox_XYZC):
+  def finish(self, vox_XYZC, scale_C):
+    del scale_C  # ones
     return vox_XYZC
 
 
@@ -167,29 +167,6 @@ class TwoLayers(nn.Module):
     del train
     x = conv.Conv3D(4, 3, dtype=vox_BXYZC.dtype)(vox_BXYZC)
     return nn.Dense(2, dtype=x.dtype)(jnp.tanh(x).mean((1, 2, 3)))
-
-
-def test_augmentation_is_addressed_by_example(small):
-  _, molecules, *_ = small
-  key = jax.random.key(5)
-  turn = functools.partial(train_step.augment, rotate=True, translate=0.3)
-  moved = jax.vmap(functools.partial(turn, key))(molecules)
-  some = jax.tree.map(lambda x: x[3:5], molecules)
-  again = jax.vmap(functools.partial(turn, key))(some)
-  np.testing.assert_array_equal(again.coords_A3, moved.coords_A3[3:5])
-  other = jax.vmap(functools.partial(turn, jax.random.key(6)))(some)
-  assert np.abs(other.coords_A3 - again.coords_A3).max() > 0.1
-
-  # A rigid motion: distances stay.
-  def distances(coords_BA3):
-    d = coords_BA3[:, :, None] - coords_BA3[:, None]
-    return np.linalg.norm(d, axis=-1)
-
-  np.testing.assert_allclose(
-    distances(np.asarray(moved.coords_A3)),
-    distances(molecules.coords_A3),
-    atol=1e-5,
-  )
 
 
 def make_call_inputs(config, molecules, labels, on_device, first=0):
