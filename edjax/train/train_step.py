@@ -1,12 +1,14 @@
 """The training step, and several steps as one program."""
 
 import functools
+import os
 from collections.abc import Callable
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+import optax.microbatching
 from flax import linen as nn
 from ml_collections import ConfigDict
 
@@ -19,6 +21,7 @@ from edjax.voxelize import Voxelizer, voxel_chunk
 
 # Folded into a key first, so that no two uses share random numbers.
 _INITIALISE, _AUGMENT, _DROPOUT = range(3)
+_EXAMPLES_PER_CORE = 4
 
 
 @flax.struct.dataclass
@@ -70,6 +73,18 @@ def fresh_state(config: ConfigDict, task: Task) -> TrainState:
   )
 
 
+def _examples_at_a_time(batch: int) -> int:
+  """Returns how many examples of a batch a gradient is computed of at a time.
+
+  On one core of a CPU the step of a network of 24^3 voxels takes three quarters
+  of the time, as the activations of few examples lie in its cache.
+  """
+  if jax.default_backend() != 'cpu' or not hasattr(os, 'sched_getaffinity'):
+    return batch
+  part = _EXAMPLES_PER_CORE * len(os.sched_getaffinity(0))
+  return batch if batch % part else part
+
+
 def make_train_step(
   config: ConfigDict,
   model: nn.Module,
@@ -107,17 +122,21 @@ def make_train_step(
     voxelize = compile_cache.scaled(voxelizer, inputs)
     vox_BXYZC = batched(voxelize, voxel_chunk(voxelizer, moved))(moved)
 
-    # Loss and gradient: sums over all devices, divided once.
-    def loss_sum(params):
+    # Loss and gradient: sums over parts of a batch and over all devices,
+    # divided once.
+    def loss_sum(params, numbers_B, vox_BXYZC, labels_BT):
+      key = jax.random.fold_in(dropout, numbers_B[0])
       prediction_BT = model.apply(
-        {'params': params}, vox_BXYZC, train=True, rngs={'dropout': dropout}
+        {'params': params}, vox_BXYZC, train=True, rngs={'dropout': key}
       )
       return optim.loss_sum(loss_function, prediction_BT, labels_BT)
 
-    (total, count), gradients = jax.value_and_grad(loss_sum, has_aux=True)(
-      state.params
-    )
-    total, count, gradients = parallel.psum((total, count, gradients))
+    sums = optax.microbatching.microbatch(
+      jax.value_and_grad(loss_sum, has_aux=True),
+      argnums=(1, 2, 3),
+      microbatch_size=_examples_at_a_time(len(labels_BT)),
+    )(state.params, jnp.arange(len(labels_BT)), vox_BXYZC, labels_BT)
+    (total, count), gradients = parallel.psum(sums)
     loss = total / count
     gradients = jax.tree.map(lambda g: g / count, gradients)
 
