@@ -55,8 +55,16 @@ def composition(
   return counts_NE[:, counts_NE.any(0)]
 
 
-def reference(source: packed_dataset.Pack) -> str:
-  """Returns the baseline of the differences paired by molecule."""
+def reference(source: packed_dataset.Pack, delta: str) -> str:
+  """Returns the baseline of the differences paired by molecule.
+
+  Args:
+    source: the pack.
+    delta: `config.data.delta`; where a network learns what a baseline leaves,
+      it is that one.
+  """
+  if delta:
+    return _DELTAS[delta]
   return 'ridge_ligand' if _SIZE in source.columns else 'ridge_composition'
 
 

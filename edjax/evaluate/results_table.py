@@ -65,10 +65,18 @@ def table(results: dict) -> str:
       'for moments of the input, of a kernel ridge; RMSE of the training mean.'
       '\nLast: differences to a baseline, paired by molecule; negative is '
       'better than it.',
+      *_learned(results),
       *_skipped(results),
       *_carried(results),
     ]
   )
+
+
+def _learned(results) -> list[str]:
+  if not results.get('delta'):
+    return []
+  label = baselines.LABELS[results['reference']]
+  return [f'The network learned what {label} leaves, and is added to it.']
 
 
 def _skipped(results) -> list[str]:

@@ -60,7 +60,8 @@ def summarise(
     'channels': list(task.voxelizer.channel_names),
     'outside_box': len(task.outside),
     'rotations': config.eval.rotations,
-    'reference': baselines.reference(task.pack),
+    'delta': config.data.delta,
+    'reference': baselines.reference(task.pack, config.data.delta),
     'targets': {},
   }
   clusters_N = task.pack.columns.get('cluster')

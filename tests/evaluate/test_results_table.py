@@ -35,6 +35,17 @@ def test_skipped_steps_are_told():
   )
 
 
+def test_what_the_network_is_added_to_is_told():
+  results, *_ = made_up_results()
+  plain = results_table.table(results)
+  assert results_table.table(results | {'delta': ''}) == plain
+  told = results_table.table(results | {'delta': 'composition'})
+  assert told == (
+    f'{plain}\nThe network learned what ridge, composition leaves, and is '
+    'added to it.'
+  )
+
+
 def test_what_the_trunk_carries_is_told():
   results, *_ = made_up_results()
   plain = results_table.table(results)

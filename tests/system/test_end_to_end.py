@@ -217,6 +217,8 @@ def test_other_inputs_and_options_run(data_dir, tmp_path):
     *(f'atoms_{e}' for e in ('H', 'C', 'N', 'O', 'F', 'other')),
     'gradient',
   ]
+  assert results['reference'] == 'ridge_gfn2'
+  assert 'learned what ridge, composition + GFN2 leaves' in done.stdout
   entry = results['targets']['atomization']
   # 20 steps hardly move away from the fit that the difference starts from.
   ridge = entry['baselines']['ridge_gfn2']['mae']['value']
