@@ -164,11 +164,15 @@ class Molecule:
       orbitals = _pad_orbitals(orbitals, n_atoms, size, max_orbitals)
     elif max_orbitals is not None:
       raise ValueError('max_orbitals was given but orbitals were not')
+    # An empty level, too, has an orbital: of zeros.
     homo, lumo = (
-      level if level is None
-      else _pad_orbitals(level, n_atoms, size, max_frontier)
+      level
+      if level is None
+      else _pad_orbitals(
+        level, n_atoms, size, max_frontier or max(1, len(level))
+      )
       for level in (homo, lumo)
-    )  # fmt: skip
+    )
     pad = (0, size - n_atoms)
     if density_map is not None:
       density_map = jax.tree.map(

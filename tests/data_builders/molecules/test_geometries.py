@@ -33,6 +33,18 @@ def energy_and_gradient(numbers, coords):
   return result.get('energy'), np.array(result.get('gradient'))
 
 
+def check_frontier(row, result):
+  """Compares the frontier orbitals of a record with those of xTB."""
+  n = len(result.homo)
+  assert (row['n_homo'], row['n_lumo']) == (n, len(result.lumo))
+  shape = (n + len(result.lumo), *result.homo.shape[1:])
+  both = row['frontier'].reshape(shape)
+  np.testing.assert_array_equal(both[:n], result.homo)
+  np.testing.assert_array_equal(both[n:], result.lumo)
+  homo, lumo = row['xtb_levels'][5:7]
+  assert lumo - homo == row['xtb_gap'] == result.gap
+
+
 @pytest.fixture
 def some(monkeypatch):
   """A builder of a few of the embedded molecules, stretched by 5 %."""
@@ -66,6 +78,7 @@ def test_relaxed_geometries_are_minima(some, tmp_path):
     # xTB is of the new geometry, labels are the published ones.
     result = xtb.run(record.numbers, row['positions'])
     np.testing.assert_array_equal(row['orbitals'], result.orbitals.ravel())
+    check_frontier(row, result)
     assert row['xtb_energy'] == result.energy == pytest.approx(after, abs=1e-7)
     for name, value in record.targets.items():
       assert row[name] == value
@@ -159,6 +172,7 @@ def test_a_noisy_dataset_has_xtb_of_its_own_coordinates(
     np.testing.assert_array_equal(one['orbitals'], two['orbitals'])
     result = xtb.run(record.numbers, want)
     np.testing.assert_array_equal(one['orbitals'], result.orbitals.ravel())
+    check_frontier(one, result)
     assert one['xtb_energy'] == result.energy
     assert one['xtb_energy'] != row['xtb_energy']
     for name, value in record.targets.items():
@@ -196,8 +210,8 @@ def test_a_configuration_opens_its_variant(some, tmp_path):
   assert before.ids == after.ids
   difference = np.asarray(after.positions) - np.asarray(before.positions)
   assert 0.02 < difference.std() < 0.04
-  assert (tmp_path / 'edjax_qm9_mini' / '1.1.0').is_dir()
-  assert (tmp_path / 'edjax_qm9_mini' / 'noise_0.03' / '1.1.0').is_dir()
+  assert (tmp_path / 'edjax_qm9_mini' / '1.2.0').is_dir()
+  assert (tmp_path / 'edjax_qm9_mini' / 'noise_0.03' / '1.2.0').is_dir()
 
 
 @pytest.mark.parametrize('variant', ['noise', 'noise_-1', 'dft', 'noise_nan'])
