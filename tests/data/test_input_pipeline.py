@@ -10,6 +10,7 @@ import data_builders
 from configs import qm9_density
 from data_builders import xtb
 from edjax import baselines, commands, config, molecule
+from edjax.baselines import descriptors
 from edjax.data import (
   batching,
   labelling,
@@ -45,7 +46,7 @@ def with_frontier(r):
   """HOMO and LUMO of one to three orbitals, once no LUMO, and energies."""
   n_homo, n_lumo = 1 + r['index'] % 3, r['index'] % 2
   size = (n_homo + n_lumo) * len(r['numbers']) * r['orbital_width']
-  levels = np.sort(OF_FRONTIER.normal(size=12))
+  levels = np.linspace(-3, 3, 12) + OF_FRONTIER.normal()
   levels[: 3 - r['index'] % 4] = np.nan
   return r | {
     'frontier': OF_FRONTIER.normal(size=size).astype(np.float32),
@@ -488,15 +489,29 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
 
 
 def test_a_kernel_is_told_what_a_line_is_not(small_pack):
-  """The square of the GFN2 gap: a linear fit has no use for the gap."""
+  """The square of a GFN2 energy: a linear fit has no use for it."""
   split = splitting.make_split(small_pack, data_config())
-  columns = np.square(small_pack.columns['xtb_gap'])[:, None]
+  energy = small_pack.columns['xtb_levels'][:, 6]
+  columns = np.square(energy - energy.mean())[:, None]
   fitted = baselines.fit(small_pack, columns, split.train, split.validation)
   error = {
     name: np.abs(values - columns)[split.test].mean()
     for name, values in fitted.items()
   }
   assert error['kernel_gfn2'] < 0.7 * error['ridge_gfn2']
+
+
+def test_an_orbital_that_is_lacking_has_the_energy_of_the_next():
+  levels = np.array(
+    [
+      [-3.0, -2, -1, 1, 2, 3],
+      [np.nan, np.nan, -1, 1, 2, np.nan],
+      [np.nan, -2, -1, 1, np.nan, np.nan],
+    ]
+  )
+  want = [[-3, -2, -1, 1, 2, 3], [-1, -1, -1, 1, 2, 2], [-2, -2, -1, 1, 1, 1]]
+  np.testing.assert_array_equal(descriptors._filled(levels), want)
+  assert np.isnan(levels).any()  # a copy
 
 
 def test_a_training_molecule_does_not_see_its_label_in_the_offset(small_pack):
