@@ -3,8 +3,10 @@
 import json
 import os
 
+import jax
 import numpy as np
 import pytest
+from support import tiny_runs
 
 import data_builders
 from configs import qm9_density
@@ -13,8 +15,10 @@ from data_builders.molecules import geometries, records
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import config as configuration
 from edjax.chem import units
-from edjax.config.representation import dataset_variant
-from edjax.data import loading
+from edjax.config.representation import dataset_variant, make_voxelizer
+from edjax.data import loading, padded
+from edjax.molecule import Molecule
+from edjax.task import make
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
@@ -189,6 +193,42 @@ def test_a_noisy_dataset_has_xtb_of_its_own_coordinates(
     np.testing.assert_array_equal(
       backwards[row['index']]['positions'], row['positions']
     )
+
+
+def test_homo_and_lumo_are_those_of_the_geometry_of_the_run(some, tmp_path):
+  published = some(3)
+  config = tiny_runs.tiny(tmp_path)
+  config.data.workers = 1
+  config.data.geometry, config.data.noise = 'noise', 0.1
+  config.representation.channels = ('homo', 'lumo')
+  config.representation.supersample = 2
+  config = configuration.resolve(config)
+  pack = loading.load_pack(config.data, dataset_variant(config))
+  selection, rows = make.selection_of(config), np.arange(3)
+  padding = padded.padding_of(pack, rows, selection)
+  batch = padded.make_molecules(pack, rows, padding, selection)
+  f = jax.jit(make_voxelizer(config.representation).raw)
+  for i, record in enumerate(published):
+    got = np.asarray(f(jax.tree.map(lambda x, i=i: x[i], batch)))
+    want, still = (
+      np.asarray(f(with_frontier(of, padding)))
+      for of in (geometries.noisy(record, 0.1), record)
+    )
+    np.testing.assert_allclose(got, want, atol=1e-5 * want.max())
+    assert np.abs(got - still).max() > 1e-3 * want.max()
+
+
+def with_frontier(record, padding):
+  """Makes a molecule of xTB's own results."""
+  result = xtb.run(record.numbers, record.coords)
+  return Molecule.from_arrays(
+    record.numbers,
+    record.coords,
+    homo=result.homo,
+    lumo=result.lumo,
+    max_atoms=padding.ligand,
+    max_frontier=padding.frontier,
+  )
 
 
 def test_a_configuration_opens_its_variant(some, tmp_path):
