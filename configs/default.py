@@ -79,8 +79,9 @@ def get_config() -> ConfigDict:
   # A control: labels are shuffled within training and within validation.
   data.shuffle_labels = False
   # Learn the difference to a ridge regression: on the 'composition' (of
-  # complexes: of the ligand), or on it and 'gfn2' energy, gap and dipole; or to
-  # a kernel ridge regression on these, 'gfn2_kernel'; '' for none.
+  # complexes: of the ligand), or on it and 'gfn2' energy, dipole and orbital
+  # energies; or to a kernel ridge regression on these, 'gfn2_kernel'; '' for
+  # none.
   data.delta = ''
   # For pdbbind: download files that the manual directory lacks from the wwPDB,
   # and maps from PDBe: thousands of files for a full index.
@@ -90,10 +91,11 @@ def get_config() -> ConfigDict:
 
   config.representation = representation = ConfigDict()
   # Any of 'atoms', 'density', 'gradient', 'shape', 'valence' (all atoms in one
-  # channel, as Gaussians weighted by valence electrons) and 'noise', in the
-  # order of the network's channels. From Python also pure functions
-  # f(mol, grid, supersample) -> [X, Y, Z]. The configuration keeps only their
-  # names, so that different functions need different names.
+  # channel, as Gaussians weighted by valence electrons), 'homo' and 'lumo' (of
+  # one electron each, of qm9 and qm9_mini) and 'noise', in the order of the
+  # network's channels. From Python also pure functions f(mol, grid,
+  # supersample) -> [X, Y, Z]. The configuration keeps only their names, so that
+  # different functions need different names.
   representation.channels = ('density',)
   # Source of 'density' and 'gradient': 'xtb', 'promolecule' (IT92, all
   # electrons, blurred), 'free_atoms' (GFN2's valence, as sharp as 'xtb'),

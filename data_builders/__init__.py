@@ -49,8 +49,8 @@ def build(
 
   Raises:
     ValueError: an unknown name, a record that cannot be read, the dataset
-      that is there is not complete or was built from other files than
-      manual_dir holds, or Apache Beam is not installed.
+      that is there is not complete, of another version or built from other
+      files than manual_dir holds, or Apache Beam is not installed.
     FileNotFoundError: source files are missing; the message says what to put
       where.
   """
@@ -72,11 +72,12 @@ def build(
     if builder.data_path.exists():
       _check_complete(builder)
       _check_sources(builder)
-    elif held:
-      # What TFDS wrote into when a build was killed.
-      for path in pathlib.Path(data_dir, builder.name).rglob('incomplete.*'):
-        shutil.rmtree(path, ignore_errors=True)
-    if not builder.data_path.exists():
+    else:
+      _check_version(builder)
+      if held:
+        # What TFDS wrote into when a build was killed.
+        for path in pathlib.Path(data_dir, builder.name).rglob('incomplete.*'):
+          shutil.rmtree(path, ignore_errors=True)
       path = data_dir / f'.{builder.name}-{variant or "all"}.results'
       _prepare(builder, result_cache.until_done(path), beam)
       print(builder.summary(report(builder)), flush=True)
@@ -133,6 +134,17 @@ def _module(name):
       f'unknown dataset {name!r} (known: {", ".join(sorted(DATASETS))})'
     )
   return importlib.import_module(DATASETS[name].builder)
+
+
+def _check_version(builder) -> None:
+  """Refuses a place that has the dataset of another version alone."""
+  others = builder.data_path.parent.glob('[0-9]*.[0-9]*.[0-9]*')
+  if found := sorted(map(str, others)):
+    raise ValueError(
+      f'{", ".join(found)} is not of version {builder.version}, which this '
+      'edjax reads: records hold other things. Delete that directory to build '
+      'the dataset again, or name another data_dir'
+    )
 
 
 def _check_complete(builder) -> None:

@@ -1,4 +1,4 @@
-"""GFN2-xTB by tblite: occupied orbitals, energy, dipole and gap.
+"""GFN2-xTB by tblite: orbitals, their energies, energy, dipole and gap.
 
 C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 2019, 15, 1652.
 """
@@ -27,6 +27,10 @@ MIN_OCCUPATION = 1e-8
 _OVERLAP_TOLERANCE = 1e-6
 _ELECTRON_TOLERANCE = 1e-6
 _MIN_DISTANCE_A = 0.3
+# eV within which orbitals count as degenerate with HOMO or LUMO. In 800 of the
+# geometries of QM9, levels that symmetry makes equal lie up to 1.7e-3 eV apart,
+# others at least 6e-3 eV.
+DEGENERATE = 3e-3
 
 
 class XtbError(RuntimeError):
@@ -47,6 +51,14 @@ class XtbResult(NamedTuple):
       the origin of the coordinates given.
     gap: lowest unoccupied minus highest occupied orbital energy, eV; NaN
       where the basis has no unoccupied orbital.
+    orbital_energies: [K], eV, ascending.
+    n_filled: number of orbitals up to the highest occupied one.
+    homo: [H, A, 9] (or 4), float32: coefficients / sqrt(H) of the H orbitals
+      whose energy is that of the highest occupied one (within `DEGENERATE`).
+      The sum of their squares holds one electron. One of several degenerate
+      orbitals is an accident of the program; their sum turns with the molecule.
+    lumo: [U, A, 9] (or 4), the same of the lowest unoccupied one; U = 0 where
+      the basis has none.
     seconds: processor time that it took.
   """
 
@@ -55,6 +67,10 @@ class XtbResult(NamedTuple):
   energy: float
   dipole: np.ndarray
   gap: float
+  orbital_energies: np.ndarray
+  n_filled: int
+  homo: np.ndarray
+  lumo: np.ndarray
   seconds: float
 
 
@@ -124,12 +140,24 @@ def _run(numbers_A, coords_A3, total_charge, unpaired) -> XtbResult:
       f'{name}: the orbitals hold {n_electrons:.8f} electrons, expected '
       f'{n_valence}'
     )
+  energies_K = raw['orbital_energies'] * units.HARTREE_EV
+  n_filled = (n_valence + int(unpaired)) // 2
+  homo, lumo = (
+    gfn2_basis.to_slots(
+      numbers_A, _level(raw['coefficients'], energies_K, place)
+    ).astype(np.float32)
+    for place in (n_filled - 1, n_filled)
+  )
   return XtbResult(
     orbitals=gfn2_basis.to_slots(numbers_A, scaled_KO).astype(np.float32),
     n_electrons=n_electrons,
     energy=float(raw['energy']),
     dipole=raw['dipole'] * units.AU_DIPOLE_D,
-    gap=_gap(raw['orbital_energies'], n_valence, unpaired),
+    gap=_gap(energies_K, n_filled),
+    orbital_energies=energies_K,
+    n_filled=n_filled,
+    homo=homo,
+    lumo=lumo,
     seconds=time.process_time() - started,
   )
 
@@ -240,14 +268,25 @@ def _singlepoint(numbers_A, coords_A3, total_charge, unpaired) -> dict:
     raise XtbError(f'{_formula(numbers_A)}: {error}') from error
 
 
-def _gap(energies_K, n_electrons: int, unpaired: int) -> float:
+def _gap(energies_K, n_filled: int) -> float:
   """Returns the gap in eV above the highest orbital that holds an electron."""
-  n_filled = (n_electrons + int(unpaired)) // 2
   if n_filled >= len(energies_K):
     return float('nan')
-  return float(
-    (energies_K[n_filled] - energies_K[n_filled - 1]) * units.HARTREE_EV
-  )
+  return float(energies_K[n_filled] - energies_K[n_filled - 1])
+
+
+def _level(coefficients_KO, energies_O, place: int) -> np.ndarray:
+  """Returns the orbitals of one energy, which share an electron: [K, n].
+
+  Args:
+    coefficients_KO: normalised orbitals.
+    energies_O: eV.
+    place: of one of them; beyond the last there is none.
+  """
+  if place >= len(energies_O):
+    return coefficients_KO[:, :0]
+  same_O = np.abs(energies_O - energies_O[place]) <= DEGENERATE
+  return coefficients_KO[:, same_O] / np.sqrt(same_O.sum())
 
 
 def _formula(numbers_A) -> str:

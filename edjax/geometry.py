@@ -117,15 +117,17 @@ def rotate(mol: Molecule, rotation_33: jax.Array) -> Molecule:
     return jnp.einsum('...j,ij->...i', rows, matrix, precision=HIGHEST)
 
   changes = {'coords_A3': turn(mol.coords_A3)}
-  if mol.orbitals_OL9 is not None:
-    c = mol.orbitals_OL9
+  for name in ('orbitals_OL9', 'homo_OL9', 'lumo_OL9'):
+    c = getattr(mol, name)
+    if c is None:
+      continue
     parts = [c[..., :1], turn(c[..., 1:4])]
     if c.shape[-1] == 9:
       d = d_rotation(jnp.asarray(rotation_33, c.dtype))
       parts.append(
         jnp.einsum('...n,mn->...m', c[..., 4:], d, precision=HIGHEST)
       )
-    changes['orbitals_OL9'] = jnp.concatenate(parts, axis=-1)
+    changes[name] = jnp.concatenate(parts, axis=-1)
   if mol.density_map is not None:
     changes['density_map'] = dataclasses.replace(
       mol.density_map,

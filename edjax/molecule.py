@@ -69,6 +69,9 @@ class Molecule:
       bohr^-3/2, for the first L atoms, slots as in AO_SLOTS (width 4 where no
       atom has d functions); zero rows are padding. None where there are none.
     density_map: an experimental or computed map, or None.
+    homo_OL9: as orbitals_OL9, the highest occupied orbital, or those of its
+      energy, scaled so that together they hold one electron; or None.
+    lumo_OL9: the same of the lowest unoccupied one.
   """
 
   numbers_A: jax.Array
@@ -78,6 +81,8 @@ class Molecule:
   index: jax.Array
   orbitals_OL9: jax.Array | None = None
   density_map: DensityMap | None = None
+  homo_OL9: jax.Array | None = None
+  lumo_OL9: jax.Array | None = None
 
   @property
   def mask_A(self) -> jax.Array:
@@ -94,9 +99,12 @@ class Molecule:
     b_factors=None,
     groups=None,
     density_map: DensityMap | None = None,
+    homo=None,
+    lumo=None,
     index: int = 0,
     max_atoms: int | None = None,
     max_orbitals: int | None = None,
+    max_frontier: int | None = None,
     center: bool = True,
   ) -> 'Molecule':
     """Checks, centres and pads one molecule.
@@ -108,10 +116,12 @@ class Molecule:
       b_factors: [A] in Å^2 (default 0).
       groups: [A] of 0 (ligand) and 1 (pocket) (default 0).
       density_map: in the same frame as coords.
+      homo, lumo: as orbitals, see the class.
       index: number of the example, 0 to 2^32 - 1.
       max_atoms: length to pad atoms to (default: no padding). The orbitals'
         atoms are padded to the same length when L == A.
       max_orbitals: number to pad orbitals to (default: no padding).
+      max_frontier: number to pad homo and lumo to (default: no padding).
       center: move the origin, see `frame_origin`; False keeps the frame of
         coords.
 
@@ -154,6 +164,15 @@ class Molecule:
       orbitals = _pad_orbitals(orbitals, n_atoms, size, max_orbitals)
     elif max_orbitals is not None:
       raise ValueError('max_orbitals was given but orbitals were not')
+    # An empty level, too, has an orbital: of zeros.
+    homo, lumo = (
+      level
+      if level is None
+      else _pad_orbitals(
+        level, n_atoms, size, max_frontier or max(1, len(level))
+      )
+      for level in (homo, lumo)
+    )
     pad = (0, size - n_atoms)
     if density_map is not None:
       density_map = jax.tree.map(
@@ -167,6 +186,8 @@ class Molecule:
       index=jnp.asarray(int(index), jnp.uint32),
       orbitals_OL9=orbitals,
       density_map=density_map,
+      homo_OL9=homo,
+      lumo_OL9=lumo,
     )
 
 

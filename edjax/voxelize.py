@@ -264,9 +264,9 @@ def make_voxelizer(
 
   Args:
     channels: in the order of the output, any of 'atoms', 'density',
-      'gradient' (length of the gradient of the density), 'shape', 'valence'
-      and 'noise'; or pure functions f(mol, grid, supersample) -> [X, Y, Z] of
-      your own; see `fields.channels.channel`.
+      'gradient' (length of the gradient of the density), 'shape', 'valence',
+      'homo', 'lumo' and 'noise'; or pure functions f(mol, grid, supersample)
+      -> [X, Y, Z] of your own; see `fields.channels.channel`.
     grid: voxels.
     density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
       'promolecule' (all electrons of IT92's atoms, blurred), 'free_atoms'

@@ -66,7 +66,11 @@ class Builder(Base, skip_registration=True):
       features=records_lib.features(
         ('xtb_energy', 'xtb_gap', *targets),
         smiles=tfds.features.Text(),
+        frontier=records_lib.floats(),
+        n_homo=records_lib.whole(),
+        n_lumo=records_lib.whole(),
         xtb_dipole=records_lib.double((3,)),
+        xtb_levels=records_lib.double((2 * records_lib.LEVELS,)),
       ),
       disable_shuffling=True,
     )

@@ -16,6 +16,8 @@ from data_builders.molecules.types import Record
 from data_builders.support import worker_pool as workers_lib
 
 REPORT = 'report.json'
+# Orbital energies on either side of the gap that a record holds.
+LEVELS = 6
 
 
 def double(shape=()):
@@ -26,6 +28,20 @@ def double(shape=()):
   import tensorflow_datasets as tfds
 
   return tfds.features.Tensor(shape=shape, dtype=np.float64, encoding='bytes')
+
+
+def whole(shape=()):
+  """Returns a TFDS feature of whole numbers."""
+  import tensorflow_datasets as tfds
+
+  return tfds.features.Tensor(shape=shape, dtype=np.int32)
+
+
+def floats():
+  """Returns a TFDS feature of any number of floats, stored as bytes."""
+  import tensorflow_datasets as tfds
+
+  return tfds.features.Tensor(shape=(None,), dtype=np.float32, encoding='bytes')
 
 
 def features(columns: Sequence[str], **others):
@@ -40,18 +56,13 @@ def features(columns: Sequence[str], **others):
   """
   import tensorflow_datasets as tfds
 
-  def whole(shape=()):
-    return tfds.features.Tensor(shape=shape, dtype=np.int32)
-
   return tfds.features.FeaturesDict(
     {
       'example_id': tfds.features.Text(),
       'index': tfds.features.Tensor(shape=(), dtype=np.int64),
       'numbers': whole((None,)),
       'positions': double((None, 3)),
-      'orbitals': tfds.features.Tensor(
-        shape=(None,), dtype=np.float32, encoding='bytes'
-      ),
+      'orbitals': floats(),
       'n_orbitals': whole(),
       'orbital_width': whole(),
       **{name: double() for name in columns},
@@ -240,6 +251,20 @@ def summary(report: dict[str, Any]) -> str:
   )
 
 
+def levels(energies_K, n_filled: int) -> np.ndarray:
+  """Returns the energies of HOMO-5 to LUMO+5, ascending.
+
+  Args:
+    energies_K: of all orbitals, ascending.
+    n_filled: number of orbitals up to the HOMO.
+
+  Returns:
+    [12]; NaN where the basis has no such orbital.
+  """
+  padded = np.pad(energies_K, LEVELS, constant_values=np.nan)
+  return padded[n_filled : n_filled + 2 * LEVELS]
+
+
 def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
   n_orbitals, _, width = result.orbitals.shape
   return {
@@ -251,9 +276,13 @@ def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
     'orbitals': result.orbitals.ravel(),
     'n_orbitals': n_orbitals,
     'orbital_width': width,
+    'frontier': np.concatenate([result.homo, result.lumo]).ravel(),
+    'n_homo': len(result.homo),
+    'n_lumo': len(result.lumo),
     'xtb_energy': result.energy,
     'xtb_dipole': result.dipole,
     'xtb_gap': result.gap,
+    'xtb_levels': levels(result.orbital_energies, result.n_filled),
     **record.targets,
   }
 

@@ -37,8 +37,8 @@ class Builder(builder.Builder, skip_registration=True):
   """All molecules in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_qm9'
-  VERSION = tfds.core.Version('1.0.0')
-  description = 'QM9 with occupied GFN2-xTB orbitals'
+  VERSION = tfds.core.Version('1.1.0')
+  description = 'QM9 with occupied and frontier GFN2-xTB orbitals'
   homepage = 'https://doi.org/10.6084/m9.figshare.c.978904.v5'
 
   def changes(self, report: dict) -> list[str]:

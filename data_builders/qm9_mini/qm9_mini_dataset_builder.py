@@ -18,7 +18,7 @@ class Builder(builder.Builder, skip_registration=True):
   """All molecules in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_qm9_mini'
-  VERSION = tfds.core.Version('1.1.0')
+  VERSION = tfds.core.Version('1.2.0')
   description = 'Small molecules: B3LYP/6-31G(2df,p) labels, xTB orbitals'
 
   def changes(self, report: dict) -> list[str]:

@@ -1,5 +1,7 @@
 """Regressions on simple descriptors: composition, results of GFN2-xTB, size."""
 
+import itertools
+
 import numpy as np
 
 from edjax.baselines import kernel_ridge, ridge_regression
@@ -28,6 +30,8 @@ _DELTAS = {
 }
 # Parts of the training set, each of which is predicted without itself.
 _FOLDS = 5
+# HOMO-2 to LUMO+2 of a pack's xtb_levels. More of them change little.
+_LEVELS = slice(3, 9)
 # Columns of complexes that describe the ligand alone begin with this.
 _LIGAND = 'ligand_'
 _SIZE = 'ligand_heavy_atoms'
@@ -82,10 +86,11 @@ def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
   Returns:
     name -> [N, T]: mean and median of the training targets; for molecules,
     ridge regressions on the composition, and on composition and GFN2 energy,
-    gap and dipole (where the pack has them), the latter with a Gaussian kernel
-    too (fitted to `MAX_MOLECULES` at most); for complexes, ridge regressions
-    on the ligand's composition, on the logarithm of its number of heavy atoms,
-    and on simple descriptors of it (missing ones take the training mean).
+    dipole and orbital energies of HOMO-2 to LUMO+2 (where the pack has them),
+    the latter with a Gaussian kernel too (fitted to `MAX_MOLECULES` at most);
+    for complexes, ridge regressions on the ligand's composition, on the
+    logarithm of its number of heavy atoms, and on simple descriptors of it
+    (missing ones take the training mean).
   """
   y = columns_NT[train]
   ones = np.ones((len(source), 1))
@@ -165,9 +170,24 @@ def _features(source: packed_dataset.Pack, train) -> dict[str, np.ndarray]:
       'ridge_ligand': np.hstack([size, described]),
     }
   features = {'ridge_composition': composition(source)}
-  gfn2 = [columns.get(f'xtb_{k}') for k in ('energy', 'gap', 'dipole')]
-  if all(column is not None for column in gfn2):
+  if {'xtb_energy', 'xtb_dipole', 'xtb_levels'} <= columns.keys():
     features['ridge_gfn2'] = np.column_stack(
-      [features['ridge_composition'], *gfn2]
+      [
+        features['ridge_composition'],
+        columns['xtb_energy'],
+        columns['xtb_dipole'],
+        _filled(columns['xtb_levels'][:, _LEVELS]),
+      ]
     )
   return features
+
+
+def _filled(levels_NE) -> np.ndarray:
+  """Gives orbitals that a small molecule lacks the energy of the next one."""
+  filled_NE = levels_NE.copy()
+  middle = filled_NE.shape[1] // 2
+  for side_NE in (filled_NE[:, middle - 1 :: -1], filled_NE[:, middle:]):
+    for inner, outer in itertools.pairwise(range(side_NE.shape[1])):
+      lacking_N = np.isnan(side_NE[:, outer])
+      side_NE[lacking_N, outer] = side_NE[lacking_N, inner]
+  return filled_NE

@@ -10,6 +10,7 @@ from edjax.config.representation import (
   dataset_variant,
   density_source,
   make_voxelizer,
+  needs_frontier,
   needs_orbitals,
   parts_of,
   seen_radius,
@@ -135,6 +136,10 @@ def _complexes(config) -> list[str]:
         f"config.representation.density='map': {data.name} has none"
       )
     return errors
+  if needs_frontier(representation):
+    errors.append(
+      f'config.representation.channels: {data.name} has no HOMO and LUMO'
+    )
   if data.download and not dataset.has_pockets:
     errors.append('config.data.download: there is nothing to fetch for ligands')
   variant = dataset_variant(config)

@@ -21,6 +21,11 @@ def needs_orbitals(representation) -> bool:
   return _needs(representation, channels.ORBITALS)
 
 
+def needs_frontier(representation) -> bool:
+  """Returns whether a representation is computed from HOMO or LUMO."""
+  return _needs(representation, channels.FRONTIER)
+
+
 def needs_map(representation) -> bool:
   """Returns whether a representation is sampled from a density map."""
   return _needs(representation, channels.MAP)

@@ -17,19 +17,21 @@ import numpy as np
 
 # Version of the layout below, to be raised with every change. It is part of a
 # pack's name, so that a pack of a new version is written beside the old one.
-VERSION = 3
+VERSION = 4
 _ARRAYS = (
   'numbers', 'positions', 'b_factors', 'orbitals', 'atom_offsets',
   'ligand_counts', 'orbital_offsets', 'orbital_counts', 'orbital_widths',
-  'index', 'maps', 'map_offsets', 'map_points', 'map_spacings',
+  'index', 'maps', 'map_offsets', 'map_points', 'map_spacings', 'frontier',
+  'frontier_offsets', 'homo_counts', 'lumo_counts',
 )  # fmt: skip
 # Arrays that are written record by record.
-_LARGE = ('orbitals', 'maps')
+_LARGE = ('orbitals', 'maps', 'frontier')
 # Arrays of one number a molecule.
 _TYPES = {
   'ligand_counts': np.int32, 'orbital_counts': np.int32,
   'orbital_widths': np.int32, 'index': np.uint32, 'map_points': np.int32,
-  'map_spacings': np.float64,
+  'map_spacings': np.float64, 'homo_counts': np.int32,
+  'lumo_counts': np.int32,
 }  # fmt: skip
 
 
@@ -54,8 +56,14 @@ class Pack:
     map_offsets: [N + 1] where each molecule's map begins.
     map_points: [N] values along an edge M; 0 where there is no map.
     map_spacings: [N] Å between them.
+    frontier: [sum (H + U)*L*W] float32, see `Molecule.homo_OL9`: first HOMO,
+      then LUMO.
+    frontier_offsets: [N + 1] where each molecule's frontier orbitals begin.
+    homo_counts: [N] number H of orbitals that are the HOMO; 0: not stored.
+    lumo_counts: [N] number U of those that are the LUMO.
     columns: name -> [N] float64: targets, GFN2 values and inputs of splits and
-      baselines, native units.
+      baselines, native units; xtb_levels [N, 12] are the energies of HOMO-5 to
+      LUMO+5, eV, NaN where there is no such orbital.
     ids: [N] identifiers.
     fingerprint: of the dataset that the pack was written from.
     uncharacterized: numbers of the molecules that failed the source's
@@ -79,6 +87,10 @@ class Pack:
   map_offsets: np.ndarray
   map_points: np.ndarray
   map_spacings: np.ndarray
+  frontier: np.ndarray
+  frontier_offsets: np.ndarray
+  homo_counts: np.ndarray
+  lumo_counts: np.ndarray
   columns: dict[str, np.ndarray]
   ids: tuple[str, ...]
   fingerprint: str
@@ -130,9 +142,10 @@ def write(
   Args:
     directory: to be created; it must not exist.
     records: with numbers [A], positions [A, 3], orbitals (flat), n_orbitals,
-      orbital_width, index, example_id, float64 scalars, and, with a pocket,
-      n_ligand, b_factors [A], map_values (flat), map_points and map_spacing;
-      other fields are ignored.
+      orbital_width, index, example_id, float64 scalars; those of molecules
+      also frontier (flat), n_homo, n_lumo, xtb_dipole and xtb_levels; and, with
+      a pocket, n_ligand, b_factors [A], map_values (flat), map_points and
+      map_spacing; other fields are ignored.
     fingerprint: of the dataset.
     uncharacterized: see `Pack`.
 
@@ -158,6 +171,7 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
   with (
     (directory / 'orbitals.bin').open('wb') as orbital_file,
     (directory / 'maps.bin').open('wb') as map_file,
+    (directory / 'frontier.bin').open('wb') as frontier_file,
   ):
     for record in records:
       numbers = np.asarray(record['numbers'], np.int16)
@@ -186,6 +200,14 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
       lists['map_offsets'].append(values.size)
       lists['map_points'].append(points)
       lists['map_spacings'].append(float(record.get('map_spacing', 0)))
+      frontier = np.asarray(record.get('frontier', ()), np.float32)
+      n_homo, n_lumo = (int(record.get(n, 0)) for n in ('n_homo', 'n_lumo'))
+      if frontier.size != (n_homo + n_lumo) * n_ligand * width:
+        raise ValueError(f'{name}: frontier orbitals do not fit to its atoms')
+      lists['frontier_offsets'].append(frontier.size)
+      lists['homo_counts'].append(n_homo)
+      lists['lumo_counts'].append(n_lumo)
+      frontier_file.write(frontier.tobytes())
       orbital_file.write(orbitals.tobytes())
       map_file.write(values.tobytes())
       ids.append(name)
@@ -197,6 +219,8 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
         columns.setdefault('xtb_dipole', []).append(
           float(np.linalg.norm(record['xtb_dipole']))
         )
+      if 'xtb_levels' in record:
+        columns.setdefault('xtb_levels', []).append(record['xtb_levels'])
   if not ids:
     raise ValueError('the dataset holds no record')
   for key, values in columns.items():
@@ -206,7 +230,9 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
     name: np.concatenate(lists[name])
     for name in ('numbers', 'positions', 'b_factors')
   }
-  for name in ('atom_offsets', 'orbital_offsets', 'map_offsets'):
+  for name in (
+    'atom_offsets', 'orbital_offsets', 'map_offsets', 'frontier_offsets',
+  ):  # fmt: skip
     arrays[name] = np.cumsum([0, *lists[name]])
   for name, dtype in _TYPES.items():
     arrays[name] = np.array(lists[name], dtype)
@@ -257,8 +283,10 @@ def _mapped(directory: pathlib.Path) -> Pack:
     if name not in _LARGE
   }
   large = {
-    'orbitals': _memory_map(directory, 'orbitals', arrays['orbital_offsets']),
-    'maps': _memory_map(directory, 'maps', arrays['map_offsets']),
+    name: _memory_map(
+      directory, name, arrays[f'{name.removesuffix("s")}_offsets']
+    )
+    for name in _LARGE
   }
   path = directory / 'columns.npz'
   # Opened here, since numpy leaves a damaged file open.

@@ -26,6 +26,7 @@ class Selection:
     orbitals: whether the orbitals of the ligand (one of the parts) are used.
     maps: whether density maps are used.
     origin: of the frames, see `molecule.origin_weights`.
+    frontier: whether HOMO and LUMO of the ligand are used.
   """
 
   parts: tuple[str, ...] = ('ligand', 'pocket')
@@ -33,6 +34,7 @@ class Selection:
   orbitals: bool = False
   maps: bool = False
   origin: str = 'mass'
+  frontier: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Padding:
     orbitals: occupied orbitals; 0: none.
     width: slots for the orbitals of an atom.
     map_points: values along the edge of a map; 0: none.
+    frontier: orbitals that may be the HOMO, and the LUMO; 0: none.
   """
 
   ligand: int
@@ -52,6 +55,7 @@ class Padding:
   orbitals: int
   width: int
   map_points: int
+  frontier: int = 0
 
 
 def padding_of(
@@ -66,12 +70,14 @@ def padding_of(
     for g in (LIGAND, POCKET)
   )
   orbitals = source.orbital_counts[rows].max() if selection.orbitals else 0
+  levels = source.homo_counts[rows], source.lumo_counts[rows]
   return Padding(
     ligand=ligand,
     pocket=pocket,
     orbitals=int(orbitals),
     width=int(source.orbital_widths[rows].max()),
     map_points=int(source.map_points[rows].max()) if selection.maps else 0,
+    frontier=int(np.max(levels)) if selection.frontier else 0,
   )
 
 
@@ -105,6 +111,7 @@ def make_molecules(
   numbers_BA[where] = source.numbers[atoms.index]
   coords_BA3[where] = atoms.coords
   b_factors_BA[where] = source.b_factors[atoms.index]
+  homo, lumo = _frontier(source, rows, padding)
   return Molecule(
     numbers_A=numbers_BA,
     coords_A3=coords_BA3,
@@ -113,6 +120,8 @@ def make_molecules(
     index=np.asarray(source.index[rows]),
     orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
     density_map=_maps(source, rows, padding) if padding.map_points else None,
+    homo_OL9=homo,
+    lumo_OL9=lumo,
   )
 
 
@@ -179,13 +188,44 @@ def _atoms(source: packed_dataset.Pack, rows, selection: Selection) -> _Atoms:
 
 def _orbitals(source, rows, padding) -> np.ndarray:
   counts, widths = source.orbital_counts[rows], source.orbital_widths[rows]
-  padded = np.zeros(
-    (len(rows), padding.orbitals, padding.ligand, padding.width), np.float32
+  shapes = zip(counts, source.ligand_counts[rows], widths, strict=True)
+  each = (
+    _of_row(source.orbitals, source.orbital_offsets, row).reshape(shape)
+    for row, shape in zip(rows, shapes, strict=True)
   )
-  atoms = source.ligand_counts[rows]
-  for i, row in enumerate(rows):
-    begin, end = source.orbital_offsets[row : row + 2]
-    shape = counts[i], atoms[i], widths[i]
-    orbitals = source.orbitals[begin:end].reshape(shape)
-    padded[i, : shape[0], : shape[1], : shape[2]] = orbitals
+  return _padded(each, len(rows), padding.orbitals, padding)
+
+
+def _frontier(source, rows, padding) -> tuple:
+  """Returns HOMO and LUMO; (None, None) where there is no room for them."""
+  if not padding.frontier:
+    return None, None
+  widths, n_homo = source.orbital_widths[rows], source.homo_counts[rows]
+  counts = n_homo + source.lumo_counts[rows]
+  shapes = zip(counts, source.ligand_counts[rows], widths, strict=True)
+  both = [
+    _of_row(source.frontier, source.frontier_offsets, row).reshape(shape)
+    for row, shape in zip(rows, shapes, strict=True)
+  ]
+  levels = (
+    (each[:n] for each, n in zip(both, n_homo, strict=True)),
+    (each[n:] for each, n in zip(both, n_homo, strict=True)),
+  )
+  return tuple(
+    _padded(each, len(rows), padding.frontier, padding) for each in levels
+  )
+
+
+def _of_row(values, offsets, row) -> np.ndarray:
+  return values[offsets[row] : offsets[row + 1]]
+
+
+def _padded(each, n_rows: int, n_orbitals: int, padding) -> np.ndarray:
+  """Pads orbitals of molecules with zeros, [B, O, L, W]."""
+  padded = np.zeros(
+    (n_rows, n_orbitals, padding.ligand, padding.width), np.float32
+  )
+  for i, orbitals in enumerate(each):
+    where = tuple(slice(n) for n in orbitals.shape)
+    padded[i][where] = orbitals
   return padded

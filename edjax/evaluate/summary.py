@@ -4,7 +4,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from edjax import baselines, datasets
-from edjax.config.representation import needs_orbitals
+from edjax.config.representation import needs_frontier, needs_orbitals
 from edjax.evaluate import metrics
 from edjax.task import Task
 
@@ -24,6 +24,7 @@ def cost(config: ConfigDict, task: Task) -> dict[str, float]:
   seconds = {'voxelize_seconds_per_molecule': task.voxelize_seconds}
   uses_xtb = (
     needs_orbitals(config.representation)
+    or needs_frontier(config.representation)
     or config.data.delta in ('gfn2', 'gfn2_kernel')
     or config.data.geometry == 'gfn2'
   )

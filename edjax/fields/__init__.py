@@ -30,6 +30,7 @@ from edjax.fields.binary_atom_types import binary_atoms, binary_atoms_grid
 from edjax.fields.deformations import deformation, deformation_grid
 from edjax.fields.density_map import map_density, map_density_grid
 from edjax.fields.free_atoms import free_atoms_density, free_atoms_density_grid
+from edjax.fields.frontier import homo, homo_grid, lumo, lumo_grid
 from edjax.fields.gradients import (
   gradient_magnitude,
   value_and_gradient_magnitude,
@@ -59,6 +60,10 @@ __all__ = [
   'free_atoms_density',
   'free_atoms_density_grid',
   'gradient_magnitude',
+  'homo',
+  'homo_grid',
+  'lumo',
+  'lumo_grid',
   'map_density',
   'map_density_grid',
   'noise',

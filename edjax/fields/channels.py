@@ -19,6 +19,7 @@ from edjax.fields import (
   deformations,
   density_map,
   free_atoms,
+  frontier,
   gradients,
   orbitals,
   promolecules,
@@ -31,7 +32,9 @@ from edjax.kernels import gaussian_blur, gto_dense
 from edjax.molecule import Molecule
 
 # Data that a molecule has to hold.
-ORBITALS, MAP = 'orbitals', 'map'
+ORBITALS, MAP, FRONTIER = 'orbitals', 'map', 'frontier'
+# What of it GFN2-xTB calculates.
+BY_XTB = (ORBITALS, FRONTIER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Channel:
     unit: of its values, '' for pure numbers; with `of_density`, what follows
       the unit of the density.
     signed: whether values may be below 0.
-    needs: data that a molecule must hold: ORBITALS, MAP or ''.
+    needs: data that a molecule must hold: ORBITALS, MAP, FRONTIER or ''.
     of_density: whether it is made of the density that `options` name, and
       shares its needs.
     has_groups: whether ligand and pocket have channels of their own.
@@ -242,6 +245,12 @@ def _cost_of_orbitals(options: Options, mol: Molecule) -> int:
   return (occupied + atoms * width) * max(1, gto_dense.POINTS // columns)
 
 
+def _cost_of_level(options: Options, mol: Molecule) -> int:
+  return _cost_of_orbitals(
+    options, dataclasses.replace(mol, orbitals_OL9=mol.homo_OL9)
+  )
+
+
 def _cost_of_map(options: Options, mol: Molecule) -> int:
   del mol
   # Of each point indices and weights, about 20 numbers (jax 0.10.1), or the 64
@@ -330,6 +339,21 @@ _BUILT_IN_CHANNELS = (
     options=('truncated',),
     cost=_cost_of_gaussians,
     max_number=gfn2_basis.MAX_NUMBER,
+  ),
+  *(
+    Channel(
+      name,
+      _blurred(field),
+      unit='e/Å^3',
+      needs=FRONTIER,
+      has_groups=False,
+      cost=_cost_of_level,
+      max_number=gfn2_basis.MAX_NUMBER,
+    )
+    for name, field in (
+      ('homo', frontier.homo_grid),
+      ('lumo', frontier.lumo_grid),
+    )
   ),
   Channel(
     'noise',

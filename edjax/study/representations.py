@@ -58,6 +58,10 @@ REPRESENTATIONS: Mapping[str, Representation] = {
     'density + gradient', ('density', 'gradient')
   ),
   'atoms_density': Representation('atom types + density', ('atoms', 'density')),
+  'homo_lumo': Representation('HOMO + LUMO', ('homo', 'lumo')),
+  'density_homo_lumo': Representation(
+    'density + HOMO + LUMO', ('density', 'homo', 'lumo')
+  ),
   # Noise has no channels of ligand and pocket.
   'noise': Representation(
     'noise', ('noise',), {'representation.groups': False}

@@ -18,6 +18,7 @@ from edjax.baselines import moments_alone
 from edjax.config.representation import (
   dataset_variant,
   make_voxelizer,
+  needs_frontier,
   needs_map,
   needs_orbitals,
   selected_radius,
@@ -104,6 +105,7 @@ def selection_of(config) -> padded.Selection:
     parts=config.data.parts,
     radius=selected_radius(config),
     orbitals=needs_orbitals(representation),
+    frontier=needs_frontier(representation),
     maps=needs_map(representation),
     origin=config.data.origin,
   )

@@ -238,6 +238,7 @@ def test_impossible_combinations_are_named(changes, complaint):
   [
     ({'data.delta': 'gfn2'}, "delta='gfn2' is not for pdbbind"),
     ({'data.geometry': 'gfn2'}, "geometry='gfn2' is not for pdbbind"),
+    ({'representation.channels': ('homo',)}, 'pdbbind has no HOMO and LUMO'),
     ({'data.origin': 'valence'}, "origin='valence' is not for pdbbind"),
     ({'data.split': 'size'}, "split='size' is not for pdbbind"),
     (

@@ -10,6 +10,7 @@ import data_builders
 from configs import qm9_density
 from data_builders import xtb
 from edjax import baselines, commands, config, molecule
+from edjax.baselines import descriptors
 from edjax.data import (
   batching,
   labelling,
@@ -20,7 +21,7 @@ from edjax.data import (
 )
 from edjax.molecule import Molecule
 
-RNG = np.random.default_rng(0)
+RNG, OF_FRONTIER = np.random.default_rng(0), np.random.default_rng(1)
 
 
 def record(i, numbers, width=4):
@@ -41,9 +42,25 @@ def record(i, numbers, width=4):
   }
 
 
+def with_frontier(r):
+  """HOMO and LUMO of one to three orbitals, once no LUMO, and energies."""
+  n_homo, n_lumo = 1 + r['index'] % 3, r['index'] % 2
+  size = (n_homo + n_lumo) * len(r['numbers']) * r['orbital_width']
+  levels = np.linspace(-3, 3, 12) + OF_FRONTIER.normal()
+  levels[: 3 - r['index'] % 4] = np.nan
+  return r | {
+    'frontier': OF_FRONTIER.normal(size=size).astype(np.float32),
+    'n_homo': n_homo,
+    'n_lumo': n_lumo,
+    'xtb_levels': levels,
+  }
+
+
 RECORDS = [
-  record(i, [6] * (1 + i % 3) + [1] * (1 + i % 4) + [16] * (i % 5 == 0),
-         9 if i % 5 == 0 else 4)
+  with_frontier(
+    record(i, [6] * (1 + i % 3) + [1] * (1 + i % 4) + [16] * (i % 5 == 0),
+           9 if i % 5 == 0 else 4)
+  )
   for i in range(40)
 ]  # fmt: skip
 
@@ -92,7 +109,12 @@ def test_batch_larger_than_the_data_goes_round():
 def test_pack_keeps_what_was_written(small_pack):
   assert len(small_pack) == 40
   assert small_pack.ids[3] == 'm_003'
-  assert set(small_pack.columns) == {'xtb_energy', 'xtb_gap', 'xtb_dipole', 'y'}
+  assert set(small_pack.columns) == {
+    'xtb_energy', 'xtb_gap', 'xtb_dipole', 'xtb_levels', 'y',
+  }  # fmt: skip
+  np.testing.assert_array_equal(
+    small_pack.columns['xtb_levels'], [r['xtb_levels'] for r in RECORDS]
+  )
   np.testing.assert_array_equal(
     small_pack.columns['y'], [r['y'] for r in RECORDS]
   )
@@ -110,6 +132,7 @@ def test_pack_keeps_what_was_written(small_pack):
   [
     ('orbitals.bin', -4),
     ('maps.bin', None),
+    ('frontier.bin', -4),
     ('positions.npy', -4),
     ('numbers.npy', 0),
     ('columns.npz', -4),
@@ -130,6 +153,9 @@ def test_damaged_packs_are_refused(small_pack, tmp_path, name, keep):
 def test_a_pack_that_fails_leaves_nothing_to_open(tmp_path):
   bad = RECORDS[0] | {'n_orbitals': 77}
   with pytest.raises(ValueError, match='m_000: orbitals do not fit'):
+    packed_dataset.write(tmp_path / 'q', [RECORDS[1], bad], '')
+  bad = RECORDS[0] | {'n_homo': 77}
+  with pytest.raises(ValueError, match='m_000: frontier orbitals do not fit'):
     packed_dataset.write(tmp_path / 'q', [RECORDS[1], bad], '')
   with pytest.raises(ValueError, match='no record'):
     packed_dataset.write(tmp_path / 'q', [], '')
@@ -212,26 +238,35 @@ def test_half_written_packs_are_removed(built, tmp_path):
 def test_padded_molecules_equal_from_arrays(small_pack):
   """The vectorised way against one molecule at a time."""
   rows = np.array([5, 0, 17])
-  selection = padded.Selection(orbitals=True)
+  selection = padded.Selection(orbitals=True, frontier=True)
   padding = padded.padding_of(small_pack, np.arange(40), selection)
-  assert padding.pocket == 0
+  assert (padding.pocket, padding.frontier) == (0, 3)
   batch = padded.make_molecules(small_pack, rows, padding, selection)
   size = batch.numbers_A.shape[1]
   assert size == max(len(r['numbers']) for r in RECORDS)
   for i, row in enumerate(rows):
     r = RECORDS[row]
     shape = r['n_orbitals'], len(r['numbers']), r['orbital_width']
+    frontier = r['frontier'].reshape((-1, *shape[1:]))
     mol = Molecule.from_arrays(
       r['numbers'], r['positions'], r['orbitals'].reshape(shape),
-      max_atoms=size, max_orbitals=3, index=row,
+      homo=frontier[: r['n_homo']], lumo=frontier[r['n_homo'] :],
+      max_atoms=size, max_orbitals=3, max_frontier=3, index=row,
     )  # fmt: skip
     np.testing.assert_array_equal(batch.numbers_A[i], mol.numbers_A)
     # Positions are float32 in a pack: 6e-8 relative, then a difference.
     np.testing.assert_allclose(batch.coords_A3[i], mol.coords_A3, atol=1e-6)
     assert batch.index[i] == mol.index
-    got = batch.orbitals_OL9[i][..., : shape[2]]
-    np.testing.assert_array_equal(got, mol.orbitals_OL9)
-    assert not batch.orbitals_OL9[i][..., shape[2] :].any()
+    for name in ('orbitals_OL9', 'homo_OL9', 'lumo_OL9'):
+      got = getattr(batch, name)[i]
+      np.testing.assert_array_equal(got[..., : shape[2]], getattr(mol, name))
+      assert not got[..., shape[2] :].any()
+  # Only what is used is there.
+  selection = padded.Selection(frontier=True)
+  padding = padded.padding_of(small_pack, rows, selection)
+  batch = padded.make_molecules(small_pack, rows, padding, selection)
+  assert batch.orbitals_OL9 is None
+  assert batch.homo_OL9.shape == batch.lumo_OL9.shape
 
 
 @pytest.mark.parametrize('origin', ['mass', 'valence'])
@@ -454,15 +489,29 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
 
 
 def test_a_kernel_is_told_what_a_line_is_not(small_pack):
-  """The square of the GFN2 gap: a linear fit has no use for the gap."""
+  """The square of a GFN2 energy: a linear fit has no use for it."""
   split = splitting.make_split(small_pack, data_config())
-  columns = np.square(small_pack.columns['xtb_gap'])[:, None]
+  energy = small_pack.columns['xtb_levels'][:, 6]
+  columns = np.square(energy - energy.mean())[:, None]
   fitted = baselines.fit(small_pack, columns, split.train, split.validation)
   error = {
     name: np.abs(values - columns)[split.test].mean()
     for name, values in fitted.items()
   }
   assert error['kernel_gfn2'] < 0.7 * error['ridge_gfn2']
+
+
+def test_an_orbital_that_is_lacking_has_the_energy_of_the_next():
+  levels = np.array(
+    [
+      [-3.0, -2, -1, 1, 2, 3],
+      [np.nan, np.nan, -1, 1, 2, np.nan],
+      [np.nan, -2, -1, 1, np.nan, np.nan],
+    ]
+  )
+  want = [[-3, -2, -1, 1, 2, 3], [-1, -1, -1, 1, 2, 2], [-2, -2, -1, 1, 1, 1]]
+  np.testing.assert_array_equal(descriptors._filled(levels), want)
+  assert np.isnan(levels).any()  # a copy
 
 
 def test_a_training_molecule_does_not_see_its_label_in_the_offset(small_pack):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_builders import xtb
+from data_builders.molecules import records
 from data_builders.support import worker_pool
 from edjax import geometry
 from edjax.chem import gfn2_basis, units
@@ -69,6 +70,10 @@ def test_golden_molecules(golden, results):
     levels = g['orbital_energies']
     gap = (levels[~holds].min() - levels[holds].max()) * units.HARTREE_EV
     assert result.gap == pytest.approx(gap, abs=1e-5)
+    np.testing.assert_allclose(
+      result.orbital_energies, levels * units.HARTREE_EV, atol=1e-5
+    )
+    assert result.n_filled == holds.sum()
     assert result.orbitals.dtype == np.float32
     # The slot of each of tblite's functions.
     ones_KL9 = gfn2_basis.to_slots(
@@ -78,6 +83,23 @@ def test_golden_molecules(golden, results):
     error = np.abs(c_KO @ c_KO.T - g['density_matrix']).max()
     # float32 rounding of coefficients around 1.
     assert error < 1e-6 * np.abs(g['density_matrix']).max()
+
+
+def test_records_hold_the_energies_around_the_gap(results):
+  for result in results:
+    levels = records.levels(result.orbital_energies, result.n_filled)
+    assert levels.shape == (12,)
+    assert levels[6] - levels[5] == result.gap
+    known = levels[np.isfinite(levels)]
+    assert (np.diff(known) >= 0).all()
+    assert set(known) <= set(result.orbital_energies)
+  # Hydrogen has two orbitals, one of each kind.
+  hydrogen = xtb.run([1, 1], H2)
+  levels = records.levels(hydrogen.orbital_energies, hydrogen.n_filled)
+  np.testing.assert_array_equal(levels[5:7], hydrogen.orbital_energies)
+  assert np.isnan(levels).sum() == 10
+  # All are filled.
+  assert np.isnan(records.levels(np.arange(3.0), 3)[6:]).all()
 
 
 def test_fractional_occupations_are_kept(golden, results):

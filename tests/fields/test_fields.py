@@ -50,6 +50,8 @@ FIELDS = {
   'promolecule': (fields.promolecule, fields.promolecule_grid),
   'orbital_density': (fields.orbital_density, fields.orbital_density_grid),
   'deformation': (fields.deformation, fields.deformation_grid),
+  'homo': (fields.homo, fields.homo_grid),
+  'lumo': (fields.lumo, fields.lumo_grid),
   'free_atoms': (fields.free_atoms_density, fields.free_atoms_density_grid),
   'map_density': (fields.map_density, fields.map_density_grid),
   'atoms': (fields.atoms, fields.atoms_grid),
@@ -63,7 +65,8 @@ FIELDS = {
 TURNING = [n for n in FIELDS if n != 'noise']
 # The derivatives of orbitals on a grid take long to compile, and the tests of
 # `orbitals` are about them.
-LIGHT = [n for n in FIELDS if n not in ('orbital_density', 'deformation')]
+HEAVY = ('orbital_density', 'deformation', 'homo', 'lumo')
+LIGHT = [n for n in FIELDS if n not in HEAVY]
 SMOOTH = [n for n in LIGHT if n not in ('binary_atoms', 'noise')]
 
 
@@ -89,9 +92,10 @@ def _blob_map() -> DensityMap:
 
 def _mol(kind='formamide', dtype=np.float32, **options) -> Molecule:
   numbers, coords = {'formamide': FORMAMIDE, 'thiol': METHANETHIOL}[kind]
+  result = _orbitals(kind)
   mol = Molecule.from_arrays(
-    numbers, coords, orbitals=_orbitals(kind).orbitals,
-    density_map=_blob_map(), index=7, **options,
+    numbers, coords, orbitals=result.orbitals, homo=result.homo,
+    lumo=result.lumo, density_map=_blob_map(), index=7, **options,
   )  # fmt: skip
   return _cast(mol, dtype)
 
@@ -134,8 +138,7 @@ def test_supersampled_grid_is_the_mean_over_sub_points(name):
 
 @pytest.mark.parametrize(
   ('name', 'size'),
-  [(n, 9) for n in TURNING]
-  + [(n, 8) for n in TURNING if n not in ('orbital_density', 'deformation')],
+  [(n, 9) for n in TURNING] + [(n, 8) for n in TURNING if n not in HEAVY],
 )
 def test_rotation_by_90_degrees_is_a_rotated_grid(name, size):
   mol, grid = _mol('thiol'), Grid(size, 0.55)

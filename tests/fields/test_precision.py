@@ -28,6 +28,8 @@ def _mol() -> Molecule:
     [6, 16, 1],
     rng.normal(size=(3, 3)),
     orbitals=rng.normal(size=(4, 3, 9)),
+    homo=rng.normal(size=(1, 3, 9)),
+    lumo=rng.normal(size=(1, 3, 9)),
     density_map=DensityMap(jnp.ones((4, 4, 4)), jnp.zeros(3), 0.5 * jnp.eye(3)),
   )
 

@@ -34,8 +34,8 @@ def record(i):
     'n_orbitals': 1,
     'orbital_width': 4,
     'xtb_energy': np.float64(-sum(numbers) + rng.normal()),
-    'xtb_gap': np.float64(rng.normal()),
     'xtb_dipole': rng.normal(size=3),
+    'xtb_levels': np.linspace(-3, 3, 12) + rng.normal(),
     'gap': np.float64(len(numbers) + rng.normal()),
     'mu': np.float64(rng.normal()),
   }

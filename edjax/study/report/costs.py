@@ -58,7 +58,7 @@ def _reads_xtb(run: Run) -> bool:
   source = config.get('representation.density', '')
   known = [name for name in names if name in channels.known()]
   parts = channels.parts_of(known, source)
-  return any(part.needs == channels.ORBITALS for part in parts)
+  return any(part.needs in channels.BY_XTB for part in parts)
 
 
 def costs(statistics: Statistics) -> list:

@@ -34,6 +34,8 @@ STYLES = {
   'shape_one_radius': Style(_BROWN, '<', '--'),
   'density_gradient': Style(_GREEN, '*', '--'),
   'atoms_density': Style(_PURPLE, 'h', '--'),
+  'homo_lumo': Style(_GREEN, 'H', ':'),
+  'density_homo_lumo': Style(_GREEN, 'x', '-.'),
   'noise': Style(_GREY, 'p', '--'),
   'density_noise': Style(_BLUE, '>', ':'),
 }

@@ -3,8 +3,10 @@
 import json
 import os
 
+import jax
 import numpy as np
 import pytest
+from support import tiny_runs
 
 import data_builders
 from configs import qm9_density
@@ -13,8 +15,10 @@ from data_builders.molecules import geometries, records
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import config as configuration
 from edjax.chem import units
-from edjax.config.representation import dataset_variant
-from edjax.data import loading
+from edjax.config.representation import dataset_variant, make_voxelizer
+from edjax.data import loading, padded
+from edjax.molecule import Molecule
+from edjax.task import make
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
 
@@ -31,6 +35,18 @@ def energy_and_gradient(numbers, coords):
   calculator.set('verbosity', 0)
   result = calculator.singlepoint()
   return result.get('energy'), np.array(result.get('gradient'))
+
+
+def check_frontier(row, result):
+  """Compares the frontier orbitals of a record with those of xTB."""
+  n = len(result.homo)
+  assert (row['n_homo'], row['n_lumo']) == (n, len(result.lumo))
+  shape = (n + len(result.lumo), *result.homo.shape[1:])
+  both = row['frontier'].reshape(shape)
+  np.testing.assert_array_equal(both[:n], result.homo)
+  np.testing.assert_array_equal(both[n:], result.lumo)
+  homo, lumo = row['xtb_levels'][5:7]
+  assert lumo - homo == row['xtb_gap'] == result.gap
 
 
 @pytest.fixture
@@ -66,6 +82,7 @@ def test_relaxed_geometries_are_minima(some, tmp_path):
     # xTB is of the new geometry, labels are the published ones.
     result = xtb.run(record.numbers, row['positions'])
     np.testing.assert_array_equal(row['orbitals'], result.orbitals.ravel())
+    check_frontier(row, result)
     assert row['xtb_energy'] == result.energy == pytest.approx(after, abs=1e-7)
     for name, value in record.targets.items():
       assert row[name] == value
@@ -159,6 +176,7 @@ def test_a_noisy_dataset_has_xtb_of_its_own_coordinates(
     np.testing.assert_array_equal(one['orbitals'], two['orbitals'])
     result = xtb.run(record.numbers, want)
     np.testing.assert_array_equal(one['orbitals'], result.orbitals.ravel())
+    check_frontier(one, result)
     assert one['xtb_energy'] == result.energy
     assert one['xtb_energy'] != row['xtb_energy']
     for name, value in record.targets.items():
@@ -175,6 +193,42 @@ def test_a_noisy_dataset_has_xtb_of_its_own_coordinates(
     np.testing.assert_array_equal(
       backwards[row['index']]['positions'], row['positions']
     )
+
+
+def test_homo_and_lumo_are_those_of_the_geometry_of_the_run(some, tmp_path):
+  published = some(3)
+  config = tiny_runs.tiny(tmp_path)
+  config.data.workers = 1
+  config.data.geometry, config.data.noise = 'noise', 0.1
+  config.representation.channels = ('homo', 'lumo')
+  config.representation.supersample = 2
+  config = configuration.resolve(config)
+  pack = loading.load_pack(config.data, dataset_variant(config))
+  selection, rows = make.selection_of(config), np.arange(3)
+  padding = padded.padding_of(pack, rows, selection)
+  batch = padded.make_molecules(pack, rows, padding, selection)
+  f = jax.jit(make_voxelizer(config.representation).raw)
+  for i, record in enumerate(published):
+    got = np.asarray(f(jax.tree.map(lambda x, i=i: x[i], batch)))
+    want, still = (
+      np.asarray(f(with_frontier(of, padding)))
+      for of in (geometries.noisy(record, 0.1), record)
+    )
+    np.testing.assert_allclose(got, want, atol=1e-5 * want.max())
+    assert np.abs(got - still).max() > 1e-3 * want.max()
+
+
+def with_frontier(record, padding):
+  """Makes a molecule of xTB's own results."""
+  result = xtb.run(record.numbers, record.coords)
+  return Molecule.from_arrays(
+    record.numbers,
+    record.coords,
+    homo=result.homo,
+    lumo=result.lumo,
+    max_atoms=padding.ligand,
+    max_frontier=padding.frontier,
+  )
 
 
 def test_a_configuration_opens_its_variant(some, tmp_path):
@@ -196,8 +250,8 @@ def test_a_configuration_opens_its_variant(some, tmp_path):
   assert before.ids == after.ids
   difference = np.asarray(after.positions) - np.asarray(before.positions)
   assert 0.02 < difference.std() < 0.04
-  assert (tmp_path / 'edjax_qm9_mini' / '1.1.0').is_dir()
-  assert (tmp_path / 'edjax_qm9_mini' / 'noise_0.03' / '1.1.0').is_dir()
+  assert (tmp_path / 'edjax_qm9_mini' / '1.2.0').is_dir()
+  assert (tmp_path / 'edjax_qm9_mini' / 'noise_0.03' / '1.2.0').is_dir()
 
 
 @pytest.mark.parametrize('variant', ['noise', 'noise_-1', 'dft', 'noise_nan'])

@@ -173,7 +173,7 @@ def test_not_one_molecule(tmp_path):
   message = r'Apache Beam: .*(xTB failed for all 1|should be >0)'
   with pytest.raises(ValueError, match=message):
     data_builders.build('qm9', tmp_path / 'data', manual, beam=PROCESSES)
-  assert not list((tmp_path / 'data' / 'edjax_qm9').glob('1.0.0/*'))
+  assert not list((tmp_path / 'data' / 'edjax_qm9').glob('1.1.0/*'))
 
 
 def test_from_the_command_line(tmp_path, capsys, monkeypatch):
@@ -237,7 +237,7 @@ def test_a_dataset_in_an_object_store(tmp_path, monkeypatch):
   try:
     threads = '--runner=DirectRunner --direct_running_mode=in_memory'
     # What a build that was killed while TFDS renamed it leaves there.
-    half = '/bucket/data/edjax_qm9_mini/1.1.0/features.json'
+    half = '/bucket/data/edjax_qm9_mini/1.2.0/features.json'
     _Gs().pipe_file(half, b'')
     with pytest.raises(ConfigError, match='is not complete'):
       loading.build_in_store(data, '', threads)

@@ -348,7 +348,7 @@ def test_damaged_archives_raise_and_leave_nothing(manual, tmp_path):
     damage()
     with pytest.raises(ValueError, match=message):
       data_builders.build('qm9', tmp_path / 'data', manual, workers=1)
-    assert not list((tmp_path / 'data' / 'edjax_qm9').glob('1.0.0/*'))
+    assert not list((tmp_path / 'data' / 'edjax_qm9').glob('1.1.0/*'))
 
 
 def test_a_killed_build_leaves_nothing_to_open(manual, tmp_path):
@@ -373,7 +373,7 @@ def test_a_killed_build_leaves_nothing_to_open(manual, tmp_path):
   builder = data_builders.build('qm9', tmp_path / 'data', manual, workers=1)
   assert len(builder.as_data_source(split='all')) == len(SHAPES)
   left = [path.name for path in (tmp_path / 'data' / 'edjax_qm9').iterdir()]
-  assert left == ['1.0.0']
+  assert left == ['1.1.0']
 
 
 def test_a_second_process_waits_and_opens(manual, tmp_path):

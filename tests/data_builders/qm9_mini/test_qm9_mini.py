@@ -3,16 +3,20 @@
 import hashlib
 import json
 import os
+import pathlib
+import shutil
 import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 import data_builders
 from configs import qm9_density
 from data_builders import xtb
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import datasets
+from edjax.config import ConfigError
 from edjax.data import loading
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # see test_xtb.py
@@ -49,7 +53,7 @@ def test_other_molecules_are_another_version():
   sha256 = hashlib.sha256(lines.encode()).hexdigest()
   found = str(mini.Builder.VERSION), sha256[:12]
   # If this fails, raise VERSION, and write both here.
-  assert found == ('1.1.0', 'e83993e10822')
+  assert found == ('1.2.0', 'e83993e10822')
 
 
 def test_build_and_read(tmp_path, monkeypatch):
@@ -86,6 +90,33 @@ def test_build_and_read(tmp_path, monkeypatch):
   loaded = loading.load_pack(config.data)
   assert loaded.xtb_seconds == report['xtb_seconds_per_molecule']
   assert 'tensorflow' not in sys.modules
+
+
+def test_datasets_of_another_version_are_refused(tmp_path, monkeypatch):
+  lines = mini.embedded_lines()[:3]
+  monkeypatch.setattr(mini, 'embedded_lines', lambda: lines)
+
+  def build(variant=''):
+    return data_builders.build('qm9_mini', tmp_path, workers=1, variant=variant)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(mini.Builder, 'VERSION', tfds.core.Version('1.1.0'))
+    build('noise_0.1')
+    old = pathlib.Path(build().data_dir)
+  config = qm9_density.get_config()
+  config.data.data_dir = str(tmp_path)
+  for variant, path in (
+    ('', old),
+    ('noise_0.1', old.parent / 'noise_0.1' / '1.1.0'),
+  ):
+    with pytest.raises(
+      ConfigError, match=rf'{path} is not of version 1\.2\.0.*Delete that'
+    ):
+      loading.load_pack(config.data, variant)
+  # Deleted, it is built again; another variant stays in its place.
+  shutil.rmtree(old)
+  assert pathlib.Path(build().data_dir).name == '1.2.0'
+  assert (old.parent / 'noise_0.1' / '1.1.0').is_dir()
 
 
 @pytest.mark.parametrize(
