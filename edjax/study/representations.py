@@ -30,6 +30,8 @@ class Representation:
     }
 
 
+# Values and their logarithm in soft bins, at the sub-points of a voxel.
+_BINS = 'none+bins:8'
 # Bondi's radius of carbon, J. Phys. Chem. 68, 441 (1964), Table I.
 _CARBON = 1.7
 
@@ -56,6 +58,27 @@ REPRESENTATIONS: Mapping[str, Representation] = {
   ),
   'density_gradient': Representation(
     'density + gradient', ('density', 'gradient')
+  ),
+  'atoms_bins': Representation(
+    'atom types, binned', ('atoms',), {'representation.transforms.atoms': _BINS}
+  ),
+  'density_bins': Representation(
+    'density, binned',
+    ('density',),
+    {'representation.transforms.density': _BINS},
+  ),
+  'promolecule_bins': Representation(
+    'promolecule, binned',
+    ('density',),
+    {
+      'representation.density': 'free_atoms',
+      'representation.transforms.density': _BINS,
+    },
+  ),
+  'atoms_density_bins': Representation(
+    'atom types + density, binned',
+    ('atoms', 'density'),
+    {'representation.transforms.density': _BINS},
   ),
   'atoms_density': Representation('atom types + density', ('atoms', 'density')),
   'homo_lumo': Representation('HOMO + LUMO', ('homo', 'lumo')),

@@ -36,6 +36,10 @@ STYLES = {
   'atoms_density': Style(_PURPLE, 'h', '--'),
   'homo_lumo': Style(_GREEN, 'H', ':'),
   'density_homo_lumo': Style(_GREEN, 'x', '-.'),
+  'atoms_bins': Style(_RED, '4', '-.'),
+  'density_bins': Style(_BLUE, '3', '-.'),
+  'promolecule_bins': Style(_PURPLE, '2', '-.'),
+  'atoms_density_bins': Style(_PURPLE, '1', (0, (3, 1))),
   'noise': Style(_GREY, 'p', '--'),
   'density_noise': Style(_BLUE, '>', ':'),
 }
