@@ -43,10 +43,11 @@ def log_histogram(
   first, second = np.log(heights(bins)[:2])
   step = second - first
   rho_G = np.asarray(rho_XYZ).ravel()
-  # Beyond two heights from the ends all bins are 0.
-  rho_G = rho_G[(rho_G > LOW * np.exp(-2 * step))]
+  # Most of a box is empty, and needs no logarithm.
+  rho_G = rho_G[rho_G > LOW * np.exp(-2 * step)]
   rank_G = (np.log(rho_G) - first) / step
-  rank_G = rank_G[rank_G < bins + 1]
+  # Beyond two heights from the ends all bins are 0. (Rounding has let some in.)
+  rank_G = rank_G[(rank_G >= -2) & (rank_G < bins + 1)]
   below_G = np.floor(rank_G).astype(np.int64)
   x_G = rank_G - below_G
   # The four bins that a point is in, from the lowest: the pieces of the spline.

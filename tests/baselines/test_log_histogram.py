@@ -75,3 +75,9 @@ def test_space_is_counted_once():
   np.testing.assert_allclose(log_histogram(rho_G, 0.5).sum(), 500, rtol=1e-5)
   nothing = log_histogram(np.array([0.0, -1.0, 1e9]), 1.0)
   np.testing.assert_array_equal(nothing, 0)
+  # Where the first and the last bin end, whatever the rounding.
+  step = np.log(heights()[1] / heights()[0])
+  ends = heights()[[0, -1]] * np.exp([-2 * step, 2 * step])
+  near_G = ends[:, None] * (1 + 1e-7 * np.arange(-20, 21))
+  edge = log_histogram(near_G.astype(np.float32), 1.0)
+  np.testing.assert_allclose(edge, 0, atol=1e-5)
