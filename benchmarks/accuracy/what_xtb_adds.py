@@ -256,14 +256,23 @@ def _fit_all(args, pack, splits, y, finished) -> None:
   jobs = [job for job in jobs if job not in finished]
   if not jobs:
     return
-  rows = _rows(args, pack, splits)
+  shared = {
+    (labels, seed): splitting.make_split(
+      pack, config_of(args, labels, seed).data
+    )
+    for labels in LABELS
+    for seed in range(10)
+    if labels <= max(args.labels)
+  }
+  rows = _rows(splits, shared)
   order = np.argsort(rows)
   at = {
     key: {
-      part: order[np.searchsorted(rows, getattr(split, part), sorter=order)]
-      for part in PARTS
+      part: order[np.searchsorted(rows, rows_of_part, sorter=order)]
+      for part, rows_of_part in _parts(split).items()
     }
-    for key, split in splits.items()
+    for key, split in (shared | splits).items()
+    if np.isin(np.concatenate([*_parts(split).values()]), rows).all()
   }
   write_molecules(args.work / 'molecules.npz', pack, rows, y[rows], at)
   x = {
@@ -295,26 +304,28 @@ def _fit_all(args, pack, splits, y, finished) -> None:
     finished.add(job, seconds, prediction_NT, y[rows][split['test']])
 
 
-def _rows(args, pack, splits) -> np.ndarray:
-  """Returns the rows that are used, in an order that calls share.
+def _rows(splits, shared) -> np.ndarray:
+  """Returns the rows that splits use, in an order that calls share.
 
   It is that in which all sizes and subsets of the protocol come to them, so
   that a call with more of both goes on where another has stopped.
+
+  Args:
+    splits: of this call.
+    shared: of all, in that order.
   """
-  shared = [
-    splitting.make_split(pack, config_of(args, labels, seed).data)
-    for labels in LABELS
-    for seed in range(10)
-    if labels <= max(args.labels)
-  ]
-  rows = np.concatenate(
-    [getattr(s, part) for s in [*shared, *splits.values()] for part in PARTS]
+  rows, used = (
+    np.concatenate([np.concatenate([*_parts(s).values()]) for s in each])
+    for each in ([*shared.values(), *splits.values()], splits.values())
   )
   rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
-  used = [getattr(s, part) for s in splits.values() for part in PARTS]
-  last = np.flatnonzero(np.isin(rows, np.concatenate(used))).max()
+  last = np.flatnonzero(np.isin(rows, used)).max()
   # Whole blocks, which other calls can read.
   return rows[: -(-(last + 1) // _BLOCK) * _BLOCK]
+
+
+def _parts(split) -> dict[str, np.ndarray]:
+  return {part: getattr(split, part) for part in PARTS}
 
 
 if __name__ == '__main__':
