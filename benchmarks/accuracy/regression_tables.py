@@ -174,10 +174,14 @@ def _cell(found, subsets: int, most: int) -> str:
     return ''
   few = f' ({subsets})' if subsets != most else ''
   if isinstance(found, float):
-    return f'{found:.3g}{few}'
+    return _number(found) + few
   low, high = found.interval()
-  text = f'{found.value:.3g} ± {(high - low) / 2:.2g}'
-  return text + few
+  return f'{_number(found.value)} ± {_number((high - low) / 2, 2)}{few}'
+
+
+def _number(x: float, digits: int = 3) -> str:
+  """Rounds to significant digits, and writes no powers of ten."""
+  return f'{float(f"{x:.{digits}g}"):g}'
 
 
 def _verdicts(scores: _Scores, columns: Sequence[str]) -> str:
@@ -198,7 +202,8 @@ def _verdicts(scores: _Scores, columns: Sequence[str]) -> str:
       verdict = 'undecided'
       if p <= paired.ALPHA:
         verdict = 'yes' if one.value < 0 else 'no: it takes away'
-      interval = f'{one.value:.3g} ({low:.3g} to {high:.3g})'
+      interval = f'{_number(low)} to {_number(high)}'
+      interval = f'{_number(one.value)} ({interval})'
       verdict += f' ({one.seeds} subsets)'
       table.append([question, column, interval, f'{p:.2g}', verdict])
   return _markdown(table)
