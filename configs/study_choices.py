@@ -21,7 +21,9 @@ def get_config(variant: str = ''):
   Args:
     variant: 'origin' (of the frame, for convolutions and for a head that sees
       moments of the input alone), 'head' (what the head sees: convolutions,
-      moments of the input, or both).
+      moments of the input, or both), 'nonlinearity' (bins of an input's
+      logarithm at the sub-points of a voxel, and a residual block at the finest
+      grid).
 
   Raises:
     ValueError: another variant.
@@ -60,6 +62,22 @@ def get_config(variant: str = ''):
     study.representations = ('atoms', 'density', 'valence', 'shape')
     study.subset_seeds = study.ablation_seeds = 10
     study.variants = _HEADS
+  elif variant == 'nonlinearity':
+    study.title = 'QM9: nonlinear below a voxel, or at the finest grid'
+    study.representations = (
+      'atoms', 'atoms_bins', 'density', 'density_bins', 'promolecule_bins',
+    )  # fmt: skip
+    study.sizes = (8000,)
+    study.middle_size = 8000
+    study.subset_seeds = study.ablation_seeds = 3
+    config.train.steps = 4000
+    config.train.eval_every = 4000
+    config.train.checkpoint_every = 1000
+    study.variants = {
+      'block at the finest grid': {'model': {'blocks': (1, 1, 1)}},
+    }
   else:
-    raise ValueError(f"no variant {variant!r}; there are 'origin' and 'head'")
+    raise ValueError(
+      f"no variant {variant!r}; there are 'origin', 'head' and 'nonlinearity'"
+    )
   return config
