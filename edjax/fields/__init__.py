@@ -34,6 +34,7 @@ from edjax.fields.gradients import (
   gradient_magnitude,
   value_and_gradient_magnitude,
 )
+from edjax.fields.kinetic_energy import elf, elf_grid, tau, tau_grid
 from edjax.fields.orbitals import orbital_density, orbital_density_grid
 from edjax.fields.promolecules import (
   promolecule,
@@ -56,6 +57,8 @@ __all__ = [
   'binary_atoms_grid',
   'deformation',
   'deformation_grid',
+  'elf',
+  'elf_grid',
   'free_atoms_density',
   'free_atoms_density_grid',
   'gradient_magnitude',
@@ -70,6 +73,8 @@ __all__ = [
   'promolecule_grid',
   'shape',
   'shape_grid',
+  'tau',
+  'tau_grid',
   'valence',
   'valence_grid',
   'value_and_gradient_magnitude',
