@@ -205,3 +205,9 @@ def test_without_orbitals_there_is_none():
   mol = Molecule.from_arrays(*MOLECULES['formamide'])
   with pytest.raises(ValueError, match='no orbitals'):
     fields.potential_grid(mol, Grid(2, 1.0))
+
+
+def test_float32_is_kept(strict_promotion):
+  mol = _mol('thiol')
+  shape = jax.eval_shape(lambda m: fields.potential_grid(m, FINE, 2), mol)
+  assert shape.dtype == jnp.float32

@@ -231,3 +231,13 @@ def test_both_kernels_and_their_derivatives(kernel, x64):
     peak = float(jnp.abs(want).max())
     assert peak > 1e-2
     np.testing.assert_allclose(got, want, atol=1e-11 * peak)
+
+
+def test_float32_is_kept(strict_promotion):
+  mol = _mol('formamide')
+  for field, where in (
+    (fields.elf, jnp.zeros((2, 3))),
+    (fields.elf_grid, Grid(4, 0.5)),
+  ):
+    shape = jax.eval_shape(lambda m, f=field, w=where: f(m, w), mol)
+    assert shape.dtype == jnp.float32
