@@ -92,15 +92,18 @@ def get_config() -> ConfigDict:
   config.representation = representation = ConfigDict()
   # Any of 'atoms', 'density', 'gradient', 'shape', 'valence' (all atoms in one
   # channel, as Gaussians weighted by valence electrons), 'homo' and 'lumo' (of
-  # one electron each, of qm9 and qm9_mini) and 'noise', in the order of the
-  # network's channels. From Python also pure functions f(mol, grid,
-  # supersample) -> [X, Y, Z]. The configuration keeps only their names, so that
-  # different functions need different names.
+  # one electron each, of qm9 and qm9_mini), of the xTB orbitals 'potential'
+  # (electrostatic, V), 'tau' (kinetic energy density) and 'elf' (electron
+  # localisation function), and 'noise', in the order of the network's channels.
+  # From Python also pure functions f(mol, grid, supersample) -> [X, Y, Z]. The
+  # configuration keeps only their names, so that different functions need
+  # different names.
   representation.channels = ('density',)
   # Source of 'density' and 'gradient': 'xtb', 'promolecule' (IT92, all
   # electrons, blurred), 'free_atoms' (GFN2's valence, as sharp as 'xtb'),
-  # 'deformation' (xtb minus free_atoms); for pdbbind also 'map' (experimental,
-  # in sigma).
+  # 'deformation' (xtb minus free_atoms), 'charge' (smeared nuclei minus xtb,
+  # whose first moment is the dipole moment); for pdbbind also 'map'
+  # (experimental, in sigma).
   representation.density = 'xtb'
   # Voxels along an edge, and the edge of a voxel in Å.
   representation.grid_size = 24
@@ -138,7 +141,8 @@ def get_config() -> ConfigDict:
   # training molecules. 'arcsinh' for functions of your own.
   representation.transforms = ConfigDict(
     {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
-     'shape': 'none', 'valence': 'none', 'noise': 'none'}
+     'shape': 'none', 'valence': 'none', 'potential': 'none',
+     'tau': 'arcsinh', 'elf': 'none', 'noise': 'none'}
   )  # fmt: skip
 
   config.augment = augment = ConfigDict()

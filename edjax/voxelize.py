@@ -265,14 +265,15 @@ def make_voxelizer(
   Args:
     channels: in the order of the output, any of 'atoms', 'density',
       'gradient' (length of the gradient of the density), 'shape', 'valence',
-      'homo', 'lumo' and 'noise'; or pure functions f(mol, grid, supersample)
-      -> [X, Y, Z] of your own; see `fields.channels.channel`.
+      'homo', 'lumo', 'potential', 'tau', 'elf' (see `fields`) and 'noise'; or
+      pure functions f(mol, grid, supersample) -> [X, Y, Z] of your own; see
+      `fields.channels.channel`.
     grid: voxels.
     density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
       'promolecule' (all electrons of IT92's atoms, blurred), 'free_atoms'
       (valence electrons of GFN2's, as sharp as 'xtb'), 'deformation' (xtb
-      minus free_atoms) or 'map'. Without groups, 'xtb' and 'deformation'
-      hold the atoms with orbitals alone.
+      minus free_atoms), 'charge' (smeared nuclei minus xtb) or 'map'. Without
+      groups, those of orbitals hold the atoms with orbitals alone.
     supersample: sub-points along each edge of a voxel, for every channel.
     b_iso: B factor of the promolecule's atoms in Å^2; 0 ties it to
       the spacing.

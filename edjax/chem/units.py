@@ -14,3 +14,5 @@ HARTREE_MEV = 1e3 * HARTREE_EV
 # (https://physics.nist.gov/cgi-bin/cuu/Value?auedm) over the debye,
 # 1e-21 / 299792458 C m (1e-18 statC cm, exact by definition).
 AU_DIPOLE_D = 8.4783536198e-30 * 299792458 * 1e21
+# e/(4 pi eps0 Å): the potential of an elementary charge at 1 Å, in volt.
+COULOMB_V = HARTREE_EV * BOHR_A

@@ -3,6 +3,7 @@
 Each field has two forms that agree: `f(mol, points_G3)` on any points, the
 reference, and `f_grid(mol, grid, supersample=1)`, evaluated separably. The
 docstring of the first describes both; options, units and errors are the same.
+`potential_grid` alone has no form on points.
 `gradient_magnitude` turns any of them into the length of its gradient.
 
 All of them take
@@ -27,6 +28,7 @@ from edjax.fields.atom_types import (
   atoms_grid,
 )
 from edjax.fields.binary_atom_types import binary_atoms, binary_atoms_grid
+from edjax.fields.charges import NUCLEUS_WIDTH, charge, charge_grid
 from edjax.fields.deformations import deformation, deformation_grid
 from edjax.fields.density_map import map_density, map_density_grid
 from edjax.fields.free_atoms import free_atoms_density, free_atoms_density_grid
@@ -35,7 +37,9 @@ from edjax.fields.gradients import (
   gradient_magnitude,
   value_and_gradient_magnitude,
 )
+from edjax.fields.kinetic_energy import elf, elf_grid, tau, tau_grid
 from edjax.fields.orbitals import orbital_density, orbital_density_grid
+from edjax.fields.potentials import potential_grid
 from edjax.fields.promolecules import (
   promolecule,
   promolecule_and_gradient_grid,
@@ -48,6 +52,7 @@ from edjax.fields.white_noise import noise, noise_grid
 __all__ = [
   'ATOM_WIDTH',
   'ELEMENTS',
+  'NUCLEUS_WIDTH',
   'SHAPE_WIDTH',
   'atom_channels',
   'atom_counts',
@@ -55,8 +60,12 @@ __all__ = [
   'atoms_grid',
   'binary_atoms',
   'binary_atoms_grid',
+  'charge',
+  'charge_grid',
   'deformation',
   'deformation_grid',
+  'elf',
+  'elf_grid',
   'free_atoms_density',
   'free_atoms_density_grid',
   'gradient_magnitude',
@@ -70,11 +79,14 @@ __all__ = [
   'noise_grid',
   'orbital_density',
   'orbital_density_grid',
+  'potential_grid',
   'promolecule',
   'promolecule_and_gradient_grid',
   'promolecule_grid',
   'shape',
   'shape_grid',
+  'tau',
+  'tau_grid',
   'valence',
   'valence_grid',
   'value_and_gradient_magnitude',

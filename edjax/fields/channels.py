@@ -16,12 +16,15 @@ from edjax.chem import elements, form_factors, gfn2_basis
 from edjax.fields import (
   atom_types,
   binary_atom_types,
+  charges,
   deformations,
   density_map,
   free_atoms,
   frontier,
   gradients,
+  kinetic_energy,
   orbitals,
+  potentials,
   promolecules,
   shapes,
   valence_electrons,
@@ -251,6 +254,13 @@ def _cost_of_level(options: Options, mol: Molecule) -> int:
   )
 
 
+def _cost_of_potential(options: Options, mol: Molecule) -> int:
+  # On twice the edge: waves and kernel, complex, and a copy of the waves; of
+  # sub-points, where a transform needs them.
+  waves = 6 * 4 * padded_size(options) * options.supersample**3
+  return max(waves, _cost_of_orbitals(options, mol))
+
+
 def _cost_of_map(options: Options, mol: Molecule) -> int:
   del mol
   # Of each point indices and weights, about 20 numbers (jax 0.10.1), or the 64
@@ -295,6 +305,14 @@ _BUILT_IN_DENSITIES = (
     cost=_cost_of_orbitals,
     max_number=gfn2_basis.MAX_NUMBER,
   ),
+  _density_source(
+    'charge',
+    _blurred(charges.charge_grid),
+    signed=True,
+    needs=ORBITALS,
+    cost=_cost_of_orbitals,
+    max_number=gfn2_basis.MAX_NUMBER,
+  ),
   # Experimental maps go below 0 as well.
   _density_source(
     'map',
@@ -307,6 +325,9 @@ _BUILT_IN_DENSITIES = (
 )
 DENSITIES: Mapping[str, Channel] = {d.name: d for d in _BUILT_IN_DENSITIES}
 
+_of_orbitals = functools.partial(
+  Channel, needs=ORBITALS, has_groups=False, max_number=gfn2_basis.MAX_NUMBER
+)
 _BUILT_IN_CHANNELS = (
   Channel(
     'atoms',
@@ -341,19 +362,36 @@ _BUILT_IN_CHANNELS = (
     max_number=gfn2_basis.MAX_NUMBER,
   ),
   *(
-    Channel(
+    _of_orbitals(
       name,
       _blurred(field),
       unit='e/Å^3',
       needs=FRONTIER,
-      has_groups=False,
       cost=_cost_of_level,
-      max_number=gfn2_basis.MAX_NUMBER,
     )
     for name, field in (
       ('homo', frontier.homo_grid),
       ('lumo', frontier.lumo_grid),
     )
+  ),
+  _of_orbitals(
+    'potential',
+    _blurred(potentials.potential_grid),
+    unit='V',
+    signed=True,
+    cost=_cost_of_potential,
+  ),
+  # Orbitals and their three derivatives.
+  _of_orbitals(
+    'tau',
+    _blurred(kinetic_energy.tau_grid),
+    unit='Ha/Å^3',
+    cost=lambda options, mol: 4 * _cost_of_orbitals(options, mol),
+  ),
+  _of_orbitals(
+    'elf',
+    _blurred(kinetic_energy.elf_grid),
+    cost=lambda options, mol: 4 * _cost_of_orbitals(options, mol),
   ),
   Channel(
     'noise',

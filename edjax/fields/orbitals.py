@@ -31,6 +31,14 @@ def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   Raises:
     ValueError: the molecule has no orbitals, or points_G3 is not [G, 3].
   """
+  return jnp.sum(orbital_values(mol, points_G3) ** 2, axis=0) / BOHR_A**3
+
+
+def orbital_values(mol: Molecule, points_G3: jax.Array) -> jax.Array:
+  """Computes sqrt(occupation) * orbital: psi_OG, bohr^-3/2.
+
+  Arguments and errors are those of `orbital_density`.
+  """
   orbs = orbital_atoms(mol)
   check_points(points_G3)
   points_G3 = jnp.asarray(points_G3, orbs.coords_A3.dtype)
@@ -44,8 +52,7 @@ def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
     ao_KG += [angular * radial_LG for angular in _angular(l, *r_3LG)]
   c_OK = jnp.moveaxis(orbs.orbitals_OL9, 2, 1)
   c_OK = c_OK.reshape(len(orbs.orbitals_OL9), -1)
-  psi_OG = jnp.dot(c_OK, jnp.concatenate(ao_KG), precision=HIGHEST)
-  return jnp.sum(psi_OG**2, axis=0) / BOHR_A**3
+  return jnp.dot(c_OK, jnp.concatenate(ao_KG), precision=HIGHEST)
 
 
 def orbital_density_grid(

@@ -53,6 +53,49 @@ def density_means(grid: Grid, supersample: int, *molecule) -> jax.Array:
   return grids.pool(rho_XYZ, supersample)
 
 
+def orbital_means(
+  grid: Grid,
+  supersample: int,
+  f: Callable,
+  numbers_L: jax.Array,
+  coords_L3: jax.Array,
+  orbitals_OL9: jax.Array,
+) -> jax.Array:
+  """Averages a function of the orbitals' products over sub-points.
+
+  Args:
+    grid: the voxels.
+    supersample: sub-points along each edge of a voxel.
+    f: `gto_functions.Products` -> values_G.
+    numbers_L: atomic numbers; 0 is padding.
+    coords_L3: Å.
+    orbitals_OL9: see `molecule.Molecule`; width 4 or 9.
+
+  Returns:
+    values_XYZ.
+  """
+  room = gto_functions.rooms(orbitals_OL9)[-1]
+  rows = gto_functions.gather(room, numbers_L, coords_L3, orbitals_OL9)
+  fine = grid.refine(supersample)
+  axis = grids.axis(fine)
+  x, y, z = gto_functions.lines(axis, rows)
+  dx, dy, dz = gto_functions.lines(axis, rows, derivative=True)
+
+  def slab(x_KPX, dx_KPX, yz_KPG, dyz_KPG, ydz_KPG):
+    pairs = (
+      (x_KPX, yz_KPG),
+      (dx_KPX, yz_KPG),
+      (x_KPX, dyz_KPG),
+      (x_KPX, ydz_KPG),
+    )
+    psi_OG, *slopes = (_orbitals(rows.c_OK, _product(*p)) for p in pairs)
+    return f(gto_functions.products(psi_OG, slopes))
+
+  along_yz = ((y, z), (dy, z), (y, dz))
+  values_XYZ = _slabs(slab, fine.size, POINTS, (x, dx), along_yz)
+  return grids.pool(values_XYZ, supersample)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _density(grid, room, numbers_L, coords_L3, orbitals_OL9):
   """Computes the density with a given room."""
@@ -63,7 +106,8 @@ def _density(grid, room, numbers_L, coords_L3, orbitals_OL9):
     psi_OG = _orbitals(rows.c_OK, _product(x_KPX, yz_KPG))
     return jnp.sum(psi_OG**2, axis=0)
 
-  return _slabs(slab, grid.size, POINTS, (x,), ((y, z),))
+  rho_XYZ = _slabs(slab, grid.size, POINTS, (x,), ((y, z),))
+  return rho_XYZ / BOHR_A**3
 
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
@@ -88,7 +132,8 @@ def _density_jvp(grid, room, primals, tangents):
     return gto_functions.density_and_slope(psi_OG, dpsi_OG, dr_K3, slopes())
 
   along_yz = ((y, z), (dy, z), (y, dz))
-  return _slabs(slab, grid.size, POINTS, (x, dx), along_yz)
+  values = _slabs(slab, grid.size, POINTS, (x, dx), along_yz)
+  return tuple(v / BOHR_A**3 for v in values)
 
 
 def _product(x_KPX, yz_KPG) -> jax.Array:
@@ -106,14 +151,14 @@ def _slabs(f: Callable, n: int, points: int, along_x, along_yz):
 
   Args:
     f: takes the pieces [K, P, X] of `along_x`, then the products [K, P, Y*Z]
-      of `along_yz`; returns values of shape [X*Y*Z], in bohr^-3.
+      of `along_yz`; returns values of shape [X*Y*Z].
     n: edge of the grid.
     points: how many at most in a slab (but never less than a line).
     along_x: lines [K, P, n].
     along_yz: pairs of lines [K, P, n].
 
   Returns:
-    The values of f, as [n, n, n] per Å^3.
+    The values of f, as [n, n, n].
   """
   ny = _divisor(n, points // n)
   nx = _divisor(n, points // (n * ny))
@@ -128,7 +173,7 @@ def _slabs(f: Callable, n: int, points: int, along_x, along_yz):
 
   def assemble(values):
     values = values.reshape(n // ny, n // nx, nx, ny, n)
-    return jnp.moveaxis(values, 0, 2).reshape(n, n, n) / BOHR_A**3
+    return jnp.moveaxis(values, 0, 2).reshape(n, n, n)
 
   blocks = jax.lax.map(block, tuple(_split(y, ny) for y, _ in along_yz))
   return jax.tree.map(assemble, blocks)

@@ -202,6 +202,37 @@ def lines(
   return rows.c_KP[:, :, None] * x, y, z
 
 
+class Products(NamedTuple):
+  """Sums over the occupied orbitals at points, in bohr^-3 and Å.
+
+  Derivatives are with respect to a shift of the molecule: minus those in space.
+
+  Attributes:
+    density_G: sum_O psi^2.
+    slopes: sum_O psi dpsi/dr_i [G] for i = x, y, z: half of the density's.
+    squares_G: sum_Oi (dpsi/dr_i)^2.
+  """
+
+  density_G: jax.Array
+  slopes: tuple[jax.Array, ...]
+  squares_G: jax.Array
+
+
+def products(psi_OG, dpsi: Iterable) -> Products:
+  """Computes the products of orbitals with themselves.
+
+  Args:
+    psi_OG: orbitals.
+    dpsi: their derivatives [O, G] along x, y and z.
+  """
+  dpsi = tuple(dpsi)
+  return Products(
+    jnp.sum(psi_OG**2, axis=0),
+    tuple(jnp.sum(psi_OG * d_OG, axis=0) for d_OG in dpsi),
+    sum(jnp.sum(d_OG**2, axis=0) for d_OG in dpsi),
+  )
+
+
 def density_and_slope(psi_OG, dpsi_OG, dr_K3, slopes: Iterable):
   """Computes sum_O psi_O^2 at points, and its derivative along one direction.
 

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import grid as grids
-from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.kernels import gto_functions
 from edjax.kernels.gto_functions import Rows
@@ -157,13 +156,13 @@ def choice(forms: list, first) -> Callable:
 
 
 def assemble(cut: Cut, values_TXYZ) -> jax.Array:
-  """Returns the grid [X, Y, Z] from its tiles, per Å^3.
+  """Returns the grid [X, Y, Z] from its tiles.
 
   Args:
     cut: of the grid.
-    values_TXYZ: means over the voxels of each tile, per bohr^3.
+    values_TXYZ: means over the voxels of each tile.
   """
   t, e = cut.tiles, cut.edge // cut.supersample
   values = values_TXYZ.reshape(t, t, t, e, e, e).transpose(0, 3, 1, 4, 2, 5)
   n = cut.voxels
-  return values.reshape((t * e,) * 3)[:n, :n, :n] / BOHR_A**3
+  return values.reshape((t * e,) * 3)[:n, :n, :n]

@@ -10,11 +10,13 @@ for c^T psi. It stays differentiable.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax.chem.units import BOHR_A
 from edjax.grid import Grid
 from edjax.kernels import gto_dense, gto_functions, gto_screening
 from edjax.kernels.gto_screening import Cut, Tiles
@@ -64,6 +66,53 @@ def density(
   )
 
 
+def orbital_means(
+  grid: Grid,
+  supersample: int,
+  f: Callable,
+  numbers_L: jax.Array,
+  coords_L3: jax.Array,
+  orbitals_OL9: jax.Array,
+) -> jax.Array:
+  """Averages a function of the orbitals' products over sub-points.
+
+  See `gto_dense.orbital_means`. f is 0 where the orbitals are: tiles where
+  nothing counts are not computed.
+  """
+  tight, _ = gto_functions.rooms(orbitals_OL9)
+  return jax.lax.cond(
+    gto_functions.holds(tight, numbers_L),
+    functools.partial(_orbital_means, grid, supersample, f, tight),
+    functools.partial(gto_dense.orbital_means, grid, supersample, f),
+    numbers_L,
+    coords_L3,
+    orbitals_OL9,
+  )
+
+
+def _orbital_means(grid, supersample, f, room, *molecule):
+  """Computes `orbital_means` with a given room."""
+  cut = gradient_cut(grid, supersample)
+  rows = gto_functions.gather(room, *molecule)
+  lines = gto_screening.tables(grid, cut, rows)
+  sloping = gto_screening.tables(grid, cut, rows, derivative=True)
+  tiles = gto_screening.screen(cut, rows, lines, SIZES)
+  c_KO = rows.c_OK.T
+
+  def tile(size, place_3, ranks_K):
+    which_J = _which(size, ranks_K)
+    factors = _factors(lines, place_3, which_J)
+    slopes = _factors(sloping, place_3, which_J)
+    dao = [
+      _functions((*factors[:i], slope, *factors[i + 1 :]))
+      for i, slope in enumerate(slopes)
+    ]
+    c_JO = _rows_of(c_KO, which_J)
+    return _means(cut, f(products(c_JO, _functions(factors), dao)))
+
+  return gto_screening.assemble(cut, _map(cut, tiles, tile, again=True))
+
+
 def value_cut(grid: Grid, supersample: int) -> Cut:
   """Returns the tiles of a density."""
   many = grid.refine(supersample).size >= _MANY_POINTS
@@ -90,7 +139,8 @@ def _density(grid, supersample, room, *molecule):
     ao_JG = _functions(_factors(lines, place_3, which_J))
     return _means(cut, squares(_rows_of(c_KO, which_J), ao_JG))
 
-  return gto_screening.assemble(cut, _map(cut, tiles, tile))
+  rho_TXYZ = _map(cut, tiles, tile)
+  return gto_screening.assemble(cut, rho_TXYZ) / BOHR_A**3
 
 
 @functools.partial(_density.defjvp, symbolic_zeros=True)
@@ -125,7 +175,7 @@ def _density_jvp(grid, supersample, room, primals, tangents):
     return tuple(_means(cut, v) for v in values)
 
   values = _map(cut, tiles, tile, again=True)
-  return tuple(gto_screening.assemble(cut, v) for v in values)
+  return tuple(gto_screening.assemble(cut, v) / BOHR_A**3 for v in values)
 
 
 def _map(cut: Cut, tiles: Tiles, tile, again: bool = False):
@@ -215,6 +265,30 @@ def squares(c_JO, ao_JG) -> jax.Array:
     # Rounding may leave it below 0 where all orbitals have a node.
     return jnp.maximum(rho_G, 0)
   return jnp.sum(orbitals(c_JO, ao_JG) ** 2, axis=0)
+
+
+def products(c_JO, ao_JG, dao) -> gto_functions.Products:
+  """Computes the products of orbitals with themselves by the smaller product.
+
+  Args:
+    c_JO: coefficients.
+    ao_JG: basis functions.
+    dao: their derivatives [J, G] along x, y and z.
+  """
+  if c_JO.shape[0] >= c_JO.shape[1]:
+    return gto_functions.products(
+      orbitals(c_JO, ao_JG), [orbitals(c_JO, d_JG) for d_JG in dao]
+    )
+  back_JG = with_density_matrix(c_JO, ao_JG)
+  squares_G = sum(
+    jnp.sum(d_JG * with_density_matrix(c_JO, d_JG), axis=0) for d_JG in dao
+  )
+  # As in `squares`.
+  return gto_functions.Products(
+    jnp.maximum(jnp.sum(ao_JG * back_JG, axis=0), 0),
+    tuple(jnp.sum(d_JG * back_JG, axis=0) for d_JG in dao),
+    jnp.maximum(squares_G, 0),
+  )
 
 
 def with_density_matrix(c_JO, ao_JG) -> jax.Array:

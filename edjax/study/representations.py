@@ -52,6 +52,10 @@ REPRESENTATIONS: Mapping[str, Representation] = {
     ('density',),
     {'representation.density': 'deformation'},
   ),
+  'charge': Representation(
+    'charge density', ('density',), {'representation.density': 'charge'}
+  ),
+  'potential': Representation('electrostatic potential', ('potential',)),
   'valence': Representation('atoms by valence electrons', ('valence',)),
   'shape_one_radius': Representation(
     'shape, one radius', ('shape',), {'representation.shape_radius': _CARBON}

@@ -12,6 +12,7 @@ from edjax.data import (
   box_coverage,
 )
 from edjax.data.packed_dataset import Pack
+from edjax.fields.channels import ORBITALS
 from edjax.grid import Grid
 from edjax.kernels.numerics import batched
 from edjax.molecule import LIGAND
@@ -56,10 +57,11 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
   """Refuses ligands for which GFN2-xTB failed, where nothing replaces them.
 
   Without groups they would be empty space; with groups the voxelizer takes
-  their promolecule.
+  their promolecule for the xTB density, and has nothing for other fields.
 
   Raises:
-    ConfigError: some ligands lack orbitals, without groups; or all do.
+    ConfigError: some ligands lack orbitals, and nothing replaces them; or all
+      do.
   """
   used = np.concatenate(list(rows.values()))
   lacking = used[pack.orbital_counts[used] == 0]
@@ -69,7 +71,13 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
       'GFN2-xTB has orbitals for none of the ligands; the manifest of the '
       'dataset says why (column xtb)'
     )
-  if len(lacking) and not config.representation.groups:
+  # Only density='xtb' has something in their place.
+  replaced = config.representation.groups and all(
+    part.name == 'xtb'
+    for part in parts_of(config.representation)
+    if part.needs == ORBITALS
+  )
+  if len(lacking) and not replaced:
     names = ', '.join(sorted(pack.ids[row] for row in lacking)[:5])
     raise ConfigError(
       f'config.representation.density={config.representation.density!r}: '

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import scipy.constants
 
@@ -12,6 +13,10 @@ def test_equal_to_scipys_codata():
   au = scipy.constants.value('atomic unit of electric dipole mom.')
   assert units.BOHR_A == pytest.approx(bohr, rel=1e-9)
   assert units.HARTREE_EV == pytest.approx(hartree, rel=1e-10)
+  # The Coulomb constant times e, in V Å.
+  vacuum = scipy.constants.epsilon_0
+  coulomb = scipy.constants.e / (4 * np.pi * vacuum) * 1e10
+  assert units.COULOMB_V == pytest.approx(coulomb, rel=1e-9)
   assert units.HARTREE_MEV == pytest.approx(1e3 * hartree, rel=1e-10)
   # 1 D = 1e-18 statC cm and 1 statC = 10/c C (c in cm/s)
   debye = 1e-18 * 10 / (scipy.constants.c * 100) * 1e-2

@@ -7,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from support import gfn2_pyscf
 
 from data_builders import xtb
 from data_builders.molecules import records
@@ -118,30 +119,12 @@ def test_fractional_occupations_are_kept(golden, results):
 
 def test_dipole_equals_pyscf_integrals(golden):
   """The dipole is that of the stored density and the valence charges."""
-  gto = pytest.importorskip('pyscf.gto')
+  pytest.importorskip('pyscf.gto')
   for i in (4, 16):  # without and with d functions
     numbers, coords = golden[i]['charges'], golden[i]['coords']
     result = xtb.run(numbers, coords)
-    basis = {
-      f'{_symbol(z)}{a}': [
-        [s.l, *_primitives(s)]
-        for s in sorted(gfn2_basis.shells(z), key=lambda s: s.l)
-      ]
-      for a, z in enumerate(numbers.tolist())
-    }
-    mol = gto.M(
-      atom=[
-        (f'{_symbol(z)}{a}', coords[a] / units.BOHR_A)
-        for a, z in enumerate(numbers.tolist())
-      ],
-      basis=basis,
-      unit='Bohr',
-      spin=None,
-      verbose=0,
-    )
-    slots = _filled_slots(numbers)
-    c_OK = result.orbitals[:, slots[0], slots[1]].astype(np.float64)
-    r_3KK = mol.intor('int1e_r')
+    c_OK = gfn2_pyscf.coefficients(numbers, result.orbitals)
+    r_3KK = gfn2_pyscf.molecule(numbers, coords).intor('int1e_r')
     charge_A = _valence_charges(numbers)
     dipole = charge_A @ coords / units.BOHR_A - np.einsum(
       'oi,xij,oj->x', c_OK, r_3KK, c_OK
@@ -150,31 +133,6 @@ def test_dipole_equals_pyscf_integrals(golden):
       result.dipole, dipole * units.AU_DIPOLE_D, atol=2e-4
     )
     assert np.linalg.norm(result.dipole) > 0.5  # neither is zero
-
-
-def _symbol(z):
-  from edjax.chem import elements
-
-  return elements.SYMBOLS[z]
-
-
-def _primitives(shell):
-  """As normalised primitives, which is what PySCF expects."""
-  a = shell.exponents_P
-  norm = (2 * a / np.pi) ** 0.75 * (2 * np.sqrt(a)) ** shell.l
-  return [
-    list(pair) for pair in zip(a, shell.coefficients_P / norm, strict=True)
-  ]
-
-
-def _filled_slots(numbers):
-  """(atom, slot) of every atomic orbital, s before p before d."""
-  pairs = [
-    (a, slot)
-    for a, z in enumerate(numbers.tolist())
-    for slot in range(sum(2 * s.l + 1 for s in gfn2_basis.shells(z)))
-  ]
-  return tuple(np.array(pairs).T)
 
 
 def _valence_charges(numbers):

@@ -52,6 +52,8 @@ FIELDS = {
   'deformation': (fields.deformation, fields.deformation_grid),
   'homo': (fields.homo, fields.homo_grid),
   'lumo': (fields.lumo, fields.lumo_grid),
+  'charge': (fields.charge, fields.charge_grid),
+  'tau': (fields.tau, fields.tau_grid),
   'free_atoms': (fields.free_atoms_density, fields.free_atoms_density_grid),
   'map_density': (fields.map_density, fields.map_density_grid),
   'atoms': (fields.atoms, fields.atoms_grid),
@@ -65,8 +67,10 @@ FIELDS = {
 TURNING = [n for n in FIELDS if n != 'noise']
 # The derivatives of orbitals on a grid take long to compile, and the tests of
 # `orbitals` are about them.
-HEAVY = ('orbital_density', 'deformation', 'homo', 'lumo')
-LIGHT = [n for n in FIELDS if n not in HEAVY]
+OF_ORBITALS = (
+  'orbital_density', 'deformation', 'charge', 'tau', 'homo', 'lumo',
+)  # fmt: skip
+LIGHT = [n for n in FIELDS if n not in OF_ORBITALS]
 SMOOTH = [n for n in LIGHT if n not in ('binary_atoms', 'noise')]
 
 
@@ -138,7 +142,7 @@ def test_supersampled_grid_is_the_mean_over_sub_points(name):
 
 @pytest.mark.parametrize(
   ('name', 'size'),
-  [(n, 9) for n in TURNING] + [(n, 8) for n in TURNING if n not in HEAVY],
+  [(n, 9) for n in TURNING] + [(n, 8) for n in TURNING if n not in OF_ORBITALS],
 )
 def test_rotation_by_90_degrees_is_a_rotated_grid(name, size):
   mol, grid = _mol('thiol'), Grid(size, 0.55)
@@ -803,7 +807,7 @@ def test_noise_is_keyed_by_the_example_alone():
 
 def test_missing_contents_raise():
   mol = Molecule.from_arrays([6], [[0.0, 0, 0]])
-  for name in ('orbital_density', 'deformation'):
+  for name in OF_ORBITALS:
     for field, arg in zip(
       FIELDS[name], (jnp.zeros((1, 3)), Grid(2, 1.0)), strict=True
     ):

@@ -27,6 +27,10 @@ def test_ligands_without_orbitals_are_no_empty_space():
     data_checks.check_orbitals(config, pack, rows)
 
   check(3, 0, 4, 5)  # the promolecule takes its place
+  config.representation.channels = ('density', 'tau')
+  with pytest.raises(configuration.ConfigError, match=r'1 .*\(1aab'):
+    check(3, 0, 4, 5)  # but not that of tau
+  config.representation.channels = ('density',)
   with pytest.raises(configuration.ConfigError, match='none of the ligands'):
     check(0, 0, 0, 5)
   config.representation.groups = False

@@ -30,6 +30,8 @@ STYLES = {
   'shape': Style(_BROWN, '^'),
   'promolecule': Style(_PURPLE, 'v'),
   'deformation': Style(_BLUE, 'X', '--'),
+  'charge': Style(_GREEN, 'H', '--'),
+  'potential': Style(_PURPLE, '8', ':'),
   'valence': Style(_RED, 'P', '--'),
   'shape_one_radius': Style(_BROWN, '<', '--'),
   'density_gradient': Style(_GREEN, '*', '--'),
