@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -55,7 +56,7 @@ def table(results: dict) -> str:
     [
       f'Test errors on {examples["test"]} molecules of '
       f'{results["dataset"]}, {examples["train"]} to learn from; input '
-      f'{", ".join(results["channels"])}; mean over '
+      f'{", ".join(_inputs(results["channels"]))}; mean over '
       f'{results["rotations"]} rotations.',
       line(head),
       rule,
@@ -70,6 +71,11 @@ def table(results: dict) -> str:
       *_carried(results),
     ]
   )
+
+
+def _inputs(channels: list[str]) -> list[str]:
+  """Names the bins of a transform once."""
+  return list(dict.fromkeys(re.sub(r'\[\d+\]$', '', c) for c in channels))
 
 
 def _learned(results) -> list[str]:

@@ -35,6 +35,12 @@ def test_skipped_steps_are_told():
   )
 
 
+def test_bins_of_an_input_are_named_once():
+  results, *_ = made_up_results()
+  results['channels'] = ['shape', 'density_bins:3[0]', 'density_bins:3[1]']
+  assert 'input shape, density_bins:3; mean' in results_table.table(results)
+
+
 def test_what_the_network_is_added_to_is_told():
   results, *_ = made_up_results()
   plain = results_table.table(results)
