@@ -63,28 +63,28 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
     ConfigError: some ligands lack orbitals, and nothing replaces them; or all
       do.
   """
+  of_orbitals = [
+    part.name
+    for part in parts_of(config.representation)
+    if part.needs == ORBITALS
+  ]
+  named = f'config.representation has {", ".join(of_orbitals)}'
   used = np.concatenate(list(rows.values()))
   lacking = used[pack.orbital_counts[used] == 0]
   if len(lacking) == len(used):
     raise ConfigError(
-      f'config.representation.density={config.representation.density!r}: '
-      'GFN2-xTB has orbitals for none of the ligands; the manifest of the '
-      'dataset says why (column xtb)'
+      f'{named}: GFN2-xTB has orbitals for none of the ligands; the manifest '
+      'of the dataset says why (column xtb)'
     )
   # Only density='xtb' has something in their place.
-  replaced = config.representation.groups and all(
-    part.name == 'xtb'
-    for part in parts_of(config.representation)
-    if part.needs == ORBITALS
-  )
+  replaced = config.representation.groups and set(of_orbitals) == {'xtb'}
   if len(lacking) and not replaced:
     names = ', '.join(sorted(pack.ids[row] for row in lacking)[:5])
     raise ConfigError(
-      f'config.representation.density={config.representation.density!r}: '
-      f'{len(lacking)} ligands have no orbitals ({names}, ...; column xtb of '
-      "the manifest says why). With 'xtb' and config.representation.groups="
-      'True their promolecule takes the place; or leave them out with '
-      "config.data.split='file'"
+      f'{named}: {len(lacking)} ligands have no orbitals ({names}, ...; column '
+      "xtb of the manifest says why). With density='xtb' alone and "
+      'config.representation.groups=True their promolecule takes the place; '
+      "or leave them out with config.data.split='file'"
     )
 
 

@@ -28,7 +28,7 @@ def test_ligands_without_orbitals_are_no_empty_space():
 
   check(3, 0, 4, 5)  # the promolecule takes its place
   config.representation.channels = ('density', 'tau')
-  with pytest.raises(configuration.ConfigError, match=r'1 .*\(1aab'):
+  with pytest.raises(configuration.ConfigError, match=r'tau, xtb: 1 .*\(1aab'):
     check(3, 0, 4, 5)  # but not that of tau
   config.representation.channels = ('density',)
   with pytest.raises(configuration.ConfigError, match='none of the ligands'):
