@@ -3,6 +3,9 @@
 Superposed, they are what a deformation density is measured against: the same
 basis functions as the molecule's, filled with GFN2's reference occupations
 of the neutral atoms (`chem/gfn2_occupations.py`) and averaged over directions.
+These are no ground states: carbon has s^1 p^3 and nitrogen s^1.5 p^3.5, as in
+a molecule. A deformation density against true ground states would have a part
+of this promotion too.
 A shell of occupation n contributes n/(2l+1) * sum_m chi_m(r)^2. With R =
 sum_p c_p exp(-a_p r^2) the sum is R^2, R^2 r^2 and R^2 r^4/3 for s, p and d:
 Gaussians times powers of r^2, which are separable.
