@@ -49,7 +49,18 @@ NETWORKS = {
 INPUTS = ('atoms', 'density', 'gradient', 'shape')
 # Configuration and budget of each dataset.
 SETS = {
-  'qm9_mini': ('configs/qm9_{}.py', {}),
+  # Powers of plain inputs and no residual, as on QM9.
+  'qm9_mini': (
+    'configs/qm9_{}.py',
+    {
+      'data.delta': '',
+      'model.input_powers': True,
+      **{
+        f'representation.transforms.{name}': 'none'
+        for name in ('density', 'gradient', 'shape')
+      },
+    },
+  ),
   'qm9': ('configs/qm9_{}.py:qm9_cpu', {}),
   'pdbbind': ('configs/pdbbind_{}.py', {}),
 }

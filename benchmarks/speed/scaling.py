@@ -107,6 +107,7 @@ def step(batch: int = 16, edge: int = 24, devices: int = 1):
   from configs import qm9_density
   from edjax import config as configuration
   from edjax import models, optim
+  from edjax.config.representation import make_voxelizer
   from edjax.runtime import parallel
   from edjax.train import train_step
 
@@ -118,7 +119,8 @@ def step(batch: int = 16, edge: int = 24, devices: int = 1):
   config.eval.batch_size = devices
   config = configuration.resolve(config)
   rng = np.random.default_rng(0)
-  vox_BXYZC = rng.random((batch, edge, edge, edge, 1), np.float32)
+  channels = make_voxelizer(config.representation).num_channels
+  vox_BXYZC = rng.random((batch, edge, edge, edge, channels), np.float32)
   labels_BT = rng.random((batch, len(config.data.targets)), np.float32)
   model = models.build_model(config.model, labels_BT.shape[1])
   optimizer = optim.make_optimizer(config.optim, config.train.steps)
