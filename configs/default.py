@@ -140,7 +140,7 @@ def get_config() -> ConfigDict:
   # Values are divided before by the kind's root mean square over the first
   # training molecules. 'arcsinh' for functions of your own.
   representation.transforms = ConfigDict(
-    {'atoms': 'none', 'density': 'arcsinh', 'gradient': 'arcsinh',
+    {'atoms': 'none', 'density': 'none', 'gradient': 'arcsinh',
      'shape': 'none', 'valence': 'none', 'potential': 'none',
      'tau': 'arcsinh', 'elf': 'none', 'noise': 'none'}
   )  # fmt: skip

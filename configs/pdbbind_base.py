@@ -25,6 +25,7 @@ def get_config(variant: str = ''):
   config.data.targets = ('pk',)
   config.data.split = 'clusters'
   config.representation.density = 'promolecule'
+  config.representation.transforms.density = 'arcsinh'
   config.representation.groups = True
   config.representation.elements = ELEMENTS
   config.representation.grid_size = 32

@@ -27,16 +27,14 @@ def get_config(variant: str = ''):
     # A block at the finest grid takes half of a step; with (1, 1, 1) errors are
     # some 5 % lower (docs/training.md).
     config.model.blocks = (0, 1, 1)
-    # Bins at the sub-points of a voxel do more than powers of its mean, and a
-    # step takes half the time without these (docs/training.md).
+    # A fifth of the validation error less (docs/training.md).
     for channel in ('density', 'gradient', 'shape', 'valence'):
       config.representation.transforms[channel] = 'none+bins:8'
-    config.model.input_powers = False
     # What GFN2-xTB's energies tell is not learned again.
     config.data.delta = 'gfn2_kernel'
-    config.train.steps = 1800
-    config.train.eval_every = 450
-    config.train.checkpoint_every = 225
+    config.train.steps = 1200
+    config.train.eval_every = 300
+    config.train.checkpoint_every = 300
   if variant == 'smoke':
     config.data.train_size = 64.0
     config.data.max_eval = 16

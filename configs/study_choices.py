@@ -49,7 +49,6 @@ def get_config(variant: str = ''):
     study.representations = ('atoms', 'density', 'promolecule')
     study.ablation_seeds = study.subset_seeds
     config.data.origin = 'valence'
-    config.representation.transforms.density = 'none'
     mass = {'data': {'origin': 'mass'}}
     alone = _HEADS['moments alone']
     study.variants = {

@@ -346,7 +346,7 @@ def test_functions_among_the_channels_become_names():
   assert resolved.representation.channels == ('density', 'flat')
   voxelizer = make_voxelizer(resolved.representation)
   assert voxelizer.channel_names == ('density', 'flat')
-  assert voxelizer.transforms == ('arcsinh', 'arcsinh')
+  assert voxelizer.transforms == ('none', 'arcsinh')
   config.representation.channels = ('density', 'hills')
   with pytest.raises(ConfigError, match=r"has \['hills'\]; known are .*'flat'"):
     configuration.resolve(config)
