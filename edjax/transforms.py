@@ -28,8 +28,8 @@ _FUNCTIONS = {
 KNOWN = (*_FUNCTIONS, 'power:p', 'bins:n')
 # Centres of the first and the last soft bin, in root mean squares over the
 # grid. For the embedded molecules' densities in a box of 12 Å these are 2e-3
-# and 6 e/Å^3: a molecule's surface is often drawn at 7e-3 (0.001 e/bohr^3, Bader
-# et al., J. Am. Chem. Soc. 1987, 109, 7968), and peaks lie at 8 to 10.
+# and 6 e/Å^3: a molecule's surface is often drawn at 7e-3 (0.001 e/bohr^3,
+# Bader et al., J. Am. Chem. Soc. 1987, 109, 7968), and peaks lie at 8 to 10.
 _LOWEST, _HIGHEST = 1e-2, 32.0
 _MOST_BINS = 64
 
