@@ -32,9 +32,9 @@ def get_config(variant: str = ''):
       config.representation.transforms[channel] = 'none+bins:8'
     # What GFN2-xTB's energies tell is not learned again.
     config.data.delta = 'gfn2_kernel'
-    config.train.steps = 1200
-    config.train.eval_every = 300
-    config.train.checkpoint_every = 300
+    config.train.steps = 800
+    config.train.eval_every = 200
+    config.train.checkpoint_every = 200
   if variant == 'smoke':
     config.data.train_size = 64.0
     config.data.max_eval = 16
