@@ -114,7 +114,8 @@ def unknown_paths(text):
 def fields():
   """Returns the names of fields and sections of all configurations."""
   config = default.get_config()
-  study_base.add_study(config)
+  study = study_base.add_study(config)
+  study.variants.name = 0  # it is empty
   names = [name.split('.') for name in flatten(config)]
   return {'.'.join(n[:i]) for n in names for i in range(1, len(n) + 1)}
 

@@ -19,7 +19,7 @@ ORDER = [
   {'datasets'},
   {'grid', 'molecule'},
   {'kernels'},
-  {'geometry', 'fields', 'view'},
+  {'geometry', 'fields', 'transforms', 'view'},
   {'models', 'optim'},
   {'voxelize'},
   {'config'},
