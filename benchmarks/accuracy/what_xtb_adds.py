@@ -86,7 +86,7 @@ def about_valence(mol) -> dict[str, jax.Array]:
     'free': fields.free_atoms_density_grid(mol, points),
   }
   atoms = voxelize.make_voxelizer(('atoms',), GRID, supersample=SUPERSAMPLE)
-  found = {'moments_atoms': _moments(atoms.raw(mol))}
+  found = {'moments_atoms': _moments(atoms(mol))}
   for name, rho_XYZ in densities.items():
     means_XYZ = grids.pool(rho_XYZ, SUPERSAMPLE)
     found[f'moments_{name}'] = _moments(means_XYZ[..., None])
