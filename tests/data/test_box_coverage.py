@@ -168,7 +168,7 @@ def test_translated_electrons_against_a_dense_grid(monkeypatch):
   assert 1.2 * still < got < bound
 
 
-def test_a_task_moves_training_molecules_alone():
+def test_a_task_moves_molecules_of_every_part():
   parts = {'train': 0, 'validation': 1, 'test': 2}
   molecule = types.SimpleNamespace(
     numbers_A=BATCH[0],
@@ -189,7 +189,7 @@ def test_a_task_moves_training_molecules_alone():
       dict.fromkeys(parts, molecule),
     )
 
-  assert list(found(2.5)) == ['a']
+  assert list(found(2.5)) == ['a', 'b', 'c']
   assert found(0.0) == {}
   assert found(2.5, 'pocket') == {}  # a pocket has no end
 
