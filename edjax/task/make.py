@@ -125,6 +125,16 @@ def _raw_field(voxelizer, shapes, tree):
   return jax.jit(field).lower(sample).compile()
 
 
+def _finish(voxelizer):
+  """Compiles (raw channels of a sample, scales) -> voxels."""
+
+  def finish(sample, scale_C):
+    # One molecule at a time: bins at the sub-points of all would take gigabytes.
+    return jax.lax.map(lambda raw: voxelizer.finish(raw, scale_C), sample)
+
+  return jax.jit(finish)
+
+
 def make_task(config, shared=None) -> Task:
   """Loads the data of a resolved configuration and sets up its network.
 
@@ -197,6 +207,7 @@ def make_task(config, shared=None) -> Task:
     tuple((size, *shape) for shape in raw.raw_shapes),
   )
   scale_C = compile_cache.scales_of(voxelizer)
+  finish = shared.get(_finish, compile_cache.bare(voxelizer))
   fitted[baselines.MOMENTS] = moments_alone.predictions(
     lambda batch: moments(field(batch), scale_C),
     molecules,
@@ -218,7 +229,7 @@ def make_task(config, shared=None) -> Task:
     molecules=molecules,
     voxelizer=voxelizer,
     model=models.build_model(config.model, len(config.data.targets)),
-    sample_BXYZC=np.asarray(jax.jit(voxelizer.finish)(sample)),
+    sample_BXYZC=np.asarray(finish(sample, scale_C)),
     outside=data_checks.outside(config, pack, rows, molecules),
     voxelize_seconds=seconds / size,
     unseen=data_checks.unseen(voxelizer, molecules),
