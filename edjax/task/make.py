@@ -129,7 +129,7 @@ def _finish(voxelizer):
   """Compiles (raw channels of a sample, scales) -> voxels."""
 
   def finish(sample, scale_C):
-    # One molecule at a time: bins at the sub-points of all would take gigabytes.
+    # One molecule at a time: bins at the sub-points of all take gigabytes.
     return jax.lax.map(lambda raw: voxelizer.finish(raw, scale_C), sample)
 
   return jax.jit(finish)
