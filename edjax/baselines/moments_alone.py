@@ -36,12 +36,9 @@ def compiled(voxelizer, shapes):
   def moments(raw, scale_C):
     return power_moments(voxelizer.finish(raw, scale_C))
 
-  count = len(voxelizer.raw_names)
-  raw, scale_C = (
-    [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in some]
-    for some in (shapes, [(count,)])
-  )
-  return jax.jit(moments).lower(tuple(raw), *scale_C).compile()
+  raw = tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+  scale_C = jax.ShapeDtypeStruct((len(voxelizer.raw_names),), jnp.float32)
+  return jax.jit(moments).lower(raw, scale_C).compile()
 
 
 def each_batch(
