@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import gfn2_pyscf
+from support import gfn2_pyscf, sto_3g
 
 from data_builders import xtb
 from edjax import fields, geometry
@@ -123,15 +123,13 @@ def test_one_orbital_has_no_excess(x64):
 
 
 def test_tau_of_a_1s_orbital_is_the_closed_form():
-  """Hydrogen's shell, the published STO-3G scaled to 1.23 (test_orbitals)."""
+  """Hydrogen's shell, the published STO-3G scaled to 1.23."""
   mol = Molecule.from_arrays([1], np.zeros((1, 3)), np.eye(1, 4)[None])
   r_A = np.linspace(0.0, 2.5, 40)
   tau = fields.tau(mol, jnp.asarray(np.outer(r_A, [0.6, 0, 0.8])))
   r = r_A / BOHR_A
-  a = np.array([2.227660584, 0.405771156, 0.109818]) * 1.23**2
-  c = np.array([0.154328967, 0.535328142, 0.444634542])
-  gauss = np.exp(-np.outer(r**2, a)) * (2 * a / np.pi) ** 0.75
-  slope = -2 * r * (gauss @ (c * a))
+  weights = sto_3g.COEFFICIENTS * sto_3g.EXPONENTS
+  slope = -2 * r * (sto_3g.gaussians(r) @ weights)
   np.testing.assert_allclose(tau, slope**2 / 2 / BOHR_A**3, rtol=1e-4)
 
 

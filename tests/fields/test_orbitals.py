@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+from support import sto_3g
 from tblite.interface import Calculator
 
 from data_builders import xtb
@@ -171,12 +172,8 @@ def test_1s_closed_form():
   r_A = np.linspace(0.05, 2.5, 40)
   rho = fields.orbital_density(mol, jnp.asarray(np.outer(r_A, [0.6, 0, 0.8])))
   r = r_A / BOHR_A
-  # STO-3G of Slater exponent 1 (W. J. Hehre, R. F. Stewart, J. A. Pople, J.
-  # Chem. Phys. 1969, 51, 2657), scaled to 1.23.
-  a = np.array([2.227660584, 0.405771156, 0.109818]) * 1.23**2
-  c = np.array([0.154328967, 0.535328142, 0.444634542])
-  gauss = np.exp(-np.outer(r**2, a)) * (2 * a / np.pi) ** 0.75
-  np.testing.assert_allclose(rho, (gauss @ c) ** 2 / BOHR_A**3, rtol=3e-5)
+  psi = sto_3g.gaussians(r) @ sto_3g.COEFFICIENTS
+  np.testing.assert_allclose(rho, psi**2 / BOHR_A**3, rtol=3e-5)
   slater = 1.23**3 / np.pi * np.exp(-2 * 1.23 * r) / BOHR_A**3
   middle = (r > 0.4) & (r < 3)
   np.testing.assert_allclose(rho[middle], slater[middle], rtol=0.1)
