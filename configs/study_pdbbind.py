@@ -29,8 +29,9 @@ def get_config(variant: str = ''):
   config = pdbbind_base.get_config(bases[variant])
   study = study_base.add_study(config)
   study.title = 'PDBbind: which input, with how many complexes'
-  # The density of the base is the promolecule.
-  study.representations = ('atoms', 'density', 'gradient', 'shape')
+  # The density of the base is the promolecule. Noise is the control of claims
+  # of equivalence.
+  study.representations = ('atoms', 'density', 'gradient', 'shape', 'noise')
   # Three leave two thirds for training, and cost less than more of them.
   study.folds = 3
   study.primary = ('pk',)

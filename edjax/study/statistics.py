@@ -300,7 +300,7 @@ class Statistics:
       evidence = {
         target: [
           self._evidence(claim, size, target)
-          for claim in hypothesis.claims
+          for claim in hypothesis.tests
           for size in verdicts.sizes_read(hypothesis, self.study.sizes)
         ]
         for target in self.study.primary

@@ -16,6 +16,8 @@ from edjax.study.multiple_testing import holm
 # In simulations up to 13 % of the 95 % intervals from 2 seeds missed the truth
 # (3 seeds: 8 %, 5 or more: 6 %), so that 2 seeds give no verdict.
 MIN_SEEDS = 3
+# Representation from which equivalent inputs have to be told apart.
+CONTROL = 'noise'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Claim:
 
   Attributes:
     kind: 'less' (a has the lower error), 'no_worse' (a's error is not higher
-      than b's by the margin, or by 0 without one), or 'equivalent' (within the
-      margin).
+      than b's by the margin, or by 0 without one), 'equivalent' (within the
+      margin), or 'told_apart' (a has the lower error by more than the margin: a
+      control, which contradicts nothing).
     a: representation.
     b: representation.
   """
@@ -54,6 +57,17 @@ class Hypothesis:
   sizes: str
   claims: tuple[Claim, ...]
   part_of: str = ''
+
+  @property
+  def tests(self) -> tuple[Claim, ...]:
+    """The claims, and a control for each input of a claim of equivalence.
+
+    Two inputs of which a network learned nothing would be equivalent, too.
+    """
+    equal = (c for c in self.claims if c.kind == 'equivalent')
+    inputs = dict.fromkeys(name for c in equal for name in (c.a, c.b))
+    controls = (Claim('told_apart', name, CONTROL) for name in inputs)
+    return (*self.claims, *controls)
 
 
 _FOUR = ('atoms', 'density', 'gradient', 'shape')
@@ -136,7 +150,7 @@ class Evidence:
   """One comparison that a verdict rests on.
 
   Attributes:
-    claim: the claim that it tests.
+    claim: the claim, or the control, that it tests.
     size: number of labels.
     difference: a minus b, or None.
     lacking: why there is no difference, or the missing seeds; '' otherwise.
@@ -180,9 +194,11 @@ def judge(
   A hypothesis is a conjunction over its claims and sizes.
 
   - A target supports it when each test does: the largest p value counts
-    (intersection-union test: Berger 1982, Technometrics 24, 295).
+    (intersection-union test: Berger 1982, Technometrics 24, 295). Controls of
+    equivalence are among them.
   - A target contradicts it when one test is in the opposite direction: the
-    smallest p value counts, times the number of tests (Bonferroni).
+    smallest p value counts, times the number of tests (Bonferroni). Controls
+    are not among them.
   - A crossover is supported by the largest size together with the reverse at
     one of the k smaller ones (the larger of p and k times the smallest p of the
     reverse). It is contradicted by the reverse at the largest size, or by the
@@ -190,11 +206,13 @@ def judge(
   - Support and contradiction are corrected over the targets by Holm's method.
   - All targets together support it when each one does, and contradict it when
     any does.
-  - A comparison that is missing leaves the target undecided.
+  - A comparison that is missing leaves the target undecided; a control that is
+    missing may leave it contradicted.
 
   Args:
     hypothesis: the one to judge.
-    evidence: primary target -> comparisons at the sizes of `sizes_read`.
+    evidence: primary target -> comparisons at the sizes of `sizes_read`, one
+      for each of `hypothesis.tests`.
     margins: target -> margin in the unit of the differences; a claim of
       equivalence needs one.
   """
@@ -207,7 +225,7 @@ def judge(
       word = 'contradicted'
     return Verdict(
       hypothesis, word, float(support), float(contradict), tuple(of_evidence),
-      reason,
+      reason if word == 'undecided' else '',
     )  # fmt: skip
 
   reasons = [
@@ -220,6 +238,10 @@ def judge(
       for (target, rows), why in zip(evidence.items(), reasons, strict=True)
     ]
   )
+  reasons = [
+    why or _missing([e for e in rows if e.claim.kind == 'told_apart'])
+    for rows, why in zip(evidence.values(), reasons, strict=True)
+  ]
   support_T, contradict_T = holm(p_TP[:, 0]), holm(p_TP[:, 1])
   each = map(verdict, support_T, contradict_T, evidence.values(), reasons)
   everything = [e for rows in evidence.values() for e in rows]
@@ -236,18 +258,26 @@ def _unjudgeable(hypothesis, evidence, margin) -> str:
   needs = any(c.kind == 'equivalent' for c in hypothesis.claims)
   if needs and margin is None:
     return 'no margin was named for it'
-  missing = [e for e in evidence if e.difference is None]
-  if missing:
-    first = missing[0]
-    return (
-      f'{len(missing)} of {len(evidence)} comparisons cannot be made '
-      f'({first.claim.a} and {first.claim.b} at n = {first.size:g}: '
-      f'{first.lacking})'
-    )
-  fewest = min(e.difference.seeds for e in evidence)
+  claims = [e for e in evidence if e.claim.kind != 'told_apart']
+  if missing := _missing(claims):
+    return missing
+  fewest = min(e.difference.seeds for e in claims)
   if fewest < MIN_SEEDS:
     return f'{fewest} seeds; a verdict takes {MIN_SEEDS} or more'
   return ''
+
+
+def _missing(evidence) -> str:
+  """Returns which comparisons cannot be made; '' where all can."""
+  missing = [e for e in evidence if e.difference is None]
+  if not missing:
+    return ''
+  first = missing[0]
+  return (
+    f'{len(missing)} of {len(evidence)} comparisons cannot be made '
+    f'({first.claim.a} and {first.claim.b} at n = {first.size:g}: '
+    f'{first.lacking})'
+  )
 
 
 def _p_values(hypothesis, evidence, margin) -> tuple[float, float]:
@@ -262,14 +292,19 @@ def _p_values(hypothesis, evidence, margin) -> tuple[float, float]:
     return support, min(1.0, 2 * contrary)
   pairs = [_claim_p(e.claim.kind, e.difference, margin) for e in evidence]
   support_E, contrary_E = zip(*pairs, strict=True)
-  return max(support_E), min(1.0, len(pairs) * min(contrary_E))
+  claims = sum(e.claim.kind != 'told_apart' for e in evidence)
+  return max(support_E), min(1.0, claims * min(contrary_E))
 
 
-def _claim_p(kind, d: Difference, margin) -> tuple[float, float]:
+def _claim_p(kind, d: Difference | None, margin) -> tuple[float, float]:
   """Returns p values for and against one claim."""
   if kind == 'equivalent':
     outside = min(d.p_above(margin), d.p_below(-margin))
     return d.p_equivalent(margin), _two_sided(outside)
+  if kind == 'told_apart':
+    if d is None or d.seeds < MIN_SEEDS:
+      return 1.0, 1.0  # without its control an equivalence is not supported
+    return _two_sided(d.p_below(-margin)), 1.0
   limit = margin if kind == 'no_worse' else 0.0
   return _two_sided(d.p_below(limit)), _two_sided(d.p_above(limit))
 

@@ -104,6 +104,7 @@ def test_a_finished_study(written):
   # 36 of the main comparison, 6 and 3 of the others.
   assert '45 of 45 runs are done, 0 failed' in text
   assert 'H4: supported at n = 1' in text
+  assert ', for this network and budget' in text
   assert 'H4x: contradicted' in text
   assert 'H5a: contradicted' in text
   words = (finished / 'report.md').read_text(encoding='utf-8')
@@ -380,13 +381,15 @@ def test_an_unfinished_study(tmp_path):
   assert '31 of 36 runs are done, 1 failed' in write.write(tmp_path)
 
 
-def pdbbind(tmp_path, folds=(0, 1, 2), **more):
+def pdbbind(
+  tmp_path, folds=(0, 1, 2), names=('atoms', 'density', 'shape'), **more
+):
   content = made.plan(
-    entries(('atoms', 'density', 'shape'), folds=folds),
+    entries(names, folds=folds),
     'pdbbind', ('pk',), metric='rmse', margins={'pk': 0.05},
     hypotheses=['H1', 'H2', 'H3'],
   )  # fmt: skip
-  levels = {'atoms': 1.5, 'density': 1.0, 'shape': 1.0}
+  levels = {'atoms': 1.5, 'density': 1.0, 'shape': 1.0, 'noise': 4.0}
   return made.Writer(tmp_path, content, made.falling(levels), tests=40, **more)
 
 
@@ -424,13 +427,20 @@ def test_folds_are_one_replicate(tmp_path):
   assert 'gradient is not in the study' in words
 
 
-def test_equivalence_within_a_margin(tmp_path):
-  writer = pdbbind(tmp_path, folds=(0,), clusters=4)
+@pytest.mark.parametrize(
+  ('control', 'word'), [('noise', 'supported'), ('atoms', 'undecided')]
+)
+def test_equivalence_within_a_margin(tmp_path, control, word):
+  names = 'density', 'shape', control
+  writer = pdbbind(tmp_path, (0,), names, clusters=4)
   writer.plan['margins'] = {'pk': 0.3}
   (tmp_path / 'plan.json').write_text(json.dumps(writer.plan))
   writer.finish()
   judged = {v[''].hypothesis.name: v[''].word for v in read(tmp_path).judged}
-  assert judged == {'H1': 'undecided', 'H2': 'undecided', 'H3': 'supported'}
+  assert judged == {'H1': 'undecided', 'H2': 'undecided', 'H3': word}
+  assert ('noise is not in the study' in as_markdown(tmp_path)) == (
+    control != 'noise'
+  )
 
 
 def swap(path):

@@ -47,14 +47,17 @@ def found(value, error=0.1, freedom=6.0):
   return paired.Difference(value, error, freedom, 5, 1000, 1000)
 
 
-def evidence(name, values, sizes=(1000,)):
-  """Claims by sizes, values in that order."""
-  claims = verdicts.HYPOTHESES[name].claims
-  pairs = itertools.product(claims, sizes)
+def evidence(name, values, sizes=(1000,), control=-9.0):
+  """Claims by sizes, values in that order; controls all have one value."""
+  hypothesis = verdicts.HYPOTHESES[name]
+  of_claims = itertools.product(hypothesis.claims, sizes)
+  of_controls = itertools.product(
+    hypothesis.tests[len(hypothesis.claims) :], sizes
+  )
   return [
     verdicts.Evidence(c, n, found(v))
-    for (c, n), v in zip(pairs, values, strict=True)
-  ]
+    for (c, n), v in zip(of_claims, values, strict=True)
+  ] + [verdicts.Evidence(c, n, found(control)) for c, n in of_controls]
 
 
 def words(name, values, sizes=(1000,), margin=None, targets=('x',)):
@@ -129,6 +132,38 @@ def test_missing_comparisons_leave_it_undecided():
   assert 'no run of gradient' in found['x'].reason
   found = verdicts.judge(verdicts.HYPOTHESES['H3'], {'x': rows[:2]}, {})
   assert 'margin' in found['x'].reason
+
+
+@pytest.mark.parametrize(
+  ('control', 'word'),
+  # The margin is 0.4, and so is the reach of an interval, nearly.
+  [(-0.7, 'supported'), (-0.6, 'undecided'), (0.0, 'undecided'),
+   (9.0, 'undecided')],
+)  # fmt: skip
+def test_equivalence_takes_inputs_that_are_told_from_noise(control, word):
+  hypothesis = verdicts.HYPOTHESES['H3']
+  rows = {'x': evidence('H3', [0.0, 0.0], (1, 2), control)}
+  assert verdicts.judge(hypothesis, rows, {'x': 0.4})['x'].word == word
+  # A control contradicts nothing, and hides no contradiction.
+  rows = {'x': evidence('H3', [0.0, 1.0], (1, 2), control)}
+  judged = verdicts.judge(hypothesis, rows, {'x': 0.4})['x']
+  assert judged.word == 'contradicted'
+
+
+@pytest.mark.parametrize(
+  ('value', 'word'), [(0.0, 'undecided'), (1.0, 'contradicted')]
+)
+def test_a_study_without_noise_supports_no_equivalence(value, word):
+  rows = evidence('H3', [0.0, value], (1, 2))
+  rows = [
+    verdicts.Evidence(e.claim, e.size, None, 'noise is not in the study')
+    if e.claim.b == 'noise'
+    else e
+    for e in rows
+  ]
+  judged = verdicts.judge(verdicts.HYPOTHESES['H3'], {'x': rows}, {'x': 0.4})
+  assert judged['x'].word == word
+  assert ('4 of 4' in judged['x'].reason) == (word == 'undecided')
 
 
 def test_two_seeds_are_no_verdict():

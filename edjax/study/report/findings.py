@@ -51,7 +51,8 @@ def _where(study, verdict) -> str:
   sizes = verdicts.sizes_read(verdict.hypothesis, study.sizes)
   if not sizes:
     return '(the study has no such sizes)'
-  text = f'at n = {", ".join(map(size_word, sizes))}'
+  sizes = ', '.join(map(size_word, sizes))
+  text = f'at n = {sizes}, for this network and budget'
   if any(e.difference is None for e in verdict.evidence):
     return f'{text} (comparisons are missing)'
   lacking = sorted({e.lacking for e in verdict.evidence if e.lacking})
