@@ -47,7 +47,13 @@ def motions_of(config: ConfigDict) -> geometry.Motions:
 def _predict(motions: geometry.Motions, model, voxelizer):
   def predict(params, molecules, rotation_number, inputs):
     vox_BXYZC = voxels(motions, voxelizer, molecules, rotation_number, inputs)
-    return model.apply({'params': params}, vox_BXYZC, train=False)
+    batch = len(vox_BXYZC)
+    part = parallel.examples_at_a_time(batch)
+    pred_PBT = jax.lax.map(
+      lambda vox_BXYZC: model.apply({'params': params}, vox_BXYZC, train=False),
+      vox_BXYZC.reshape(batch // part, part, *vox_BXYZC.shape[1:]),
+    )
+    return pred_PBT.reshape(batch, -1)
 
   return parallel.pmap(predict)
 

@@ -7,6 +7,7 @@ the step twice, and data sent with `in_axes=None` would travel again at each
 call.
 """
 
+import os
 from collections.abc import Callable
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from edjax.runtime import multihost
 
 AXIS = 'devices'
+_EXAMPLES_PER_CORE = 4
 
 
 def pmap(f: Callable, **kwargs) -> Callable:
@@ -30,6 +32,19 @@ def psum(tree):
 def device_index() -> jax.Array:
   """Returns the number of the device that runs, int32."""
   return jax.lax.axis_index(AXIS)
+
+
+def examples_at_a_time(batch: int) -> int:
+  """Returns how many examples of a batch a network computes at a time.
+
+  On one core of a CPU a step of the main job's network takes two thirds of the
+  time, and a prediction half, as the activations of few examples lie in its
+  cache.
+  """
+  if jax.default_backend() != 'cpu' or not hasattr(os, 'sched_getaffinity'):
+    return batch
+  part = _EXAMPLES_PER_CORE * len(os.sched_getaffinity(0))
+  return batch if batch % part else part
 
 
 def replicate(tree):

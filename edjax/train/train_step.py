@@ -1,7 +1,6 @@
 """The training step, and several steps as one program."""
 
 import functools
-import os
 from collections.abc import Callable
 
 import flax.struct
@@ -21,7 +20,6 @@ from edjax.voxelize import Voxelizer, voxel_chunk
 
 # Folded into a key first, so that no two uses share random numbers.
 _INITIALISE, _AUGMENT, _DROPOUT = range(3)
-_EXAMPLES_PER_CORE = 4
 
 
 @flax.struct.dataclass
@@ -73,18 +71,6 @@ def fresh_state(config: ConfigDict, task: Task) -> TrainState:
   )
 
 
-def _examples_at_a_time(batch: int) -> int:
-  """Returns how many examples of a batch a gradient is computed of at a time.
-
-  On one core of a CPU the step of the main job's network takes two thirds of
-  the time, as the activations of few examples lie in its cache.
-  """
-  if jax.default_backend() != 'cpu' or not hasattr(os, 'sched_getaffinity'):
-    return batch
-  part = _EXAMPLES_PER_CORE * len(os.sched_getaffinity(0))
-  return batch if batch % part else part
-
-
 def make_train_step(
   config: ConfigDict,
   model: nn.Module,
@@ -134,7 +120,7 @@ def make_train_step(
     sums = optax.microbatching.microbatch(
       jax.value_and_grad(loss_sum, has_aux=True),
       argnums=(1, 2, 3),
-      microbatch_size=_examples_at_a_time(len(labels_BT)),
+      microbatch_size=parallel.examples_at_a_time(len(labels_BT)),
     )(state.params, jnp.arange(len(labels_BT)), vox_BXYZC, labels_BT)
     (total, count), gradients = parallel.psum(sums)
     loss = total / count

@@ -4,11 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from edjax import geometry
+from configs import default
+from edjax import geometry, models
 from edjax.evaluate import predicting
 from edjax.grid import Grid
 from edjax.molecule import Molecule, stack
-from edjax.runtime import compile_cache
+from edjax.runtime import compile_cache, parallel
 from edjax.voxelize import make_voxelizer
 
 COORDS = np.array([[0.3, 0.1, 0.0], [0.9, -0.5, 0.4], [-0.6, 0.2, 0.7]])
@@ -69,3 +70,30 @@ def test_rotations_leave_the_distance_from_the_origin(voxels):
   for turned in (first, second):
     np.testing.assert_allclose(np.linalg.norm(turned, axis=1), still, atol=1e-3)
   assert np.abs(first - second).max() > 0.05
+
+
+def test_parts_of_a_batch_are_predicted_in_its_order(monkeypatch):
+  voxelizer = make_voxelizer(('valence',), Grid(8, 1.0))
+  mols = stack(
+    [
+      Molecule.from_arrays([6, 8, 1], COORDS * (1 + i / 9), index=i)
+      for i in range(8)
+    ]
+  )
+  inputs = compile_cache.StepInputs(np.uint32(3), np.ones(1), np.float32(0))
+  model = models.build_model({**default.get_config().model, 'stem': 1}, 2)
+  vox_BXYZC = predicting.voxels(
+    geometry.Motions(True, 0.0), voxelizer, mols, 0, inputs
+  )
+  params = model.init(jax.random.key(0), vox_BXYZC, train=False)['params']
+  # The output layers start at zero.
+  params = jax.tree.map(lambda x: x + 0.1, params)
+  whole = model.apply({'params': params}, vox_BXYZC, train=False)
+  assert np.ptp(whole, axis=0).min() > 1e-3
+  monkeypatch.setattr(parallel, 'pmap', jax.jit)
+  for part in (1, 2, 8):
+    monkeypatch.setattr(parallel, 'examples_at_a_time', lambda _, n=part: n)
+    predict = predicting._predict(geometry.Motions(True, 0.0), model, voxelizer)
+    np.testing.assert_allclose(
+      predict(params, mols, 0, inputs), whole, rtol=1e-5, atol=1e-5
+    )

@@ -57,3 +57,18 @@ def test_mean_of_unequal_shares_is_sum_over_count():
     for v, m in zip(parallel.shard(values), parallel.shard(mask), strict=True)
   ]
   assert abs(np.mean(shares) - expected) > 1
+
+
+def test_parts_of_a_batch_follow_the_cores(monkeypatch):
+  for cores, batch, expected in (
+    (1, 16, 4),
+    (2, 16, 8),
+    (3, 16, 16),
+    (1, 6, 6),
+  ):
+    monkeypatch.setattr(
+      'os.sched_getaffinity', lambda _, n=cores: range(n), raising=False
+    )
+    assert parallel.examples_at_a_time(batch) == expected
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  assert parallel.examples_at_a_time(16) == 16

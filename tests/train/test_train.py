@@ -129,7 +129,7 @@ def test_gradients_of_parts_add_up(small, x64, monkeypatch):
   inputs = compile_cache.step_inputs(config, voxelizer)
   found = {}
   for part in (1, 2, len(labels)):
-    monkeypatch.setattr(train_step, '_examples_at_a_time', lambda _, n=part: n)
+    monkeypatch.setattr(parallel, 'examples_at_a_time', lambda _, n=part: n)
     step = train_step.make_train_step(config, model, optimizer, voxelizer)
     stepped = jax.jit(
       jax.vmap(step, in_axes=(None, 0, 0, None), axis_name=parallel.AXIS)
@@ -140,21 +140,6 @@ def test_gradients_of_parts_add_up(small, x64, monkeypatch):
     assert tree_error(one.params, whole.params) < 1e-10
     np.testing.assert_allclose(loss, whole_loss, rtol=1e-10)
   assert tree_error(whole.params, state.params) > 1e-3  # it has moved
-
-
-def test_parts_of_a_batch_follow_the_cores(monkeypatch):
-  for cores, batch, expected in (
-    (1, 16, 4),
-    (2, 16, 8),
-    (3, 16, 16),
-    (1, 6, 6),
-  ):
-    monkeypatch.setattr(
-      'os.sched_getaffinity', lambda _, n=cores: range(n), raising=False
-    )
-    assert train_step._examples_at_a_time(batch) == expected
-  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  assert train_step._examples_at_a_time(16) == 16
 
 
 def test_pmap_equals_vmap_in_float64(small, x64):
