@@ -1,12 +1,14 @@
-"""Studies of choices that a comparison of inputs makes, on QM9.
+"""Studies of choices that a comparison of inputs makes.
 
   python launch.py --config configs/study_choices.py:VARIANT --mode study \
-    --workdir DIR --config.data.manual_dir=DIR_OF_QM9
+    --workdir DIR --config.data.manual_dir=DIR_OF_QM9_OR_PDBBIND
 
 Variants: see `get_config`; docs/protocol.md has what each is to show.
 """
 
-from configs import qm9_base, study_base
+from ml_collections import ConfigDict
+
+from configs import pdbbind_base, qm9_base, study_base
 
 # Heads: see `model.input_moments` and 'moments' of `model.name`.
 _HEADS = {
@@ -21,13 +23,38 @@ def get_config(variant: str = ''):
   Args:
     variant: 'origin' (of the frame, for convolutions and for a head that sees
       moments of the input alone), 'head' (what the head sees: convolutions,
-      moments of the input, or both), 'nonlinearity' (bins of an input's
-      logarithm at the sub-points of a voxel, and a residual block at the finest
-      grid).
+      moments of the input, or both), 'head_ligands' (as 'head', on PDBbind's
+      ligands), 'nonlinearity' (bins of an input's logarithm at the sub-points
+      of a voxel, and a residual block at the finest grid).
 
   Raises:
     ValueError: another variant.
   """
+  return _ligands() if variant == 'head_ligands' else _qm9(variant)
+
+
+def _ligands() -> ConfigDict:
+  config = pdbbind_base.get_config('ligands')
+  study = study_base.add_study(config)
+  study.title = 'Ligands of PDBbind: what the head sees'
+  study.trial_learning_rates = (config.optim.learning_rate,)
+  config.data.seed = 1
+  config.data.max_eval = 1000
+  config.train.steps = 300
+  config.train.eval_every = 300
+  config.train.checkpoint_every = 300
+  study.primary = ('pk',)
+  study.metric = 'rmse'
+  study.representations = ('atoms', 'density', 'shape')
+  study.sizes = (200,)
+  study.middle_size = 200
+  study.subset_seeds = study.ablation_seeds = 10
+  study.ablations = ('variants',)
+  study.variants = _HEADS
+  return config
+
+
+def _qm9(variant: str) -> ConfigDict:
   config = qm9_base.get_config('qm9_cpu')
   study = study_base.add_study(config)
   # A split of its own: earlier studies suggested these choices on another.
@@ -77,6 +104,7 @@ def get_config(variant: str = ''):
     }
   else:
     raise ValueError(
-      f"no variant {variant!r}; there are 'origin', 'head' and 'nonlinearity'"
+      f"no variant {variant!r}; there are 'origin', 'head', 'head_ligands' and "
+      "'nonlinearity'"
     )
   return config

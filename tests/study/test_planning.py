@@ -336,7 +336,10 @@ def test_no_other_variants(module):
   ('module', 'variant'),
   [(study_qm9, v) for v in ('', 'smoke', 'inputs', 'long', 'full')]
   + [(study_pdbbind, v) for v in ('', 'ligands', 'smoke', 'full')]
-  + [(study_choices, v) for v in ('origin', 'head', 'nonlinearity')],
+  + [
+    (study_choices, v)
+    for v in ('origin', 'head', 'head_ligands', 'nonlinearity')
+  ],
 )
 def test_every_variant_is_a_study(module, variant):
   """Each representation in each setting is a configuration."""
