@@ -102,15 +102,16 @@ def get_config() -> ConfigDict:
   # Source of 'density' and 'gradient': 'xtb', 'promolecule' (IT92, all
   # electrons, blurred), 'free_atoms' (GFN2's valence, as sharp as 'xtb'),
   # 'deformation' (xtb minus free_atoms), 'charge' (smeared nuclei minus xtb,
-  # whose first moment is the dipole moment); for pdbbind also 'map'
-  # (experimental, in sigma).
+  # whose first moment is the dipole moment), 'all_electron' (xtb and blurred
+  # cores); for pdbbind also 'map' (experimental, in sigma).
   representation.density = 'xtb'
   # Voxels along an edge, and the edge of a voxel in Å.
   representation.grid_size = 24
   representation.spacing = 0.5
   # Sub-points along an edge of a voxel over which fields are averaged.
   representation.supersample = 2
-  # B factor of the promolecule's atoms in Å^2; 0 ties it to the spacing.
+  # B factor of the promolecule's atoms, and of the cores of 'all_electron', in
+  # Å^2; 0 ties it to the spacing.
   representation.b_iso = 0.0
   # Standard deviation in Å of a Gaussian blur of every channel, 0: none. The
   # gradient is that of the blurred density.

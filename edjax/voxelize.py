@@ -272,11 +272,12 @@ def make_voxelizer(
     density: source of 'density' and 'gradient': 'xtb' (stored orbitals),
       'promolecule' (all electrons of IT92's atoms, blurred), 'free_atoms'
       (valence electrons of GFN2's, as sharp as 'xtb'), 'deformation' (xtb
-      minus free_atoms), 'charge' (smeared nuclei minus xtb) or 'map'. Without
-      groups, those of orbitals hold the atoms with orbitals alone.
+      minus free_atoms), 'charge' (smeared nuclei minus xtb), 'all_electron'
+      (xtb and blurred cores) or 'map'. Without groups, those of orbitals hold
+      the atoms with orbitals alone.
     supersample: sub-points along each edge of a voxel, for every channel.
-    b_iso: B factor of the promolecule's atoms in Å^2; 0 ties it to
-      the spacing.
+    b_iso: B factor of the promolecule's atoms, and of cores, in Å^2; 0 ties
+      it to the spacing.
     widths: 'atoms': standard deviation of 'atoms' and 'valence' in Å (the
       radius where binary); 'shape': standard deviation in radii.
     elements: symbols with an atom channel of their own; all others share

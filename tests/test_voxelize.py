@@ -78,6 +78,7 @@ def test_every_channel_in_the_order_asked_for():
     ('promolecule', fields.promolecule_grid),
     ('free_atoms', fields.free_atoms_density_grid),
     ('deformation', fields.deformation_grid),
+    ('all_electron', fields.all_electron_density_grid),
     ('map', fields.map_density_grid),
   ],
 )
@@ -98,6 +99,8 @@ def test_options_reach_their_fields():
   cases = [
     (('density',), {'density': 'promolecule', 'b_iso': 12.0},
      lambda: fields.promolecule_grid(mol, GRID, b_iso=12.0)),
+    (('density',), {'density': 'all_electron', 'b_iso': 12.0},
+     lambda: fields.all_electron_density_grid(mol, GRID, b_iso=12.0)),
     (('density',), {'density': 'promolecule', 'use_b_factors': True},
      lambda: fields.promolecule_grid(mol, GRID, use_b_factors=True)),
     (('atoms',), {'widths': {'atoms': 0.8}},

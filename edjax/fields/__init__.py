@@ -19,6 +19,10 @@ All of them take
 Densities are in e/Å^3.
 """
 
+from edjax.fields.all_electrons import (
+  all_electron_density,
+  all_electron_density_grid,
+)
 from edjax.fields.atom_types import (
   ATOM_WIDTH,
   ELEMENTS,
@@ -54,6 +58,8 @@ __all__ = [
   'ELEMENTS',
   'NUCLEUS_WIDTH',
   'SHAPE_WIDTH',
+  'all_electron_density',
+  'all_electron_density_grid',
   'atom_channels',
   'atom_counts',
   'atoms',

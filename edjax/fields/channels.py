@@ -14,6 +14,7 @@ import numpy as np
 
 from edjax.chem import elements, form_factors, gfn2_basis
 from edjax.fields import (
+  all_electrons,
   atom_types,
   binary_atom_types,
   charges,
@@ -216,6 +217,13 @@ def _promolecule(options: Options) -> Field:
   )
 
 
+def _all_electron(options: Options) -> Field:
+  field = functools.partial(
+    all_electrons.all_electron_density_grid, b_iso=options.b_iso
+  )
+  return gaussian_blur.blurred(field, options.smooth)
+
+
 def _xtb(options: Options) -> Field:
   density = gaussian_blur.blurred(orbitals.orbital_density_grid, options.smooth)
   if not options.groups:
@@ -302,6 +310,14 @@ _BUILT_IN_DENSITIES = (
     _blurred(deformations.deformation_grid),
     signed=True,
     needs=ORBITALS,
+    cost=_cost_of_orbitals,
+    max_number=gfn2_basis.MAX_NUMBER,
+  ),
+  _density_source(
+    'all_electron',
+    _all_electron,
+    needs=ORBITALS,
+    options=('b_iso',),
     cost=_cost_of_orbitals,
     max_number=gfn2_basis.MAX_NUMBER,
   ),

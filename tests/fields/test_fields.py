@@ -40,6 +40,7 @@ METHANETHIOL = (
 B_ISO = 12.0
 OPTIONS = {
   'promolecule': {'b_iso': B_ISO},
+  'all_electron': {'b_iso': B_ISO},
   'truncated_atoms': {'truncated': True},
   'truncated_valence': {'truncated': True},
 }
@@ -53,6 +54,10 @@ FIELDS = {
   'homo': (fields.homo, fields.homo_grid),
   'lumo': (fields.lumo, fields.lumo_grid),
   'charge': (fields.charge, fields.charge_grid),
+  'all_electron': (
+    fields.all_electron_density,
+    fields.all_electron_density_grid,
+  ),
   'tau': (fields.tau, fields.tau_grid),
   'free_atoms': (fields.free_atoms_density, fields.free_atoms_density_grid),
   'map_density': (fields.map_density, fields.map_density_grid),
@@ -68,7 +73,8 @@ TURNING = [n for n in FIELDS if n != 'noise']
 # The derivatives of orbitals on a grid take long to compile, and the tests of
 # `orbitals` are about them.
 OF_ORBITALS = (
-  'orbital_density', 'deformation', 'charge', 'tau', 'homo', 'lumo',
+  'orbital_density', 'deformation', 'charge', 'all_electron', 'tau', 'homo',
+  'lumo',
 )  # fmt: skip
 LIGHT = [n for n in FIELDS if n not in OF_ORBITALS]
 SMOOTH = [n for n in LIGHT if n not in ('binary_atoms', 'noise')]
