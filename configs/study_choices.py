@@ -60,6 +60,7 @@ def _qm9(variant: str) -> ConfigDict:
   # A split of its own: earlier studies suggested these choices on another.
   config.data.seed = 1
   config.data.max_eval = 1000
+  config.data.origin = 'valence'
   config.eval.rotations = 8
   # The main job's network: a block at the finest grid takes half of a step.
   config.model.blocks = (0, 1, 1)
@@ -75,7 +76,6 @@ def _qm9(variant: str) -> ConfigDict:
     study.title = 'QM9: the origin of the frame'
     study.representations = ('atoms', 'density', 'promolecule')
     study.ablation_seeds = study.subset_seeds
-    config.data.origin = 'valence'
     mass = {'data': {'origin': 'mass'}}
     alone = _HEADS['moments alone']
     study.variants = {
