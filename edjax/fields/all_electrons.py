@@ -1,12 +1,16 @@
 """The density of all electrons: xTB's valence and blurred cores."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from edjax.chem import form_factors, gfn2_occupations
 from edjax.chem.elements import MAX_NUMBER
-from edjax.fields.common import grid_b_iso, splat_grid, splat_points
+from edjax.fields.common import (
+  element_terms,
+  grid_b_iso,
+  splat_grid,
+  splat_points,
+)
 from edjax.fields.orbitals import (
   orbital_atoms,
   orbital_density,
@@ -63,13 +67,7 @@ def all_electron_density_grid(
 
 def _cores(mol: Molecule, b_iso: float):
   """Returns centres, electrons and widths of the cores."""
-  dtype = mol.coords_A3.dtype
   numbers_Z = np.arange(MAX_NUMBER + 1)
   cores_Z = numbers_Z - gfn2_occupations.valence_electrons(numbers_Z)
   width = form_factors.sigma(form_factors.check_b_iso(b_iso))
-  sigma_A = jnp.full(mol.numbers_A.shape, width, dtype)
-  return (
-    mol.coords_A3,
-    jnp.asarray(cores_Z, dtype)[mol.numbers_A, None],
-    sigma_A,
-  )
+  return element_terms(mol, cores_Z, width)

@@ -1,12 +1,11 @@
 """The charge of a molecule: its nuclei, smeared, minus its electrons."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from edjax.chem import gfn2_occupations
 from edjax.chem.elements import MAX_NUMBER
-from edjax.fields.common import splat_grid, splat_points
+from edjax.fields.common import element_terms, splat_grid, splat_points
 from edjax.fields.orbitals import (
   orbital_atoms,
   orbital_density,
@@ -58,8 +57,5 @@ def charge_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
 
 def _nuclei(mol: Molecule):
   """Returns centres, charges and widths of the nuclei with their cores."""
-  dtype = mol.coords_A3.dtype
   valence_Z = gfn2_occupations.valence_electrons(np.arange(MAX_NUMBER + 1))
-  charges_A = jnp.asarray(valence_Z, dtype)[mol.numbers_A]
-  sigma_A = jnp.full(mol.numbers_A.shape, NUCLEUS_WIDTH, dtype)
-  return mol.coords_A3, charges_A[:, None], sigma_A
+  return element_terms(mol, valence_Z, NUCLEUS_WIDTH)

@@ -66,6 +66,13 @@ def near_or_whole(
   return jax.lax.platform_dependent(*terms, cpu=near, default=whole)
 
 
+def element_terms(mol: Molecule, weights_Z: np.ndarray, width: float):
+  """Returns centres, weights by element and one width, as in `splat_grid`."""
+  dtype = mol.coords_A3.dtype
+  weights_A1 = jnp.asarray(weights_Z, dtype)[mol.numbers_A, None]
+  return mol.coords_A3, weights_A1, jnp.full(mol.numbers_A.shape, width, dtype)
+
+
 def peak_terms(mol: Molecule, peaks_AC: jax.Array, sigma_A: jax.Array):
   """Returns coordinates, weights and widths of Gaussians with given peaks."""
   weights_AC = peaks_AC * gaussians.peak_to_integral(sigma_A)[:, None]
