@@ -25,7 +25,8 @@ def get_config(variant: str = ''):
       moments of the input alone), 'head' (what the head sees: convolutions,
       moments of the input, or both), 'head_ligands' (as 'head', on PDBbind's
       ligands), 'nonlinearity' (bins of an input's logarithm at the sub-points
-      of a voxel, and a residual block at the finest grid).
+      of a voxel; a low-pass before each stride and a residual block at the
+      finest grid).
 
   Raises:
     ValueError: another variant.
@@ -96,11 +97,13 @@ def _qm9(variant: str) -> ConfigDict:
     study.sizes = (8000,)
     study.middle_size = 8000
     study.subset_seeds = study.ablation_seeds = 3
-    config.train.steps = 4000
-    config.train.eval_every = 4000
-    config.train.checkpoint_every = 1000
+    config.train.steps = 2000
+    config.train.eval_every = 2000
+    config.train.checkpoint_every = 500
     study.variants = {
-      'block at the finest grid': {'model': {'blocks': (1, 1, 1)}},
+      'low-pass and a block at the finest grid': {
+        'model': {'low_pass': True, 'blocks': (1, 1, 1)},
+      },
     }
   else:
     raise ValueError(

@@ -819,7 +819,7 @@ def test_missing_contents_raise():
     ):
       missing = 'no (orbitals|homo_OL9|lumo_OL9)'
       with pytest.raises(ValueError, match=missing):
-        field(mol, arg)
+        field(mol, arg, **OPTIONS.get(name, {}))
   with pytest.raises(ValueError, match='density map'):
     fields.map_density(mol, jnp.zeros((1, 3)))
   with pytest.raises(ValueError, match='density map'):
