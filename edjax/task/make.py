@@ -88,10 +88,10 @@ class Task:
 # Molecules per batch of voxels before the first step.
 _BATCH = 64
 # Molecules in the sample: enough for means, scales and correlations, and done
-# in seconds. For large grids fewer, as many as fit into 2 GiB, since all of
-# them initialise the network.
-_SAMPLE = 512
-_SAMPLE_BYTES = 2**31
+# in seconds. All of them initialise the network, in one batch that takes some
+# twenty times their memory, so that there are 512 only where these fit into
+# 512 MiB, and fewer than 64 where these would take more than 2 GiB.
+_SAMPLES = ((512, 2**29), (64, 2**31))
 
 
 def selection_of(config) -> padded.Selection:
@@ -115,7 +115,9 @@ def _sample_size(voxelizer) -> int:
   """Returns the largest number of molecules in the sample."""
   raw = sum(math.prod(shape) for shape in voxelizer.raw_shapes)
   voxels = voxelizer.grid.size**3 * voxelizer.num_channels
-  return min(_SAMPLE, max(1, _SAMPLE_BYTES // (4 * max(raw, voxels))))
+  return max(
+    1, *(min(n, size // (4 * max(raw, voxels))) for n, size in _SAMPLES)
+  )
 
 
 def _raw_field(voxelizer, shapes, tree):

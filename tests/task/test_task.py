@@ -43,9 +43,9 @@ def test_ligands_without_orbitals_are_no_empty_space():
   ('variant', 'channels', 'examples'),
   [
     ('', ('density',), 512),
-    ('', ('atoms',), 512),
-    ('paper_like', ('density',), 128),  # at the sub-points, for arcsinh
-    ('paper_like', ('atoms',), 85),
+    ('', ('atoms',), 170),
+    ('paper_like', ('density',), 64),  # at the sub-points, for arcsinh
+    ('paper_like', ('atoms',), 64),
     ('full', ('atoms',), 25),
   ],
 )
