@@ -37,6 +37,10 @@ class Claim:
   a: str
   b: str
 
+  @property
+  def is_control(self) -> bool:
+    return self.kind == 'told_apart'
+
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
@@ -239,7 +243,7 @@ def judge(
     ]
   )
   reasons = [
-    why or _missing([e for e in rows if e.claim.kind == 'told_apart'])
+    why or _missing([e for e in rows if e.claim.is_control])
     for rows, why in zip(evidence.values(), reasons, strict=True)
   ]
   support_T, contradict_T = holm(p_TP[:, 0]), holm(p_TP[:, 1])
@@ -258,7 +262,7 @@ def _unjudgeable(hypothesis, evidence, margin) -> str:
   needs = any(c.kind == 'equivalent' for c in hypothesis.claims)
   if needs and margin is None:
     return 'no margin was named for it'
-  claims = [e for e in evidence if e.claim.kind != 'told_apart']
+  claims = [e for e in evidence if not e.claim.is_control]
   if missing := _missing(claims):
     return missing
   fewest = min(e.difference.seeds for e in claims)
@@ -292,7 +296,7 @@ def _p_values(hypothesis, evidence, margin) -> tuple[float, float]:
     return support, min(1.0, 2 * contrary)
   pairs = [_claim_p(e.claim.kind, e.difference, margin) for e in evidence]
   support_E, contrary_E = zip(*pairs, strict=True)
-  claims = sum(e.claim.kind != 'told_apart' for e in evidence)
+  claims = sum(not e.claim.is_control for e in evidence)
   return max(support_E), min(1.0, claims * min(contrary_E))
 
 
