@@ -32,6 +32,8 @@ class Representation:
 
 # Values and their logarithm in soft bins, at the sub-points of a voxel.
 _BINS = 'none+bins:8'
+# What may be below 0 has no logarithm.
+_SIGNED = {'representation.transforms.density': 'none'}
 # Bondi's radius of carbon, J. Phys. Chem. 68, 441 (1964), Table I.
 _CARBON = 1.7
 
@@ -50,10 +52,12 @@ REPRESENTATIONS: Mapping[str, Representation] = {
   'deformation': Representation(
     'deformation density',
     ('density',),
-    {'representation.density': 'deformation'},
+    _SIGNED | {'representation.density': 'deformation'},
   ),
   'charge': Representation(
-    'charge density', ('density',), {'representation.density': 'charge'}
+    'charge density',
+    ('density',),
+    _SIGNED | {'representation.density': 'charge'},
   ),
   'potential': Representation('electrostatic potential', ('potential',)),
   'valence': Representation('atoms by valence electrons', ('valence',)),

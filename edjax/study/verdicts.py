@@ -78,7 +78,7 @@ _FOUR = ('atoms', 'density', 'gradient', 'shape')
 
 
 # Stated in the abstract of the paper that edjax tests (H4x and H5 are inferred
-# from it).
+# from it; H6 and H7 are ours).
 HYPOTHESES: Mapping[str, Hypothesis] = {
   h.name: h
   for h in (
@@ -129,6 +129,19 @@ HYPOTHESES: Mapping[str, Hypothesis] = {
       'than density alone.',
       'all',
       (Claim('less', 'density_gradient', 'density'),),
+    ),
+    Hypothesis(
+      'H6',
+      "At the largest size density has a lower error than free atoms' density.",
+      'all',
+      (Claim('less', 'density', 'promolecule'),),
+    ),
+    Hypothesis(
+      'H7',
+      'At the largest size atom types and density together have a lower error '
+      'than atom types alone.',
+      'all',
+      (Claim('less', 'atoms_density', 'atoms'),),
     ),
   )
 }

@@ -334,7 +334,7 @@ def test_no_other_variants(module):
 
 @pytest.mark.parametrize(
   ('module', 'variant'),
-  [(study_qm9, v) for v in ('', 'smoke', 'inputs', 'long', 'full')]
+  [(study_qm9, v) for v in ('', 'smoke', 'full')]
   + [(study_pdbbind, v) for v in ('', 'ligands', 'smoke', 'full')]
   + [
     (study_choices, v)
