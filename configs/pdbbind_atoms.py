@@ -1,9 +1,10 @@
 """Atom types as the only input, ligand and pocket apart.
 
-  python launch.py --config configs/pdbbind_atoms.py[:VARIANT] \
+  python launch.py --config \
+    configs/pdbbind_atoms.py[:ligands|:paper_like|:full] \
     --config.data.manual_dir=DIR_OF_PDBBIND
 
-Variants: configs/pdbbind_base.py; wall times: docs/running.md, docs/results/.
+Wall times: docs/running.md, docs/results/.
 """
 
 from configs import pdbbind_base

@@ -1,9 +1,10 @@
 """Studies of choices that a comparison of inputs makes.
 
-  python launch.py --config configs/study_choices.py:VARIANT --mode study \
-    --workdir DIR --config.data.manual_dir=DIR_OF_QM9_OR_PDBBIND
+  python launch.py --mode study --workdir DIR --config \
+    configs/study_choices.py:origin|:head|:head_ligands|:nonlinearity \
+    --config.data.manual_dir=DIR_OF_QM9_OR_PDBBIND
 
-Variants: see `get_config`; docs/protocol.md has what each is to show.
+docs/protocol.md has what each is to show.
 """
 
 from ml_collections import ConfigDict

@@ -214,6 +214,7 @@ def train(
     total=steps, initial=begin, unit='step', desc='train', mininterval=1,
     dynamic_ncols=True, disable=not multihost.is_first(),
   ) as bar:  # fmt: skip
+    bar.set_postfix_str('compiling the first step')
     for first in range(begin, steps, per_call):
       # Start a call; fetch the losses of the one before while this one runs.
       state, call_losses = call(state, first)

@@ -14,7 +14,7 @@ def build(directory):
   """Builds the wheel below a directory, and returns its path."""
   pytest.importorskip('build')
   source = directory / 'source'  # a copy: building writes into the source
-  for name in ('edjax', 'data_builders'):
+  for name in ('configs', 'data_builders', 'edjax'):
     ignore = shutil.ignore_patterns('__pycache__')
     shutil.copytree(REPOSITORY / name, source / name, ignore=ignore)
   for name in ('pyproject.toml', 'README.md', 'LICENSE'):

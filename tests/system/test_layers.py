@@ -31,6 +31,7 @@ ORDER = [
   {'train'},
   {'study'},
   {'commands'},
+  {'command_line'},
 ]  # fmt: skip
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Packages that a folder and those after it import at once; the rest is imported

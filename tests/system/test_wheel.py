@@ -32,14 +32,28 @@ def test_wheel_works_outside_the_checkout(tmp_path):
     names = archive.namelist()
     archive.extractall(site)
   assert 'edjax/chem/tables/elements.json' in names
-  assert not any(n.startswith(('tests/', 'configs/')) for n in names)
-  done = subprocess.run(
-    [sys.executable, '-c', PROGRAM],
-    cwd=tmp_path, env={'PYTHONPATH': str(site), 'JAX_PLATFORMS': 'cpu',
-                       'PATH': '/usr/bin:/bin'},
-    capture_output=True, text=True, check=False,
-  )  # fmt: skip
+  assert not any(n.startswith('tests/') for n in names)
+
+  def run(*arguments):
+    return subprocess.run(
+      [sys.executable, *arguments],
+      cwd=tmp_path, env={'PYTHONPATH': str(site), 'JAX_PLATFORMS': 'cpu',
+                         'PATH': '/usr/bin:/bin'},
+      capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+  done = run('-c', PROGRAM)
   assert done.returncode == 0, done.stderr
   electrons = float(done.stdout.split()[0])
   # 8 valence electrons of water; box of 8 Å, two sub-points a voxel edge.
   assert abs(electrons - 8) < 2e-3 * 8
+  # The command `edjax`, with a configuration of the package.
+  (entry,) = (n for n in names if n.endswith('entry_points.txt'))
+  assert 'edjax = edjax.command_line:main' in (site / entry).read_text()
+  command = 'from edjax.command_line import main; main()'
+  done = run(
+    '-c', command, '--config=configs/qm9_density.py:smoke', '--mode=report',
+    '--workdir=nothing',
+  )  # fmt: skip
+  assert (done.returncode, done.stdout) == (2, '')
+  assert 'nothing holds no finished run' in done.stderr

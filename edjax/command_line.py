@@ -1,0 +1,207 @@
+"""The command line of edjax: its flags, and mistakes in them said in a line.
+
+`python launch.py` in a checkout and the command `edjax` are the same. What they
+do is in edjax.commands, where tests and notebooks can import it.
+"""
+
+import ast
+import difflib
+import importlib.util
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from edjax import commands
+from edjax.config.errors import ConfigError
+from edjax.runtime import malloc
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  None,
+  'A configuration, with :variant if it has variants: a file, or one of those '
+  'below. --config.FIELD=VALUE sets one of its fields.',
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', '', 'Run directory (default: runs/<config>[-<variant>]).'
+)
+_MODE = flags.DEFINE_enum(
+  'mode', 'train', sorted(commands.MODES), 'What to do with the configuration.'
+)
+_SHARD = flags.DEFINE_string(
+  'shard', '', 'i/n: every n-th run of a study, i from 0 (default: all).'
+)
+_DASK = flags.DEFINE_string(
+  'dask',
+  '',
+  'With --mode study: address of the scheduler of a Dask cluster, whose '
+  'workers do the runs (default: processes of this machine).',
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  '',
+  'For one run on several processes: address:port of the first '
+  "one, or 'auto' on TPU pods and SLURM (default: this process alone).",
+)
+_PROCESSES = flags.DEFINE_integer(
+  'processes', 0, 'With --coordinator: number of processes.'
+)
+_PROCESS = flags.DEFINE_integer(
+  'process', -1, 'With --coordinator: number of this process, from 0.'
+)
+_BEAM = flags.DEFINE_string(
+  'beam',
+  '',
+  'With --mode build: flags of Apache Beam, in quotation marks; Beam then '
+  'builds the dataset (default: processes of this machine).',
+)
+
+
+def main() -> None:
+  """Runs the command of sys.argv and exits with its status."""
+  app.run(_run, flags_parser=_parse)
+
+
+def _run(argv) -> None:
+  del argv  # `_parse` refuses what is no flag
+  malloc.keep()
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
+  workdir = _WORKDIR.value or commands.default_workdir(path)
+  together = ()
+  if _COORDINATOR.value:
+    together = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
+  shard, beam, dask = _SHARD.value, _BEAM.value, _DASK.value
+  raise SystemExit(
+    commands.run(
+      _CONFIG.value, workdir, _MODE.value, shard, together, beam, dask
+    )
+  )
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  """Parses flags; exits with a message where they are wrong."""
+  if {'--help', '-help', '-h', '--helpshort', '--helpfull'} & {*argv[1:]}:
+    print(help_text())
+    raise SystemExit(0)
+  try:
+    rest = flags.FLAGS(checked(argv))[1:]
+    if rest:
+      raise ConfigError(
+        f'unknown argument {rest[0]!r}; a field is set by --config.FIELD=VALUE'
+      )
+  except (ConfigError, flags.Error) as error:
+    sys.stderr.write(f'error: {error}\nSee --help.\n')
+    raise SystemExit(2) from None
+  return [argv[0]]
+
+
+def help_text() -> str:
+  """Returns the flags, and the configurations with their variants."""
+  lines = [
+    f'usage: {pathlib.Path(sys.argv[0]).name} --config FILE[:VARIANT] '
+    '[--config.FIELD=VALUE] [flags]',
+    flags.FLAGS.module_help(sys.modules[__name__]),
+    'configurations (configs/default.py and configs/study_base.py describe all '
+    'fields):',
+    *(f'  {usage}' for usage in listing()),
+  ]
+  return '\n'.join(lines)
+
+
+def listing() -> list[str]:
+  """Returns every configuration as its docstring names it.
+
+  'configs/qm9_density.py[:smoke|:qm9_cpu|:full]' has three variants and a
+  default.
+  """
+  found = []
+  for path in sorted(_stock().glob('*.py')):
+    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
+    if named := re.search(rf'configs/{path.name}\S*', text):
+      found.append(named[0])
+  return found
+
+
+def checked(argv: Sequence[str]) -> list[str]:
+  """Returns argv with the path of the configuration.
+
+  Args:
+    argv: with the name of the program.
+
+  Raises:
+    ConfigError: there is no --config, no such file, variant or field, or a
+      tuple lacks its quotes.
+  """
+  argv, config = list(argv), None
+  for i, argument in enumerate(argv):
+    flag, equals, value = argument.partition('=')
+    if flag.lstrip('-') == 'config' and argument.startswith('-'):
+      if not equals and i + 1 < len(argv):
+        value, argv[i + 1 : i + 2] = argv[i + 1], ()
+      path, config = _load(value)
+      argv[i] = f'--config={path}'
+      break
+  if config is None:
+    raise ConfigError(
+      '--config is missing, for example --config configs/qm9_density.py'
+    )
+  for i, argument in enumerate(argv):
+    if match := re.fullmatch(r'--?config\.([^=]+)(?:=(.*))?', argument, re.S):
+      value = match[2] if '=' in argument else ''.join(argv[i + 1 : i + 2])
+      _check_field(config, match[1], value)
+  return argv
+
+
+def _stock() -> pathlib.Path:
+  """Returns the folder of edjax's own configurations."""
+  return pathlib.Path(importlib.util.find_spec('configs').origin).parent
+
+
+def _load(argument: str) -> tuple[str, ConfigDict]:
+  """Returns the path, with its variant, and the configuration there."""
+  name, colon, variant = argument.partition(':')
+  path, file = pathlib.Path(name), pathlib.Path(name).name
+  if not path.is_file() and str(path.parent) in ('.', 'configs'):
+    path = _stock() / (file if file.endswith('.py') else f'{file}.py')
+  if not path.is_file():
+    stems = [re.match(r'configs/(\w+)', usage)[1] for usage in listing()]
+    near = difflib.get_close_matches(path.stem, stems, 1)
+    raise ConfigError(
+      f'there is no configuration {name}; there are {", ".join(stems)}'
+      + (f'. Did you mean configs/{near[0]}.py?' if near else '')
+    )
+  spec = importlib.util.spec_from_file_location('configuration', path)
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    config = module.get_config(*([variant] if colon else []))
+  except Exception as error:
+    raise ConfigError(f'{name}: {error}') from error
+  return f'{path}{colon}{variant}', config
+
+
+def _check_field(config: ConfigDict, field: str, value: str) -> None:
+  """Raises ConfigError for a field that is not there, or a tuple unquoted."""
+  section, path = config, 'config'
+  for name in re.sub(r'\[.*', '', field).split('.'):
+    known = list(section) if isinstance(section, ConfigDict) else []
+    if name not in known:
+      near = difflib.get_close_matches(name, known, 1) or ['']
+      hint = f'did you mean {path}.{near[0]}?' if near[0] else ''
+      hint = hint or f'there are {", ".join(known) or "no fields"}'
+      raise ConfigError(f'{path} has no field {name!r}; {hint}')
+    section, path = section[name], f'{path}.{name}'
+  if isinstance(section, tuple) and re.search(r'[(\[,]', value):
+    try:
+      ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+      words = re.findall(r'[^\s,()\[\]\'"]+', value)
+      right = ','.join(repr(word) for word in words)
+      right += ',' if len(words) == 1 else ''
+      raise ConfigError(
+        f'{path}={value} is no tuple; write --{path}="({right})", with both '
+        'kinds of quotes'
+      ) from None

@@ -1,0 +1,115 @@
+"""Mistakes on the command line end in a line that says what is right."""
+
+import importlib
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from edjax import command_line
+from edjax.config.errors import ConfigError
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+DENSITY = 'configs/qm9_density.py'
+
+
+@pytest.fixture(autouse=True)
+def _inside_the_checkout(monkeypatch):
+  monkeypatch.chdir(REPOSITORY)
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ([], r'--config is missing'),
+    (['--mode=train'], r'--config is missing'),
+    (['--config=configs/qm9_densty.py'],
+     r'no configuration configs/qm9_densty.py; there are pdbbind_atoms, .*'
+     r'qm9_shape.*mean configs/qm9_density.py\?$'),
+    (['--config=elsewhere/qm9_density.py'],
+     r'no configuration elsewhere/qm9_density.py'),
+    ([f'--config={DENSITY}:smok'],
+     r"qm9_density.py: no variant 'smok'; there are '', 'smoke'"),
+    ([f'--config={DENSITY}', '--config.train.stps=3'],
+     r"config.train has no field 'stps'; did you mean config.train.steps\?"),
+    (['--config', f'{DENSITY}:smoke', '--config.trin.steps', '3'],
+     r"config has no field 'trin'; did you mean config.train\?"),
+    ([f'--config={DENSITY}', '--config.train.steps.more=3'],
+     r"config.train.steps has no field 'more'; there are no fields"),
+    ([f'--config={DENSITY}', '--config.representation.channels=(atoms,shape)'],
+     r'''is no tuple; write --config.representation.channels="\('atoms','''
+     r"""'shape'\)\""""),
+    ([f'--config={DENSITY}', '--config.data.targets', '(gap,)'],
+     r'''write --config.data.targets="\('gap',\)"'''),
+  ],
+)  # fmt: skip
+def test_mistakes_are_named(arguments, message):
+  with pytest.raises(ConfigError, match=message):
+    command_line.checked(['launch.py', *arguments])
+
+
+def test_what_is_right_stays(tmp_path, monkeypatch):
+  fields = [
+    '--config.train.steps=3', "--config.data.targets=('gap',)",
+    '--config.data.targets', "('gap',)", '--mode=train',
+  ]  # fmt: skip
+  found = command_line.checked(
+    ['launch.py', '--config', f'{DENSITY}:smoke', *fields]
+  )
+  assert found == ['launch.py', f'--config={DENSITY}:smoke', *fields]
+  # edjax's own configurations are found from anywhere, after the user's.
+  monkeypatch.chdir(tmp_path)
+  for name in (DENSITY, 'qm9_density.py', 'qm9_density'):
+    found = command_line.checked(['launch.py', f'--config={name}:smoke'])
+    assert found[1] == f'--config={REPOSITORY}/{DENSITY}:smoke'
+  own = tmp_path / 'qm9_density.py'
+  own.write_text('def get_config():\n  raise ValueError("mine")\n')
+  with pytest.raises(ConfigError, match=r'qm9_density\.py: mine'):
+    command_line.checked(['launch.py', '--config=qm9_density.py'])
+
+
+def test_every_listed_variant_loads_and_none_is_left_out():
+  listed = command_line.listing()
+  stock = {path.name for path in (REPOSITORY / 'configs').glob('*.py')}
+  shared = {'__init__.py', 'default.py', 'study_base.py', 'qm9_base.py'}
+  named = {re.search(r'(\w+\.py)', usage)[1] for usage in listed}
+  assert named == stock - shared - {'pdbbind_base.py'}
+  for usage in listed:
+    path, _, rest = usage.partition('.py')
+    module = importlib.import_module(path.replace('/', '.'))
+    variants = set(re.findall(r':(\w+)', rest))
+    if '[' in rest:
+      variants.add('')
+    for variant in variants:
+      module.get_config(variant)
+    with pytest.raises(ValueError, match="no variant 'x'") as error:
+      module.get_config('x')
+    text = str(error.value).removeprefix("no variant 'x'")
+    assert set(re.findall(r"'(\w*)'", text)) == variants, usage
+
+
+def test_help_lists_flags_and_configurations():
+  text = command_line.help_text()
+  assert '--workdir' in text
+  assert 'configs/qm9_density.py[:smoke|:qm9_cpu|:full]' in text
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--config.train.steps=many'], "literal for int() with base 10: 'many'"),
+    (['--mode=fly'], 'value should be one of <build|'),
+    (['--confg=1'], "Unknown command line flag 'confg'. Did you mean: config"),
+    (['surplus'], "unknown argument 'surplus'"),
+  ],
+)  # fmt: skip
+def test_two_lines_and_status_2(arguments, message):
+  done = subprocess.run(
+    [sys.executable, 'launch.py', f'--config={DENSITY}:smoke', *arguments],
+    capture_output=True, text=True, check=False,
+  )  # fmt: skip
+  assert (done.returncode, done.stdout) == (2, '')
+  assert message in done.stderr
+  assert len(done.stderr.splitlines()) == 2
