@@ -3,7 +3,7 @@
 python launch.py --config configs/qm9_density.py
 """
 
-from edjax import command_line
+from edjax.__main__ import main
 
 if __name__ == '__main__':
-  command_line.main()
+  main()

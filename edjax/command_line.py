@@ -1,12 +1,12 @@
 """The command line of edjax: its flags, and mistakes in them said in a line.
 
-`python launch.py` in a checkout and the command `edjax` are the same. What they
-do is in edjax.commands, where tests and notebooks can import it.
+What it does is in edjax.commands, where tests and notebooks can import it.
 """
 
 import ast
 import difflib
 import importlib.util
+import os
 import pathlib
 import re
 import sys
@@ -74,11 +74,14 @@ def _run(argv) -> None:
   if _COORDINATOR.value:
     together = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
   shard, beam, dask = _SHARD.value, _BEAM.value, _DASK.value
-  raise SystemExit(
-    commands.run(
-      _CONFIG.value, workdir, _MODE.value, shard, together, beam, dask
-    )
+  status = commands.run(
+    _CONFIG.value, workdir, _MODE.value, shard, together, beam, dask
   )
+  if status == commands.INTERRUPTED:
+    # What an interrupt has left half compiled may crash the interpreter's end.
+    sys.stdout.flush()
+    os._exit(status)
+  raise SystemExit(status)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -145,6 +145,8 @@ MODES = {
 }
 
 
+# Exit status after Ctrl-C, as of shells.
+INTERRUPTED = 130
 # Errors that a user can correct; their messages say how.
 _MISTAKES = (
   configuration.ConfigError, checkpoint.DamagedError, checkpoint.FormatError,
@@ -191,8 +193,8 @@ def run(
   Returns:
     Exit status: 0 for success; 1 for failed runs of a study or numbers that
     were not finite; 2 for a wrong configuration, missing files, and storage
-    that fails or is full; 75 (`preemption.EXIT_STATUS`) after SIGTERM, with the
-    state saved.
+    that fails or is full; 75 (`preemption.EXIT_STATUS`) after SIGTERM or Ctrl-C
+    with the state saved; `INTERRUPTED` after Ctrl-C otherwise.
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
@@ -218,6 +220,10 @@ def run(
   except preemption.PreemptedError as error:
     print(error, file=sys.stderr)
     return preemption.EXIT_STATUS
+  except KeyboardInterrupt:
+    # Before and after training nothing has to be saved.
+    sys.stderr.write('\nstopped: the same command goes on from there\n')
+    return INTERRUPTED
   except (FloatingPointError, *_MISTAKES) as error:
     # A new line, since the one before may be unfinished (a progress bar, or a
     # traceback of Orbax); a single write.

@@ -74,7 +74,7 @@ class Queue:
       slots: as `worker.ProcessSlot`; closed at the end.
 
     Raises:
-      preemption.PreemptedError: SIGTERM came; running jobs are saved.
+      preemption.PreemptedError: SIGTERM or Ctrl-C; running jobs are saved.
     """
     threads = [
       threading.Thread(target=self._serve, args=(slot,), daemon=True)
@@ -92,10 +92,10 @@ class Queue:
               slot.stop()
         if asked_to_stop():
           raise preemption.PreemptedError(
-            'SIGTERM: the runs are saved; the same command goes on from there'
+            'stopped: the runs are saved; the same command goes on from there'
           )
-    except BaseException:  # Ctrl-C: nothing is lost but the steps since the
-      self._stop.set()  # last checkpoints
+    except BaseException:  # a second Ctrl-C: nothing is lost but the steps
+      self._stop.set()  # since the last checkpoints
       for slot in slots:
         slot.close()
       raise

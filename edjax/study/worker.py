@@ -32,8 +32,8 @@ class Outcome:
   """The end of a run.
 
   Attributes:
-    status: DONE, FAILED, LOCKED (by another process) or STOPPED (by SIGTERM; it
-      can be resumed).
+    status: DONE, FAILED, LOCKED (by another process) or STOPPED (by a signal;
+      it can be resumed).
     seconds: duration of this attempt.
     message: of the error, in one line.
   """
@@ -100,7 +100,7 @@ class LocalSlot:
       return attempt(self._execute, config, directory)
 
   def stop(self) -> None:
-    """Does nothing: runs notice SIGTERM themselves (`preemption.noticed`)."""
+    """Does nothing: runs notice signals themselves (`preemption.noticed`)."""
 
   def close(self) -> None:
     """Does nothing."""

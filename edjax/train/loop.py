@@ -51,7 +51,7 @@ def train_and_evaluate(
       another process uses the directory (run_directory.LockedError).
     FloatingPointError: the loss, the parameters or every validation error are
       not finite; checkpoints are kept.
-    preemption.PreemptedError: SIGTERM came; the state was saved.
+    preemption.PreemptedError: SIGTERM or Ctrl-C; the state was saved.
     OSError: something cannot be written; earlier checkpoints are kept.
   """
   config = configuration.resolve(config)
@@ -246,7 +246,7 @@ def train(
       # Is it time to end?
       if leaving:
         raise preemption.PreemptedError(
-          f'SIGTERM: step {done} of {steps} is saved in {run.place}; the same '
+          f'stopped: step {done} of {steps} is saved in {run.place}; the same '
           'command goes on from there'
         )
       if loop.out_of_patience(config):

@@ -27,15 +27,15 @@ def faults(tmp_path_factory):
   return runs
 
 
-def preempt(runs, name, after=10, **options):
-  """Sends SIGTERM once there is a checkpoint of a step; returns the saved."""
+def preempt(runs, name, after=10, number=signal.SIGTERM, **options):
+  """Sends a signal once there is a checkpoint of a step; returns the saved."""
   process = runs.start(name, **options)
   layouts.until(runs, name, after, process)
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(number)
   _, errors = process.communicate(timeout=400)
   assert process.returncode == 75, errors
   step = layouts.until(runs, name, after, process)
-  assert f'SIGTERM: step {step} of 200 is saved' in errors
+  assert f'stopped: step {step} of 200 is saved' in errors
   assert after <= step < 200
   return step
 
@@ -96,7 +96,8 @@ def test_one_misfortune_after_the_other(faults):
 
 def test_begun_on_two_devices_continued_on_others(faults):
   """On 2, then 4, then 1: the same run but for rounding."""
-  first = preempt(faults, 'devices', **layouts.devices(2))
+  ctrl_c = signal.SIGINT
+  first = preempt(faults, 'devices', number=ctrl_c, **layouts.devices(2))
   second = preempt(faults, 'devices', after=first + 10, **layouts.devices(4))
   faults.finish('devices', **layouts.devices(1))
   facts = json.loads((faults.path('devices') / 'config.json').read_text())

@@ -1,4 +1,4 @@
-"""SIGTERM: saved, left, and gone on with."""
+"""SIGTERM and Ctrl-C: saved, left, and gone on with."""
 
 import os
 import signal
@@ -13,12 +13,13 @@ from edjax.runtime import preemption
 from edjax.study import work_queue, worker
 
 
-def terminate():
-  os.kill(os.getpid(), signal.SIGTERM)
+def terminate(number=signal.SIGTERM):
+  os.kill(os.getpid(), number)
 
 
-def test_noticed_once_and_forgotten():
-  before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_noticed_once_and_forgotten(number):
+  before = signal.getsignal(number)
   seen = []
   with preemption.noticed() as asked:
     assert not asked()
@@ -26,7 +27,7 @@ def test_noticed_once_and_forgotten():
     def elsewhere():
       with preemption.noticed() as told:
         seen.append(told())
-        terminate()
+        terminate(number)
         while not told():
           time.sleep(0.01)
         seen.append(told())
@@ -36,9 +37,9 @@ def test_noticed_once_and_forgotten():
     thread.join(20)
     assert asked()
     # A second one does what it did before.
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
   assert seen == [False, True]
-  assert signal.getsignal(signal.SIGTERM) == before
+  assert signal.getsignal(number) == before
   with preemption.noticed() as asked:
     assert not asked()
 
@@ -55,11 +56,21 @@ def test_noticed_before_an_inner_block():
 
 def test_a_status_of_its_own(monkeypatch, capsys, tmp_path):
   def train(config, workdir):
-    raise preemption.PreemptedError('SIGTERM: step 3 of 4 is saved')
+    raise preemption.PreemptedError('stopped: step 3 of 4 is saved')
 
   monkeypatch.setitem(commands.MODES, 'train', train)
   assert commands.run(None, str(tmp_path), 'train') == 75
   assert 'step 3 of 4 is saved' in capsys.readouterr().err
+
+
+def test_ctrl_c_before_training_is_no_traceback(monkeypatch, capsys, tmp_path):
+  def train(config, workdir):
+    terminate(signal.SIGINT)
+    time.sleep(20)
+
+  monkeypatch.setitem(commands.MODES, 'train', train)
+  assert commands.run(None, str(tmp_path), 'train') == 130
+  assert 'the same command goes on from there' in capsys.readouterr().err
 
 
 class Slot:
@@ -121,9 +132,9 @@ def test_a_worker_saves_when_it_is_stopped(tmp_path):
   slot.close()
   assert found[0].status == worker.STOPPED
   log = (tmp_path / 'run' / 'log.txt').read_text()
-  assert 'SIGTERM: step' in log
+  assert 'stopped: step' in log
   steps = [int(p.name) for p in latest.iterdir()]
-  assert f'SIGTERM: step {max(steps)} of 1000000 is saved' in log
+  assert f'stopped: step {max(steps)} of 1000000 is saved' in log
   assert not (tmp_path / 'run' / 'error.txt').exists()
   # Before there is anything to save it just ends.
   slot = worker.ProcessSlot()

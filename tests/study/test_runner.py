@@ -153,7 +153,7 @@ def test_a_stopped_study_goes_on(data_dir, tmp_path, monkeypatch):
   with pytest.raises(preemption.PreemptedError, match='goes on from there'):
     runner.run(config, tmp_path, make_slots=lambda: [slot])
   (begun,) = (tmp_path / 'runs').iterdir()
-  assert 'SIGTERM: step 3 of 4 is saved' in (begun / 'log.txt').read_text()
+  assert 'stopped: step 3 of 4 is saved' in (begun / 'log.txt').read_text()
   assert not finished(tmp_path)
   assert runner.run(config, tmp_path, make_slots=lambda: [slot]) == 0
   assert 'continuing after step 3' in (begun / 'log.txt').read_text()

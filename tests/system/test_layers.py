@@ -32,6 +32,7 @@ ORDER = [
   {'study'},
   {'commands'},
   {'command_line'},
+  {'__main__'},
 ]  # fmt: skip
 RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Packages that a folder and those after it import at once; the rest is imported

@@ -49,10 +49,9 @@ def test_wheel_works_outside_the_checkout(tmp_path):
   assert abs(electrons - 8) < 2e-3 * 8
   # The command `edjax`, with a configuration of the package.
   (entry,) = (n for n in names if n.endswith('entry_points.txt'))
-  assert 'edjax = edjax.command_line:main' in (site / entry).read_text()
-  command = 'from edjax.command_line import main; main()'
+  assert 'edjax = edjax.__main__:main' in (site / entry).read_text()
   done = run(
-    '-c', command, '--config=configs/qm9_density.py:smoke', '--mode=report',
+    '-m', 'edjax', '--config=configs/qm9_density.py:smoke', '--mode=report',
     '--workdir=nothing',
   )  # fmt: skip
   assert (done.returncode, done.stdout) == (2, '')
