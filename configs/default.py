@@ -72,9 +72,9 @@ def get_config() -> ConfigDict:
   data.geometry = 'published'
   data.noise = 0.0
   # Origin of each molecule's frame, about which it is rotated: the centre of
-  # 'mass' (the default) or of 'valence' charge, where the first moment of a
-  # valence density is the dipole moment; for pdbbind 'ligand', the centre of
-  # mass of its heavy atoms. '': the default.
+  # 'valence' charge (the default), where the first moment of a valence density
+  # is the dipole moment, or of 'mass'; for pdbbind 'ligand', the centre of mass
+  # of its heavy atoms. '': the default.
   data.origin = ''
   # A control: labels are shuffled within training and within validation.
   data.shuffle_labels = False

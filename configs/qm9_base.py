@@ -23,6 +23,9 @@ def get_config(variant: str = ''):
     ValueError: another variant.
   """
   config = default.get_config()
+  # About the origin of `data.origin` a density's first moment is the dipole
+  # moment (docs/results/choices.md).
+  config.model.input_moments = True
   if not variant:
     # A block at the finest grid takes half of a step; with (1, 1, 1) errors are
     # some 5 % lower (docs/training.md).

@@ -66,6 +66,7 @@ def _qm9(variant: str) -> ConfigDict:
   config.eval.rotations = 8
   # The main job's network: a block at the finest grid takes half of a step.
   config.model.blocks = (0, 1, 1)
+  config.model.input_moments = False
   config.train.batch_size = 16
   config.train.steps = 800
   config.train.eval_every = 800

@@ -104,7 +104,7 @@ def contradictions(config) -> list[str]:
 
 def default_origin(name: str) -> str:
   """Returns the origin of frames in a dataset: with pockets, on the ligand."""
-  return 'ligand' if datasets.DATASETS[name].has_pockets else 'mass'
+  return 'ligand' if datasets.DATASETS[name].has_pockets else 'valence'
 
 
 def _complexes(config) -> list[str]:

@@ -320,7 +320,7 @@ def test_resolve_leaves_its_argument_alone_and_freezes():
   resolved = configuration.resolve(config)
   assert config.train.steps_per_call == 0
   assert resolved.train.steps_per_call == 1
-  assert (config.data.origin, resolved.data.origin) == ('', 'mass')
+  assert (config.data.origin, resolved.data.origin) == ('', 'valence')
   complexes = load(REPOSITORY / 'configs' / 'pdbbind_density.py')
   assert configuration.resolve(complexes).data.origin == 'ligand'
   with pytest.raises(AttributeError):
