@@ -135,7 +135,7 @@ def test_smoke_run_leaves_everything(run):
   assert {'trunk/stem/conv', 'head/linear'} < ratios.keys()
   assert {('train', f'update_over_weight_{layer}') for layer in ratios} < logged
   assert all(0 < ratio < 1 for ratio in ratios.values())
-  assert 'those of the trunk (the convolutions) alone' in done.stdout
+  assert 'the trunk (the convolutions) carries: gap ' in done.stdout
   assert 'Traceback' not in done.stderr
 
 
