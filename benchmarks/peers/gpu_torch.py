@@ -24,7 +24,6 @@ from benchmarks import timing
 from benchmarks.peers.isotropic_torch import orbits_of, tied_kernel
 
 _NUMBERS = {'H': 1, 'C': 6, 'N': 7, 'O': 8, 'F': 9}
-_POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
 # Deviations at which `edjax.models` holds a feature.
 _LIMIT = 16.0
 _EPSILON = 1e-2
@@ -162,8 +161,9 @@ class Standardise(nn.Module):
 
 def _powers(vox) -> list[torch.Tensor]:
   """`edjax.models.input_moments.powers`."""
-  size = torch.where(vox == 0, torch.ones_like(vox), vox.abs())
-  return [vox.sign() * size**power for power in _POWERS]
+  size = vox.abs()
+  root = vox / (size**2 + 1e-4) ** 0.25
+  return [root, vox, size * root, size * vox, size**2 * vox]
 
 
 class ResNet3D(nn.Module):
@@ -173,7 +173,7 @@ class ResNet3D(nn.Module):
     super().__init__()
     if model['kernels'] != 'isotropic' or model['input_moments']:
       raise ValueError(f'a network that is not here: {model}')
-    raised = channels * len(_POWERS)
+    raised = channels * 5  # `_powers`
     self.register_buffer('scale', torch.ones(raised))
     self.stem, local = model['stem'], model['local']
     self.stages = nn.ModuleList()

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 PACKAGES = ['torch']
 _LAST = torch.channels_last_3d
-_POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
 # Deviations at which `edjax.models` holds a feature.
 _LIMIT = 16.0
 
@@ -160,7 +159,9 @@ def _moments(x):
 
 def _resnet3d(p, vox, train):
   """Computes edjax's 'resnet3d', with the parts that have parameters."""
-  powers = [vox.sign() * vox.abs() ** q for q in _POWERS]
+  size = vox.abs()
+  root = vox / (size**2 + 1e-4) ** 0.25
+  powers = [root, vox, size * root, size * vox, size**2 * vox]
   x = torch.cat(powers, 1)
   batch, channels, n = x.shape[:3]
   x = x * p['trunk/unit_size/scale'].reshape(-1, 1, 1, 1)

@@ -59,7 +59,7 @@ def build(name, dtype='float32'):
   if name == 'blocks':
     return Blocks(dtype)
   config = configuration.resolve(qm9_atoms.get_config())
-  fields = dict(config.model, name=name, dtype=dtype)
+  fields = dict(config.model, name=name, dtype=dtype, input_moments=False)
   return models.build_model(fields, TARGETS)
 
 
@@ -175,6 +175,7 @@ def training(data, labels):
   """Sets up edjax's own training loop; one run is one step."""
   config = qm9_atoms.get_config()
   config.model.name = 'cnn3d'
+  config.model.input_moments = False
   config.optim.name = 'adamw'
   config.train.batch_size = BATCH
   config.representation.grid_size = SIZE
