@@ -106,6 +106,7 @@ class Molecule:
     max_orbitals: int | None = None,
     max_frontier: int | None = None,
     center: bool = True,
+    origin: str | None = None,
   ) -> 'Molecule':
     """Checks, centres and pads one molecule.
 
@@ -122,8 +123,8 @@ class Molecule:
         atoms are padded to the same length when L == A.
       max_orbitals: number to pad orbitals to (default: no padding).
       max_frontier: number to pad homo and lumo to (default: no padding).
-      center: move the origin, see `frame_origin`; False keeps the frame of
-        coords.
+      center: move the origin; False keeps the frame of coords.
+      origin: the point that becomes the origin, see `frame_origin`.
 
     Returns:
       The molecule, float32.
@@ -151,7 +152,7 @@ class Molecule:
     if density_map is not None:
       _check_map(density_map)
     if center:
-      origin_3 = frame_origin(numbers_A, coords_A3, groups_A)
+      origin_3 = frame_origin(numbers_A, coords_A3, groups_A, origin)
       coords_A3 = coords_A3 - origin_3
       if density_map is not None:
         density_map = dataclasses.replace(
@@ -191,25 +192,31 @@ class Molecule:
     )
 
 
-def frame_origin(numbers_A, coords_A3, groups_A) -> np.ndarray:
+def frame_origin(
+  numbers_A, coords_A3, groups_A, kind: str | None = None
+) -> np.ndarray:
   """Returns the origin of the molecule's frame.
 
   Args:
     numbers_A: atomic numbers, no padding.
     coords_A3: Å.
     groups_A: 0 ligand, 1 pocket.
+    kind: see `origin_weights`. By default, as in configurations, the centre of
+      valence charge; where there is a pocket, the centre of mass of the
+      ligand's heavy atoms (its hydrogens are not always in the file).
 
   Returns:
-    [3] the centre of mass; where there is a pocket, that of the ligand's
-    heavy atoms (its hydrogens are not always in the file).
+    [3] the centre.
 
   Raises:
-    ValueError: there is a pocket and no heavy ligand atom.
+    ValueError: there is no origin of this kind, or there is a pocket and no
+      heavy ligand atom.
   """
-  kind = 'ligand' if np.any(groups_A == POCKET) else 'mass'
+  if kind is None:
+    kind = 'ligand' if np.any(groups_A == POCKET) else 'valence'
   weights_A = origin_weights(kind, numbers_A, groups_A)
   if not weights_A.any():
-    raise ValueError('a pocket without any heavy ligand atom')
+    raise ValueError('no heavy ligand atom to put the origin on')
   return weights_A @ np.asarray(coords_A3, np.float64) / weights_A.sum()
 
 

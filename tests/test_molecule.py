@@ -51,15 +51,24 @@ def test_orbitals_on_some_atoms_keep_their_length():
   assert len(AO_SLOTS) == 9
 
 
-def test_origin_is_the_centre_of_mass():
-  mol = _make(max_atoms=5)
-  masses = elements.MASSES[np.asarray(mol.numbers_A)]
-  np.testing.assert_allclose(masses @ mol.coords_A3, 0, atol=1e-5)
+@pytest.mark.parametrize('origin', [None, 'valence', 'mass'])
+def test_origin_is_a_weighted_centre(origin):
+  """By default that of valence charge: 6 of oxygen, 1 of hydrogen."""
+  mol = _make(max_atoms=5, origin=origin)
+  numbers = np.asarray(mol.numbers_A)
+  valence = np.where(numbers == 8, 6, numbers)
+  masses = elements.MASSES[numbers]
+  of_origin, other = valence, masses
+  if origin == 'mass':
+    of_origin, other = other, of_origin
+  np.testing.assert_allclose(of_origin @ mol.coords_A3, 0, atol=1e-5)
+  assert np.abs(other @ mol.coords_A3).max() > 0.05
   # Differences are what they were, and center=False changes nothing.
   expected = np.array(WATER[1])
   coords = np.asarray(mol.coords_A3[:3])
   np.testing.assert_allclose(coords - coords[0], expected, atol=1e-6)
-  np.testing.assert_allclose(_make(center=False).coords_A3, expected)
+  still = _make(center=False, origin=origin)
+  np.testing.assert_allclose(still.coords_A3, expected)
 
 
 def test_origin_with_a_pocket_is_that_of_the_ligands_heavy_atoms():
@@ -74,6 +83,8 @@ def test_origin_with_a_pocket_is_that_of_the_ligands_heavy_atoms():
   )
   with pytest.raises(ValueError, match='heavy ligand'):
     frame_origin(np.array([1, 7]), np.eye(2, 3), np.array([0, 1]))
+  with pytest.raises(ValueError, match="no origin 'charge'"):
+    _make(origin='charge')
 
 
 def test_weights_of_the_origin():

@@ -269,7 +269,7 @@ def test_maps_turn_with_their_complexes(tmp_path):
   record = records_of(built)[key]
   n = record['n_ligand']
   centre = molecule.frame_origin(
-    record['numbers'][:n], record['positions'][:n], np.zeros(n, int)
+    record['numbers'][:n], record['positions'][:n], np.zeros(n, int), 'ligand'
   )
   grid = Grid(12, 1.5)
   points_G3 = np.asarray(grids.centres(grid))
