@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks import timing
-from benchmarks.peers.isotropic_torch import orbits_of, tied_kernel
+from benchmarks.peers.isotropic_torch import orbits_of, powers, tied_kernel
 
 _NUMBERS = {'H': 1, 'C': 6, 'N': 7, 'O': 8, 'F': 9}
 # Deviations at which `edjax.models` holds a feature.
@@ -159,13 +159,6 @@ class Standardise(nn.Module):
     return ((x - self.shift) * self.scale).clamp(-_LIMIT, _LIMIT)
 
 
-def _powers(vox) -> list[torch.Tensor]:
-  """`edjax.models.input_moments.powers`."""
-  size = vox.abs()
-  root = vox / (size**2 + 1e-4) ** 0.25
-  return [root, vox, size * root, size * vox, size**2 * vox]
-
-
 class ResNet3D(nn.Module):
   """edjax's 'resnet3d' with isotropic kernels, and powers of the input."""
 
@@ -173,7 +166,7 @@ class ResNet3D(nn.Module):
     super().__init__()
     if model['kernels'] != 'isotropic' or model['input_moments']:
       raise ValueError(f'a network that is not here: {model}')
-    raised = channels * 5  # `_powers`
+    raised = channels * len(powers(torch.zeros(1)))
     self.register_buffer('scale', torch.ones(raised))
     self.stem, local = model['stem'], model['local']
     self.stages = nn.ModuleList()
@@ -195,8 +188,7 @@ class ResNet3D(nn.Module):
   def forward(self, vox):
     """Takes [B, C, X, Y, Z]."""
     with torch.autocast(vox.device.type, enabled=False):
-      powers = _powers(vox.float())
-      x = torch.cat(powers, 1) * self.scale.reshape(-1, 1, 1, 1)
+      x = torch.cat(powers(vox.float()), 1) * self.scale.reshape(-1, 1, 1, 1)
       x = x.to(vox.dtype)
     b, c, n, _, _ = x.shape
     s, m = self.stem, n // self.stem

@@ -1,9 +1,16 @@
-"""Kernels with one weight for each orbit, as in `edjax.models.isotropic`."""
+"""Parts of edjax's isotropic network: kernels of orbits, powers of inputs."""
 
 import functools
 
 import numpy as np
 import torch
+
+
+def powers(vox: torch.Tensor) -> list[torch.Tensor]:
+  """`edjax.models.input_moments.powers`."""
+  size = vox.abs()
+  root = vox / (size**2 + 1e-4) ** 0.25
+  return [root, vox, size * root, size * vox, size**2 * vox]
 
 
 @functools.lru_cache

@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 import torch
-from isotropic_torch import tied_kernel
+from isotropic_torch import powers, tied_kernel
 from torch.nn import functional
 
 PACKAGES = ['torch']
@@ -159,10 +159,8 @@ def _moments(x):
 
 def _resnet3d(p, vox, train):
   """Computes edjax's 'resnet3d', with the parts that have parameters."""
-  size = vox.abs()
-  root = vox / (size**2 + 1e-4) ** 0.25
-  powers = [root, vox, size * root, size * vox, size**2 * vox]
-  x = torch.cat(powers, 1)
+  raised = powers(vox)
+  x = torch.cat(raised, 1)
   batch, channels, n = x.shape[:3]
   x = x * p['trunk/unit_size/scale'].reshape(-1, 1, 1, 1)
   x = x.reshape(batch, channels, n // 2, 2, n // 2, 2, n // 2, 2)
@@ -183,7 +181,7 @@ def _resnet3d(p, vox, train):
     sums.append(local.mean((2, 3, 4)))
   features = _standardised(p, 'trunk/standardise', torch.cat(sums, 1))
   if 'whiten/matrix' in p.tensors:
-    moments = torch.cat([_moments(x) for x in powers], 1)
+    moments = torch.cat([_moments(x) for x in raised], 1)
     moments = _standardised(p, 'whiten', moments)
     moments = functional.linear(moments, p['whiten/matrix'])
     features = torch.cat([features, moments], 1)
