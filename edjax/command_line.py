@@ -192,9 +192,10 @@ def _check_field(config: ConfigDict, field: str, value: str) -> None:
   for name in re.sub(r'\[.*', '', field).split('.'):
     known = list(section) if isinstance(section, ConfigDict) else []
     if name not in known:
-      near = difflib.get_close_matches(name, known, 1) or ['']
-      hint = f'did you mean {path}.{near[0]}?' if near[0] else ''
-      hint = hint or f'there are {", ".join(known) or "no fields"}'
+      near = difflib.get_close_matches(name, known, 1)
+      hint = f'there are {", ".join(known) or "no fields"}'
+      if near:
+        hint = f'did you mean {path}.{near[0]}?'
       raise ConfigError(f'{path} has no field {name!r}; {hint}')
     section, path = section[name], f'{path}.{name}'
   if isinstance(section, tuple) and re.search(r'[(\[,]', value):
