@@ -4,6 +4,7 @@ The functions are shared by builds in this process and on Apache Beam.
 """
 
 import collections
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from data_builders.pdbbind import (
 )
 from data_builders.pdbbind.readers import types
 from data_builders.support import worker_pool as workers_lib
+from edjax.data import pdb_ids
 
 # Float64 columns: the target, properties that splits need, flags (0 or 1), and
 # the share of a 24 Å box that the file of the pocket fills.
@@ -108,8 +110,14 @@ def each_alone(sequences, together, workers) -> tuple[dict[str, str], dict]:
 
 
 def index_of(pdb_id: str) -> int:
-  """Returns the number of a PDB id: its four characters in base 36."""
-  return int(pdb_id, 36)
+  """Returns the number of an id, which float64 holds as well.
+
+  It is a PDB id's four characters in base 36, or 52 bits of the SHA-256 of
+  another id.
+  """
+  if pdb_ids.is_pdb_id(pdb_id):
+    return int(pdb_id, 36)
+  return int(hashlib.sha256(pdb_id.encode()).hexdigest()[:13], 16)
 
 
 def example(

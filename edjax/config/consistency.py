@@ -124,6 +124,7 @@ def _complexes(config) -> list[str]:
       ('data.parts', data.parts, ('ligand', 'pocket')),
       ('data.hydrogens', data.hydrogens, False),
       ('data.download', data.download, False),
+      ('data.affinity_unit', data.affinity_unit, ''),
       ('representation.groups', representation.groups, False),
       ('representation.use_b_factors', representation.use_b_factors, False),
     ):

@@ -41,6 +41,10 @@ RULES: Mapping[str, rules.Rule] = {
   'data.noise': rules.number(float, 0, 1),
   'data.shuffle_labels': rules.flag,
   'data.download': rules.flag,
+  'data.affinity_unit': rules.one_of(
+    '', 'pK', 'M', 'mM', 'uM', 'nM', 'pM', 'fM'
+  ),
+  'data.max_pk_difference': rules.number(float, 0),
   'data.workers': rules.number(int, 0),
   'representation.grid_size': rules.COUNT,
   'representation.spacing': rules.POSITIVE,
