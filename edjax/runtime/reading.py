@@ -78,7 +78,8 @@ def found_in(top) -> str:
   if not top.is_dir():
     return f'there is no folder {top}'
   files, unreadable = below(top)
-  text = f'{top} holds {len(files) or "no"} files'
+  plural = '' if len(files) == 1 else 's'
+  text = f'{top} holds {len(files) or "no"} file{plural}'
   if files:
     suffixes = collections.Counter(path.suffix or path.name for path in files)
     counts = ', '.join(f'{n} {name}' for name, n in suffixes.most_common(5))
