@@ -257,6 +257,8 @@ def _read_line(line: str) -> tuple[Entry, list[str]]:
       'resolution, year, -log if known, measure)'
     )
   _, resolution, year, pk, written, *more = words
+  if more and affinities.unit_of(more[0]):
+    written += more.pop(0)  # 'Ki=12 nM'
   try:
     affinity = affinities.measured(written)
   except ValueError as error:

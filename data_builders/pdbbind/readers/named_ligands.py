@@ -81,14 +81,14 @@ def find(structure, name: str, source: str) -> list[Copy]:
     if not structure_lib.is_water(residue.name) and any(map(_is_heavy, residue))
   ]
   capitals = name.upper()
-  number = _NUMBER.fullmatch(capitals)
+  number = _NUMBER.fullmatch(capitals)  # of residues
   if _CODE.fullmatch(capitals):
     groups = _single(places, capitals)
   elif number:
     groups = [
       group
       for group in _groups(places)
-      if len(group) == int(number[1]) > 1 and _is_whole(group, places)
+      if int(number[1]) in _sizes(group) and _is_whole(group, places)
     ]
   elif _SEVERAL.fullmatch(capitals):
     wanted = sorted(re.split('[-&]', capitals))
@@ -155,6 +155,12 @@ def _groups(places) -> list[list]:
   for label, place in zip(labels, places, strict=True):
     groups.setdefault(label, []).append(place)
   return list(groups.values())
+
+
+def _sizes(group) -> tuple[int, int]:
+  """Returns the numbers of residues and of amino acids, without caps."""
+  n_amino_acids = sum(structure_lib.is_amino_acid(r) for _, r in group)
+  return len(group), n_amino_acids
 
 
 def _is_whole(group, places) -> bool:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from data_builders.pdbbind.readers import affinities
 from edjax.data import pdb_ids
+from edjax.runtime import reading
 
 SUFFIXES = ('.csv', '.tsv')
 # Names of columns, without spaces and underscores, in lower case. There is no
 # 'logkd': the sign would be wrong. Those of HiQBind and ChEMBL are among them.
 COLUMNS = {
-  'id': ('id', 'pdb', 'pdbid', 'pdbcode'),
+  'id': ('id', 'pdb', 'pdbid', 'pdbcode', 'code', 'complexid'),
   'pk': ('pk', 'pkd', 'pki', 'pic50', '-logkd/ki', '-log(kd/ki)', 'neglogaff',
          'pchemblvalue'),
   'ligand': ('ligand', 'ligandcode', 'ligandid', 'ligandname'),
@@ -24,6 +25,8 @@ COLUMNS = {
   'resolution': ('resolution',),
   'year': ('year', 'releaseyear'),
 }  # fmt: skip
+# Bytes that hold the header.
+_HEAD = 2**16
 # A column of values: 'Ki (nM)', 'affinity_uM', 'Kd', ...
 _VALUE = re.compile(
   r'(affinity|bindingaffinity(?:value)?|standardvalue|kd|ki|ic50)'
@@ -70,9 +73,12 @@ def is_table(path) -> bool:
   path = pathlib.Path(path)
   if path.suffix.lower() not in SUFFIXES:
     return False
+  with path.open('rb') as file:
+    head = file.read(_HEAD)
   try:
+    _, header = next(_cells(reading.decoded(head, path, 'replace'), path))
     # Any unit: a table that lacks one is found, to be refused by name.
-    _columns(next(_cells(path))[1], path, affinity_unit='pK')
+    _columns(header, path, affinity_unit='pK')
   except ValueError:
     return False
   return True
@@ -92,19 +98,19 @@ def rows(
     ValueError: columns are missing or ambiguous, or the unit is unknown; the
       functions raise it for a row that cannot be read.
   """
-  cells = _cells(path)
+  cells = _cells(pdb_ids.text_of(path), path)
   columns = _columns(next(cells)[1], path, affinity_unit)
   for number, row in cells:
     if any(cell.strip() for cell in row):
       yield number, lambda row=row: _row(row, columns)
 
 
-def _cells(path) -> Iterator[tuple[int, list[str]]]:
-  lines = pdb_ids.text_of(path).splitlines() or ['']
-  delimiter = max(',;\t', key=lines[0].count)
-  reader = csv.reader(lines, delimiter=delimiter)
-  for row in reader:
-    yield reader.line_num, row
+def _cells(text: str, path) -> Iterator[tuple[int, list[str]]]:
+  lines = text.splitlines() or ['']
+  reader = csv.reader(lines, delimiter=max(',;\t', key=lines[0].count))
+  with reading.naming(path):
+    for row in reader:
+      yield reader.line_num, row
 
 
 def _columns(header: list[str], path, affinity_unit: str) -> _Columns:

@@ -139,7 +139,7 @@ def test_release_2020r1_has_no_column_of_pk(tmp_path):
   text = (
     '# PDB code, resolution, release year, binding data, reference, ligand\n'
     '4gfm  2.30  2012  Ki=316.23nM     // 4gfm.pdf (0X5)\n'
-    '2abc   NMR  1998  IC50~1uM        // 2abc.pdf (2-mer)\n'
+    '2abc   NMR  1998  IC50~1 µM       // 2abc.pdf (2-mer)\n'
     '3abc  2.30  2012  4gfm.pdf        // 3abc.pdf (0X5)\n'
   )
   read = index.read_index(write(tmp_path / name, text))

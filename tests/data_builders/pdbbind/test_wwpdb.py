@@ -231,6 +231,15 @@ def test_a_peptide_is_a_ligand(tmp_path, code):
   assert near.dropped == {'ligand': 9}
 
 
+def test_caps_of_a_peptide_may_count_or_not(tmp_path):
+  peptide = chain_of(['PRO', 'GLY'], 'P', 4)[:-1]
+  cap = chain_of(['NH2'], 'P', 4, first=3, x0=8.62)[:1]  # its N alone
+  for code in ('2-mer', '3-mer'):
+    own, _ = split_pdb(tmp_path, code, PDB_PROTEIN, [*peptide, *cap, 'TER'])
+    assert own.source == f'1abc.pdb: {code} P 1-3'
+    assert len(own.atoms.numbers) == 7
+
+
 def test_copies_of_a_peptide_are_chosen_as_others_are(tmp_path):
   cut = chain_of(['PRO', 'GLY'], 'P', 4)[:-2]  # without its last atom
   whole = chain_of(['PRO', 'GLY'], 'Q', -4)
