@@ -206,7 +206,7 @@ def read_casf_clusters(path) -> tuple[tuple[str, ...], ...]:
       raise ValueError(f'{path}: cluster {name!r} has no list of ids')
     keys = []
     for row in rows:
-      key = complex_id(str(row[0] if isinstance(row, list) and row else row))
+      key = complex_id(row[0] if isinstance(row, list) and row else row)
       key = _MISPRINTS.get(key, key)
       if key in seen:
         raise ValueError(f'{path}: {key} is in clusters {seen[key]} and {name}')

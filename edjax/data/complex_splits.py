@@ -246,9 +246,6 @@ def read_json(path) -> Parts:
     part = _PARTS.get(name.lower(), name)
     if part in parts:
       raise ValueError(f'{path} has two lists for {part}')
-    for key in keys:
-      if not isinstance(key, str):
-        raise ValueError(f'{path}: {key!r} is no id of a complex')
     parts[part] = tuple(_id(key, path) for key in keys)
   if TRAIN not in parts:
     raise ValueError(

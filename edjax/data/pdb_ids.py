@@ -29,22 +29,22 @@ def pdb_id(text: str) -> str:
   return key
 
 
-def complex_id(text: str) -> str:
+def complex_id(text) -> str:
   """Returns the id of a complex in lower case: a PDB id, or one of one's own.
 
   Raises:
-    ValueError: it has other characters than letters, digits and _ . + - or more
-      than 100, or is a number that a spreadsheet made of a PDB id.
+    ValueError: it is no text, has other characters than letters, digits and
+      _ . + - or more than 100, or is a number that a spreadsheet made of a PDB
+      id.
   """
-  key = text.strip().lower()
+  key = text.strip().lower() if isinstance(text, str) else ''
   if _EXPONENT.fullmatch(key):
     raise ValueError(
-      f'{text.strip()!r} is a number, which a spreadsheet may have made of a '
-      'PDB id'
+      f'{text!r} is a number, which a spreadsheet may have made of a PDB id'
     )
   if not _OWN.fullmatch(key):
     raise ValueError(
-      f'{text.strip()!r} is no id of a complex (letters, digits and _ . + -)'
+      f'{text!r} is no id of a complex (letters, digits and _ . + -)'
     )
   return key
 

@@ -47,7 +47,7 @@ _DATA = re.compile(
 )
 # The id, the code of the ligand, and its place.
 _OF_LIGAND = re.compile(
-  r'(?P<id>.+?)_(?P<code>[a-z0-9]{1,5}(-[a-z0-9]{1,5})*)(_[a-z0-9]+_[\d-]+)?'
+  r'(?P<id>.+?)_(?P<code>[a-z0-9]{1,5}(-[a-z0-9]{1,5})*)(_[a-z0-9]+_[\d-]+[a-z]?)?'
 )
 # Roles whose files may have another frame in another folder.
 _TOGETHER = ('protein', 'pocket', 'ligand_sdf', 'ligand_mol2')

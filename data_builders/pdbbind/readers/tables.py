@@ -16,7 +16,7 @@ SUFFIXES = ('.csv', '.tsv')
 COLUMNS = {
   'id': ('id', 'pdb', 'pdbid', 'pdbcode', 'code', 'complexid'),
   'pk': ('pk', 'pkd', 'pki', 'pic50', '-logkd/ki', '-log(kd/ki)', 'neglogaff',
-         'pchemblvalue'),
+         'logka', 'pchemblvalue'),
   'ligand': ('ligand', 'ligandcode', 'ligandid', 'ligandname'),
   'measure': ('measure', 'measurement', 'bindingaffinitymeasurement',
               'standardtype'),
