@@ -25,7 +25,7 @@ class Builder(builder.Base, skip_registration=True):
   """All complexes in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_pdbbind'
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('1.1.0')
   BUILDER_CONFIGS: ClassVar = [
     tfds.core.BuilderConfig(name=name, description=description)
     for name, description in (
@@ -98,9 +98,8 @@ class Builder(builder.Base, skip_registration=True):
     if self._download and not report['download']:
       lines.append('nothing was downloaded for it')
     for name, value in self._affinities.items():
-      before = report.get(name, value)
-      if before != value:
-        lines.append(f'{name} was {before!r} and is {value!r}')
+      if report[name] != value:
+        lines.append(f'{name} was {report[name]!r} and is {value!r}')
     return lines
 
   def _sources(self) -> sources.Sources:

@@ -273,6 +273,10 @@ def test_impossible_combinations_are_named(changes, complaint):
       'nothing to fetch',
     ),
     (
+      {'data.name': 'pdbbind_ligands', 'data.affinity_unit': 'nM'},
+      'data.affinity_unit: the ligands have pK',
+    ),
+    (
       {
         'representation.channels': ('atoms', 'density'),
         'representation.density': 'xtb',

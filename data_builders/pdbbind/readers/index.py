@@ -162,8 +162,8 @@ def excluded(
       reasons[entry.pdb_id] = f'{entry.measure}{entry.relation} is only a bound'
     elif abs(entry.pk - entry.stated) > max_difference:  # False for NaN
       reasons[entry.pdb_id] = (
-        f'pK {entry.pk:.2f} contradicts the stated {entry.measure}, which is '
-        f'{entry.stated:.2f} (config.data.max_pk_difference='
+        f'pK {entry.pk:.2f} contradicts the stated {entry.measure or "value"}, '
+        f'which is {entry.stated:.2f} (config.data.max_pk_difference='
         f'{max_difference:g})'
       )
   return reasons
@@ -288,9 +288,8 @@ def _entry(
     raise ValueError(f'{key}: {error}') from None
   remarks = [text for text in rest if text]
   if abs(value - stated) > TOLERANCE:
-    remarks.append(
-      f'pK {pk}, but the stated {affinity.measure} is {stated:.2f}'
-    )
+    measure = affinity.measure or 'value'
+    remarks.append(f'pK {pk}, but the stated {measure} is {stated:.2f}')
   entry = Entry(
     pdb_id=key,
     ligand=ligand,

@@ -19,10 +19,9 @@ from edjax.runtime import reading
 
 # Role and names, in order of preference. HiQBind's _refined files belong
 # together; other names that go on after _protein are prepared copies
-# (_protein_processed); _env16 is a
-# protein cropped to the residues within 16 Å of the ligand. Names of maps are
-# those of PDBe, of PDB-REDO (_final) and of phased data (_phases); difference
-# maps (_diff, _fofc) have no role.
+# (_protein_processed); _env16 is a protein cropped to the residues within 16 Å
+# of the ligand. Names of maps are those of PDBe, of PDB-REDO (_final) and of
+# phased data (_phases); difference maps (_diff, _fofc) have no role.
 _NAMES = (
   ('protein', r'_protein_refined\.(pdb|cif)'),
   ('protein', r'_protein\.(pdb|cif)'),
@@ -46,8 +45,9 @@ _DATA = re.compile(
   r'.*\.(pdb|ent|cif|mmcif|sdf|mol2|ccp4|map|mrc|mtz)(\.gz)?', re.IGNORECASE
 )
 # The id, the code of the ligand, and its place.
+_CODES = r'[a-z0-9]{1,5}(-[a-z0-9]{1,5})*'
 _OF_LIGAND = re.compile(
-  r'(?P<id>.+?)_(?P<code>[a-z0-9]{1,5}(-[a-z0-9]{1,5})*)(_[a-z0-9]+_[\d-]+[a-z]?)?'
+  rf'(?P<id>.+?)_(?P<code>{_CODES})(_[a-z0-9]+_[\d-]+[a-z]?)?'
 )
 # Roles whose files may have another frame in another folder.
 _TOGETHER = ('protein', 'pocket', 'ligand_sdf', 'ligand_mol2')
@@ -182,9 +182,8 @@ def _other_ligand(found: list[tuple[_Match, pathlib.Path]], name: str) -> dict:
   codes = sorted({match.code for match, _ in found if match.code})
   wanted = name.strip('_').lower()
   listed = ', '.join(codes).upper()
-  if re.fullmatch(r'[a-z0-9]{1,5}(-[a-z0-9]{1,5})*', wanted) and not (
-    re.fullmatch(r'\d+-mer', wanted)
-  ):
+  is_code = re.fullmatch(_CODES, wanted)
+  if is_code and not re.fullmatch(r'\d+-mer', wanted):
     reason = f'the ligand of the index is {name}, those of the files {listed}'
     return {code: reason for code in codes if code != wanted}
   if len(codes) > 1:

@@ -80,33 +80,17 @@ def find(structure, name: str, source: str) -> list[Copy]:
     for residue in chain
     if not structure_lib.is_water(residue.name) and any(map(_is_heavy, residue))
   ]
-  capitals = name.upper()
-  number = _NUMBER.fullmatch(capitals)  # of residues
-  if _CODE.fullmatch(capitals):
-    groups = _single(places, capitals)
-  elif number:
-    groups = [
-      group
-      for group in _groups(places)
-      if int(number[1]) in _sizes(group) and _is_whole(group, places)
-    ]
-  elif _SEVERAL.fullmatch(capitals):
-    wanted = sorted(re.split('[-&]', capitals))
-    groups = [
-      group
-      for group in _groups(places)
-      if sorted(residue.name for _, residue in group) == wanted
-    ]
-  else:
+  groups = _named(places, name.upper())
+  if groups is None:
     raise types.ComplexError(
       f"{source}: {name!r} names no residues; without PDBbind's ligand file "
       "the index must give the ligand's code, or codes as in SIA-GAL"
     )
-  kinds = {'-'.join(residue.name for _, residue in group) for group in groups}
-  if number and len(kinds) > 1:
+  kinds = sorted({'-'.join(_names(group)).upper() for group in groups})
+  if len(kinds) > 1 and _NUMBER.fullmatch(name.upper()):
     raise types.ComplexError(
-      f'{source}: {name} may be {" or ".join(sorted(kinds))}; the index must '
-      'give the codes'
+      f'{source}: {name} may be {" or ".join(kinds)}; the index must give the '
+      'codes'
     )
   if not groups:
     raise types.ComplexError(
@@ -116,6 +100,27 @@ def find(structure, name: str, source: str) -> list[Copy]:
   return [Copy(i, group) for i, group in enumerate(groups)]
 
 
+def _named(places, name: str) -> list[list] | None:
+  """Returns groups of residues; None for a name in none of the three ways."""
+  if _CODE.fullmatch(name):
+    return _single(places, name)
+  number = _NUMBER.fullmatch(name)
+  if number:
+    return [
+      group
+      for group in _groups(places)
+      if int(number[1]) in _sizes(group) and _is_whole(group, places)
+    ]
+  if _SEVERAL.fullmatch(name):
+    wanted = sorted(re.split('[-&]', name))
+    return [g for g in _groups(places) if sorted(_names(g)) == wanted]
+  return None
+
+
+def _names(group) -> list[str]:
+  return [residue.name for _, residue in group]
+
+
 def _single(places, code) -> list[list]:
   groups = [[place] for place in places if place[1].name.upper() == code]
   if not structure_lib.tabulated(code).is_standard():
@@ -123,7 +128,7 @@ def _single(places, code) -> list[list]:
   return [
     group
     for group in _groups(places)
-    if _is_free(group) and group[0][1].name == code
+    if _is_free(group) and _names(group) == [code]
   ]
 
 
@@ -138,14 +143,13 @@ def _groups(places) -> list[list]:
     owners += [i] * len(heavy)
     atoms += heavy
   coords = np.array([atom.pos.tolist() for atom in atoms]).reshape(-1, 3)
-  near = collections.Counter(
-    (owners[i], owners[j])
-    for i, j in scipy.spatial.KDTree(coords).query_pairs(_BOUND)
-    if atoms[i].altloc == atoms[j].altloc
-    or structure_lib.NO_LABEL in (atoms[i].altloc, atoms[j].altloc)
-  )
+  near = collections.defaultdict(set)  # pair of residues -> names of atoms
+  for i, j in scipy.spatial.KDTree(coords).query_pairs(_BOUND):
+    labels = {atoms[i].altloc, atoms[j].altloc}
+    if len(labels - {structure_lib.NO_LABEL}) < 2:
+      near[owners[i], owners[j]].add((atoms[i].name, atoms[j].name))
   # Residues that clash, as in 3nzd, have more pairs of atoms so near.
-  bound = [pair for pair, count in near.items() if count == 1]
+  bound = [pair for pair, names in near.items() if len(names) == 1]
   rows, columns = np.array(bound, int).reshape(-1, 2).T
   graph = scipy.sparse.coo_matrix(
     (np.ones(len(rows)), (rows, columns)), shape=(len(places),) * 2
@@ -181,9 +185,9 @@ def _candidates(places) -> str:
   }
   for group in _groups(places):
     if _is_free(group):
-      names.add(group[0][1].name)
+      names.update(_names(group))
     elif 1 < len(group) <= 5 and _is_whole(group, places):
-      names.add('-'.join(residue.name for _, residue in group))
+      names.add('-'.join(_names(group)))
   return ', '.join(sorted(names)) or 'none'
 
 

@@ -14,7 +14,7 @@ SUFFIXES = ('.csv', '.tsv')
 # Names of columns, without spaces and underscores, in lower case. There is no
 # 'logkd': the sign would be wrong. Those of HiQBind and ChEMBL are among them.
 COLUMNS = {
-  'id': ('id', 'pdb', 'pdbid', 'pdbcode', 'code', 'complexid'),
+  'id': ('id', 'pdb', 'pdbid', 'pdbcode'),
   'pk': ('pk', 'pkd', 'pki', 'pic50', '-logkd/ki', '-log(kd/ki)', 'neglogaff',
          'logka', 'pchemblvalue'),
   'ligand': ('ligand', 'ligandcode', 'ligandid', 'ligandname'),
@@ -121,9 +121,11 @@ def _columns(header: list[str], path, affinity_unit: str) -> _Columns:
   if 'id' not in places:
     raise _missing(path, 'ids', COLUMNS['id'], header)
   values = [_VALUE.fullmatch(text) for text in plain]
-  # A column of values without a unit says nothing beside one of pK.
   known = [bool(m and (m[2] or 'unit' in places)) for m in values]
-  if not any(known) and 'pk' not in places:
+  if 'pk' in places:
+    # Values without a unit, or several columns, say nothing beside pK.
+    known = [one and sum(known) == 1 for one in known]
+  elif not any(known):
     if not any(values) and 'measure' not in places:
       raise _missing(path, 'affinities', COLUMNS['pk'], header)
     known = [bool(m) for m in values]
@@ -184,9 +186,15 @@ def _affinity(cell, columns: _Columns) -> affinities.Affinity:
   relation = cell('relation').strip("'")  # ChEMBL's "'='"
   if relation not in ('', *affinities.RELATIONS):
     raise ValueError(f'unknown relation {relation!r}')
+  affinity = affinity._replace(relation=relation or affinity.relation)
   if not cell('value'):
-    return affinity._replace(relation=relation or affinity.relation)
-  unit = columns.unit or affinities.unit_of(cell('unit'))
-  if not unit:
-    raise ValueError(f'unknown unit {cell("unit")!r}')
-  return affinities.value(relation + cell('value'), unit, affinity.measure)
+    return affinity
+  try:
+    unit = columns.unit or affinities.unit_of(cell('unit'))
+    if not unit:
+      raise ValueError(f'unknown unit {cell("unit")!r}')
+    return affinities.value(relation + cell('value'), unit, affinity.measure)
+  except ValueError:
+    if not cell('pk'):
+      raise
+    return affinity  # 'n.d.' beside a pK

@@ -204,6 +204,22 @@ def test_values_without_a_unit_are_refused(tmp_path, header):
   assert index.read_index(path).entries[0].pk == 7.92
 
 
+@pytest.mark.parametrize(
+  ('header', 'cells'),
+  [
+    ('Ki (nM)', 'n.d.'),
+    ('value,unit', '5,%'),
+    ('Ki (nM),Kd (nM)', '9,9'),
+    ('Ki (nM)', ''),
+  ],
+)
+def test_what_stands_beside_pk_need_not_be_readable(tmp_path, header, cells):
+  text = f'id,pK,{header}\n1abc,7.5,{cells}\n'
+  (entry,) = index.read_index(write(tmp_path / 'index.csv', text)).entries
+  assert entry.pk == 7.5
+  assert math.isnan(entry.stated)
+
+
 def test_bad_values_are_listed(tmp_path):
   table = 'id,Ki (nM)\n1abc,0\n2abc,-3\n3abc,"1,000"\n4abc,\n5abc,1e-30\n'
   path = write(tmp_path / 'index.csv', table + '6abc,1000\n')

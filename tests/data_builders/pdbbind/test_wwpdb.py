@@ -231,6 +231,18 @@ def test_a_peptide_is_a_ligand(tmp_path, code):
   assert near.dropped == {'ligand': 9}
 
 
+def test_a_peptide_in_two_conformations(tmp_path):
+  """Each bond is there twice, and the residues do not clash."""
+  lines = []
+  for label, z in (('A', 4.0), ('B', 4.3)):
+    chain = chain_of(['PRO', 'GLY'], 'P', z)[:-1]
+    lines += [f'{line[:16]}{label}{line[17:]}' for line in chain]
+  lines = sorted(lines, key=lambda line: line[22:26])
+  own, _ = split_pdb(tmp_path, '2-mer', PDB_PROTEIN, [*lines, 'TER'])
+  assert own.source == '1abc.pdb: 2-mer P 1-2'
+  np.testing.assert_allclose(own.atoms.coords[:, 2], 4)
+
+
 def test_caps_of_a_peptide_may_count_or_not(tmp_path):
   peptide = chain_of(['PRO', 'GLY'], 'P', 4)[:-1]
   cap = chain_of(['NH2'], 'P', 4, first=3, x0=8.62)[:1]  # its N alone
