@@ -86,6 +86,12 @@ def get_config() -> ConfigDict:
   # For pdbbind: download files that the manual directory lacks from the wwPDB,
   # and maps from PDBe: thousands of files for a full index.
   data.download = False
+  # For pdbbind: the unit of a table's affinities where its header names none:
+  # 'pK' (-log10 of mol/l), 'M', 'mM', 'uM', 'nM', 'pM' or 'fM'; '' refuses it.
+  data.affinity_unit = ''
+  # For complexes: those whose index states a pK and an affinity that differ by
+  # more, in pK, are left out.
+  data.max_pk_difference = 0.5
   # Processes of a dataset build; 0: one per core.
   data.workers = 0
 

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import errno
 import gc
 import os
 import pathlib
@@ -109,6 +110,23 @@ def shared_data() -> pathlib.Path:
       f'no reference data at {path} (not published; set EDJAX_SHARED_DATA)'
     )
   return path
+
+
+@pytest.fixture
+def unreadable(monkeypatch):
+  """A function that makes a folder one without the right to list it.
+
+  Modes of folders do not stop the administrator, who may run the tests.
+  """
+  closed, scandir = set(), os.scandir
+
+  def refusing(path='.'):
+    if pathlib.Path(path) in closed:
+      raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+    return scandir(path)
+
+  monkeypatch.setattr(os, 'scandir', refusing)
+  return closed.add
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import json
 import pathlib
 import queue
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -288,7 +289,11 @@ class Readers:
 
   def _index_files(self):
     for name, content in self._some('pdbbind/index/INDEX_*data*', 10**7):
-      yield name, b'\n'.join(content.split(b'\n')[:60])
+      lines = content.split(b'\n')[:60]
+      yield name, b'\n'.join(lines)
+    # As release 2020R1, without the column of -log.
+    lines = [re.sub(rb'  [\d.]+(  \S+=)', rb'\1', line) for line in lines]
+    yield 'INDEX_general_PL.2020R1.lst', b'\n'.join(lines)
 
   def _index(self, path):
     from data_builders.pdbbind.readers import index
@@ -306,6 +311,9 @@ class Readers:
     ]
     head = 'pdbid,pk,resolution,year,ligand,measure'
     yield 'index.csv', '\n'.join([head, *rows, '']).encode()
+    # HiQBind's table, of values and units.
+    for name, content in self._some('pdbbind/index/*.csv', 10**7):
+      yield name, b'\n'.join(content.split(b'\n')[:60])
 
   def _index_csv(self, path):
     return self._index(path)

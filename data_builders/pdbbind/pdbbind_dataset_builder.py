@@ -16,7 +16,7 @@ from data_builders.pdbbind import (
   manifest,
   sources,
 )
-from data_builders.pdbbind.readers import ligand
+from data_builders.pdbbind.readers import index, ligand
 from data_builders.support import worker_pool as workers_lib
 from edjax.runtime import paths
 
@@ -25,7 +25,7 @@ class Builder(builder.Base, skip_registration=True):
   """All complexes in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_pdbbind'
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('1.1.0')
   BUILDER_CONFIGS: ClassVar = [
     tfds.core.BuilderConfig(name=name, description=description)
     for name, description in (
@@ -40,16 +40,30 @@ class Builder(builder.Base, skip_registration=True):
   _function = 'data_builders.pdbbind.complexes:read'
   _cluster = staticmethod(examples.by_sequence)
 
-  def __init__(self, *, config='heavy', download=False, **kwargs):
+  def __init__(
+    self,
+    *,
+    config='heavy',
+    download=False,
+    affinity_unit='',
+    max_pk_difference=index.MAX_DIFFERENCE,
+    **kwargs,
+  ):
     """Opens the dataset.
 
     Args:
       config: name of one of BUILDER_CONFIGS.
       download: whether to fetch the entries (and maps) that the index names and
         the manual directory lacks.
+      affinity_unit: see `index.read_index`.
+      max_pk_difference: see `index.excluded`.
       **kwargs: see `builder.Base`.
     """
     self._download = download
+    self._affinities = {
+      'affinity_unit': affinity_unit,
+      'max_pk_difference': max_pk_difference,
+    }
     self._options = complexes.Options(
       hydrogens=config == 'hydrogens',
       orbitals=config == 'orbitals',
@@ -83,10 +97,15 @@ class Builder(builder.Base, skip_registration=True):
       )
     if self._download and not report['download']:
       lines.append('nothing was downloaded for it')
+    for name, value in self._affinities.items():
+      if report[name] != value:
+        lines.append(f'{name} was {report[name]!r} and is {value!r}')
     return lines
 
   def _sources(self) -> sources.Sources:
-    return sources.complexes_in(self._manual_dir, self._download)
+    return sources.complexes_in(
+      self._manual_dir, self._download, **self._affinities
+    )
 
   def _info(self) -> tfds.core.DatasetInfo:
     descriptors = [f'ligand_{name}' for name in ligand.DESCRIPTORS]
@@ -110,6 +129,8 @@ class Builder(builder.Base, skip_registration=True):
     start = time.time()
     inputs = self._sources()
     print(f'{self.name}: {inputs.summary()} in {inputs.directory}', flush=True)
+    for folder, reason in inputs.unreadable:
+      print(f'{self.name}: {folder} cannot be read ({reason})', flush=True)
     rows, jobs = self._jobs(inputs)
     finish = str(self.data_dir), self._facts(inputs), start
     if not self._on_beam:
@@ -168,7 +189,8 @@ class Builder(builder.Base, skip_registration=True):
       )
     for pdb_id in wanted:
       if pdb_id not in files or pdb_id in refused:
-        reason = refused.get(pdb_id, 'no ligand file and no entry')
+        nothing = inputs.unusable.get(pdb_id, 'no ligand file and no entry')
+        reason = refused.get(pdb_id, nothing)
         rows[pdb_id] |= {'status': 'no files', 'reason': reason}
         continue
       jobs.append((files[pdb_id], inputs.entries[pdb_id], self._options))
@@ -181,8 +203,12 @@ class Builder(builder.Base, skip_registration=True):
       'sources': inputs.summary(),
       'sources_sha256': inputs.sha256,
       'download': self._download,
+      **self._affinities,
       'index': str(inputs.index),
       'index_skipped': [list(line) for line in inputs.skipped],
       'index_notes': [list(line) for line in inputs.notes],
       'ignored_files': len(inputs.ignored),
+      'unreadable_folders': [
+        f'{folder}: {reason}' for folder, reason in inputs.unreadable
+      ],
     }

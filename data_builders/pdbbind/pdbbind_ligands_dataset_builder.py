@@ -17,7 +17,9 @@ class Builder(pdbbind_dataset_builder.Builder):
   _cluster = staticmethod(examples.each_alone)
 
   def _sources(self) -> sources.Sources:
-    return sources.ligands_in(self._manual_dir)
+    return sources.ligands_in(
+      self._manual_dir, self._affinities['max_pk_difference']
+    )
 
   def _jobs(self, inputs: sources.Sources):
     rows, jobs = {}, []

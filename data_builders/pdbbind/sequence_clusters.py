@@ -44,7 +44,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from data_builders.support import worker_pool as workers_lib
-from edjax.data.pdb_ids import pdb_id
+from edjax.data.pdb_ids import complex_id
 from edjax.runtime import reading
 
 SHORTEST = 30
@@ -206,7 +206,7 @@ def read_casf_clusters(path) -> tuple[tuple[str, ...], ...]:
       raise ValueError(f'{path}: cluster {name!r} has no list of ids')
     keys = []
     for row in rows:
-      key = pdb_id(str(row[0] if isinstance(row, list) and row else row))
+      key = complex_id(row[0] if isinstance(row, list) and row else row)
       key = _MISPRINTS.get(key, key)
       if key in seen:
         raise ValueError(f'{path}: {key} is in clusters {seen[key]} and {name}')

@@ -8,6 +8,7 @@ from data_builders.pdbbind import sequence_clusters
 from data_builders.pdbbind.readers import index, layout, ligand, types
 from data_builders.support.download import file_sha256
 from edjax.data import pdb_ids
+from edjax.runtime import reading
 
 # Identity from which sequences belong to one cluster, as in the splits by
 # sequence of ATOM3D and others.
@@ -20,8 +21,9 @@ INSTRUCTIONS = (
   'PDBbind may not be passed on: get the index and the structure files of a '
   'release from https://www.pdbbind-plus.org.cn (free for academic use, after '
   'registration) and unpack both, as they are, into one directory. Name it '
-  'with --config.data.manual_dir=DIR, where it then holds an INDEX_*_data.* '
-  'file and, for each complex, <id>/<id>_ligand.sdf and <id>/<id>_protein.pdb.'
+  'with --config.data.manual_dir=DIR, where it then holds an INDEX_* file, '
+  'CoreSet.dat or index.csv (columns for id and pK) and, for each complex, '
+  '<id>/<id>_ligand.sdf and <id>/<id>_protein.pdb.'
 )
 
 
@@ -36,9 +38,11 @@ class Sources(NamedTuple):
     sha256: of the contents of tables and lists, and of the names and sizes of
       structures.
     files: PDB id -> files.
+    unusable: id -> why none of its files can be used.
     skipped: lines of the index that could not be read.
     notes: remarks on its lines.
     ignored: structures and maps that are not used, with the reason.
+    unreadable: folders that could not be listed, with the reason.
     refined: ids of the refined set, as far as the directory names them.
     core: ids of the core set.
     together: groups of ids that are one cluster whatever their sequences.
@@ -50,9 +54,11 @@ class Sources(NamedTuple):
   excluded: dict[str, str]
   sha256: str
   files: dict[str, types.Files]
+  unusable: dict[str, str]
   skipped: tuple = ()
   notes: tuple = ()
   ignored: tuple = ()
+  unreadable: tuple = ()
   refined: frozenset = frozenset()
   core: frozenset = frozenset()
   together: tuple = ()
@@ -65,39 +71,48 @@ class Sources(NamedTuple):
     )
 
 
-def complexes_in(manual_dir, download: bool = False) -> Sources:
+def complexes_in(
+  manual_dir,
+  download: bool = False,
+  affinity_unit: str = '',
+  max_pk_difference: float = index.MAX_DIFFERENCE,
+) -> Sources:
   """Finds the sources of complexes in the manual directory.
 
   Args:
     manual_dir: of the user; '' for none.
     download: whether structures that are not there will be fetched.
+    affinity_unit: see `index.read_index`.
+    max_pk_difference: see `index.excluded`.
 
   Raises:
     FileNotFoundError: it is not there, or has no index of affinities, or no
-      structure and none will be fetched; the message says what to get and
-      where to put it.
+      structure of it and none will be fetched; the message says what lies
+      there, what to get and where to put it.
     ValueError: the index cannot be read.
   """
   root = pathlib.Path(manual_dir or '.').expanduser()
   index_files = index.find_indices(root) if manual_dir and root.is_dir() else ()
   tables = [one for one in index_files if one.content == 'data']
   if not tables:
-    raise FileNotFoundError(
-      f'no PDBbind in {manual_dir or "(no directory named)"}: {INSTRUCTIONS}'
-    )
-  table = index.read_index(tables[0].path)
-  here = layout.find(root)
-  if not here.files and not download:
-    raise FileNotFoundError(
-      f'{root} has {tables[0].path.name}, but no structures: {INSTRUCTIONS}'
-    )
+    found = reading.found_in(root) if manual_dir else 'no directory is named'
+    raise FileNotFoundError(f'no index of PDBbind: {found}. {INSTRUCTIONS}')
+  table = index.read_index(tables[0].path, affinity_unit)
+  entries = {entry.pdb_id: entry for entry in table.entries}
+  here = layout.find(root, {key: one.ligand for key, one in entries.items()})
   files = {
     pdb_id: one
     for pdb_id, one in here.files.items()
     if one.structure or one.ligand_sdf or one.ligand_mol2
   }
+  if not download and not (files.keys() | here.unusable) & entries.keys():
+    raise FileNotFoundError(
+      f'no structures of the {len(entries)} complexes of '
+      f'{tables[0].path.name}, such as {next(iter(entries))}: '
+      f'{reading.found_in(root)}. {INSTRUCTIONS}'
+    )
   lists = [one.path for one in index_files if one.kind in ('refined', 'core')]
-  groups = sorted(root.rglob(_TOGETHER))
+  groups = [p for p in reading.below(root).files if p.match(_TOGETHER)]
   together = tuple(
     group
     for path in groups
@@ -106,12 +121,14 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
   return Sources(
     directory=root,
     index=tables[0].path,
-    entries={entry.pdb_id: entry for entry in table.entries},
-    excluded=index.excluded(table.entries),
+    entries=entries,
+    excluded=index.excluded(table.entries, max_pk_difference),
     skipped=table.skipped,
     notes=table.notes,
     files=files,
     ignored=here.ignored,
+    unusable=here.unusable,
+    unreadable=here.unreadable,
     refined=_ids(index_files, 'refined'),
     core=_ids(index_files, 'core'),
     together=together,
@@ -119,12 +136,15 @@ def complexes_in(manual_dir, download: bool = False) -> Sources:
   )
 
 
-def ligands_in(manual_dir) -> Sources:
+def ligands_in(
+  manual_dir, max_pk_difference: float = index.MAX_DIFFERENCE
+) -> Sources:
   """Finds a set of ligands: one SDF file with affinities in its tags.
 
   Args:
     manual_dir: of the user; '' for none. The file is `ligands*.sdf`, gzipped
       or not, directly in it.
+    max_pk_difference: see `index.excluded`.
 
   Raises:
     FileNotFoundError: there is no such file; the message says what it holds.
@@ -133,11 +153,11 @@ def ligands_in(manual_dir) -> Sources:
   root = pathlib.Path(manual_dir or '.').expanduser()
   paths = sorted([*root.glob(_LIGANDS), *root.glob(f'{_LIGANDS}.gz')])
   if not manual_dir or not paths:
+    found = reading.found_in(root) if manual_dir else 'no directory is named'
     raise FileNotFoundError(
-      f'no {_LIGANDS} in {manual_dir or "(no directory named)"}: put one SDF '
-      'file there, gzipped or not, whose records have the tags pdb_id and pK '
-      '(and measure, year), and name the directory with '
-      '--config.data.manual_dir=DIR'
+      f'no {_LIGANDS}: {found}. Put one SDF file there, gzipped or not, whose '
+      'records have the tags pdb_id and pK (and measure, year), and name the '
+      'directory with --config.data.manual_dir=DIR'
     )
   if len(paths) > 1:
     raise ValueError(
@@ -151,21 +171,22 @@ def ligands_in(manual_dir) -> Sources:
     directory=root,
     index=paths[0],
     entries=by_id,
-    excluded=index.excluded(entries),
+    excluded=index.excluded(entries, max_pk_difference),
     sha256=_digest(root, paths, {}),
     files={},
+    unusable={},
   )
 
 
 def _ids(index_files, kind: str) -> frozenset:
   """Returns the ids of the newest lists and tables of a kind."""
   of_kind = [one for one in index_files if one.kind == kind]
-  newest = max((one.year for one in of_kind), default=0)
+  newest = max((one.version for one in of_kind), default=None)
   ids = set()
   for one in of_kind:
-    if one.year == newest and one.content == 'data':
+    if one.version == newest and one.content == 'data':
       ids |= {entry.pdb_id for entry in index.read_index(one.path).entries}
-    elif one.year == newest:
+    elif one.version == newest:
       ids |= set(pdb_ids.read_ids(one.path))
   return frozenset(ids)
 

@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from data_builders.molecules import builder
 from data_builders.qm9 import archive, parse
 from data_builders.support import download
+from edjax.runtime import reading
 
 ARCHIVE = 'dsgdb9nsd.xyz.tar.bz2'
 UNCHARACTERIZED = 'uncharacterized.txt'
@@ -56,7 +57,7 @@ class Builder(builder.Builder, skip_registration=True):
     manual = _manual(self._manual_dir)
     lines = []
     if ARCHIVE in manual:
-      sha256 = download.file_sha256(manual[ARCHIVE])
+      sha256 = archive.digest(manual[ARCHIVE])
       before = report.get('archive_sha256', sha256)
       if sha256 != before:
         lines.append(
@@ -84,7 +85,7 @@ class Builder(builder.Builder, skip_registration=True):
     facts = {
       'dataset': self.name,
       'archive': str(sources[ARCHIVE]),
-      'archive_sha256': download.file_sha256(sources[ARCHIVE]),
+      'archive_sha256': archive.digest(sources[ARCHIVE]),
       'in_archive': len(every),
       # None: the file was absent and nothing was dropped.
       'uncharacterized': left_out,
@@ -103,17 +104,22 @@ def _left_out(sources: dict) -> list[int] | None:
   """Returns the ids of uncharacterized molecules; None without the list."""
   if UNCHARACTERIZED not in sources:
     return None
-  return parse.parse_uncharacterized(
-    sources[UNCHARACTERIZED].read_text(encoding='utf-8')
-  )
+  return parse.parse_uncharacterized(reading.text(sources[UNCHARACTERIZED]))
 
 
 def _manual(manual_dir: str) -> dict:
-  """Returns the files that were fetched by hand, by name."""
+  """Returns the files that were fetched by hand, by name.
+
+  Where the archive was unpacked, its files' directory stands for it.
+  """
   if not manual_dir:
     return {}
   manual = pathlib.Path(manual_dir).expanduser()
-  return {n: manual / n for n in URLS if (manual / n).is_file()}
+  found = {
+    ARCHIVE: archive.find(manual),
+    UNCHARACTERIZED: manual / UNCHARACTERIZED,
+  }
+  return {name: path for name, path in found.items() if path and path.exists()}
 
 
 def _sources(manual_dir: str, downloads: pathlib.Path) -> dict:
@@ -131,7 +137,8 @@ def _sources(manual_dir: str, downloads: pathlib.Path) -> dict:
     return files
   except (OSError, ValueError) as error:
     where = f' ({manual_dir})' if manual_dir else ''
+    found = f': {reading.found_in(manual_dir)}' if manual_dir else ''
     raise FileNotFoundError(
-      f'QM9 is neither in the manual directory{where} nor could it be '
-      f'downloaded ({error}).\n{_INSTRUCTIONS}{where}.'
+      f'QM9 is not in the manual directory{found}. Nor could it be downloaded '
+      f'({error}).\n{_INSTRUCTIONS}{where}.'
     ) from error

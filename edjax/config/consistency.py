@@ -124,6 +124,7 @@ def _complexes(config) -> list[str]:
       ('data.parts', data.parts, ('ligand', 'pocket')),
       ('data.hydrogens', data.hydrogens, False),
       ('data.download', data.download, False),
+      ('data.affinity_unit', data.affinity_unit, ''),
       ('representation.groups', representation.groups, False),
       ('representation.use_b_factors', representation.use_b_factors, False),
     ):
@@ -142,6 +143,8 @@ def _complexes(config) -> list[str]:
     )
   if data.download and not dataset.has_pockets:
     errors.append('config.data.download: there is nothing to fetch for ligands')
+  if data.affinity_unit and not dataset.has_pockets:
+    errors.append('config.data.affinity_unit: the ligands have pK as a tag')
   variant = dataset_variant(config)
   if data.hydrogens and variant != 'hydrogens':
     errors.append(

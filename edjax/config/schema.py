@@ -41,6 +41,10 @@ RULES: Mapping[str, rules.Rule] = {
   'data.noise': rules.number(float, 0, 1),
   'data.shuffle_labels': rules.flag,
   'data.download': rules.flag,
+  'data.affinity_unit': rules.one_of(
+    '', 'pK', 'M', 'mM', 'uM', 'nM', 'pM', 'fM'
+  ),
+  'data.max_pk_difference': rules.number(float, 0),
   'data.workers': rules.number(int, 0),
   'representation.grid_size': rules.COUNT,
   'representation.spacing': rules.POSITIVE,
@@ -88,7 +92,7 @@ def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
   fields of its network, and may have those of others. A channel needs no
   transform: `config.representation.make_voxelizer` has a default.
   """
-  model = config.get('model', {})
+  model = _section(config, 'model')
   fields = {
     field: kind
     for name in models.MODELS
@@ -97,7 +101,7 @@ def rules_of(config: ConfigDict) -> dict[str, rules.Rule]:
   }
   if model.get('name') in models.MODELS:
     fields |= models.fields_of(model.name)
-  given = config.get('representation', {}).get('transforms', {})
+  given = _section(_section(config, 'representation'), 'transforms')
   return {
     **RULES,
     'data.name': rules.one_of(*datasets.DATASETS),
@@ -131,13 +135,19 @@ def transform(value) -> str:
 
 def fill_model(config: ConfigDict) -> None:
   """Fills in the omitted fields of `config.model` that have a default."""
-  model = config.get('model', {})
+  model = _section(config, 'model')
   if model.get('name') not in models.MODELS:
     return
   with config.unlocked():
     for field, kind in models.fields_of(model.name).items():
       if field not in model and kind.default is not dataclasses.MISSING:
         model[field] = kind.default
+
+
+def _section(config: ConfigDict, name: str) -> ConfigDict:
+  """Returns a section; an empty one where there is none, or a value."""
+  section = config.get(name)
+  return section if isinstance(section, ConfigDict) else ConfigDict()
 
 
 def _rule(hint: Any) -> rules.Rule:

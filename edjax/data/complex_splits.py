@@ -6,12 +6,13 @@ instance a leaky one and a clean one.
 """
 
 import csv
+import io
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from edjax.data import molecule_splits
 from edjax.data.molecule_splits import Split
-from edjax.data.pdb_ids import pdb_id, read_ids
+from edjax.data.pdb_ids import complex_id, pdb_id, read_ids
 from edjax.runtime import reading
 
 # A split as published.
@@ -60,7 +61,7 @@ def make_split(
       one part. Names the part or id.
   """
   dataset = _distinct(ids)
-  parts = {name: list(map(pdb_id, keys)) for name, keys in parts.items()}
+  parts = {name: list(map(complex_id, keys)) for name, keys in parts.items()}
   if not parts.keys() - {TRAIN, VALIDATION}:
     raise ValueError('the split has no test set')
   _check_repeated(parts)
@@ -270,7 +271,7 @@ def read_lp_pdbbind(path) -> Parts:
   """
   parts = {TRAIN: [], VALIDATION: [], 'test': []}
   for row in _table(path, ('', 'new_split', 'CL1', 'covalent')):
-    key = _id(row[''], path)
+    key = _id(row[''], path, pdb_id)
     part = row['new_split'].strip()
     if part not in ('train', 'val', 'test', ''):
       raise ValueError(f'{path}: {key} has new_split {part!r}')
@@ -317,7 +318,7 @@ def _distinct(ids: Iterable[str]) -> dict[str, None]:
   """Returns ids as keys, in their order."""
   result = {}
   for text in ids:
-    key = pdb_id(text)
+    key = complex_id(text)
     if key in result:
       raise ValueError(f'{key} is there twice')
     result[key] = None
@@ -327,7 +328,8 @@ def _distinct(ids: Iterable[str]) -> dict[str, None]:
 def _named_files(path: pathlib.Path) -> dict[str, pathlib.Path]:
   files = {}
   for file in sorted(path.iterdir()):
-    if file.suffix.lower() in ('.txt', '.csv'):
+    hidden = file.name.startswith('.')  # macOS's ._train.txt
+    if file.suffix.lower() in ('.txt', '.csv') and not hidden:
       part = _PARTS.get(file.stem.lower(), file.stem)
       if part in files:
         raise ValueError(f'{path} has {files[part].name} and {file.name}')
@@ -347,11 +349,8 @@ def _read_list(path: pathlib.Path) -> tuple[str, ...]:
 
 
 def _table(path, needed: Sequence[str]) -> list[dict[str, str]]:
-  with (
-    reading.naming(path),
-    open(path, encoding='utf-8-sig', newline='') as file,
-  ):
-    reader = csv.DictReader(file)
+  with reading.naming(path):
+    reader = csv.DictReader(io.StringIO(reading.text(path), newline=''))
     header = reader.fieldnames or []
     for name in needed:
       if name not in header:
@@ -369,9 +368,9 @@ def _table(path, needed: Sequence[str]) -> list[dict[str, str]]:
   return rows
 
 
-def _id(text, path) -> str:
+def _id(text, path, parse=complex_id) -> str:
   try:
-    return pdb_id(str(text))
+    return parse(text)
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from None
 

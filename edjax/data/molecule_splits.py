@@ -230,7 +230,7 @@ def _read(path: str) -> dict:
   where = pathlib.Path(path)
   if where.is_dir():
     with reading.naming(path):
-      return {p: (where / f'{p}.txt').read_text().split() for p in PARTS}
+      return {p: reading.text(where / f'{p}.txt').split() for p in PARTS}
   parts = reading.read_json(where)
   if (
     not isinstance(parts, dict)

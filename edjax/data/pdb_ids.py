@@ -1,9 +1,15 @@
-"""Reads PDB ids, and lists of them in files."""
+"""Reads ids of complexes, and lists of them in files."""
 
 import pathlib
 import re
 
+from edjax.runtime import reading
+
 _ID = re.compile(r'[1-9][a-z0-9]{3}')
+# Ids of one's own complexes: words that can be names of files.
+_OWN = re.compile(r'\w[\w.+-]{0,99}')
+# What spreadsheets make of the PDB id 1e66.
+_EXPONENT = re.compile(r'\d(\.\d+)?e[+-]\d+')
 
 
 def is_pdb_id(text: str) -> bool:
@@ -23,12 +29,32 @@ def pdb_id(text: str) -> str:
   return key
 
 
+def complex_id(text) -> str:
+  """Returns the id of a complex in lower case: a PDB id, or one of one's own.
+
+  Raises:
+    ValueError: it is no text, has other characters than letters, digits and
+      _ . + - or more than 100, or is a number that a spreadsheet made of a PDB
+      id.
+  """
+  key = text.strip().lower() if isinstance(text, str) else ''
+  if _EXPONENT.fullmatch(key):
+    raise ValueError(
+      f'{text!r} is a number, which a spreadsheet may have made of a PDB id'
+    )
+  if not _OWN.fullmatch(key):
+    raise ValueError(
+      f'{text!r} is no id of a complex (letters, digits and _ . + -)'
+    )
+  return key
+
+
 def read_ids(path) -> tuple[str, ...]:
-  """Reads a list of PDB ids, the first word of every line.
+  """Reads a list of ids of complexes, the first word of every line.
 
   Id lists (`INDEX_core.2016`, ATOM3D's and DiffDock's), `INDEX_*_name` and
-  `INDEX_*_data` files are such lists. '#' starts a comment, and text after an
-  underscore is ignored (`1G9V_RQ3` is 1g9v with its ligand).
+  `INDEX_*_data` files are such lists. '#' starts a comment, and what follows a
+  PDB id and an underscore is ignored (`1G9V_RQ3` is 1g9v with its ligand).
 
   Args:
     path: of the file.
@@ -37,7 +63,7 @@ def read_ids(path) -> tuple[str, ...]:
     Ids in lower case, in the order of the file.
 
   Raises:
-    ValueError: a line does not start with a PDB id, an id is repeated, there is
+    ValueError: a line does not start with an id, an id is repeated, there is
       none, or all are row numbers (as in ATOM3D's `*_indices.txt`).
     FileNotFoundError: there is no such file.
   """
@@ -46,8 +72,9 @@ def read_ids(path) -> tuple[str, ...]:
   for number, line in enumerate(text_of(path).splitlines(), 1):
     fields = line.partition('#')[0].split()
     if fields:
+      before = fields[0].partition('_')[0]
       try:
-        key = pdb_id(fields[0].partition('_')[0])
+        key = complex_id(before if is_pdb_id(before) else fields[0])
       except ValueError as error:
         raise ValueError(f'{path}, line {number}: {error}') from None
       if key in ids:
@@ -57,11 +84,11 @@ def read_ids(path) -> tuple[str, ...]:
     raise ValueError(f'{path} has no ids')
   # A few PDB ids are numbers (1914), but never all of a list.
   if all(key.isdecimal() for key in ids):
-    raise ValueError(f'{path} has numbers of rows where PDB ids are needed')
+    raise ValueError(f'{path} has numbers of rows where ids are needed')
   return tuple(ids)
 
 
 def text_of(path) -> str:
   """Reads a file of PDBbind; bytes that are not UTF-8 are replaced."""
   # References in some versions have other encodings.
-  return path.read_text(encoding='utf-8-sig', errors='replace')
+  return reading.text(path, errors='replace')

@@ -6,6 +6,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from ml_collections import ConfigDict
 
 from configs import default, pdbbind_base, qm9_base
 from edjax import config as configuration
@@ -135,6 +136,9 @@ def test_every_field_is_read():
     ('data.fold', 5, r'data.fold=5 is not one of 0 to 4'),
     ('data.parts', ('ligand',), 'data.parts is for complexes'),
     ('data.hydrogens', True, 'data.hydrogens is for complexes'),
+    ('data.affinity_unit', 'nM', 'data.affinity_unit is for complexes'),
+    ('data.affinity_unit', 'kcal', 'data.affinity_unit must be one of'),
+    ('data.max_pk_difference', -0.1, 'max_pk_difference must be >= 0'),
     ('representation.groups', True, 'representation.groups is for complexes'),
     ('representation.density', 'map', "density='map': qm9_mini has none"),
     ('data.split', 'file', 'config.data.split_file goes with'),
@@ -188,6 +192,17 @@ def test_unknown_and_missing_fields_are_named_together():
     configuration.resolve(config)
   assert 'did you mean config.optim.learning_rate?' in str(error.value)
   assert 'config.train.steps is missing' in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'section', ['model', 'representation', 'representation.transforms']
+)
+def test_a_value_in_place_of_a_section_is_named(section):
+  config = default.get_config().to_dict()
+  *path, name = section.split('.')
+  (config[path[0]] if path else config)[name] = '1e999'
+  with pytest.raises(ConfigError, match=rf'config\.{section}: no such field'):
+    configuration.resolve(ConfigDict(config))
 
 
 def test_contradictions():
@@ -256,6 +271,10 @@ def test_impossible_combinations_are_named(changes, complaint):
     (
       {'data.name': 'pdbbind_ligands', 'data.download': True},
       'nothing to fetch',
+    ),
+    (
+      {'data.name': 'pdbbind_ligands', 'data.affinity_unit': 'nM'},
+      'data.affinity_unit: the ligands have pK',
     ),
     (
       {

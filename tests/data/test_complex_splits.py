@@ -216,7 +216,7 @@ def test_json(tmp_path):
     ('{"train": "1aba"}', 'must be'),
     ('{"test": ["1aba"]}', 'has no train among test'),
     ('{"train": ["1aba"], "val": [], "valid": []}', 'two lists for validation'),
-    ('{"train": [5]}', "'5' is not a PDB id"),
+    ('{"train": [5]}', '5 is no id'),
   ):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):

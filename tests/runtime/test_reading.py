@@ -24,6 +24,41 @@ from edjax.data import complex_splits, molecule_splits
 from edjax.runtime import reading
 
 
+def test_what_lies_in_a_folder(tmp_path, unreadable):
+  assert reading.found_in(tmp_path / 'x') == f'there is no folder {tmp_path}/x'
+  assert reading.found_in(tmp_path) == f'{tmp_path} holds no files'
+  for name in ('b.sdf', 'a/c.sdf', 'a/d.xlsx', '.hidden', '._b.sdf', 'x/e.sdf'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('')
+  (tmp_path / 'a' / 'up').symlink_to(tmp_path)
+  unreadable(tmp_path / 'x')
+  assert reading.found_in(tmp_path) == (
+    f'{tmp_path} holds 3 files (2 .sdf, 1 .xlsx), such as b.sdf, a/c.sdf, '
+    f'a/d.xlsx; {tmp_path}/x cannot be read (Permission denied)'
+  )
+  below = reading.below(tmp_path)
+  assert [p.name for p in below.files] == ['b.sdf', 'c.sdf', 'd.xlsx']
+  assert below.unreadable == ((tmp_path / 'x', 'Permission denied'),)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_texts_say_their_encoding(tmp_path, encoding):
+  path = tmp_path / 'file'
+  path.write_text('{"Å": 1}', encoding=encoding)
+  assert reading.text(path) == '{"Å": 1}'
+  assert reading.read_json(path) == {'Å': 1}
+
+
+@pytest.mark.parametrize('encoding', ['utf-16-le', 'utf-32', 'latin-1'])
+def test_texts_that_do_not_say_it_are_refused(tmp_path, encoding):
+  path = tmp_path / 'file'
+  path.write_text('{"Å": 1}', encoding=encoding)
+  with pytest.raises(ValueError, match='file'):
+    reading.text(path)
+  if encoding == 'latin-1':
+    assert reading.text(path, errors='replace') == '{"\ufffd": 1}'
+
+
 @pytest.mark.parametrize(
   'content',
   [

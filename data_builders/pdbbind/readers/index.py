@@ -6,46 +6,39 @@ downloads) are texts with one complex a line:
   PDB code, resolution, release year, -logKd/Ki, Kd/Ki // reference (ligand)
   3zzf  2.20  2012   0.40  Ki=400mM      // 3zzf.pdf (NLG)
 
-pK is the fourth column, checked against the fifth. Lines that cannot be read
-are listed with the reason.
+Release 2020R1 (`INDEX_general_PL.2020R1.lst`) has no column with -log. CASF's
+`CoreSet.dat` has the number of a cluster of targets in place of reference and
+ligand. pK is the fourth column, checked against the fifth, or follows from it.
+Lines that cannot be read are listed with the reason.
 """
 
-import csv
+import contextlib
+import itertools
 import math
-import os
 import pathlib
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from data_builders.pdbbind.readers import affinities, tables
 from data_builders.pdbbind.readers.types import Entry
 from edjax.data import pdb_ids
+from edjax.runtime import reading
 
-UNITS = {'fM': 1e-15, 'pM': 1e-12, 'nM': 1e-9, 'uM': 1e-6, 'mM': 1e-3, 'M': 1.0}
 # The indices round to two decimals (off by 0.005 at most in all of 2016 and
 # 2020); tables made from them also round twice or cut off.
 TOLERANCE = 0.011
-# Values outside are no pK but nM or kcal/mol: the indices have 0.40 to 15.22.
-RANGE = (-2.0, 18.0)
-# Names of columns, without spaces and underscores, in lower case. There is no
-# 'logkd': the sign would be wrong.
-COLUMNS = {
-  'pdb_id': ('id', 'pdb', 'pdbid', 'pdbcode'),
-  'pk': ('pk', 'pkd', 'pki', '-logkd/ki', '-log(kd/ki)', 'affinity',
-         'neglogaff'),
-  'ligand': ('ligand', 'ligandcode', 'ligandid', 'ligandname'),
-  'measure': ('measure', 'measurement'),
-  'resolution': ('resolution',),
-  'year': ('year', 'releaseyear'),
-}  # fmt: skip
+# Difference of pK and affinity from which one of them is an error rather than
+# rounding or another measurement of the same (`config.data.max_pk_difference`).
+MAX_DIFFERENCE = 0.5
+_UNKNOWN = ('', 'NAN', 'NA', 'N/A', '.', '?', '-')
 _KINDS = ('general', 'refined', 'core')
 _NAME = re.compile(
-  r'INDEX_(general|refined|core)(?:_(?:PL|set))?(_data|_name)?\.(\d{4})',
+  r'INDEX_(general|refined|core)(?:_(?:PL|set))?(_data|_name)?'
+  r'\.(\d{4})(?:R(\d+))?(?:\.(?:lst|txt|dat))?',
   re.IGNORECASE,
 )
-_MEASURED = re.compile(
-  r'(Kd|Ki|IC50)(<=|>=|[=~<>])(\d+\.?\d*(?:[eE][-+]?\d+)?)(fM|pM|nM|uM|mM|M)'
-)
+_CORE_SET = re.compile(r'CoreSet\.dat', re.IGNORECASE)
 # One pair of brackets, with at most one pair inside it.
 _BRACKETS = re.compile(r'\(((?:[^()]|\([^()]*\))*)\)')
 
@@ -84,25 +77,28 @@ class IndexFile(NamedTuple):
     path: of the file.
     kind: 'general', 'refined', 'core' or 'csv'.
     content: 'data' (affinities: `read_index`) or 'ids' (`read_ids` only).
-    year: of the version of PDBbind; 0 for csv.
+    version: year and revision of PDBbind or CASF, (2020, 1) for 2020R1; zeros
+      where the name does not say.
   """
 
   path: pathlib.Path
   kind: str
   content: str
-  year: int
+  version: tuple[int, int] = (0, 0)
 
 
-def read_index(path) -> Index:
-  """Reads affinities from an `INDEX_*_data` file or a csv.
+def read_index(path, affinity_unit: str = '') -> Index:
+  """Reads affinities from an `INDEX_*` file, `CoreSet.dat`, .csv or .tsv.
 
-  A csv (its name ends in .csv) has a header, with commas, semicolons or tabs;
-  columns are known by the names in `COLUMNS`, whatever their case, spaces and
-  underscores. PDB id and pK are needed; ligand, measure ('Ki=0.4uM', or only
-  'Ki'), resolution and year may be missing. Other columns are ignored.
+  A table has a header, with commas, semicolons or tabs; columns are known by
+  the names in `tables.COLUMNS`, whatever their case, spaces and underscores. An
+  id and pK, or an affinity with a unit, are needed; ligand, measure
+  ('Ki=0.4uM', or only 'Ki'), resolution and year may be missing. Other columns
+  are ignored.
 
   Args:
     path: of the file.
+    affinity_unit: see `tables.rows`.
 
   Returns:
     Entries, and remarks on lines.
@@ -112,11 +108,19 @@ def read_index(path) -> Index:
     FileNotFoundError: there is no such file.
   """
   path = pathlib.Path(path)
-  rows = _csv_rows(path) if path.suffix.lower() == '.csv' else _rows(path)
-  entries, skipped, notes, first = [], [], [], {}
+  if path.suffix.lower() in tables.SUFFIXES:
+    rows = (
+      (number, lambda read=read: _entry(*read(), rest=[]))
+      for number, read in tables.rows(path, affinity_unit)
+    )
+  else:
+    rows = _rows(path)
+  entries, skipped, notes, first = {}, [], [], {}
   for number, read in rows:
     try:
       entry, remarks = read()
+      if entry == entries.get(entry.pdb_id):
+        continue  # tables with a line for each copy of a ligand
       if entry.pdb_id in first:
         raise ValueError(
           f'{entry.pdb_id}: again (line {first[entry.pdb_id]} counts)'
@@ -125,7 +129,7 @@ def read_index(path) -> Index:
       skipped.append(Line(number, str(error)))
       continue
     first[entry.pdb_id] = number
-    entries.append(entry._replace(source=f'{path.name}:{number}'))
+    entries[entry.pdb_id] = entry
     notes.extend(Line(number, f'{entry.pdb_id}: {text}') for text in remarks)
   if not entries:
     why = '; '.join(f'line {n}: {reason}' for n, reason in skipped[:3])
@@ -133,16 +137,36 @@ def read_index(path) -> Index:
       f'{path} has no line with an affinity ({why or "it is empty"}); lists of '
       'ids alone are read by read_ids'
     )
-  return Index(tuple(entries), tuple(skipped), tuple(notes))
+  return Index(
+    tuple(
+      entry._replace(source=f'{path.name}:{first[key]}')
+      for key, entry in entries.items()
+    ),
+    tuple(skipped),
+    tuple(notes),
+  )
 
 
-def excluded(entries: Iterable[Entry]) -> dict[str, str]:
-  """Returns PDB id -> reason of entries whose relation only bounds a value."""
-  return {
-    entry.pdb_id: f'{entry.measure}{entry.relation} is only a bound'
-    for entry in entries
-    if entry.relation not in ('=', '~')
-  }
+def excluded(
+  entries: Iterable[Entry], max_difference: float = MAX_DIFFERENCE
+) -> dict[str, str]:
+  """Returns id -> reason of entries whose value is not used.
+
+  Args:
+    entries: of an index.
+    max_difference: between pK and the affinity stated beside it, in pK.
+  """
+  reasons = {}
+  for entry in entries:
+    if entry.relation not in ('=', '~'):
+      reasons[entry.pdb_id] = f'{entry.measure}{entry.relation} is only a bound'
+    elif abs(entry.pk - entry.stated) > max_difference:  # False for NaN
+      reasons[entry.pdb_id] = (
+        f'pK {entry.pk:.2f} contradicts the stated {entry.measure or "value"}, '
+        f'which is {entry.stated:.2f} (config.data.max_pk_difference='
+        f'{max_difference:g})'
+      )
+  return reasons
 
 
 def find_indices(manual_dir) -> tuple[IndexFile, ...]:
@@ -150,11 +174,11 @@ def find_indices(manual_dir) -> tuple[IndexFile, ...]:
 
   Order: `index.csv` directly in the directory, which somebody wrote on
   purpose; files with affinities, by kind (general before refined before core:
-  the larger set holds the smaller), of a kind the newest; other csv files
-  with columns for PDB id and pK; then lists of ids. Equals are sorted by depth
+  the larger set holds the smaller), of a kind the newest; other tables with
+  columns for ids and affinities; then lists of ids. Equals are sorted by depth
   and name. Files of protein-protein or nucleic acid complexes
-  (`INDEX_general_PP_data`) are not among them. Directories of complexes (named
-  by a PDB id) are not entered.
+  (`INDEX_general_PP_data`) are not among them, nor those in folders of
+  complexes (named by a PDB id).
 
   Args:
     manual_dir: the directory.
@@ -164,27 +188,23 @@ def find_indices(manual_dir) -> tuple[IndexFile, ...]:
   """
   root = pathlib.Path(manual_dir)
   files = []
-  for where, directories, names in os.walk(root):
-    directories[:] = sorted(d for d in directories if not pdb_ids.is_pdb_id(d))
-    for name in sorted(names):
-      path = pathlib.Path(where, name)
-      match = _NAME.match(name)
-      if match:
-        kind, content, year = match.groups()
-        content = 'data' if (content or '').lower() == '_data' else 'ids'
-        files.append(IndexFile(path, kind.lower(), content, int(year)))
-      elif path.suffix.lower() == '.csv' and _is_index(path):
-        files.append(IndexFile(path, 'csv', 'data', 0))
+  for path in reading.below(root).files:
+    folders = path.relative_to(root).parts[:-1]
+    # A folder that is named by digits alone is one of a year.
+    if not any(pdb_ids.is_pdb_id(f) and not f.isdecimal() for f in folders):
+      files += _index_file(path, '/'.join(folders))
 
   def rank(one: IndexFile):
     depth = len(one.path.relative_to(root).parts)
     named = one.kind == 'csv' and depth == 1 and one.path.stem == 'index'
     kinds = (*_KINDS, 'csv')
+    year, revision = one.version
     return (
       not named,
       one.content != 'data',
       kinds.index(one.kind),
-      -one.year,
+      -year,
+      -revision,
       depth,
       str(one.path),
     )
@@ -192,23 +212,30 @@ def find_indices(manual_dir) -> tuple[IndexFile, ...]:
   return tuple(sorted(files, key=rank))
 
 
-def checked_pk(text: str) -> float:
-  """Parses a pK.
+def _index_file(path, folders: str) -> list[IndexFile]:
+  """Returns what a file is, in a list; an empty one for other files."""
+  match = _NAME.fullmatch(path.name)
+  if match:
+    kind, content, year, revision = match.groups()
+    content = {'_data': 'data', '_name': 'ids'}.get((content or '').lower())
+    content = content or ('data' if _has_affinities(path) else 'ids')
+    version = int(year), int(revision or 0)
+    return [IndexFile(path, kind.lower(), content, version)]
+  if _CORE_SET.fullmatch(path.name) and _has_affinities(path):
+    years = re.findall(r'CASF-?(\d{4})', folders, re.IGNORECASE)
+    version = int(years[-1]) if years else 0, 0
+    return [IndexFile(path, 'core', 'data', version)]
+  if tables.is_table(path):
+    return [IndexFile(path, 'csv', 'data')]
+  return []
 
-  Raises:
-    ValueError: it is no number, or outside RANGE.
-  """
-  try:
-    value = float(text)
-  except ValueError:
-    raise ValueError(f'pK {text!r} is not a number') from None
-  # NaN is not inside either.
-  if not RANGE[0] <= value <= RANGE[1]:
-    raise ValueError(
-      f'pK {text} is outside {RANGE[0]:g} to {RANGE[1]:g}; it must be -log10 '
-      'of mol/l'
-    )
-  return value
+
+def _has_affinities(path) -> bool:
+  """Returns whether one of the first lines is one of an index."""
+  for _, read in itertools.islice(_rows(path), 10):
+    with contextlib.suppress(ValueError):
+      return bool(read())
+  return False
 
 
 def _rows(path):
@@ -219,124 +246,65 @@ def _rows(path):
 
 
 def _read_line(line: str) -> tuple[Entry, list[str]]:
-  data, _, comment = line.partition('//')
+  data, slashes, comment = line.partition('//')
   words = data.split()
-  key = pdb_ids.pdb_id(words[0] if words else '')
+  key = pdb_ids.complex_id(words[0] if words else '')
+  if len(words) > 3 and set(words[3]) & set('=<>~'):
+    words.insert(3, '')  # 2020R1 has no -log
   if len(words) < 5:
     raise ValueError(
-      f'{key}: {len(words)} columns where at least 5 are needed (id, '
-      'resolution, year, -log, measure)'
+      f'{key}: {len(words)} columns where at least 4 are needed (id, '
+      'resolution, year, -log if known, measure)'
     )
+  _, resolution, year, pk, written, *more = words
+  if more and affinities.unit_of(more[0]):
+    written += more.pop(0)  # 'Ki=12 nM'
+  try:
+    affinity = affinities.measured(written)
+  except ValueError as error:
+    raise ValueError(f'{key}: {error}') from None
   bracket = _BRACKETS.search(comment)
   ligand = bracket[1].strip() if bracket else ''
-  rest = [' '.join(words[5:])]
-  rest.append('' if ligand else 'no name of a ligand')
+  if not slashes and len(more) == 1 and more[0].isdecimal():
+    rest = []  # CoreSet.dat
+  else:
+    rest = [' '.join(more), '' if ligand else 'no name of a ligand']
   if bracket:
     rest.append(comment[bracket.end() :].strip(' \t,;'))
-  return _entry(key, words[3], words[4], words[1], words[2], ligand, rest)
-
-
-def _csv_rows(path):
-  lines = pdb_ids.text_of(path).splitlines()
-  delimiter = _delimiter(lines[0] if lines else '')
-  reader = csv.reader(lines, delimiter=delimiter)
-  columns = _columns(next(reader, []), path)
-  for row in reader:
-    if any(cell.strip() for cell in row):
-      yield reader.line_num, lambda row=row: _read_row(row, columns)
-
-
-def _read_row(row: list[str], columns: dict) -> tuple[Entry, list[str]]:
-  def cell(name):
-    place = columns.get(name, len(row))
-    return row[place].strip() if place < len(row) else ''
-
-  return _entry(
-    pdb_ids.pdb_id(cell('pdb_id')),
-    cell('pk'),
-    cell('measure'),
-    cell('resolution'),
-    cell('year'),
-    cell('ligand'),
-    [],
-  )
-
-
-def _delimiter(header: str) -> str:
-  return max(',;\t', key=header.count)
-
-
-def _columns(header: list[str], path) -> dict[str, int]:
-  plain = [re.sub(r'[\s_]', '', name).lower() for name in header]
-  columns = {}
-  for name, accepted in COLUMNS.items():
-    places = [i for i, text in enumerate(plain) if text in accepted]
-    if len(places) > 1:
-      both = ', '.join(header[i] for i in places)
-      raise ValueError(f'{path}: which column is {name}: {both}?')
-    if places:
-      columns[name] = places[0]
-  for name in ('pdb_id', 'pk'):
-    if name not in columns:
-      raise ValueError(
-        f'{path} has no column for {name} (one of '
-        f'{", ".join(COLUMNS[name])}; spaces, underscores and case do not '
-        f'matter); it has {", ".join(header) or "none"}'
-      )
-  return columns
-
-
-def _is_index(path) -> bool:
-  with open(path, encoding='utf-8-sig', errors='replace') as file:
-    header = file.readline().rstrip('\r\n')
-  try:
-    _columns(next(csv.reader([header], delimiter=_delimiter(header)), []), path)
-  except ValueError:
-    return False
-  return True
+  return _entry(key, pk, affinity, resolution, year, ligand, rest)
 
 
 def _entry(
-  key, pk, written, resolution, year, ligand, rest
+  key, pk, affinity, resolution, year, ligand, rest
 ) -> tuple[Entry, list[str]]:
   """Makes an entry without its source from texts; returns remarks too."""
   try:
-    value = checked_pk(pk)
-    measure, relation, measured = _measured(written)
+    stated = affinity.pk
+    if not pk and not math.isnan(stated):
+      pk = f'{stated:.{affinities.DECIMALS}f}'
+    value = affinities.checked_pk(pk)
     known = {'resolution': _resolution(resolution), 'year': _year(year)}
   except ValueError as error:
     raise ValueError(f'{key}: {error}') from None
   remarks = [text for text in rest if text]
-  if abs(value - measured) > TOLERANCE:
-    remarks.append(f'pK {pk}, but {written} is {measured:.2f}')
+  if abs(value - stated) > TOLERANCE:
+    measure = affinity.measure or 'value'
+    remarks.append(f'pK {pk}, but the stated {measure} is {stated:.2f}')
   entry = Entry(
     pdb_id=key,
     ligand=ligand,
     pk=value,
-    measure=measure,
-    relation=relation,
+    measure=affinity.measure,
+    relation=affinity.relation,
     source='',
+    stated=stated,
     **known,
   )
   return entry, remarks
 
 
-def _measured(written: str) -> tuple[str, str, float]:
-  """Parses measure, relation and pK (NaN where no value is written)."""
-  if written in ('', 'Kd', 'Ki', 'IC50'):
-    return written, '=', math.nan
-  match = _MEASURED.fullmatch(written)
-  if not match or float(match[3]) == 0:
-    raise ValueError(
-      f'cannot read {written!r} (Kd, Ki or IC50; = ~ < > <= or >=; a '
-      f'number above 0; {", ".join(UNITS)})'
-    )
-  measure, relation, value, unit = match.groups()
-  return measure, relation, -math.log10(float(value) * UNITS[unit])
-
-
 def _resolution(text: str) -> float:
-  if text.upper() in ('', 'NMR', 'NAN'):
+  if text.upper() in (*_UNKNOWN, 'NMR'):
     return math.nan
   try:
     return float(text)
@@ -347,8 +315,8 @@ def _resolution(text: str) -> float:
 
 
 def _year(text: str) -> int:
-  if text == '':
+  if text.upper() in _UNKNOWN:
     return 0
-  if not re.fullmatch(r'(19|20)\d\d', text):
+  if not re.fullmatch(r'(19|20)\d\d(\.0)?', text):  # pandas writes 2012.0
     raise ValueError(f'{text!r} is not a year')
-  return int(text)
+  return int(text[:4])

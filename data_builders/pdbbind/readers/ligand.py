@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data_builders.pdbbind.readers import (
+  affinities,
   bond_repair,
-  index,
   layout,
   molfile,
   types,
@@ -97,7 +97,7 @@ def read_ligand_set(
     ligand with a problem, as in `read_ligand`.
 
   Raises:
-    types.ComplexError: the file cannot be read, or a record has no PDB id as
+    types.ComplexError: the file cannot be read, or a record has no id as
       pdb_id or no pK of mol/l.
   """
   for i, (entry, record_text) in enumerate(_set_records(path), 1):
@@ -283,20 +283,28 @@ def _entry(record_text, path, number) -> types.Entry:
   ).groups()
   try:
     return types.Entry(
-      pdb_id=pdb_ids.pdb_id(tags['pdb_id']),
+      pdb_id=pdb_ids.complex_id(tags['pdb_id']),
       ligand=tags.get('ligand', ''),
-      pk=index.checked_pk(tags['pk']),
+      pk=affinities.checked_pk(tags['pk']),
       measure=measure or '',
       relation=relation or '=',
       resolution=_number(tags.get('resolution', '')),
       year=int(_number(tags.get('year', ''), 0)),
       source=f'{path.name}:{number}',
+      stated=_stated(tags.get('measure', '')),
     )
   except (KeyError, ValueError) as error:
     raise types.ComplexError(
       f'{path.name}, record {number}: no tag pdb_id or pK, or another value '
       f'than such ({error}; tags: {", ".join(sorted(tags)) or "none"})'
     ) from error
+
+
+def _stated(measure) -> float:
+  try:
+    return affinities.measured(measure).pk
+  except ValueError:  # 'Ka=1uM'
+    return float('nan')
 
 
 def _number(text, default=float('nan')) -> float:

@@ -1,5 +1,6 @@
 """Types that the readers of complexes share."""
 
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ class Entry(NamedTuple):
   """One row of an index.
 
   Attributes:
-    pdb_id: four characters, lower case.
+    pdb_id: of the PDB, or another id of one's own; lower case.
     ligand: the PDB's name of the ligand; '' where the index has none.
     pk: -log10 of Kd, Ki or IC50 in mol/l.
     measure: 'Kd', 'Ki', 'IC50', or '' where the index does not say.
@@ -22,6 +23,7 @@ class Entry(NamedTuple):
     resolution: Å; NaN for NMR and where unknown.
     year: of release; 0 where unknown.
     source: name of the file and number of the line.
+    stated: pK of the affinity that the row states beside `pk`; NaN for none.
   """
 
   pdb_id: str
@@ -32,6 +34,7 @@ class Entry(NamedTuple):
   resolution: float
   year: int
   source: str
+  stated: float = math.nan
 
 
 class Atoms(NamedTuple):
@@ -94,8 +97,8 @@ class Files(NamedTuple):
   """Files of one complex; None for missing ones.
 
   Attributes:
-    pdb_id: lower case.
-    protein: <id>_protein.{pdb,cif}[.gz].
+    pdb_id: as in `Entry`.
+    protein: <id>_protein.{pdb,cif}[.gz], or another name of `layout`.
     pocket: <id>_pocket.pdb[.gz].
     ligand_sdf: <id>_ligand.sdf[.gz].
     ligand_mol2: <id>_ligand.mol2[.gz].

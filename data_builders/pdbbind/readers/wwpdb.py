@@ -2,9 +2,7 @@
 
 import pathlib
 
-import numpy as np
-
-from data_builders.pdbbind.readers import layout, types
+from data_builders.pdbbind.readers import layout, named_ligands, types
 from data_builders.pdbbind.readers import ligand as ligand_lib
 from data_builders.pdbbind.readers import pocket as pocket_lib
 from data_builders.pdbbind.readers import structure as structure_lib
@@ -27,11 +25,12 @@ def split_entry(
 ) -> tuple[types.Ligand, types.Pocket]:
   """Divides an entry into a ligand and its pocket.
 
-  The ligand is the residue with the code. Among several copies the one with the
-  fewest heavy atoms missing is taken (missing of the component's, where an
-  mmCIF file lists them, else of those of the fullest copy), then the lowest
-  mean B of its heavy atoms, then the first in the file; among its alternative
-  locations the one with the highest sum of occupancies. The pocket follows the
+  The ligand is the residue with the code, or several that are bound to each
+  other (see `named_ligands.find`). Among several copies the one with the fewest
+  heavy atoms missing is taken (missing of the component's, where an mmCIF file
+  lists them, else of those of the fullest copy), then the lowest mean B of its
+  heavy atoms, then the first in the file; among the alternative locations of a
+  residue the one with the highest sum of occupancies. The pocket follows the
   rules of `pocket.read_pocket`, about the ligand's centre of mass. It ends with
   the asymmetric unit: atoms of its symmetry mates are counted, not included.
 
@@ -40,7 +39,7 @@ def split_entry(
 
   Args:
     path: <id>.cif, .pdb or .ent, gzipped or not.
-    ligand_code: name of the residue, as in the last column of an index.
+    ligand_code: name of the ligand, as in the last column of an index.
     radius: Å.
     hydrogens: keep hydrogen atoms in the pocket.
 
@@ -50,21 +49,16 @@ def split_entry(
     `Ligand.problems`.
 
   Raises:
-    types.ComplexError: no file; it cannot be used; the code is none of one
-      residue ('2-mer'), or no residue of the entry has it.
+    types.ComplexError: no file; it cannot be used; no residue of the entry, or
+      several different ones, may be the ligand.
   """
   if path is None:
     raise types.ComplexError('no file of the wwPDB (<id>.cif or <id>.pdb)')
   path = pathlib.Path(path)
-  code = ligand_code.strip().upper()
-  if not code.isalnum():
-    raise types.ComplexError(
-      f'{path.name}: {ligand_code!r} is no code of one residue; without '
-      "PDBbind's ligand file the index must give the ligand's code"
-    )
+  code = ligand_code.strip(' _')  # PDBbind writes _NA for NA
   structure = structure_lib.read(path)
-  copies = _copies(structure, code, path.name)
-  names = _component_atoms(path, code) or max(
+  copies = named_ligands.find(structure, code, path.name)
+  names = _component_atoms(path, code.upper()) or max(
     (copy.names for copy in copies), key=len
   )
   chosen = min(
@@ -147,44 +141,6 @@ def fetch_map(pdb_id: str, directory, url: str = MAP_URL) -> pathlib.Path:
   pdb_id = pdb_ids.pdb_id(pdb_id)
   path = pathlib.Path(directory) / f'{pdb_id}.ccp4'
   return download.fetch_recorded(url.format(id=pdb_id), path, _check_map)
-
-
-class _Copy:
-  """One copy of a ligand, in its best alternative location."""
-
-  def __init__(self, index, chain, residue):
-    best = structure_lib.best_alternative(residue)
-    labels = {atom.altloc for atom in residue} - {structure_lib.NO_LABEL}
-    atoms = [a for a in residue if a.altloc in (best, structure_lib.NO_LABEL)]
-    heavy = [atom for atom in atoms if atom.element.atomic_number > 1]
-    self.index = index
-    self.place = f'{chain.name} {residue.seqid}'
-    self.best = best if len(labels) > 1 else ''
-    self.names = {atom.name for atom in heavy}
-    self.mean_b = float(np.mean([atom.b_iso for atom in heavy] or [np.inf]))
-    self.atoms = structure_lib.arrays_of(atoms)
-
-
-def _copies(structure, code, name) -> list[_Copy]:
-  places = [(chain, residue) for chain in structure[0] for residue in chain]
-  copies = [
-    _Copy(i, chain, residue)
-    for i, (chain, residue) in enumerate(places)
-    if residue.name.upper() == code
-  ]
-  copies = [copy for copy in copies if copy.names]
-  if copies and _may_be_ligand(code):
-    return copies
-  known = sorted(filter(_may_be_ligand, {r.name for _, r in places}))
-  raise types.ComplexError(
-    f'{name}: no ligand {code}; residues that may be ligands: '
-    f'{", ".join(known) or "none"}'
-  )
-
-
-def _may_be_ligand(code: str) -> bool:
-  info = structure_lib.tabulated(code)
-  return not (info.is_standard() or info.is_water())
 
 
 def _component_atoms(path, code) -> set[str]:

@@ -106,6 +106,121 @@ def test_what_has_no_name_that_is_known_is_told(tmp_path):
   ]
 
 
+def test_folders_of_years_and_of_casf(tmp_path):
+  """P-L/<years>/<id> is release 2020R1's layout."""
+  touch(tmp_path / 'P-L' / '2011-2019' / '4gfm', '4gfm_ligand.sdf')
+  touch(tmp_path / 'P-L' / '2011-2019' / '4gfm', '4gfm_protein.pdb')
+  casf = ('1abc_protein.pdb', '1abc_ligand.mol2', '1abc_ligand_opt.mol2')
+  touch(tmp_path / 'CASF-2016' / 'coreset' / '1abc', *casf)
+  found = layout.find(tmp_path)
+  assert taken(found.files['4gfm'], tmp_path).keys() == {
+    'protein',
+    'ligand_sdf',
+  }
+  assert found.files['1abc'].ligand_mol2.name == '1abc_ligand.mol2'
+  assert [path.name for path, _ in found.ignored] == ['1abc_ligand_opt.mol2']
+
+
+def hiqbind(top, *places):
+  """Folders as 4gfm/4gfm_0X5_A_1201, of places such as 0X5_A_1201."""
+  for place in places:
+    name = f'4gfm_{place}'
+    endings = ('ligand_refined.sdf', 'protein_refined.pdb', 'protein.pdb')
+    touch(top / '4gfm' / name, *(f'{name}_{ending}' for ending in endings))
+
+
+def test_the_ligand_of_the_index_is_taken_from_hiqbind(tmp_path):
+  hiqbind(tmp_path, '0X5_A_1201', '0X5_B_1202', 'GOL_A_9')
+  found = layout.find(tmp_path, {'4gfm': '0X5'})
+  home = '4gfm/4gfm_0X5_A_1201/4gfm_0X5_A_1201'
+  assert taken(found.files['4gfm'], tmp_path) == {
+    'protein': f'{home}_protein_refined.pdb',
+    'ligand_sdf': f'{home}_ligand_refined.sdf',
+  }
+  reasons = {path.name: reason for path, reason in found.ignored}
+  assert len(reasons) == 7
+  assert reasons['4gfm_GOL_A_9_ligand_refined.sdf'] == (
+    'the ligand of the index is 0X5, those of the files 0X5, GOL'
+  )
+  assert 'is taken from' in reasons['4gfm_0X5_B_1202_ligand_refined.sdf']
+  gol = layout.find(tmp_path, {'4gfm': 'GOL'}).files['4gfm']
+  assert gol.ligand_sdf.name == '4gfm_GOL_A_9_ligand_refined.sdf'
+
+
+@pytest.mark.parametrize(
+  ('places', 'name', 'reason'),
+  [
+    (['0X5_A_1', 'GOL_A_9'], '', 'several ligands (0X5, GOL)'),
+    (['0X5_A_1', 'GOL_A_9'], '2-mer', 'several ligands (0X5, GOL)'),
+    (['0X5_A_1'], 'GOL', 'the index is GOL, those of the files 0X5'),
+    (['0X5_A_1', '0X5_B_2'], '', ''),
+    (['GLC-GLC_B_1-2'], 'GLC-GLC', ''),
+    (['0X5_A_1'], '_0x5', ''),
+  ],
+)
+def test_a_ligand_that_is_not_known_is_not_guessed(
+  tmp_path, places, name, reason
+):
+  hiqbind(tmp_path, *places)
+  found = layout.find(tmp_path, {'4gfm': name})
+  assert reason in found.unusable.get('4gfm', '')
+  assert bool(reason) == ('4gfm' not in found.files)
+
+
+def test_posebusters_as_published(tmp_path):
+  endings = (
+    'ligand.sdf', 'ligands.sdf', 'ligand_start_conf.sdf', 'protein.pdb',
+  )  # fmt: skip
+  touch(tmp_path / '4GFM_0X5', *(f'4GFM_0X5_{ending}' for ending in endings))
+  found = layout.find(tmp_path, {'4gfm': '0X5'})
+  assert taken(found.files['4gfm'], tmp_path) == {
+    'protein': '4GFM_0X5/4GFM_0X5_protein.pdb',
+    'ligand_sdf': '4GFM_0X5/4GFM_0X5_ligand.sdf',
+  }
+  assert [path.name for path, _ in found.ignored] == [
+    '4GFM_0X5_ligand_start_conf.sdf',
+    '4GFM_0X5_ligands.sdf',
+  ]
+
+
+def test_ids_of_ones_own_come_from_the_index(tmp_path):
+  for name in ('cpd_001', 'CPD-2', 'other'):
+    touch(tmp_path / name, f'{name}_ligand.sdf', f'{name}_protein.pdb')
+  touch(tmp_path, 'cpd_001_LIG_ligand.mol2', 'cpd-2.ccp4')
+  found = layout.find(tmp_path, {'cpd_001': '', 'cpd-2': '', 'cpd': ''})
+  assert list(found.files) == ['cpd-2', 'cpd_001']
+  assert found.files['cpd-2'].ligand_sdf.name == 'CPD-2_ligand.sdf'
+  assert found.files['cpd-2'].density_map.name == 'cpd-2.ccp4'
+  assert sorted(path.name for path, _ in found.ignored) == [
+    'cpd_001_LIG_ligand.mol2',  # another folder
+    'other_ligand.sdf',
+    'other_protein.pdb',
+  ]
+  assert not layout.find(tmp_path).files
+
+
+def test_hidden_files_are_none(tmp_path):
+  touch(tmp_path, '._1abc_ligand.sdf', '1abc_ligand.sdf')
+  touch(tmp_path / '__MACOSX' / '1abc', '._1abc_protein.pdb')
+  found = layout.find(tmp_path)
+  assert taken(found.files['1abc'], tmp_path) == {
+    'ligand_sdf': '1abc_ligand.sdf'
+  }
+  assert found.ignored == ()
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path, unreadable):
+  touch(tmp_path / '1abc', '1abc_ligand.sdf')
+  touch(tmp_path / '2abc', '2abc_ligand.sdf')
+  unreadable(tmp_path / '2abc')
+  found = layout.find(tmp_path)
+  assert list(found.files) == ['1abc']
+  assert found.unreadable == ((tmp_path / '2abc', 'Permission denied'),)
+  assert found.unusable == {
+    '2abc': f'{tmp_path / "2abc"} cannot be read: Permission denied'
+  }
+
+
 def test_links_in_a_circle_end(tmp_path):
   touch(tmp_path / 'a', '1abc_ligand.sdf')
   (tmp_path / 'a' / 'up').symlink_to(tmp_path)
@@ -123,6 +238,10 @@ def test_text_plain_and_gzipped(tmp_path):
   assert layout.read_text(path) == 'ATOM'
   path.write_bytes(b'ATOM')
   assert layout.read_text(path) == 'ATOM'
+  # A mark before the first atom is not one of its columns.
+  for encoding in ('utf-8-sig', 'utf-16'):
+    path.write_bytes('ATOM Å'.encode(encoding))
+    assert layout.read_text(path) in ('ATOM ?', 'ATOM ??')
 
 
 @pytest.mark.parametrize(

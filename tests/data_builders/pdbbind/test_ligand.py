@@ -412,7 +412,7 @@ def test_set_of_ligands(tmp_path):
   assert ligand.read_set_entries(path) == [one, two, three]
   for pdb_id, pk, complaint in (
     ('1abc', 'unknown', 'is not a number'), ('1abc', 'nan', 'outside -2 to 18'),
-    ('1abc', '25000', 'outside -2 to 18'), ('x' * 8, '5', 'is not a PDB id'),
+    ('1abc', '25000', 'outside -2 to 18'), ('x/y', '5', 'is no id of'),
   ):  # fmt: skip
     path.write_text(good + tags.format(pdb_id, pk, ''))
     with pytest.raises(types.ComplexError, match=rf'record 1: no.*{complaint}'):

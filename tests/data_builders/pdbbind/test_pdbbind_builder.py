@@ -17,7 +17,7 @@ from support import made_up_complexes as made_up
 import data_builders
 from configs import pdbbind_density
 from data_builders import xtb
-from data_builders.pdbbind import complexes, manifest
+from data_builders.pdbbind import complexes, examples, manifest
 from data_builders.pdbbind.readers import wwpdb
 from edjax import commands, fields, geometry, molecule, task
 from edjax import config as configuration
@@ -189,6 +189,135 @@ def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
   assert report['written'] == 2 == len(records_of(built))
   assert sum(report['status'].values()) == report['rows'] == len(rows) == 13
   assert '8 unreadable' in capfd.readouterr().out
+
+
+def test_complexes_of_ones_own(tmp_path):
+  manual = tmp_path / 'mine'
+  ids = ['cpd_001', 'CPD-2', 'cpd001', '17']
+  for i, name in enumerate(ids):
+    made_up.write_complex(manual, name, i, made_up.SMILES[i], seed=i)
+  table = ''.join(f'{name},{4 + i}\n' for i, name in enumerate(ids))
+  (manual / 'index.csv').write_text(f'id,pK\n{table}')
+  built = build(manual, tmp_path / 'data')
+  records = records_of(built)
+  assert {key: record['pk'] for key, record in records.items()} == {
+    'cpd_001': 4, 'cpd-2': 5, 'cpd001': 6, '17': 7,
+  }  # fmt: skip
+  # cpd_001 and cpd001 are one number in base 36, as Python reads it.
+  assert len({float(r['cluster']) for r in records.values()}) == 4
+  config = smoke_config(manual, tmp_path / 'data')
+  config.data.split = 'file'
+  config.data.split_file = str(tmp_path / 'split.json')
+  parts = {'train': ids[:2], 'validation': ['cpd001'], 'test': ['17']}
+  (tmp_path / 'split.json').write_text(json.dumps(parts).lower())
+  made = task.make_task(configuration.resolve(config))
+  assert [made.pack.ids[row] for row in made.rows['test']] == ['17']
+
+
+def test_two_ids_of_one_number_are_refused():
+  seen = {}
+  for i in range(10**6):  # 80,000 are enough for a common number
+    other = seen.setdefault(examples.index_of(f'cpd{i}'), f'cpd{i}')
+    if other != f'cpd{i}':
+      break
+  assert 36**4 <= min(seen) < max(seen) < 2**32
+  examples.check_numbers(['1abc', 'zzzz', *seen.values()])
+  with pytest.raises(ValueError, match=f'{other} and cpd{i} have one number'):
+    examples.check_numbers([other, '1abc', f'cpd{i}'])
+
+
+def test_units_and_contradictions_follow_the_configuration(tmp_path):
+  manual = tmp_path / 'mine'
+  for i, name in enumerate(('1aa0', '1aa1')):
+    made_up.write_complex(manual, name, i, 'CCO', seed=i)
+  index = manual / 'index.csv'
+  index.write_text('id,affinity\n1aa0,12\n1aa1,316\n')
+  config = smoke_config(manual, tmp_path / 'data')
+
+  def pk_of(config):
+    pack = loading.load_pack(configuration.resolve(config).data, 'heavy')
+    return dict(zip(pack.ids, pack.columns['pk'], strict=True))
+
+  with pytest.raises(configuration.ConfigError, match=r'data\.affinity_unit'):
+    pk_of(config)
+  config.data.affinity_unit = 'nM'
+  assert pk_of(config) == {'1aa0': 7.92, '1aa1': 6.5}
+  config.data.affinity_unit = 'uM'
+  with pytest.raises(
+    configuration.ConfigError, match="affinity_unit was 'nM' and is 'uM'"
+  ):
+    pk_of(config)
+  config.data.data_dir = str(tmp_path / 'b')
+  config.data.affinity_unit = ''
+  index.write_text('id,pK,measure\n1aa0,6.5,Ki=316mM\n1aa1,6.5,Ki=316nM\n')
+  assert pk_of(config) == {'1aa1': 6.5}
+  row = rows_of(build(manual, tmp_path / 'b'))['1aa0']
+  assert row['status'] == 'excluded'
+  assert 'contradicts' in row['reason']
+  config.data.data_dir = str(tmp_path / 'c')
+  config.data.max_pk_difference = 6.1
+  assert pk_of(config) == {'1aa0': 6.5, '1aa1': 6.5}
+
+
+def test_folders_of_other_sets(tmp_path):
+  """HiQBind's and PoseBusters' names beside an index of 2020R1."""
+  manual = tmp_path / 'sets'
+  for i, (pdb_id, stem, ending) in enumerate(
+    (('1aa0', '1aa0_LIG_A_1', '_refined'), ('1aa1', '1AA1_LIG', ''))
+  ):
+    made_up.write_complex(tmp_path / 'plain', pdb_id, i, 'CCO', seed=i)
+    folder = manual / stem
+    folder.mkdir(parents=True)
+    for role, suffix in (('ligand', 'sdf'), ('protein', 'pdb')):
+      plain = tmp_path / 'plain' / pdb_id / f'{pdb_id}_{role}.{suffix}'
+      plain.rename(folder / f'{stem}_{role}{ending}.{suffix}')
+  lines = [
+    f'{key}  2.30  2012  Ki=316.23nM  // {key}.pdf ({code})'
+    for key, code in (('1aa0', 'LIG'), ('1aa1', 'LIG'), ('1aa2', 'LIG'))
+  ]
+  (manual / 'INDEX_general_PL.2020R1.lst').write_text('\n'.join(lines))
+  rows = rows_of(build(manual, tmp_path / 'a'))
+  assert [rows[key]['status'] for key in sorted(rows)] == [
+    'kept', 'kept', 'no files',
+  ]  # fmt: skip
+  assert {rows[key]['pk'] for key in rows} == {'6.5'}
+  other = '\n'.join(lines).replace('(LIG)', '(GOL)', 1)
+  (manual / 'INDEX_general_PL.2020R1.lst').write_text(other)
+  row = rows_of(build(manual, tmp_path / 'b'))['1aa0']
+  assert row['status'] == 'no files'
+  assert 'ligand of the index is GOL' in row['reason']
+
+
+def test_folders_that_cannot_be_read_are_in_the_report(
+  tmp_path, unreadable, capsys
+):
+  manual = tmp_path / 'pdbbind'
+  made_up.write_set(manual, count=2)
+  unreadable(manual / '1aa1')
+  built = build(manual, tmp_path / 'data')
+  row = rows_of(built)['1aa1']
+  reason = f'{manual / "1aa1"} cannot be read: Permission denied'
+  assert (row['status'], row['reason']) == ('no files', reason)
+  listed = f'{manual / "1aa1"}: Permission denied'
+  assert data_builders.report(built)['unreadable_folders'] == [listed]
+  assert 'cannot be read (Permission denied)' in capsys.readouterr().out
+
+
+def test_messages_list_what_lies_in_the_folder(tmp_path):
+  manual = tmp_path / 'mine'
+  made_up.write_complex(manual, 'cpd1', 0, 'CCO')
+  (manual / 'affinities.xlsx').write_text('')
+  with pytest.raises(
+    FileNotFoundError,
+    match=r'no index .*3 files .*such as affinities\.xlsx, cpd1/.*INDEX_',
+  ):
+    build(manual, tmp_path / 'data')
+  (manual / 'index.csv').write_text('id,pK\ncpd2,5\n')
+  with pytest.raises(
+    FileNotFoundError,
+    match=r'no structures of the 1 .*such as cpd2: .*4 files.*cpd1_ligand\.sdf',
+  ):
+    build(manual, tmp_path / 'data')
 
 
 def test_orbitals_of_the_ligand_beside_the_pocket(manual, data_dir):
@@ -531,7 +660,9 @@ def test_an_index_alone_suffices_where_entries_are_fetched(
     'pdbbind', tmp_path / 'a', manual_dir=manual, workers=1, download=True
   )
   assert rows_of(built)['1aa1']['status'] == 'kept'
-  with pytest.raises(FileNotFoundError, match='but no structures'):
+  with pytest.raises(
+    FileNotFoundError, match='no structures of the 1 complexes'
+  ):
     build(manual, tmp_path / 'b')
 
 
@@ -564,7 +695,7 @@ def test_ligands_without_proteins(tmp_path):
   made = task.make_task(configuration.resolve(config))
   assert made.voxelizer.channel_names == ('density',)
   assert set(made.baselines) > {'ridge_size', 'ridge_ligand'}
-  with pytest.raises(FileNotFoundError, match=r'ligands\*.sdf in .*pK'):
+  with pytest.raises(FileNotFoundError, match=r'no ligands\*\.sdf: .*pK'):
     build(tmp_path, tmp_path / 'data2', name='pdbbind_ligands')
 
 

@@ -206,7 +206,7 @@ def test_casf_clusters(tmp_path):
     ('[]', 'must be'),
     ('{"0": []}', "cluster '0' has no list"),
     ('{"0": ["1abc"], "1": [["1abc", 2]]}', '1abc is in clusters 0 and 1'),
-    ('{"0": [[5.0, "1abc"]]}', "'5.0' is not a PDB id"),
+    ('{"0": [[5.0, "1abc"]]}', '5.0 is no id of a complex'),
   ):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):

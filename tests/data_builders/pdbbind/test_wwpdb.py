@@ -88,6 +88,9 @@ def test_real_entry_with_a_cofactor(shared_data):
   assert (len(own.atoms.numbers), near.kept['cofactor']) == (32, 48)
   other, around = wwpdb.split_entry(path, 'NDP', 24.0)
   assert (len(other.atoms.numbers), around.kept['cofactor']) == (48, 32)
+  # They come as near as 1.54 Å, but are not bound.
+  with pytest.raises(types.ComplexError, match=r'ligands: D2Q, NDP$'):
+    wwpdb.split_entry(path, 'D2Q-NDP', 24.0)
 
 
 def test_real_pdb_file_and_its_mistakes(shared_data):
@@ -148,8 +151,10 @@ def test_alternative_location_by_occupancy(tmp_path):
 @pytest.mark.parametrize(
   ('code', 'words'),
   [
-    ('2-mer', "'2-mer' is no code of one residue"),
-    ('', "'' is no code of one residue"),
+    ('2-mer', 'no ligand 2-mer; .* ligands: LIG$'),
+    ('LIG-ABC', 'no ligand LIG-ABC; .* ligands: LIG$'),
+    ('', "'' names no residues"),
+    ('FMN ox', "'FMN ox' names no residues"),
     ('ABC', 'no ligand ABC; .* ligands: LIG$'),
     ('ALA', 'no ligand ALA'),
   ],
@@ -158,6 +163,138 @@ def test_codes_that_name_no_residue_raise(tmp_path, code, words):
   with pytest.raises(types.ComplexError, match=words) as caught:
     split(tmp_path, PROTEIN, copy(5, 4), code=code)
   assert '1abc.cif' in str(caught.value)
+
+
+def chain_of(names, chain, z, first=1, group='ATOM', x0=0.0):
+  """Residues of N, CA, C along x, bound C to N as peptides are (1.33 Å)."""
+  lines = []
+  for i, name in enumerate(names):
+    for atom_name, x in (('N', x0), ('CA', x0 + 1.46), ('C', x0 + 2.98)):
+      xyz = f'{4.31 * i + x:8.3f}{0.0:8.3f}{z:8.3f}'
+      lines.append(
+        f'{group:<6}{1:>5}  {atom_name:<3} {name:>3} {chain}'
+        f'{first + i:>4}    {xyz}  1.00 20.00          {atom_name[0]:>2}'
+      )
+  return [*lines, 'TER']
+
+
+def split_pdb(folder, code, *chains):
+  path = folder / '1abc.pdb'
+  lines = [line for chain in chains for line in chain]
+  path.write_text('\n'.join([*lines, 'END', '']))
+  return wwpdb.split_entry(path, code, 30.0)
+
+
+PDB_PROTEIN = chain_of(['ALA', 'GLU', 'GLY', 'SER', 'GLU', 'VAL'], 'A', 0)
+
+
+def test_an_amino_acid_is_a_ligand_where_it_is_free(tmp_path):
+  free = chain_of(['GLU'], 'L', 4, first=900, group='HETATM')
+  own, near = split_pdb(tmp_path, 'GLU', PDB_PROTEIN, free)
+  assert own.source == '1abc.pdb: GLU L 900'
+  np.testing.assert_allclose(own.atoms.coords[:, 2], 4)
+  assert near.kept == {'protein': 18}  # the protein's own GLU too
+  assert near.sequences == {'A': 'AEGSEV'}
+  # In one chain with the protein, as HETATM of the old format.
+  own, _ = split_pdb(tmp_path, 'GLU', PDB_PROTEIN[:-1], free)
+  assert own.source == '1abc.pdb: GLU L 900'
+  for others in ((), (chain_of(['GLU'], 'B', 4),)):  # a fragment of a polymer
+    with pytest.raises(types.ComplexError, match=r'no ligand GLU; .*: none'):
+      split_pdb(tmp_path, 'GLU', PDB_PROTEIN, *others)
+
+
+def test_an_amino_acid_that_clashes_is_found(tmp_path):
+  """Which contact is too short is decided where contacts are known."""
+  free = chain_of(['GLU'], 'L', 1.7, first=900, group='HETATM', x0=4.3)
+  own, _ = split_pdb(tmp_path, 'GLU', PDB_PROTEIN, free)
+  assert own.source == '1abc.pdb: GLU L 900'
+
+
+def test_an_amino_acid_of_an_mmcif_file(tmp_path):
+  free = [
+    atom(name, 'GLU', 900, (1.5 * i, 0, 4), chain='L')
+    for i, name in enumerate(('N', 'CA', 'C', 'O'))
+  ]
+  own, near = split(tmp_path, PROTEIN, free, code='GLU')
+  assert own.atoms.numbers.tolist() == [7, 6, 6, 8]
+  assert near.kept == {'protein': 3}
+
+
+@pytest.mark.parametrize('code', ['3-mer', 'PRO-GLY-PRO', 'GLY&PRO&PRO'])
+def test_a_peptide_is_a_ligand(tmp_path, code):
+  peptide = chain_of(['PRO', 'GLY', 'PRO'], 'P', 4)
+  own, near = split_pdb(tmp_path, code, PDB_PROTEIN, peptide)
+  assert own.source == f'1abc.pdb: {code} P 1-3'
+  assert len(own.atoms.numbers) == 9
+  np.testing.assert_allclose(own.atoms.coords[:, 2], 4)
+  assert near.sequences == {'A': 'AEGSEV'}
+  assert near.dropped == {'ligand': 9}
+
+
+def test_a_peptide_in_two_conformations(tmp_path):
+  """Each bond is there twice, and the residues do not clash."""
+  lines = []
+  for label, z in (('A', 4.0), ('B', 4.3)):
+    chain = chain_of(['PRO', 'GLY'], 'P', z)[:-1]
+    lines += [f'{line[:16]}{label}{line[17:]}' for line in chain]
+  lines = sorted(lines, key=lambda line: line[22:26])
+  own, _ = split_pdb(tmp_path, '2-mer', PDB_PROTEIN, [*lines, 'TER'])
+  assert own.source == '1abc.pdb: 2-mer P 1-2'
+  np.testing.assert_allclose(own.atoms.coords[:, 2], 4)
+
+
+def test_caps_of_a_peptide_may_count_or_not(tmp_path):
+  peptide = chain_of(['PRO', 'GLY'], 'P', 4)[:-1]
+  cap = chain_of(['NH2'], 'P', 4, first=3, x0=8.62)[:1]  # its N alone
+  for code in ('2-mer', '3-mer'):
+    own, _ = split_pdb(tmp_path, code, PDB_PROTEIN, [*peptide, *cap, 'TER'])
+    assert own.source == f'1abc.pdb: {code} P 1-3'
+    assert len(own.atoms.numbers) == 7
+
+
+def test_copies_of_a_peptide_are_chosen_as_others_are(tmp_path):
+  cut = chain_of(['PRO', 'GLY'], 'P', 4)[:-2]  # without its last atom
+  whole = chain_of(['PRO', 'GLY'], 'Q', -4)
+  own, _ = split_pdb(tmp_path, '2-mer', PDB_PROTEIN, [*cut, 'TER'], whole)
+  assert own.source == '1abc.pdb: 2-mer Q 1-2'
+  assert 'taken before P 1-2 (1 missing' in own.problems[0]
+
+
+@pytest.mark.parametrize(
+  ('code', 'chains', 'words'),
+  [
+    # Two peptides of one length.
+    (
+      '2-mer',
+      [chain_of(['PRO', 'GLY'], 'P', 4), chain_of(['VAL', 'GLY'], 'Q', -4)],
+      'may be PRO-GLY or VAL-GLY',
+    ),
+    # A protein's end beyond a gap (its residues are 43 Å off).
+    (
+      '2-mer',
+      [chain_of(['GLY'] * 9, 'B', 4)[:6] + chain_of(['GLY'] * 9, 'B', 4)[-7:]],
+      'no ligand 2-mer',
+    ),
+    # Sugars bound to the protein are no ligand.
+    (
+      'NAG-NAG',
+      [chain_of(['NAG', 'NAG'], 'B', 0, group='HETATM', x0=-8.7)],
+      'no ligand NAG-NAG',
+    ),
+    ('4-mer', [chain_of(['PRO', 'GLY'], 'P', 4)], 'ligands: PRO-GLY$'),
+  ],
+)
+def test_residues_that_may_be_others_are_refused(tmp_path, code, chains, words):
+  with pytest.raises(types.ComplexError, match=words):
+    split_pdb(tmp_path, code, PDB_PROTEIN, *chains)
+
+
+def test_sugars_that_are_free_are_a_ligand(tmp_path):
+  sugars = chain_of(['NAG', 'NAG'], 'B', 4, group='HETATM')
+  for code in ('NAG-NAG', '2-mer'):
+    own, near = split_pdb(tmp_path, code, PDB_PROTEIN, sugars)
+    assert len(own.atoms.numbers) == 6
+    assert near.kept == {'protein': 18}
 
 
 def test_other_mistakes_raise(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import pathlib
@@ -22,7 +23,7 @@ from tensorflow_datasets.core import shuffle
 import data_builders
 from data_builders import xtb
 from data_builders.molecules import records
-from data_builders.qm9 import parse
+from data_builders.qm9 import archive, parse
 from data_builders.support import download
 from edjax import datasets
 from edjax.chem import units
@@ -195,6 +196,58 @@ def test_build_and_read(manual, tmp_path):
   assert not (tmp_path / 'data' / 'downloads' / 'manual').exists()
 
 
+def test_an_unpacked_archive_is_the_same_dataset(manual, tmp_path):
+  packed = data_builders.build('qm9', tmp_path / 'a', manual, workers=1)
+  folder = tmp_path / 'unpacked' / 'dsgdb9nsd.xyz'
+  with tarfile.open(manual / 'dsgdb9nsd.xyz.tar.bz2') as members:
+    members.extractall(folder, filter='data')
+  # What macOS and others leave there.
+  (folder / '._dsgdb9nsd_000001.xyz').write_bytes(b'\0\5\26\7')
+  (folder / 'water.xyz').write_text('3\n')
+  for place in (folder, folder.parent):
+    data = tmp_path / place.name
+    built = data_builders.build('qm9', data, place, workers=1)
+    assert data_builders.fingerprint(built) == data_builders.fingerprint(packed)
+  assert data_builders.report(built)['in_archive'] == len(SHAPES)
+  first = folder / 'dsgdb9nsd_000001.xyz'
+  first.write_text(first.read_text() + '\n')
+  with pytest.raises(ValueError, match='was built from other files'):
+    data_builders.build('qm9', data, place)
+
+
+@pytest.mark.parametrize('name', ['dsgdb9nsd.xyz.tar', 'dsgdb9nsd.tar.gz'])
+def test_other_packings_and_members_of_macos(tmp_path, name):
+  mode = 'w:gz' if name.endswith('gz') else 'w'
+  with tarfile.open(tmp_path / name, mode) as members:
+    for member, text in (
+      ('._dsgdb9nsd_000001.xyz', b'\0\5\26\7'),
+      ('x/dsgdb9nsd_000001.xyz', record_text(1, 'C').encode()),
+      ('__MACOSX/x/._dsgdb9nsd_000001.xyz', b'\0\5\26\7'),
+    ):
+      info = tarfile.TarInfo(member)
+      info.size = len(text)
+      members.addfile(info, io.BytesIO(text))
+  assert archive.find(tmp_path) == tmp_path / name
+  (record,) = archive.read(tmp_path / name)
+  assert record.index == 1
+  (tmp_path / 'dsgdb9nsd.xyz.tar.bz2').write_bytes(b'')
+  with pytest.raises(ValueError, match='several archives'):
+    archive.find(tmp_path)
+
+
+def test_records_that_are_there_twice_or_cannot_be_seen(tmp_path, unreadable):
+  for folder in ('a', 'b'):
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / 'dsgdb9nsd_000001.xyz'
+    path.write_text(record_text(1, 'C'))
+  with pytest.raises(ValueError, match=r'dsgdb9nsd_000001\.xyz twice'):
+    archive.read(tmp_path)
+  unreadable(tmp_path / 'b')
+  with pytest.raises(ValueError, match=r'b cannot be read \(Permission denied'):
+    archive.read(tmp_path)
+  assert len(archive.read(tmp_path / 'a')) == 1
+
+
 def test_second_build_opens_the_first(manual, tmp_path, monkeypatch):
   first = data_builders.build('qm9', tmp_path / 'data', manual, workers=1)
 
@@ -304,10 +357,18 @@ def test_missing_files_say_what_to_put_where(tmp_path, monkeypatch):
 
   monkeypatch.setattr(urllib.request, 'urlopen', offline)
   empty = tmp_path / 'manual'
+  empty.mkdir()
+  (empty / 'qm9.npz').write_bytes(b'')
   with pytest.raises(FileNotFoundError) as caught:
     data_builders.build('qm9', tmp_path / 'data', empty)
   message = str(caught.value)
-  for part in ('dsgdb9nsd.xyz.tar.bz2', 'figshare.com', str(empty), 'no route'):
+  for part in (
+    'dsgdb9nsd.xyz.tar.bz2',
+    'figshare.com',
+    str(empty),
+    'no route',
+    'such as qm9.npz',
+  ):
     assert part in message
   assert not list((tmp_path / 'data').glob('edjax_qm9/*/*'))
 
