@@ -434,7 +434,8 @@ def test_real_ligands(shared_data, real):
     row = rows[pdb_id]
     n_heavy = len(ligand.heavy(found.atoms).numbers)
     assert n_heavy == int(row['n_heavy']), pdb_id
-    if row['sdf'] == 'sanitized':
+    # Its aromatic ring cannot be kekulized: query atoms hid that.
+    if row['sdf'] == 'sanitized' and pdb_id != '4hge':
       expected = f'{pdb_id}_ligand.sdf', False
     elif row['mol2'] == 'sanitized':
       expected = f'{pdb_id}_ligand.mol2', False
@@ -456,13 +457,12 @@ def test_real_ligands_for_xtb(real):
       values = ligand.descriptors(found.molecule, found.atoms)
       assert np.isfinite(list(values.values())).all(), pdb_id
   assert len(logs['file']) > 350
-  # 10gs lacks two hydrogens of acids; the others come without any.
-  assert logs['added'] == ['10gs', '1lee', '3str', '6moa']
+  # 10gs and two others lack hydrogens; the rest comes without any.
+  assert logs['added'] == ['10gs', '1lee', '2wti', '3dx2', '3str', '6moa']
   assert len(logs['repaired']) == 25
   assert logs.keys() - {'file', 'added', 'repaired'} == {
-    'file:collision mol2:collision reprotonated', 'file:odd mol2',
-    'file:odd mol2:odd reprotonated',
-  }  # fmt: skip
+    'file:collision mol2:collision reprotonated'
+  }
 
 
 def test_added_hydrogens_give_nearly_the_energy_of_the_files(real):
@@ -502,6 +502,9 @@ def test_real_set_of_ligands(shared_data):
   assert len(found) == len(rows) == 4461
   for row, (entry, item) in zip(rows, found, strict=True):
     assert (entry.pdb_id, entry.pk) == (row['id'], float(row['pK']))
+    if entry.pdb_id == '1qbv':
+      assert '4.29 Å apart' in str(item)
+      continue
     heavy = ligand.heavy(item.atoms)
     assert len(heavy.numbers) == int(row['n_heavy'])
     centroid = [float(row[x]) for x in ('cx', 'cy', 'cz')]
