@@ -258,7 +258,7 @@ def test_missing_hydrogens_are_added(smiles, formula):
 
 
 def converted(found):
-  """As some converters write it: double bonds and charges at P and N gone."""
+  """As some converters write it: double bonds, charges at P, N and S gone."""
   atoms = [
     (atom.GetSymbol(), '', xyz)
     for atom, xyz in zip(
@@ -268,7 +268,7 @@ def converted(found):
   bonds = []
   for bond in found.molecule.GetBonds():
     ends = bond.GetBeginAtom(), bond.GetEndAtom()
-    lost = {'N', 'P'} & {end.GetSymbol() for end in ends}
+    lost = {'N', 'P', 'S'} & {end.GetSymbol() for end in ends}
     order = 1 if lost else int(bond.GetBondTypeAsDouble())
     bonds.append((*(end.GetIdx() + 1 for end in ends), order))
   return sdf(atoms, bonds)
@@ -281,10 +281,12 @@ def converted(found):
     ('OP(=O)(O)OC[P+](O)(O)O', 0, {6: 1, 8: 7, 15: 2, 1: 6}),
     ('CCC(N)=[NH2+]', 1, {6: 3, 7: 2, 1: 9}),
     ('CNC(N)=[NH2+]', 1, {6: 2, 7: 3, 1: 8}),
+    ('CCS(C)=O', 0, {6: 3, 8: 1, 16: 1, 1: 8}),
+    ('CC[S+](C)O', 0, {6: 3, 8: 1, 16: 1, 1: 8}),
   ],
 )
 def test_double_bonds_that_were_lost(tmp_path, smiles, charge, formula):
-  """No hydrogen goes to P or C, and the charge is the group's."""
+  """No hydrogen goes to P, S or C, and the charge is the group's."""
   found = ligand.read_ligand(files(tmp_path, converted(molecule(smiles))))
   assert found.formal_charge == 0
   completed, log = ligand.for_xtb(found)
@@ -298,7 +300,7 @@ def test_double_bonds_that_were_lost(tmp_path, smiles, charge, formula):
   # Gaps of radicals are near 0, of such groups they are electronvolts.
   assert xtb.run(*completed).gap > 2
   # Descriptors are those of the molecule that was converted.
-  neutral = {'CO[P+](O)(O)O': 'COP(=O)(O)O',
+  neutral = {'CO[P+](O)(O)O': 'COP(=O)(O)O', 'CC[S+](C)O': 'CCS(C)=O',
              'OP(=O)(O)OC[P+](O)(O)O': 'OP(=O)(O)OCP(=O)(O)O'}  # fmt: skip
   right = molecule(neutral.get(smiles, smiles))
   expected = ligand.descriptors(right.molecule, right.atoms)
@@ -457,9 +459,9 @@ def test_real_ligands_for_xtb(real):
       values = ligand.descriptors(found.molecule, found.atoms)
       assert np.isfinite(list(values.values())).all(), pdb_id
   assert len(logs['file']) > 350
-  # 10gs and two others lack hydrogens; the rest comes without any.
-  assert logs['added'] == ['10gs', '1lee', '2wti', '3dx2', '3str', '6moa']
-  assert len(logs['repaired']) == 25
+  # 10gs and 2wti lack some hydrogens; the others come without any.
+  assert logs['added'] == ['10gs', '1lee', '2wti', '3str', '6moa']
+  assert len(logs['repaired']) == 26
   assert logs.keys() - {'file', 'added', 'repaired'} == {
     'file:collision mol2:collision reprotonated'
   }
