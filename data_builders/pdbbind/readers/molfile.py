@@ -25,6 +25,7 @@ class Record(NamedTuple):
     formal_charge: as the bonds or charges of the file have it; None where
       there is none to rely on.
     refusal: why `molecule` is None; '' where it is not.
+    note: a remark for the manifest.
   """
 
   numbers: np.ndarray
@@ -32,6 +33,7 @@ class Record(NamedTuple):
   molecule: Any
   formal_charge: int | None
   refusal: str
+  note: str = ''
 
 
 def split(text: str, kind: str) -> list[str]:
@@ -67,44 +69,72 @@ def parse(text: str, kind: str, name: str) -> Record:
       that is no number, no heavy atom, or no 3-D geometry (see
       `plausibility.check`).
   """
-  from rdkit import Chem, rdBase
+  from rdkit import rdBase
 
+  types_A = None
   if kind == 'mol2':
     (symbols, coords), types_A = mol2.atoms(text, name)
-    readable = mol2.for_rdkit(text, types_A, symbols)
-    read, unclear = Chem.MolFromMol2Block, mol2.unclear_bond(text)
   else:
     symbols, coords = sdf.atoms(text, name)
-    readable = sdf.without_neighbour_counts(text)
-    read, unclear = Chem.MolFromMolBlock, ''
   numbers_A, coords_A3 = _checked(symbols, coords, name)
-  flat = kind == 'sdf' and sdf.says_flat(text)
   with rdBase.BlockLogs():
-    try:
-      molecule = read(readable, sanitize=False, removeHs=False)
-    except (RuntimeError, ValueError):
-      molecule = None
-    unclear = unclear or _unclear(molecule, numbers_A, coords_A3)
-    if unclear:
-      plausibility.check(None, numbers_A, coords_A3, flat, name)
-      return Record(numbers_A, coords_A3, None, None, unclear)
-    molecule = _plain(molecule)
-    if kind == 'mol2':
-      mol2.complete(molecule, types_A)
-    charge = Chem.GetFormalCharge(molecule)
-    for atom in molecule.GetAtoms():
-      # RDKit would complete a sodium ion without its charge to NaH.
-      if atom.GetAtomicNum() in elements.METALS:
-        atom.SetNoImplicit(True)
-    plausibility.check(molecule, numbers_A, coords_A3, flat, name)
-    try:
-      Chem.SanitizeMol(molecule)
-    # Bad molecules raise ValueError, violated assumptions RuntimeError.
-    except (ValueError, RuntimeError) as error:
-      # A mol2 file has no formal charges; RDKit derives them from the bonds.
-      known = charge if kind == 'sdf' else None
-      reason = ' '.join(str(error).split())
-      return Record(numbers_A, coords_A3, None, known, reason)
+    molecule = _read(text, symbols, types_A)
+    refusal = mol2.unclear_bond(text) if kind == 'mol2' else ''
+    refusal = refusal or _unclear(molecule, numbers_A, coords_A3)
+    if not refusal:
+      molecule = _definite(molecule, text, types_A)
+    plausibility.check(
+      None if refusal else molecule,
+      numbers_A,
+      coords_A3,
+      kind == 'sdf' and sdf.says_flat(text),
+      name,
+    )
+    if refusal:
+      return Record(numbers_A, coords_A3, None, None, refusal)
+    return _sanitized(molecule, numbers_A, coords_A3, kind)
+
+
+def _read(text, symbols, types_A):
+  """Returns RDKit's molecule of an SDF (types_A is None) or mol2 record."""
+  from rdkit import Chem
+
+  if types_A is None:
+    read, text = Chem.MolFromMolBlock, sdf.without_neighbour_counts(text)
+  else:
+    read, text = Chem.MolFromMol2Block, mol2.for_rdkit(text, types_A, symbols)
+  try:
+    return read(text, sanitize=False, removeHs=False)
+  except (RuntimeError, ValueError):
+    return None
+
+
+def _definite(molecule, text, types_A):
+  """Returns a copy without queries that knows which hydrogens it lacks."""
+  molecule = _plain(molecule)
+  if types_A is None:
+    _give_aromatic_hydrogens(molecule, sdf.stated_hydrogens(text))
+  else:
+    mol2.complete(molecule, types_A)
+  for atom in molecule.GetAtoms():
+    # RDKit would complete a sodium ion without its charge to NaH.
+    if atom.GetAtomicNum() in elements.METALS:
+      atom.SetNoImplicit(True)
+  return molecule
+
+
+def _sanitized(molecule, numbers_A, coords_A3, kind) -> Record:
+  from rdkit import Chem
+
+  charge = Chem.GetFormalCharge(molecule)
+  try:
+    Chem.SanitizeMol(molecule)
+  # Bad molecules raise ValueError, violated assumptions RuntimeError.
+  except (ValueError, RuntimeError) as error:
+    # A mol2 file has no formal charges; RDKit derives them from the bonds.
+    known = charge if kind == 'sdf' else None
+    reason = ' '.join(str(error).split())
+    return Record(numbers_A, coords_A3, None, known, reason)
   return Record(numbers_A, coords_A3, molecule, charge, '')
 
 
@@ -123,6 +153,18 @@ def _unclear(molecule, numbers_A, coords_A3) -> str:
       i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
       return f'the bond of atoms {i + 1} and {j + 1} has no definite order'
   return ''
+
+
+def _give_aromatic_hydrogens(molecule, stated) -> None:
+  """Gives aromatic nitrogen the hydrogen that its record states, in place.
+
+  From bonds alone RDKit cannot tell which nitrogen of a ring has it.
+  """
+  for atom, count in zip(molecule.GetAtoms(), stated, strict=False):
+    if atom.GetAtomicNum() == 7 and atom.GetIsAromatic():
+      there = sum(n.GetAtomicNum() == 1 for n in atom.GetNeighbors())
+      if count > there:
+        atom.SetNumExplicitHs(count - there)
 
 
 def _plain(molecule):

@@ -10,8 +10,8 @@ from edjax.chem import elements
 # that is not planar by its bonds is ten times as thick.
 _FLAT_A = 2e-3
 # Length of a bond over the sum of its covalent radii (RDKit's, of B. Cordero et
-# al., Dalton Trans. 2008, 2832). The median of a molecule has 0.77 (N2) to 1.03;
-# in bohr it would be 1.9 times that, in drawings with bonds of length 1, 0.66.
+# al., Dalton Trans. 2008, 2832). The median is 0.77 for N2 and near 1 for most
+# ligands; in bohr it is 1.9 times that, in drawings with bonds of length 1 0.66.
 _MEDIAN = (0.7, 1.3)
 # The longest single one of PDBbind's ligands that may be a bond has 1.6.
 _LONGEST = 2.0
@@ -41,8 +41,8 @@ def check(molecule, numbers_A, coords_A3, says_flat: bool, name: str) -> None:
         else f'atom {carbon + 1} is a tetrahedral carbon'
       )
       raise types.ComplexError(
-        f'{name}: no coordinates in space: all atoms lie in a plane, and {why}. '
-        'Give the bound pose'
+        f'{name}: no coordinates in space: all atoms lie in a plane, and '
+        f'{why}. Give the bound pose'
       )
   if molecule is not None:
     _check_lengths(molecule, numbers_A, coords_A3, name)

@@ -1,8 +1,8 @@
 """The text of SDF records: atoms, dimension, what the fields mean.
 
 BIOVIA, CTFile formats 2020. V2000, columns of the atom block: 1-10, 11-20,
-21-30 coordinates, 32-34 symbol, 49-51 valence; of the bond block: 1-3, 4-6
-atoms, 7-9 order. V3000: 'M  V30 index symbol x y z ...'.
+21-30 coordinates, 32-34 symbol, 43-45 hydrogens and one, 49-51 valence; of the
+bond block: 1-3, 4-6 atoms, 7-9 order. V3000: 'M  V30 index symbol x y z ...'.
 """
 
 from data_builders.pdbbind.readers import types
@@ -75,6 +75,19 @@ def without_neighbour_counts(text: str) -> str:
   for i in rows:
     lines[i] = f'{lines[i][:48]}  0{lines[i][51:]}'
   return '\n'.join(lines) + '\n'
+
+
+def stated_hydrogens(text: str) -> list[int]:
+  """Returns the number of hydrogens of each atom of a V2000 record.
+
+  It counts those that are atoms of the record too, as PDBbind's files have it,
+  and is -1 where the record does not say.
+  """
+  lines = text.splitlines()
+  if len(lines) < 4 or not lines[3].rstrip().endswith('V2000'):
+    return []
+  fields = [line[42:45].strip() for line in lines[4 : 4 + int(lines[3][:3])]]
+  return [int(field) - 1 if field.isdigit() else -1 for field in fields]
 
 
 def check_count(count: int, announced: int, name: str) -> None:

@@ -5,20 +5,10 @@ import gzip
 
 import numpy as np
 import pytest
-from support.made_up_ligands import METHANOL, files, sdf
+from support.made_up_ligands import METHANOL, embedded, files, mol2, sdf
 
 from data_builders import xtb
 from data_builders.pdbbind.readers import layout, ligand, types
-
-
-def mol2(atoms, bonds):
-  lines = ['@<TRIPOS>MOLECULE', 'x', f'{len(atoms)} {len(bonds)} 1', 'SMALL']
-  lines += ['NO_CHARGES', '', '@<TRIPOS>ATOM']
-  for i, (symbol, kind, (x, y, z)) in enumerate(atoms, 1):
-    lines.append(f'{i} {symbol}{i} {x:.4f} {y:.4f} {z:.4f} {kind} 1 LIG 0.0')
-  lines.append('@<TRIPOS>BOND')
-  lines += [f'{n} {i} {j} {order}' for n, (i, j, order) in enumerate(bonds, 1)]
-  return '\n'.join([*lines, ''])
 
 
 def five_valent(atoms, bonds):
@@ -169,12 +159,8 @@ def test_no_file_raises():
 def molecule(smiles, hydrogens=True):
   """(RDKit's molecule with coordinates, Ligand)."""
   from rdkit import Chem
-  from rdkit.Chem import rdDistGeom
 
-  full = Chem.AddHs(Chem.MolFromSmiles(smiles))
-  assert rdDistGeom.EmbedMolecule(full, randomSeed=7) == 0
-  if not hydrogens:
-    full = Chem.RemoveHs(full)
+  full = embedded(smiles, hydrogens)
   n_atoms = full.GetNumAtoms()
   atoms = types.Atoms(
     np.array([atom.GetAtomicNum() for atom in full.GetAtoms()], np.int32),
