@@ -10,8 +10,8 @@ from edjax.chem import elements
 # that is not planar by its bonds is ten times as thick.
 _FLAT_A = 2e-3
 # Length of a bond over the sum of its covalent radii (RDKit's, of B. Cordero et
-# al., Dalton Trans. 2008, 2832). The median is 0.77 for N2 and near 1 for most
-# ligands; in bohr it is 1.9 times that, in drawings with bonds of length 1 0.66.
+# al., Dalton Trans. 2008, 2832). The median is 0.77 for N2, near 1 for most
+# ligands, 1.9 times that in bohr, and 0.66 in drawings with bonds of length 1.
 _MEDIAN = (0.7, 1.3)
 # The longest single one of PDBbind's ligands that may be a bond has 1.6.
 _LONGEST = 2.0

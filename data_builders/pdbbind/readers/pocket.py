@@ -123,7 +123,7 @@ def select(
     dropped['other model'] = n_others
   return types.Pocket(
     atoms=structure_lib.arrays_of(
-      [sites.atoms[i] for i in np.flatnonzero(kept_A)]
+      [sites.atoms[i] for i in np.flatnonzero(kept_A)], source
     ),
     source=source,
     kept=_classes(sites, kept_A),
@@ -225,7 +225,7 @@ def _mark_ligand(sites, near_A, reason_A) -> set[int]:
   Returns:
     Residues that are the ligand.
   """
-  heavy_A = sites.numbers > 1
+  heavy_A = sites.numbers != 1  # atoms of unknown element are heavy
   clash_A = heavy_A & (near_A < _CLASH_A)
   ligand_residues = set()
   for i in np.unique(sites.residue_A[clash_A]):
