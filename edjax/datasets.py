@@ -78,6 +78,8 @@ class Dataset:
     has_pockets: whether it has atoms of the proteins, density maps and files to
       download.
     radius: distance from the centre of the ligand up to which it has atoms, Å.
+    limits: fields of `config.data` beyond which a complex is left out -> their
+      defaults.
   """
 
   name: str
@@ -89,6 +91,7 @@ class Dataset:
   is_complexes: bool = False
   has_pockets: bool = False
   radius: float = float('inf')
+  limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
   def variant(
     self, geometry: str, noise: float, needs: Collection[str], hydrogens: bool
@@ -143,6 +146,7 @@ DATASETS: Mapping[str, Dataset] = {
       is_complexes=True,
       has_pockets=True,
       radius=24.0,
+      limits={'min_contact': 1.2, 'max_clashes': 2},
     ),
     Dataset(
       'pdbbind_ligands',

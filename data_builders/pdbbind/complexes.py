@@ -12,6 +12,7 @@ from data_builders.pdbbind.readers import types
 from data_builders.support import download
 from edjax import datasets
 
+_LIMITS = datasets.DATASETS['pdbbind'].limits
 # Å about the ligand's centre: half the diagonal of the largest box of the
 # configurations (24 Å), and 3 Å for the tails of atoms outside.
 RADIUS = datasets.DATASETS['pdbbind'].radius
@@ -33,11 +34,15 @@ class Options(NamedTuple):
     orbitals: whether to compute GFN2-xTB orbitals of the ligand, which then has
       its hydrogens.
     maps: whether to store cubes of experimental maps about the ligand.
+    min_contact: Å between heavy atoms of ligand and pocket.
+    max_clashes: number of the ligand's atoms, see `pocket.clashes`.
   """
 
   hydrogens: bool = False
   orbitals: bool = False
   maps: bool = False
+  min_contact: float = _LIMITS['min_contact']
+  max_clashes: int = _LIMITS['max_clashes']
 
 
 class Complex(NamedTuple):
@@ -98,13 +103,18 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
     ligand, pocket = wwpdb.split_entry(
       files.structure, entry.ligand, RADIUS, hydrogens=options.hydrogens
     )
+  pockets.check_contact(
+    ligand, pocket, options.min_contact, options.max_clashes
+  )
   row = {
     'ligand_file': ligand.source,
     'pocket_file': pocket.source,
     'pocket_atoms': len(pocket.atoms.numbers),
     'pocket_kept': pocket.kept,
     'pocket_dropped': pocket.dropped,
+    'pocket_problems': pocket.problems,
     'shortest_contact': round(pockets.shortest_contact(ligand, pocket), 3),
+    'clashes': pockets.clashes(ligand, pocket),
     'box_filled': round(
       pockets.coverage(ligand, pocket, ligands.centre(ligand.atoms), BOX / 2),
       4,

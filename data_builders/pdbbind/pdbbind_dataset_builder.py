@@ -18,6 +18,7 @@ from data_builders.pdbbind import (
 )
 from data_builders.pdbbind.readers import ligand
 from data_builders.support import worker_pool as workers_lib
+from edjax import datasets
 from edjax.runtime import paths
 
 
@@ -25,7 +26,7 @@ class Builder(builder.Base, skip_registration=True):
   """All complexes in one TFDS split, `molecules`; see README.md."""
 
   name = 'edjax_pdbbind'
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('1.1.0')
   BUILDER_CONFIGS: ClassVar = [
     tfds.core.BuilderConfig(name=name, description=description)
     for name, description in (
@@ -40,20 +41,25 @@ class Builder(builder.Base, skip_registration=True):
   _function = 'data_builders.pdbbind.complexes:read'
   _cluster = staticmethod(examples.by_sequence)
 
-  def __init__(self, *, config='heavy', download=False, **kwargs):
+  def __init__(self, *, config='heavy', download=False, limits=None, **kwargs):
     """Opens the dataset.
 
     Args:
       config: name of one of BUILDER_CONFIGS.
       download: whether to fetch the entries (and maps) that the index names and
         the manual directory lacks.
+      limits: beyond which a complex is left out, by name; `Dataset.limits`
+        where they have none.
       **kwargs: see `builder.Base`.
     """
     self._download = download
+    dataset = datasets.DATASETS[self.name.removeprefix('edjax_')]
+    self._limits = {**dataset.limits, **(limits or {})}
     self._options = complexes.Options(
       hydrogens=config == 'hydrogens',
       orbitals=config == 'orbitals',
       maps=config == 'maps',
+      **self._limits,
     )
     super().__init__(config=config, **kwargs)
 
@@ -62,7 +68,8 @@ class Builder(builder.Base, skip_registration=True):
 
     Tables and lists are compared by their contents, structures by names and
     sizes. A directory without an index is no difference. A dataset that was
-    built without downloads is not the one that is asked for with them.
+    built without downloads is not the one that is asked for with them, nor is
+    one of other limits.
 
     Args:
       report: of the dataset.
@@ -83,6 +90,11 @@ class Builder(builder.Base, skip_registration=True):
       )
     if self._download and not report['download']:
       lines.append('nothing was downloaded for it')
+    if self._limits != report['limits']:
+      lines.append(
+        f'its limits are {_words(report["limits"])}, and '
+        f'{_words(self._limits)} are asked for'
+      )
     return lines
 
   def _sources(self) -> sources.Sources:
@@ -181,8 +193,13 @@ class Builder(builder.Base, skip_registration=True):
       'sources': inputs.summary(),
       'sources_sha256': inputs.sha256,
       'download': self._download,
+      'limits': self._limits,
       'index': str(inputs.index),
       'index_skipped': [list(line) for line in inputs.skipped],
       'index_notes': [list(line) for line in inputs.notes],
       'ignored_files': len(inputs.ignored),
     }
+
+
+def _words(limits: dict) -> str:
+  return ', '.join(f'{name}={value:g}' for name, value in limits.items())

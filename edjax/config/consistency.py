@@ -113,6 +113,10 @@ def _complexes(config) -> list[str]:
   source = density_source(representation)
   errors = []
   dataset = datasets.DATASETS[data.name]
+  for other in datasets.DATASETS.values():
+    for field, value in other.limits.items():
+      if field not in dataset.limits and data[field] != value:
+        errors.append(f'config.data.{field} is for {other.name} alone')
   if data.origin and (data.origin == 'ligand') != dataset.has_pockets:
     errors.append(
       f'config.data.origin={data.origin!r} is not for {data.name}: frames of '

@@ -41,6 +41,8 @@ RULES: Mapping[str, rules.Rule] = {
   'data.noise': rules.number(float, 0, 1),
   'data.shuffle_labels': rules.flag,
   'data.download': rules.flag,
+  'data.min_contact': rules.number(float, 0, 3),
+  'data.max_clashes': rules.number(int, 0),
   'data.workers': rules.number(int, 0),
   'representation.grid_size': rules.COUNT,
   'representation.spacing': rules.POSITIVE,

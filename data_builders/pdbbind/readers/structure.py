@@ -175,11 +175,10 @@ def _check_cell(structure, remarks) -> None:
   if edges == (unset.a, unset.b, unset.c):  # of structures without a crystal
     return
   if min(edges) < _NARROWEST_CELL_A or not 0 < cell.volume < math.inf:
-    structure.cell = unset
     remarks.append(
-      'no symmetry: the cell of '
-      f"{cell.a:g} x {cell.b:g} x {cell.c:g} Å is no crystal's"
+      'no symmetry: a cell of {:g} x {:g} x {:g} Å is no crystal'.format(*edges)
     )
+    structure.cell = unset
 
 
 def _write_elements(lines) -> None:
