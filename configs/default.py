@@ -86,10 +86,10 @@ def get_config() -> ConfigDict:
   # For pdbbind: download files that the manual directory lacks from the wwPDB,
   # and maps from PDBe: thousands of files for a full index.
   data.download = False
-  # For pdbbind: complexes are left out whose heavy atoms of ligand and pocket
-  # are nearer than min_contact, Å, or of which more than max_clashes atoms of
-  # the ligand are nearer than 2 Å to the pocket (a covalent ligand has one or
-  # two; metals do not count). 0 and a large number keep all.
+  # For pdbbind: shortest distance, Å, between heavy atoms of ligand and pocket,
+  # and largest number of the ligand's heavy atoms within 2 Å of the pocket's,
+  # metals aside (a covalent ligand has one or two). Complexes beyond these are
+  # left out with the reason; 0 and a large number keep all.
   data.min_contact = 1.2
   data.max_clashes = 2
   # Processes of a dataset build; 0: one per core.

@@ -89,9 +89,11 @@ def _build(data, data_dir: str | pathlib.Path, variant: str, beam: str):
 
   manual_dir = data.manual_dir or paths.join(data_dir, 'manual')
   options = {'download': True} if data.download else {}
-  limits = datasets.DATASETS[data.name].limits
-  if limits:
-    options['limits'] = {name: data[name] for name in limits}
+  if datasets.DATASETS[data.name].limits:
+    options['limits'] = {
+      'min_contact': data.min_contact,
+      'max_clashes': data.max_clashes,
+    }
   return data_builders.build(
     data.name,
     data_dir,

@@ -88,7 +88,8 @@ def test_rules_and_default_have_the_same_fields():
 
 # Described together with the field above them.
 SHARE_A_COMMENT = {
-  'data.test_fraction', 'data.fold', 'data.noise', 'representation.spacing',
+  'data.test_fraction', 'data.fold', 'data.noise', 'data.max_clashes',
+  'representation.spacing',
   'model.blocks', 'model.dropout', 'optim.warmup_fraction',
   'optim.final_fraction', 'optim.b2', 'train.checkpoint_every',
 }  # fmt: skip

@@ -11,6 +11,8 @@ _MOL2_START = '@<TRIPOS>MOLECULE'
 _BONDS = ('SINGLE', 'DOUBLE', 'TRIPLE', 'AROMATIC', 'DATIVE')
 # Coordinates that are read twice may differ by rounding, Å.
 _MOVED_A = 1e-3
+# The columns of a PDB file end at 9999 Å.
+_FARTHEST_A = 1e5
 _ISOTOPES = {'D': 1, 'T': 1}  # names of hydrogen that are no element symbols
 
 
@@ -200,11 +202,12 @@ def _checked(symbols, coords, name) -> tuple[np.ndarray, np.ndarray]:
       raise types.ComplexError(f'{name}: atom {i + 1}: {error}') from error
   numbers_A = np.array(numbers, np.int32)
   coords_A3 = np.array(coords, np.float64).reshape(-1, 3)
-  bad_A = ~np.isfinite(coords_A3).all(axis=1)
+  bad_A = ~(np.abs(coords_A3) < _FARTHEST_A).all(axis=1)  # NaN is bad too
   if bad_A.any():
     i = int(np.argmax(bad_A))
     raise types.ComplexError(
-      f'{name}: atom {i + 1}: coordinates are not finite: {coords_A3[i]}'
+      f'{name}: atom {i + 1}: coordinates are not finite, or beyond '
+      f'{_FARTHEST_A:g} Å: {" ".join(f"{x:g}" for x in coords_A3[i])}'
     )
   if not (numbers_A > 1).any():
     raise types.ComplexError(f'{name}: no atom heavier than hydrogen')

@@ -99,6 +99,8 @@ def broken(kind, what):
     return good.replace('0.7000', '   nan')
   if what == 'infinite':
     return good.replace('0.7000', '   inf')
+  if what == 'huge':
+    return good.replace('0.7000', ' 1e300')
   if what == 'garbage':
     return good.replace('0.7000', '0.7x00')
   if what == 'element':
@@ -120,6 +122,7 @@ def broken(kind, what):
     ('none', 'no atoms'),
     ('nan', 'not finite|no atom: '),
     ('infinite', 'not finite|no atom: '),
+    ('huge', 'atom 1: coordinates are not finite, or beyond 100000 Å'),
     ('garbage', 'no atom: '),
     ('element', "atom 1: unknown element symbol 'Qq'"),
     ('dummy', 'atom 1: unknown element symbol'),
