@@ -5,9 +5,8 @@ import numpy as np
 from data_builders.pdbbind.readers import types
 from edjax.chem import elements
 
-# Root mean square distance from a plane, Å, of atoms that were drawn in it:
-# coordinates are written with 1e-4 Å or better. The flattest ligand of PDBbind
-# that is not planar by its bonds is ten times as thick.
+# Root mean square distance from a plane, Å, below which atoms were drawn in it:
+# files round coordinates to 1e-3 Å or finer.
 _FLAT_A = 2e-3
 # Length of a bond over the sum of its covalent radii (RDKit's, of B. Cordero et
 # al., Dalton Trans. 2008, 2832). The median is 0.77 for N2, near 1 for most

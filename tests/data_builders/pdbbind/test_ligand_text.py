@@ -243,11 +243,12 @@ def test_planar_molecules_may_lie_in_a_plane(tmp_path):
   for smiles in ('c1ccccc1Cl', 'NC(=N)N', 'CCO', 'C=CC=C'):
     text = drawn(smiles, '3D')
     assert ligand.read_ligand(files(tmp_path, text)).molecule is not None
-  # The bonds of an amidine that lost its double bond are no tetrahedron.
+  # What is no drawing is not refused for its dimension code.
   text = sdf(*tables(embedded('CC(C)CO'))).replace(
     'made up\n\n', f'made up\n{"":20}2D\n', 1
   )
   assert ligand.read_ligand(files(tmp_path, text)).molecule is not None
+  # The bonds of an amidine that lost its double bond are no tetrahedron.
   lost = drawn('NC(=N)N', '3D').replace('  2  3  2', '  2  3  1')
   assert ligand.read_ligand(files(tmp_path, lost)).molecule is not None
 
