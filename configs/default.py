@@ -92,6 +92,12 @@ def get_config() -> ConfigDict:
   # For complexes: those whose index states a pK and an affinity that differ by
   # more, in pK, are left out.
   data.max_pk_difference = 0.5
+  # For pdbbind: shortest distance, Å, between heavy atoms of ligand and pocket,
+  # and largest number of the ligand's heavy atoms within 2 Å of the pocket's,
+  # metals aside (a covalent ligand has one or two). Complexes beyond these are
+  # left out with the reason; 0 and a large number keep all.
+  data.min_contact = 1.2
+  data.max_clashes = 2
   # Processes of a dataset build; 0: one per core.
   data.workers = 0
 

@@ -5,7 +5,7 @@ A new one is a folder of data_builders/, a line in `DATASETS` and a test.
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edjax.chem.units import HARTREE_MEV
 
@@ -78,6 +78,8 @@ class Dataset:
     has_pockets: whether it has atoms of the proteins, density maps and files to
       download.
     radius: distance from the centre of the ligand up to which it has atoms, Å.
+    settings: fields of `config.data` that say how files are read and which
+      entries are left out -> their defaults.
   """
 
   name: str
@@ -89,6 +91,7 @@ class Dataset:
   is_complexes: bool = False
   has_pockets: bool = False
   radius: float = float('inf')
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def variant(
     self, geometry: str, noise: float, needs: Collection[str], hydrogens: bool
@@ -143,6 +146,12 @@ DATASETS: Mapping[str, Dataset] = {
       is_complexes=True,
       has_pockets=True,
       radius=24.0,
+      settings={
+        'affinity_unit': '',
+        'max_pk_difference': 0.5,
+        'min_contact': 1.2,
+        'max_clashes': 2,
+      },
     ),
     Dataset(
       'pdbbind_ligands',
@@ -150,6 +159,7 @@ DATASETS: Mapping[str, Dataset] = {
       _AFFINITY,
       ('random', 'file', *COMPLEX_SPLITS),
       is_complexes=True,
+      settings={'max_pk_difference': 0.5},
     ),
   )
 }

@@ -1,6 +1,7 @@
 """Complexes: atoms, orbitals and the manifest's row from the files of one."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,11 +34,13 @@ class Options(NamedTuple):
     orbitals: whether to compute GFN2-xTB orbitals of the ligand, which then has
       its hydrogens.
     maps: whether to store cubes of experimental maps about the ligand.
+    settings: see `datasets.Dataset`.
   """
 
   hydrogens: bool = False
   orbitals: bool = False
   maps: bool = False
+  settings: Mapping[str, Any] = datasets.DATASETS['pdbbind'].settings
 
 
 class Complex(NamedTuple):
@@ -98,13 +101,17 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
     ligand, pocket = wwpdb.split_entry(
       files.structure, entry.ligand, RADIUS, hydrogens=options.hydrogens
     )
+  limits = options.settings['min_contact'], options.settings['max_clashes']
+  pockets.check_contact(ligand, pocket, *limits)
   row = {
     'ligand_file': ligand.source,
     'pocket_file': pocket.source,
     'pocket_atoms': len(pocket.atoms.numbers),
     'pocket_kept': pocket.kept,
     'pocket_dropped': pocket.dropped,
+    'pocket_problems': pocket.problems,
     'shortest_contact': round(pockets.shortest_contact(ligand, pocket), 3),
+    'clashes': pockets.clashes(ligand, pocket),
     'box_filled': round(
       pockets.coverage(ligand, pocket, ligands.centre(ligand.atoms), BOX / 2),
       4,

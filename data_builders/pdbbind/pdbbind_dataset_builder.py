@@ -16,8 +16,9 @@ from data_builders.pdbbind import (
   manifest,
   sources,
 )
-from data_builders.pdbbind.readers import index, ligand
+from data_builders.pdbbind.readers import ligand
 from data_builders.support import worker_pool as workers_lib
+from edjax import datasets
 from edjax.runtime import paths
 
 
@@ -41,13 +42,7 @@ class Builder(builder.Base, skip_registration=True):
   _cluster = staticmethod(examples.by_sequence)
 
   def __init__(
-    self,
-    *,
-    config='heavy',
-    download=False,
-    affinity_unit='',
-    max_pk_difference=index.MAX_DIFFERENCE,
-    **kwargs,
+    self, *, config='heavy', download=False, settings=None, **kwargs
   ):
     """Opens the dataset.
 
@@ -55,19 +50,18 @@ class Builder(builder.Base, skip_registration=True):
       config: name of one of BUILDER_CONFIGS.
       download: whether to fetch the entries (and maps) that the index names and
         the manual directory lacks.
-      affinity_unit: see `index.read_index`.
-      max_pk_difference: see `index.excluded`.
+      settings: values of `Dataset.settings`, by name, where they are not the
+        defaults.
       **kwargs: see `builder.Base`.
     """
     self._download = download
-    self._affinities = {
-      'affinity_unit': affinity_unit,
-      'max_pk_difference': max_pk_difference,
-    }
+    dataset = datasets.DATASETS[self.name.removeprefix('edjax_')]
+    self._settings = {**dataset.settings, **(settings or {})}
     self._options = complexes.Options(
       hydrogens=config == 'hydrogens',
       orbitals=config == 'orbitals',
       maps=config == 'maps',
+      settings=self._settings,
     )
     super().__init__(config=config, **kwargs)
 
@@ -76,7 +70,8 @@ class Builder(builder.Base, skip_registration=True):
 
     Tables and lists are compared by their contents, structures by names and
     sizes. A directory without an index is no difference. A dataset that was
-    built without downloads is not the one that is asked for with them.
+    built without downloads is not the one that is asked for with them, nor is
+    one of other settings.
 
     Args:
       report: of the dataset.
@@ -97,14 +92,15 @@ class Builder(builder.Base, skip_registration=True):
       )
     if self._download and not report['download']:
       lines.append('nothing was downloaded for it')
-    for name, value in self._affinities.items():
-      if report[name] != value:
-        lines.append(f'{name} was {report[name]!r} and is {value!r}')
+    for name, value in self._settings.items():
+      before = report['settings'][name]
+      if before != value:
+        lines.append(f'config.data.{name} was {before!r} and is {value!r}')
     return lines
 
   def _sources(self) -> sources.Sources:
     return sources.complexes_in(
-      self._manual_dir, self._download, **self._affinities
+      self._manual_dir, self._download, self._settings
     )
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -203,7 +199,7 @@ class Builder(builder.Base, skip_registration=True):
       'sources': inputs.summary(),
       'sources_sha256': inputs.sha256,
       'download': self._download,
-      **self._affinities,
+      'settings': self._settings,
       'index': str(inputs.index),
       'index_skipped': [list(line) for line in inputs.skipped],
       'index_notes': [list(line) for line in inputs.notes],

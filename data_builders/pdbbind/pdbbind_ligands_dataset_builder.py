@@ -17,9 +17,7 @@ class Builder(pdbbind_dataset_builder.Builder):
   _cluster = staticmethod(examples.each_alone)
 
   def _sources(self) -> sources.Sources:
-    return sources.ligands_in(
-      self._manual_dir, self._affinities['max_pk_difference']
-    )
+    return sources.ligands_in(self._manual_dir, self._settings)
 
   def _jobs(self, inputs: sources.Sources):
     rows, jobs = {}, []

@@ -2,11 +2,13 @@
 
 import hashlib
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from data_builders.pdbbind import sequence_clusters
 from data_builders.pdbbind.readers import index, layout, ligand, types
 from data_builders.support.download import file_sha256
+from edjax import datasets
 from edjax.data import pdb_ids
 from edjax.runtime import reading
 
@@ -16,6 +18,7 @@ IDENTITY = 0.3
 # A user's file of ids that are one cluster, as GEMS publishes CASF's.
 _TOGETHER = 'clusters_casf*.json'
 _LIGANDS = 'ligands*.sdf'
+_SETTINGS = datasets.DATASETS['pdbbind'].settings
 
 INSTRUCTIONS = (
   'PDBbind may not be passed on: get the index and the structure files of a '
@@ -74,16 +77,15 @@ class Sources(NamedTuple):
 def complexes_in(
   manual_dir,
   download: bool = False,
-  affinity_unit: str = '',
-  max_pk_difference: float = index.MAX_DIFFERENCE,
+  settings: Mapping[str, Any] = _SETTINGS,
 ) -> Sources:
   """Finds the sources of complexes in the manual directory.
 
   Args:
     manual_dir: of the user; '' for none.
     download: whether structures that are not there will be fetched.
-    affinity_unit: see `index.read_index`.
-    max_pk_difference: see `index.excluded`.
+    settings: `affinity_unit`, see `index.read_index`, and `max_pk_difference`,
+      see `index.excluded`.
 
   Raises:
     FileNotFoundError: it is not there, or has no index of affinities, or no
@@ -97,7 +99,7 @@ def complexes_in(
   if not tables:
     found = reading.found_in(root) if manual_dir else 'no directory is named'
     raise FileNotFoundError(f'no index of PDBbind: {found}. {INSTRUCTIONS}')
-  table = index.read_index(tables[0].path, affinity_unit)
+  table = index.read_index(tables[0].path, settings['affinity_unit'])
   entries = {entry.pdb_id: entry for entry in table.entries}
   here = layout.find(root, {key: one.ligand for key, one in entries.items()})
   files = {
@@ -122,7 +124,7 @@ def complexes_in(
     directory=root,
     index=tables[0].path,
     entries=entries,
-    excluded=index.excluded(table.entries, max_pk_difference),
+    excluded=index.excluded(table.entries, settings['max_pk_difference']),
     skipped=table.skipped,
     notes=table.notes,
     files=files,
@@ -136,15 +138,13 @@ def complexes_in(
   )
 
 
-def ligands_in(
-  manual_dir, max_pk_difference: float = index.MAX_DIFFERENCE
-) -> Sources:
+def ligands_in(manual_dir, settings: Mapping[str, Any] = _SETTINGS) -> Sources:
   """Finds a set of ligands: one SDF file with affinities in its tags.
 
   Args:
     manual_dir: of the user; '' for none. The file is `ligands*.sdf`, gzipped
       or not, directly in it.
-    max_pk_difference: see `index.excluded`.
+    settings: `max_pk_difference`, see `index.excluded`.
 
   Raises:
     FileNotFoundError: there is no such file; the message says what it holds.
@@ -171,7 +171,7 @@ def ligands_in(
     directory=root,
     index=paths[0],
     entries=by_id,
-    excluded=index.excluded(entries, max_pk_difference),
+    excluded=index.excluded(entries, settings['max_pk_difference']),
     sha256=_digest(root, paths, {}),
     files={},
     unusable={},

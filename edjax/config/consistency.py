@@ -107,11 +107,24 @@ def default_origin(name: str) -> str:
   return 'ligand' if datasets.DATASETS[name].has_pockets else 'valence'
 
 
+def _settings(data) -> list[str]:
+  """Returns mistakes in settings that other datasets have."""
+  of_others = {}  # setting and its default -> names of datasets
+  for name, dataset in datasets.DATASETS.items():
+    for setting in dataset.settings.items():
+      of_others.setdefault(setting, []).append(name)
+  return [
+    f'config.data.{field} is for {" and ".join(names)}, not for {data.name}'
+    for (field, default), names in of_others.items()
+    if data.name not in names and data[field] != default
+  ]
+
+
 def _complexes(config) -> list[str]:
   """Returns contradictions between complexes and the representation."""
   data, representation = config.data, config.representation
   source = density_source(representation)
-  errors = []
+  errors = _settings(data)
   dataset = datasets.DATASETS[data.name]
   if data.origin and (data.origin == 'ligand') != dataset.has_pockets:
     errors.append(
@@ -124,7 +137,6 @@ def _complexes(config) -> list[str]:
       ('data.parts', data.parts, ('ligand', 'pocket')),
       ('data.hydrogens', data.hydrogens, False),
       ('data.download', data.download, False),
-      ('data.affinity_unit', data.affinity_unit, ''),
       ('representation.groups', representation.groups, False),
       ('representation.use_b_factors', representation.use_b_factors, False),
     ):
@@ -143,8 +155,6 @@ def _complexes(config) -> list[str]:
     )
   if data.download and not dataset.has_pockets:
     errors.append('config.data.download: there is nothing to fetch for ligands')
-  if data.affinity_unit and not dataset.has_pockets:
-    errors.append('config.data.affinity_unit: the ligands have pK as a tag')
   variant = dataset_variant(config)
   if data.hydrogens and variant != 'hydrogens':
     errors.append(

@@ -45,6 +45,8 @@ RULES: Mapping[str, rules.Rule] = {
     '', 'pK', 'M', 'mM', 'uM', 'nM', 'pM', 'fM'
   ),
   'data.max_pk_difference': rules.number(float, 0),
+  'data.min_contact': rules.number(float, 0, 3),
+  'data.max_clashes': rules.number(int, 0),
   'data.workers': rules.number(int, 0),
   'representation.grid_size': rules.COUNT,
   'representation.spacing': rules.POSITIVE,

@@ -17,8 +17,8 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
   If several processes call it, one builds and packs, and the others wait.
 
   Args:
-    data: `config.data`: name, data_dir, manual_dir, workers, download, and for
-      complexes affinity_unit and max_pk_difference.
+    data: `config.data`: name, data_dir, manual_dir, workers, download, and the
+      settings of the dataset.
     variant: of the dataset, where it has several.
     beam: flags of Apache Beam, which then builds the dataset; '' for processes
       of this machine.
@@ -89,9 +89,9 @@ def _build(data, data_dir: str | pathlib.Path, variant: str, beam: str):
 
   manual_dir = data.manual_dir or paths.join(data_dir, 'manual')
   options = {'download': True} if data.download else {}
-  if datasets.DATASETS[data.name].is_complexes:
-    options['affinity_unit'] = data.affinity_unit
-    options['max_pk_difference'] = data.max_pk_difference
+  dataset = datasets.DATASETS[data.name]
+  if dataset.settings:
+    options['settings'] = {name: data[name] for name in dataset.settings}
   return data_builders.build(
     data.name,
     data_dir,

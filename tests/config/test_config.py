@@ -89,7 +89,8 @@ def test_rules_and_default_have_the_same_fields():
 
 # Described together with the field above them.
 SHARE_A_COMMENT = {
-  'data.test_fraction', 'data.fold', 'data.noise', 'representation.spacing',
+  'data.test_fraction', 'data.fold', 'data.noise', 'data.max_clashes',
+  'representation.spacing',
   'model.blocks', 'model.dropout', 'optim.warmup_fraction',
   'optim.final_fraction', 'optim.b2', 'train.checkpoint_every',
 }  # fmt: skip
@@ -136,8 +137,9 @@ def test_every_field_is_read():
     ('data.fold', 5, r'data.fold=5 is not one of 0 to 4'),
     ('data.parts', ('ligand',), 'data.parts is for complexes'),
     ('data.hydrogens', True, 'data.hydrogens is for complexes'),
-    ('data.affinity_unit', 'nM', 'data.affinity_unit is for complexes'),
+    ('data.affinity_unit', 'nM', 'affinity_unit is for pdbbind, not for qm9'),
     ('data.affinity_unit', 'kcal', 'data.affinity_unit must be one of'),
+    ('data.max_pk_difference', 1.0, 'is for pdbbind and pdbbind_ligands, not'),
     ('data.max_pk_difference', -0.1, 'max_pk_difference must be >= 0'),
     ('representation.groups', True, 'representation.groups is for complexes'),
     ('representation.density', 'map', "density='map': qm9_mini has none"),
@@ -274,7 +276,7 @@ def test_impossible_combinations_are_named(changes, complaint):
     ),
     (
       {'data.name': 'pdbbind_ligands', 'data.affinity_unit': 'nM'},
-      'data.affinity_unit: the ligands have pK',
+      'data.affinity_unit is for pdbbind, not for pdbbind_ligands',
     ),
     (
       {

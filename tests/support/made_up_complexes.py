@@ -67,8 +67,8 @@ def protein(family: int, seed: int = 0, zinc: bool = True) -> str:
   return '\n'.join([*lines, 'END', ''])
 
 
-def ligand(smiles: str) -> str:
-  """SDF text about (5, 5, 5), with hydrogens."""
+def ligand(smiles: str, centre: float = 5.0) -> str:
+  """SDF text about (5, 5, 5), or another centre, with hydrogens."""
   from rdkit import Chem
   from rdkit.Chem import AllChem
 
@@ -76,7 +76,7 @@ def ligand(smiles: str) -> str:
   AllChem.EmbedMolecule(mol, randomSeed=1)
   conformer = mol.GetConformer()
   xyz = conformer.GetPositions()
-  for i, position in enumerate(xyz - xyz.mean(0) + 5.0):
+  for i, position in enumerate(xyz - xyz.mean(0) + centre):
     conformer.SetAtomPosition(i, position)
   return Chem.MolToMolBlock(mol) + '$$$$\n'
 

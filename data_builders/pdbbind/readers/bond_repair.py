@@ -1,17 +1,18 @@
 """Double bonds that a file format lost.
 
 Some ligands of PDBbind that went through a converter have all their hydrogens,
-but phosphates with four single bonds, P(OH)3, and amidinium and guanidinium
-groups without a double bond and without their charge. RDKit accepts them as
-groups that lack a hydrogen at P or C.
+but phosphates with four single bonds, P(OH)3, sulfoxides with three, and
+amidinium and guanidinium groups without a double bond and without their charge.
+RDKit accepts them as groups that lack a hydrogen at P, S or C.
 """
 
 
 def repair(molecule):
-  """Gives phosphates and amidinium groups their double bond back.
+  """Gives phosphates, sulfoxides and amidinium groups their double bond back.
 
   P with four single bonds: one P-OH becomes P=O, its hydrogen goes (the
-  neutral acid). C with three single bonds, two or more of them to nitrogen:
+  neutral acid). S with three: likewise, or the oxygen has no hydrogen. C with
+  three single bonds, two or more of them to nitrogen:
   the bond to the nitrogen with the most hydrogens becomes double, and that
   nitrogen gets its charge where it has three bonds. Other atoms stay as they
   are. Molecules without any hydrogen atom are left alone: there a missing
@@ -39,6 +40,8 @@ def repair(molecule):
     partner = None
     if kind == ('P', 4):
       partner = _hydroxyl(atom)
+    elif kind == ('S', 3):
+      partner = _hydroxyl(atom) or _bare_oxygen(atom)
     elif kind == ('C', 3):
       partner = _amine(atom)
     if partner is None:
@@ -68,10 +71,18 @@ def _hydrogens(atom) -> list[int]:
   return [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 1]
 
 
-def _hydroxyl(phosphorus):
+def _hydroxyl(centre):
   """Returns the oxygen of the first OH, or None."""
-  oxygens = (n for n in phosphorus.GetNeighbors() if n.GetSymbol() == 'O')
+  oxygens = (n for n in centre.GetNeighbors() if n.GetSymbol() == 'O')
   return next(filter(_hydrogens, oxygens), None)
+
+
+def _bare_oxygen(centre):
+  """Returns the first oxygen that has no other neighbour, or None."""
+  return next(
+    (n for n in centre.GetNeighbors()
+     if n.GetSymbol() == 'O' and n.GetDegree() == 1), None
+  )  # fmt: skip
 
 
 def _amine(carbon):

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from data_builders.pdbbind.readers import affinities, tables
 from data_builders.pdbbind.readers.types import Entry
+from edjax import datasets
 from edjax.data import pdb_ids
 from edjax.runtime import reading
 
@@ -30,7 +31,7 @@ from edjax.runtime import reading
 TOLERANCE = 0.011
 # Difference of pK and affinity from which one of them is an error rather than
 # rounding or another measurement of the same (`config.data.max_pk_difference`).
-MAX_DIFFERENCE = 0.5
+MAX_DIFFERENCE = datasets.DATASETS['pdbbind'].settings['max_pk_difference']
 _UNKNOWN = ('', 'NAN', 'NA', 'N/A', '.', '?', '-')
 _KINDS = ('general', 'refined', 'core')
 _NAME = re.compile(

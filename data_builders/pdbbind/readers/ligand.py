@@ -10,6 +10,7 @@ import numpy as np
 from data_builders.pdbbind.readers import (
   affinities,
   bond_repair,
+  fragments,
   layout,
   molfile,
   types,
@@ -56,8 +57,8 @@ def read_ligand(files: types.Files) -> types.Ligand:
 
   Raises:
     types.ComplexError: no file, or none that holds one molecule of known
-      elements with finite coordinates (empty, cut off, NaN, two ligands...),
-      each file named with its reason.
+      elements with finite coordinates in space (empty, cut off, NaN, flat,
+      two ligands...), each file named with its reason.
   """
   problems, unbonded = [], None
   paths = [(files.ligand_sdf, 'sdf'), (files.ligand_mol2, 'mol2')]
@@ -103,7 +104,7 @@ def read_ligand_set(
   for i, (entry, record_text) in enumerate(_set_records(path), 1):
     name = f'{pathlib.Path(path).name}, record {i} ({entry.pdb_id})'
     try:
-      record = molfile.parse(record_text, 'sdf', name)
+      record = _parsed(record_text, 'sdf', name)
     except types.ComplexError as error:
       yield entry, error
       continue
@@ -255,10 +256,15 @@ def _single(path, kind) -> molfile.Record:
     raise types.ComplexError(
       f'{path.name} holds {len(records)} molecules where one is expected'
     )
-  return molfile.parse(records[0], kind, path.name)
+  return _parsed(records[0], kind, path.name)
+
+
+def _parsed(text, kind, name) -> molfile.Record:
+  return fragments.main_part(molfile.parse(text, kind, name), name)
 
 
 def _ligand(record, source, problems) -> types.Ligand:
+  problems = [*problems, record.note] if record.note else problems
   n_atoms = len(record.numbers)
   atoms = types.Atoms(
     record.numbers, record.coords, np.zeros(n_atoms), np.ones(n_atoms)

@@ -1,18 +1,18 @@
-"""SDF and mol2 records: RDKit's molecule, or the table of atoms alone.
-
-SDF: BIOVIA, CTFile formats 2020, V2000 atom block (columns 1-10, 11-20,
-21-30 coordinates, 32-34 symbol). Mol2: Tripos Mol2 file format, 2009.
-"""
+"""SDF and mol2 records: RDKit's molecule, or the table of atoms alone."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders.pdbbind.readers import types
+from data_builders.pdbbind.readers import mol2, plausibility, sdf, types
 from edjax.chem import elements
 
 _MOL2_START = '@<TRIPOS>MOLECULE'
-_MOL2_ATOMS = '@<TRIPOS>ATOM'
+_BONDS = ('SINGLE', 'DOUBLE', 'TRIPLE', 'AROMATIC', 'DATIVE')
+# Coordinates that are read twice may differ by rounding, Å.
+_MOVED_A = 1e-3
+# The columns of a PDB file end at 9999 Å.
+_FARTHEST_A = 1e5
 _ISOTOPES = {'D': 1, 'T': 1}  # names of hydrogen that are no element symbols
 
 
@@ -27,6 +27,7 @@ class Record(NamedTuple):
     formal_charge: as the bonds or charges of the file have it; None where
       there is none to rely on.
     refusal: why `molecule` is None; '' where it is not.
+    note: a remark for the manifest.
   """
 
   numbers: np.ndarray
@@ -34,6 +35,7 @@ class Record(NamedTuple):
   molecule: Any
   formal_charge: int | None
   refusal: str
+  note: str = ''
 
 
 def split(text: str, kind: str) -> list[str]:
@@ -53,6 +55,11 @@ def split(text: str, kind: str) -> list[str]:
 def parse(text: str, kind: str, name: str) -> Record:
   """Reads one molecule.
 
+  RDKit reads the bonds; numbers, elements and coordinates of its atoms are
+  compared with the text. Its atoms and bonds are plain: counts of hydrogens
+  and rings of bonds that a file states make queries of them in RDKit, which
+  neither get hydrogens nor count as what they are.
+
   Args:
     text: one record.
     kind: 'sdf' or 'mol2'.
@@ -60,37 +67,128 @@ def parse(text: str, kind: str, name: str) -> Record:
 
   Raises:
     types.ComplexError: no atoms, fewer atoms than the record announces, an
-      unknown element, a coordinate that is no number, or no heavy atom.
+      unknown element or one that contradicts the atom's name, a coordinate
+      that is no number, no heavy atom, or no 3-D geometry (see
+      `plausibility.check`).
   """
-  from rdkit import Chem, rdBase
+  from rdkit import rdBase
 
+  types_A = None
+  if kind == 'mol2':
+    (symbols, coords), types_A = mol2.atoms(text, name)
+  else:
+    symbols, coords = sdf.atoms(text, name)
+  numbers_A, coords_A3 = _checked(symbols, coords, name)
   with rdBase.BlockLogs():
-    read = Chem.MolFromMolBlock if kind == 'sdf' else Chem.MolFromMol2Block
-    try:
-      molecule = read(text, sanitize=False, removeHs=False)
-    except (RuntimeError, ValueError):
-      molecule = None
-    if molecule is None or not molecule.GetNumConformers():
-      table = _sdf_atoms if kind == 'sdf' else _mol2_atoms
-      numbers_A, coords_A3 = _checked(*table(text, name), name)
-      return Record(numbers_A, coords_A3, None, None, 'RDKit cannot read it')
-    symbols = [atom.GetSymbol() for atom in molecule.GetAtoms()]
-    coords_A3 = molecule.GetConformer().GetPositions()
-    numbers_A, coords_A3 = _checked(symbols, coords_A3, name)
-    charge = Chem.GetFormalCharge(molecule)
-    for atom in molecule.GetAtoms():
-      # RDKit would complete a sodium ion without its charge to NaH.
-      if atom.GetAtomicNum() in elements.METALS:
-        atom.SetNoImplicit(True)
-    try:
-      Chem.SanitizeMol(molecule)
-    # Bad molecules raise ValueError, violated assumptions RuntimeError.
-    except (ValueError, RuntimeError) as error:
-      # A mol2 file has no formal charges; RDKit derives them from the bonds.
-      known = charge if kind == 'sdf' else None
-      reason = ' '.join(str(error).split())
-      return Record(numbers_A, coords_A3, None, known, reason)
+    molecule = _read(text, symbols, types_A)
+    refusal = mol2.unclear_bond(text) if kind == 'mol2' else ''
+    refusal = refusal or _unclear(molecule, numbers_A, coords_A3)
+    if not refusal:
+      molecule = _definite(molecule, text, types_A)
+    plausibility.check(
+      None if refusal else molecule,
+      numbers_A,
+      coords_A3,
+      kind == 'sdf' and sdf.says_flat(text),
+      name,
+    )
+    if refusal:
+      return Record(numbers_A, coords_A3, None, None, refusal)
+    return _sanitized(molecule, numbers_A, coords_A3, kind)
+
+
+def _read(text, symbols, types_A):
+  """Returns RDKit's molecule of an SDF (types_A is None) or mol2 record."""
+  from rdkit import Chem
+
+  if types_A is None:
+    read, text = Chem.MolFromMolBlock, sdf.without_neighbour_counts(text)
+  else:
+    read, text = Chem.MolFromMol2Block, mol2.for_rdkit(text, types_A, symbols)
+  try:
+    return read(text, sanitize=False, removeHs=False)
+  except (RuntimeError, ValueError):
+    return None
+
+
+def _definite(molecule, text, types_A):
+  """Returns a copy without queries that knows which hydrogens it lacks."""
+  molecule = _plain(molecule)
+  if types_A is None:
+    _give_aromatic_hydrogens(molecule, sdf.stated_hydrogens(text))
+  else:
+    mol2.complete(molecule, types_A)
+  for atom in molecule.GetAtoms():
+    # RDKit would complete a sodium ion without its charge to NaH.
+    if atom.GetAtomicNum() in elements.METALS:
+      atom.SetNoImplicit(True)
+  return molecule
+
+
+def _sanitized(molecule, numbers_A, coords_A3, kind) -> Record:
+  from rdkit import Chem
+
+  charge = Chem.GetFormalCharge(molecule)
+  try:
+    Chem.SanitizeMol(molecule)
+  # Bad molecules raise ValueError, violated assumptions RuntimeError.
+  except (ValueError, RuntimeError) as error:
+    # A mol2 file has no formal charges; RDKit derives them from the bonds.
+    known = charge if kind == 'sdf' else None
+    reason = ' '.join(str(error).split())
+    return Record(numbers_A, coords_A3, None, known, reason)
   return Record(numbers_A, coords_A3, molecule, charge, '')
+
+
+def _unclear(molecule, numbers_A, coords_A3) -> str:
+  """Returns why RDKit's molecule is not the text's; '' where it is."""
+  if molecule is None or not molecule.GetNumConformers():
+    return 'RDKit cannot read it'
+  read_A = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
+  if read_A != numbers_A.tolist():
+    return f'RDKit reads other atoms ({len(read_A)} of {len(numbers_A)})'
+  moved_A3 = molecule.GetConformer().GetPositions() - coords_A3
+  if np.abs(moved_A3).max() > _MOVED_A:
+    return 'RDKit reads other coordinates'
+  for bond in molecule.GetBonds():
+    if str(bond.GetBondType()) not in _BONDS:
+      i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+      return f'the bond of atoms {i + 1} and {j + 1} has no definite order'
+  return ''
+
+
+def _give_aromatic_hydrogens(molecule, stated) -> None:
+  """Gives aromatic nitrogen the hydrogen that its record states, in place.
+
+  From bonds alone RDKit cannot tell which nitrogen of a ring has it.
+  """
+  for atom, count in zip(molecule.GetAtoms(), stated, strict=False):
+    if atom.GetAtomicNum() == 7 and atom.GetIsAromatic():
+      there = sum(n.GetAtomicNum() == 1 for n in atom.GetNeighbors())
+      if count > there:
+        atom.SetNumExplicitHs(count - there)
+
+
+def _plain(molecule):
+  """Returns an editable copy without queries."""
+  from rdkit import Chem
+
+  copy = Chem.RWMol()
+  for atom in molecule.GetAtoms():
+    plain = atom
+    if atom.HasQuery():
+      plain = Chem.Atom(atom.GetAtomicNum())
+      plain.SetFormalCharge(atom.GetFormalCharge())
+      plain.SetIsotope(atom.GetIsotope())
+      plain.SetNumRadicalElectrons(atom.GetNumRadicalElectrons())
+      plain.SetIsAromatic(atom.GetIsAromatic())
+    copy.AddAtom(plain)
+  for bond in molecule.GetBonds():
+    ends = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    copy.AddBond(*ends, bond.GetBondType())
+    copy.GetBondBetweenAtoms(*ends).SetIsAromatic(bond.GetIsAromatic())
+  copy.AddConformer(molecule.GetConformer())
+  return copy
 
 
 def _checked(symbols, coords, name) -> tuple[np.ndarray, np.ndarray]:
@@ -104,64 +202,13 @@ def _checked(symbols, coords, name) -> tuple[np.ndarray, np.ndarray]:
       raise types.ComplexError(f'{name}: atom {i + 1}: {error}') from error
   numbers_A = np.array(numbers, np.int32)
   coords_A3 = np.array(coords, np.float64).reshape(-1, 3)
-  bad_A = ~np.isfinite(coords_A3).all(axis=1)
+  bad_A = ~(np.abs(coords_A3) < _FARTHEST_A).all(axis=1)  # NaN is bad too
   if bad_A.any():
     i = int(np.argmax(bad_A))
     raise types.ComplexError(
-      f'{name}: atom {i + 1}: coordinates are not finite: {coords_A3[i]}'
+      f'{name}: atom {i + 1}: coordinates are not finite, or beyond '
+      f'{_FARTHEST_A:g} Å: {" ".join(f"{x:g}" for x in coords_A3[i])}'
     )
   if not (numbers_A > 1).any():
     raise types.ComplexError(f'{name}: no atom heavier than hydrogen')
   return numbers_A, coords_A3
-
-
-def _sdf_atoms(text, name) -> tuple[list, list]:
-  lines = text.splitlines()
-  counts = lines[3] if len(lines) > 3 else ''
-  if not counts[:3].strip().isdigit():
-    raise types.ComplexError(
-      f'{name}: no V2000 counts in line 4: {counts[:20]!r}'
-    )
-  n_atoms = int(counts[:3])
-  symbols, coords = [], []
-  for number, line in enumerate(lines[4 : 4 + n_atoms], 5):
-    try:
-      coords.append([float(line[i : i + 10]) for i in (0, 10, 20)])
-    except ValueError as error:
-      raise types.ComplexError(
-        f'{name}, line {number} of the record: no atom: {line[:40]!r}'
-      ) from error
-    symbols.append(line[31:34].strip())
-  _check_count(len(symbols), n_atoms, name)
-  return symbols, coords
-
-
-def _mol2_atoms(text, name) -> tuple[list, list]:
-  lines = text.splitlines()
-  counts = lines[2].split() if len(lines) > 2 else []
-  if not counts or not counts[0].isdigit() or _MOL2_ATOMS not in lines:
-    raise types.ComplexError(f'{name}: no mol2 molecule with atoms')
-  symbols, coords = [], []
-  start = lines.index(_MOL2_ATOMS) + 1
-  for number, line in enumerate(lines[start:], start + 1):
-    if line.startswith('@'):
-      break
-    words = line.split()
-    if not words:
-      continue
-    try:
-      coords.append([float(word) for word in words[2:5]])
-      symbols.append(words[5].split('.')[0])
-    except (ValueError, IndexError) as error:
-      raise types.ComplexError(
-        f'{name}, line {number} of the record: no atom: {line[:40]!r}'
-      ) from error
-  _check_count(len(symbols), int(counts[0]), name)
-  return symbols, coords
-
-
-def _check_count(count, announced, name):
-  if count != announced:
-    raise types.ComplexError(
-      f'{name}: {count} atoms where {announced} are announced: cut off?'
-    )

@@ -8,6 +8,7 @@ import numpy as np
 from data_builders.pdbbind.readers import structure as structure_lib
 from data_builders.pdbbind.readers import types
 from data_builders.pdbbind.readers.ligand import heavy
+from edjax.chem import elements
 
 # An atom of the file is an atom of the ligand within this distance (Å);
 # PDBbind's ligands are up to 0.11 Å off between their own files.
@@ -19,6 +20,10 @@ _CLASH_A = 1.0
 # complexes of PDBbind have 38 and more.
 _FRAME_A = 6.0
 _POCKET_CUT_A = 8.0
+# Heavy atoms nearer than this that are no metals are bonded, or clash: hydrogen
+# bonds are longer than 2.4 Å.
+_BONDED_A = 2.0
+_CLASHES = 'clashes with the ligand'
 
 
 def read_pocket(
@@ -38,7 +43,9 @@ def read_pocket(
     if in any of these most of its heavy atoms are within 0.5 Å of one of the
     ligand's. So are atoms less than 1 Å from a heavy atom of the ligand, and
     their whole residue if it is no part of a polymer: it is another pose of the
-    ligand, or bound in its absence. Residues bound to the ligand stay.
+    ligand, or bound in its absence. Atoms of a polymer without alternatives
+    cannot be absent: they clash with the ligand (`check_contact`). Residues
+    bound to the ligand stay.
   - Alternative locations: in each residue the one with the highest sum of
     occupancies, the first by name among equals. Residues of different names
     that share a place in the chain count as alternatives. Atoms without a
@@ -123,24 +130,74 @@ def select(
     dropped['other model'] = n_others
   return types.Pocket(
     atoms=structure_lib.arrays_of(
-      [sites.atoms[i] for i in np.flatnonzero(kept_A)]
+      [sites.atoms[i] for i in np.flatnonzero(kept_A)], source
     ),
     source=source,
     kept=_classes(sites, kept_A),
     dropped=dropped,
     sequences=_sequences(sites, kept_A, ligand_residues),
+    problems=structure_lib.notes(structure),
+    nearest_clash=min(near_A[reason_A == _CLASHES], default=float('inf')),
   )
 
 
 def shortest_contact(ligand: types.Ligand, pocket: types.Pocket) -> float:
-  """Returns the shortest distance of heavy atoms in Å; inf for no pocket."""
+  """Returns the shortest distance of heavy atoms in Å; inf for no pocket.
+
+  Atoms of the protein that `select` left out as clashes count: `nearest_clash`.
+  """
   import scipy.spatial
 
   coords_A3 = heavy(pocket.atoms).coords
   if not len(coords_A3):
-    return float('inf')
+    return pocket.nearest_clash
   tree = scipy.spatial.KDTree(coords_A3)
-  return float(tree.query(heavy(ligand.atoms).coords)[0].min())
+  nearest = float(tree.query(heavy(ligand.atoms).coords)[0].min())
+  return min(nearest, pocket.nearest_clash)
+
+
+def clashes(ligand: types.Ligand, pocket: types.Pocket) -> int:
+  """Counts the ligand's heavy atoms within 2 Å of the pocket's, without metals.
+
+  A covalent ligand has one or two. Atoms of the protein that `select` left out
+  because they are nearer than 1 Å count as one each.
+  """
+  import scipy.spatial
+
+  own_A3, other_A3 = (
+    atoms.coords[(atoms.numbers > 1) & ~np.isin(atoms.numbers, elements.METALS)]
+    for atoms in (ligand.atoms, pocket.atoms)
+  )
+  near = 0
+  if len(own_A3) and len(other_A3):
+    distance_A = scipy.spatial.KDTree(other_A3).query(own_A3)[0]
+    near = int((distance_A < _BONDED_A).sum())
+  return near + pocket.dropped.get(_CLASHES, 0)
+
+
+def check_contact(
+  ligand: types.Ligand, pocket: types.Pocket, min_contact: float, max_clashes
+) -> None:
+  """Refuses a ligand that lies in the protein.
+
+  Args:
+    ligand: in the frame of the pocket.
+    pocket: from `select`.
+    min_contact: Å, see `shortest_contact`.
+    max_clashes: see `clashes`.
+
+  Raises:
+    types.ComplexError: the shortest contact is shorter, or there are more
+      clashes.
+  """
+  nearest, count = shortest_contact(ligand, pocket), clashes(ligand, pocket)
+  if nearest < min_contact or count > max_clashes:
+    raise types.ComplexError(
+      f'{ligand.source} lies in the protein of {pocket.source}: {count} atoms '
+      f'nearer than {_BONDED_A:g} Å, the nearest at {nearest:.2f} Å. The '
+      f'limits are config.data.min_contact={min_contact:g} and '
+      f'config.data.max_clashes={max_clashes}'
+    )
 
 
 def coverage(
@@ -225,7 +282,7 @@ def _mark_ligand(sites, near_A, reason_A) -> set[int]:
   Returns:
     Residues that are the ligand.
   """
-  heavy_A = sites.numbers > 1
+  heavy_A = sites.numbers != 1  # atoms of unknown element are heavy
   clash_A = heavy_A & (near_A < _CLASH_A)
   ligand_residues = set()
   for i in np.unique(sites.residue_A[clash_A]):
@@ -242,7 +299,10 @@ def _mark_ligand(sites, near_A, reason_A) -> set[int]:
       ligand_residues.add(int(i))
       _mark(reason_A, 'ligand', sites.spans[i])
     elif sites.amino_acids[i]:
-      _mark(reason_A, 'overlaps the ligand', span[clash_A[span]])
+      near = span[clash_A[span]]
+      alone = sites.labels[near] == structure_lib.NO_LABEL
+      _mark(reason_A, _CLASHES, near[alone])
+      _mark(reason_A, 'overlaps the ligand', near[~alone])
     else:
       _mark(reason_A, 'overlaps the ligand', sites.spans[i])
   return ligand_residues

@@ -44,7 +44,7 @@ class Atoms(NamedTuple):
     numbers: [A] atomic numbers, int32.
     coords: [A, 3] Å, float64, the frame of the file.
     b_factors: [A] isotropic B, Å^2; 0 where the file has none.
-    occupancies: [A], 0 to 1.
+    occupancies: [A], as in the file: 0 to 1 where nothing is wrong.
   """
 
   numbers: np.ndarray
@@ -84,6 +84,9 @@ class Pocket(NamedTuple):
       ('other model') count all atoms.
     sequences: chain name -> one-letter sequence of the polymer as modelled,
       of every protein chain with an atom among the kept ones.
+    problems: remarks on the file, '' for none.
+    nearest_clash: Å from the ligand to the nearest atom of the protein that was
+      left out because it is nearer than 1 Å; inf for none.
   """
 
   atoms: Atoms
@@ -91,6 +94,8 @@ class Pocket(NamedTuple):
   kept: dict[str, int]
   dropped: dict[str, int]
   sequences: dict[str, str]
+  problems: str = ''
+  nearest_clash: float = float('inf')
 
 
 class Files(NamedTuple):

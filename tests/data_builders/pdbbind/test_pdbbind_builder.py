@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 from support import made_up_complexes as made_up
 
 import data_builders
-from configs import pdbbind_density
+from configs import default, pdbbind_density
 from data_builders import xtb
 from data_builders.pdbbind import complexes, examples, manifest
 from data_builders.pdbbind.readers import wwpdb
-from edjax import commands, fields, geometry, molecule, task
+from edjax import commands, datasets, fields, geometry, molecule, task
 from edjax import config as configuration
 from edjax import grid as grids
 from edjax.config.representation import dataset_variant
@@ -149,16 +149,13 @@ def test_bad_complexes_are_left_out_and_named(tmp_path, capfd):
   cut = protein[: len(protein) // 2]
   add('2cut', protein=cut[: cut.rfind('\n') + 40])
   add('2nam', protein=protein.replace(' ALA ', '     ', 1))
-  far = made_up.ligand('CCO').replace('    5.', '   95.')
-  add('2far', ligand=far)
+  add('2far', ligand=made_up.ligand('CCO', centre=95.0))
   add('2two', ligand=ligand + made_up.ligand('CCN'))
   add('2emp', ligand='')
   add('2pro', protein='')
   add('2nan', ligand=ligand.replace('    5.', '    nan', 1))
-  add(
-    '2one',
-    ligand=re.sub(r'(?m)^ .{29}( [A-Z] )', f'{5.0:10.4f}' * 3 + r'\1', ligand),
-  )
+  first, second = re.findall(r'(?m)^(.{30}) C ', ligand)
+  add('2one', ligand=ligand.replace(second, first))
   add('2cen', relation='<')
   lines.append(made_up.index_line('2row', 6.0))
   add('2fol')
@@ -318,6 +315,58 @@ def test_messages_list_what_lies_in_the_folder(tmp_path):
     match=r'no structures of the 1 .*such as cpd2: .*4 files.*cpd1_ligand\.sdf',
   ):
     build(manual, tmp_path / 'data')
+
+
+def test_limits_leave_complexes_out_or_let_them_in(tmp_path):
+  manual = tmp_path / 'pdbbind'
+  ids = made_up.write_set(manual)
+  path = manual / ids[0] / f'{ids[0]}_protein.pdb'
+  places = [f'{5 + 1.5 * i:8.3f}   5.000   5.000' for i in range(3)]
+  text = path.read_text().splitlines()
+  for i, place in enumerate(places, len(text) - 7):
+    text[i] = f'{text[i][:30]}{place}{text[i][54:]}'
+  path.write_text('\n'.join([*text, '']))
+  config = configuration.resolve(smoke_config(manual, tmp_path / 'data'))
+  source = loading.load_pack(config.data, 'heavy')
+  assert source.ids == tuple(ids[1:])
+  row = rows_of(build(manual, tmp_path / 'data'))[ids[0]]
+  assert row['status'] == 'unreadable'
+  assert 'config.data.min_contact=1.2' in row['reason']
+  # A dataset of other limits is another one.
+  loose = {'data.min_contact': 0.0, 'data.max_clashes': 100}
+  config = smoke_config(manual, tmp_path / 'data', **loose)
+  with pytest.raises(
+    configuration.ConfigError, match=r'min_contact was 1\.2 and is 0'
+  ):
+    loading.load_pack(configuration.resolve(config).data, 'heavy')
+  config.data.data_dir = str(tmp_path / 'loose')
+  source = loading.load_pack(configuration.resolve(config).data, 'heavy')
+  assert source.ids == tuple(ids)
+
+
+def test_settings_have_one_default():
+  data = default.get_config().data
+  for dataset in datasets.DATASETS.values():
+    settings = dataset.settings
+    assert settings == {name: data[name] for name in settings}
+  ligands = pdbbind_density.get_config('ligands')
+  configuration.resolve(ligands)
+  ligands.data.min_contact = 2.0
+  with pytest.raises(configuration.ConfigError, match='min_contact is for pdb'):
+    configuration.resolve(ligands)
+
+
+def test_remarks_on_the_files_are_in_the_manifest(tmp_path):
+  manual = tmp_path / 'pdbbind'
+  (first, second) = made_up.write_set(manual, count=2)
+  path = manual / first / f'{first}_protein.pdb'
+  text = path.read_text()
+  path.write_text(text.replace('TER\n', 'END\n'))
+  rows = rows_of(build(manual, tmp_path / 'data'))
+  assert 'atoms after END in line 181' in rows[first]['pocket_problems']
+  assert rows[second]['pocket_problems'] == ''
+  assert rows[first]['pocket_atoms'] == rows[second]['pocket_atoms']
+  assert rows[first]['clashes'] == '0'
 
 
 def test_orbitals_of_the_ligand_beside_the_pocket(manual, data_dir):
@@ -654,7 +703,7 @@ def test_an_index_alone_suffices_where_entries_are_fetched(
   manual.mkdir()
   (manual / 'index.csv').write_text('pdb_id,ligand,pK\n1aa1,ZN,6.0\n')
   path = tmp_path / '1aa1.pdb'
-  path.write_text(made_up.protein(1))
+  path.write_text(made_up.protein(1, seed=1))
   monkeypatch.setattr(wwpdb, 'fetch_entry', lambda *_: path)
   built = data_builders.build(
     'pdbbind', tmp_path / 'a', manual_dir=manual, workers=1, download=True

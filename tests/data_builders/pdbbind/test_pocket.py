@@ -6,6 +6,14 @@ import gzip
 import numpy as np
 import pytest
 from support import made_up_complexes
+from support.made_up_pockets import (
+  ALANINE,
+  LIGAND,
+  atoms_at,
+  line,
+  read,
+  residue,
+)
 
 from data_builders.pdbbind.readers import (
   layout,
@@ -15,54 +23,6 @@ from data_builders.pdbbind.readers import (
   types,
 )
 from edjax.chem import elements
-
-ALANINE = (
-  ('N', 'N', (0.0, 0.0, 0.0)),
-  ('CA', 'C', (1.46, 0.0, 0.0)),
-  ('C', 'C', (2.0, 1.42, 0.0)),
-  ('O', 'O', (1.25, 2.39, 0.0)),
-  ('CB', 'C', (1.99, -0.77, -1.2)),
-)
-
-
-def line(name, residue, xyz, element=None, chain='A', number=1, label=' ',
-         occ=1.0, b=20.0, hetero=False, serial=1):  # fmt: skip
-  element = name[0] if element is None else element
-  padded = name if len(name) == 4 or len(element) == 2 else f' {name}'
-  record = 'HETATM' if hetero else 'ATOM'
-  place = ''.join(f'{x:8.3f}' for x in xyz)
-  return (
-    f'{record:6}{serial:5} {padded:4}{label}{residue:>3} {chain}{number:4}    '
-    f'{place}{occ:6.2f}{b:6.2f}          {element:>2}'
-  )
-
-
-def residue(name='ALA', at=(0, 0, 0), atoms=ALANINE, **kwargs):
-  return [
-    line(atom, name, np.add(xyz, at), element, **kwargs)
-    for atom, element, xyz in atoms
-  ]
-
-
-def atoms_at(*coords, numbers=None):
-  n_atoms = len(coords)
-  return types.Atoms(
-    np.array(numbers or [6] * n_atoms, np.int32),
-    np.array(coords, float),
-    np.zeros(n_atoms),
-    np.ones(n_atoms),
-  )
-
-
-LIGAND = atoms_at((0, 0, 4), (1.5, 0, 4))
-
-
-def read(folder, lines, ligand_atoms=LIGAND, radius=20.0, name=None, **kwargs):
-  path = folder / (name or '1abc_protein.pdb')
-  path.write_text('\n'.join([*lines, 'END', '']))
-  files = types.Files('1abc', protein=path)
-  centre = ligand.centre(ligand_atoms)
-  return pocket.read_pocket(files, centre, radius, ligand_atoms, **kwargs)
 
 
 @pytest.fixture(scope='module')
@@ -336,7 +296,14 @@ def test_the_ligand_itself_is_left_out(tmp_path):
   # Of a residue of the chain, only the atoms that cannot be there.
   lines = [*residue(number=1), line('SG', 'CYS', (2.0, 0.3, 4), number=2),
            line('CA', 'CYS', (4.7, 0.3, 4), number=2)]  # fmt: skip
-  assert read(tmp_path, lines).dropped == {'overlaps the ligand': 1}
+  near = read(tmp_path, lines)
+  assert near.dropped == {'clashes with the ligand': 1}
+  assert near.nearest_clash == pytest.approx(np.hypot(0.5, 0.3))
+  # An alternative of it that the ligand replaces does not clash.
+  lines[-2] = line('SG', 'CYS', (2.0, 0.3, 4), number=2, label='B', occ=0.4)
+  near = read(tmp_path, lines)
+  assert near.dropped == {'overlaps the ligand': 1}
+  assert near.nearest_clash == np.inf
 
 
 def test_a_peptide_ligand_is_no_chain_of_the_protein(tmp_path):
@@ -419,9 +386,8 @@ FIVE = residue()
     (changed(FIVE, 1, 38, '********'), 'line 2: no coordinates'),
     (changed(FIVE, 1, 46, '        '), 'line 2: no coordinates'),
     (changed(FIVE, 1, 30, '   1.2 3'), 'line 2: no coordinates'),
-    (changed(FIVE, 3, 76, 'Qq'), r'A 1\(ALA\): no element .*O'),
+    (changed(FIVE, 3, 76, 'Qq'), "no element 'X' .*'O', serial 1"),
     (changed(FIVE, 3, 54, '  nan '), 'line 4: no occupancy'),
-    (changed(FIVE, 3, 54, '  7.00'), r'A 1\(ALA\): occupancy 7'),
     (['REMARK nothing'], 'no atoms'),
   ],
 )
@@ -513,6 +479,55 @@ def test_shortest_contact_counts_heavy_atoms(tmp_path):
   assert pocket.shortest_contact(given, near) == pytest.approx(4.0)
   empty = near._replace(atoms=atoms_at((0, 0, 0), numbers=[1]))
   assert pocket.shortest_contact(given, empty) == float('inf')
+
+
+def as_ligand(*coords, numbers=None):
+  return types.Ligand(atoms_at(*coords, numbers=numbers), 0, None, 'x', ())
+
+
+def check(given, near, **limits):
+  limits = {'min_contact': 1.2, 'max_clashes': 2} | limits
+  pocket.check_contact(given, near, **limits)
+
+
+def test_ligands_in_the_protein_are_refused_by_limits_to_be_set(tmp_path):
+  """Atoms of the ligand above the alanine, at a distance from its plane."""
+  own = [xyz for *_, xyz in ALANINE[:4]]  # N, CA, C, O with z = 0
+
+  def above(z, count=4):
+    ligand_atoms = atoms_at(*(np.add(xyz, (0, 0, z)) for xyz in own[:count]))
+    near = read(tmp_path, residue()[:4], ligand_atoms)
+    return as_ligand(*ligand_atoms.coords), near
+
+  assert pocket.clashes(*above(1.5, 2)) == 2  # a covalent one
+  check(*above(1.5, 2))
+  check(*above(2.1))
+  with pytest.raises(types.ComplexError, match=r'4 atoms nearer than 2 Å, the'):
+    check(*above(1.5))
+  check(*above(1.5), max_clashes=4)
+  with pytest.raises(types.ComplexError, match=r'at 1\.10 Å.*min_contact=1\.2'):
+    check(*above(1.1, 1))
+  check(*above(1.1, 1), min_contact=1.0)
+  # Atoms that were left out because they cannot be there count too.
+  given = atoms_at((0, 0, 0.7), (0, 0, 4))
+  near = read(tmp_path, residue(), given)
+  assert near.dropped == {'clashes with the ligand': 1}
+  given = as_ligand(*given.coords)
+  assert pocket.shortest_contact(given, near) == pytest.approx(0.7)
+  with pytest.raises(types.ComplexError, match=r'nearest at 0\.70 Å'):
+    check(given, near)
+  check(given, near, min_contact=0.5)
+
+
+def test_metals_do_not_clash(tmp_path):
+  zincs = [
+    line('ZN', 'ZN', (x, 0, 0), 'ZN', hetero=True, number=9 + i)
+    for i, x in enumerate((0, 4, 8))
+  ]
+  given = atoms_at((0, 0, 1.9), (4, 0, 1.9), (8, 0, 1.9), numbers=[7, 7, 8])
+  near = read(tmp_path, [*residue(at=(0, 5, 0)), *zincs], given)
+  assert near.kept['metal'] == 3
+  assert pocket.clashes(as_ligand(*given.coords, numbers=[7, 7, 8]), near) == 0
 
 
 @pytest.mark.parametrize(
