@@ -11,6 +11,7 @@ import io
 
 import numpy as np
 
+from edjax import arguments
 from edjax import grid as grids
 from edjax.chem import elements
 from edjax.grid import Grid
@@ -32,7 +33,7 @@ def bonds(numbers, coords) -> np.ndarray:
   RDKit's rule of covalent radii (`rdDetermineBonds.DetermineConnectivity`).
 
   Args:
-    numbers: [A] atomic numbers.
+    numbers: [A] atomic numbers, or symbols.
     coords: [A, 3] Å.
 
   Returns:
@@ -42,6 +43,7 @@ def bonds(numbers, coords) -> np.ndarray:
   from rdkit.Chem import rdDetermineBonds
 
   mol = Chem.RWMol()
+  numbers = elements.as_numbers(numbers)
   conformer = Chem.Conformer(len(numbers))
   for i, (number, place) in enumerate(zip(numbers, coords, strict=True)):
     mol.AddAtom(Chem.Atom(int(number)))
@@ -65,7 +67,7 @@ def molecule_and_isosurface(
   A field with values below -level gets that surface too, in another colour.
 
   Args:
-    numbers: [A] atomic numbers; 0 is padding.
+    numbers: [A] atomic numbers, or symbols; 0 is padding.
     coords: [A, 3] Å, in the frame of the grid: a molecule's `coords_A3`.
     values_XYZ: a field on the grid.
     grid: voxels.
@@ -183,7 +185,7 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
   Args:
     fields: mapping of a name, with its unit, to a field values_XYZ.
     grid: voxels.
-    numbers: [A] atomic numbers; 0 is padding.
+    numbers: [A] atomic numbers, or symbols; 0 is padding.
     coords: [A, 3] Å, in the frame of the grid. Atoms within 1 Å of the slice
       are marked.
     z: of the slice, Å; the voxels nearest to it are shown.
@@ -236,7 +238,7 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
 
 def _checked_field(values_XYZ, grid: Grid) -> np.ndarray:
   """Returns a field as float64 if it is of this grid and finite."""
-  values_XYZ = np.asarray(values_XYZ, np.float64)
+  values_XYZ = arguments.real('values', values_XYZ)
   if values_XYZ.shape != (grid.size,) * 3:
     raise ValueError(
       f'values must be {[grid.size] * 3} as the grid is, not '
@@ -249,8 +251,8 @@ def _checked_field(values_XYZ, grid: Grid) -> np.ndarray:
 
 def _atoms(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
   """Returns atoms without padding."""
-  numbers_A = np.asarray(numbers, np.int64).reshape(-1)
-  coords_A3 = np.asarray(coords, np.float64).reshape(-1, 3)
-  if len(numbers_A) != len(coords_A3):
-    raise ValueError(f'{len(coords_A3)} coords of {len(numbers_A)} atoms')
+  numbers_A = elements.as_numbers(numbers).astype(np.int64)
+  coords_A3 = arguments.real('coords', coords)
+  if numbers_A.size or coords_A3.size:
+    arguments.check_shape('coords', coords_A3, (numbers_A.size, 3))
   return numbers_A[numbers_A > 0], coords_A3[numbers_A > 0]

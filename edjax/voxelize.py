@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import fields, transforms
+from edjax import arguments, fields, transforms
 from edjax import grid as grids
 from edjax.fields import channels as channel_registry
 from edjax.fields.channels import CHANNELS, DENSITIES, Channel, Options
+from edjax.fields.common import check_box
 from edjax.grid import Grid
 from edjax.kernels import gaussian_blur, gaussians_windowed, numerics
 from edjax.molecule import Molecule
@@ -203,6 +204,7 @@ class Voxelizer:
       [X, Y, Z, n], or values at the sub-points, [sX, sY, sZ, n], where its
       transform needs them (`at_sub_points`).
     """
+    check_box(mol, self.grid)
     return _raw(self, mol)
 
   def finish(
@@ -309,6 +311,10 @@ def make_voxelizer(
       channel, log1p of values of either sign, a number out of range, an option
       without its channel or density, or a wrong number of scales.
   """
+  if isinstance(channels, str):
+    raise ValueError(f"channels must be a tuple, as ('{channels}',)")
+  if not isinstance(grid, Grid):
+    raise ValueError(f'grid must be a Grid, not a {type(grid).__name__}')
   if not channels:
     raise ValueError(f'no channel; there are {", ".join(CHANNELS)}')
   chosen = tuple(channel_registry.channel(channel) for channel in channels)
@@ -322,7 +328,7 @@ def make_voxelizer(
       raise ValueError(f'width of {name} must be > 0, not {value}')
   options = Options(
     grid=grid,
-    supersample=int(supersample),
+    supersample=arguments.whole('supersample', supersample),
     density=density,
     b_iso=float(b_iso),
     use_b_factors=bool(use_b_factors),
@@ -345,16 +351,16 @@ def make_voxelizer(
     channels=chosen,
     options=options,
     transforms=tuple(transforms.get(kind, 'none') for kind in kinds),
-    scales=tuple(float(s) for s in scales),
+    scales=tuple(arguments.real('scales', list(scales)).tolist()),
   )
   names = voxelizer.raw_names  # checks the elements
-  if scales:
-    if len(scales) != len(names):
+  if voxelizer.scales:
+    if len(voxelizer.scales) != len(names):
       raise ValueError(
-        f'{len(scales)} scales for the {len(names)} channels {names}'
+        f'{len(voxelizer.scales)} scales for the {len(names)} channels {names}'
       )
-    if not all(np.isfinite(s) and s > 0 for s in scales):
-      raise ValueError(f'scales must be > 0, not {scales}')
+    if not all(np.isfinite(s) and s > 0 for s in voxelizer.scales):
+      raise ValueError(f'scales must be > 0, not {voxelizer.scales}')
   return voxelizer
 
 
