@@ -1,5 +1,7 @@
 """Arguments of public functions: checked, and arrays or plain numbers then."""
 
+import numbers
+
 import numpy as np
 
 
@@ -14,12 +16,32 @@ def real(name: str, values) -> np.ndarray:
     ValueError: something else.
   """
   try:
-    values = np.asarray(values)
+    array = np.asarray(values)
   except ValueError:  # lists of different lengths
     raise ValueError(f'{name} has rows of different lengths') from None
-  if values.dtype.kind not in 'biuf':
-    raise ValueError(f'{name} must be real numbers, not {values.tolist()}')
-  return values.astype(np.float64)
+  if array.dtype.kind not in 'biuf':
+    others = (
+      value
+      for value in np.asarray(values, object).flat
+      if not isinstance(value, numbers.Real)
+    )
+    other = next(others, array.dtype)
+    plain = isinstance(other, (str, complex, type(None)))
+    shown = repr(other)[:40] if plain else f'a {type(other).__name__}'
+    raise ValueError(f'{name} must be real numbers, not {shown}')
+  return array.astype(np.float64)
+
+
+def scalar(name: str, value) -> float:
+  """Returns one real number as a float; it may be infinite or none.
+
+  Raises:
+    ValueError: something else.
+  """
+  number = real(name, value)
+  if number.ndim:
+    raise ValueError(f'{name} must be one number, not {list(number.shape)}')
+  return float(number)
 
 
 def array(name: str, values, shape: tuple):

@@ -22,14 +22,14 @@ class Grid:
 
   def __post_init__(self):
     size = arguments.whole('size', self.size)
-    spacing = arguments.real('spacing', self.spacing)
+    spacing = arguments.scalar('spacing', self.spacing)
     if size < 1:
       raise ValueError(f'size must be a whole number >= 1, not {size}')
-    if not (spacing.ndim == 0 and np.isfinite(spacing) and spacing > 0):
-      raise ValueError(f'spacing must be > 0 Å, not {self.spacing}')
+    if not (np.isfinite(spacing) and spacing > 0):
+      raise ValueError(f'spacing must be > 0 Å, not {spacing}')
     # Numbers of numpy, and 24.0 voxels, become those of Python.
     object.__setattr__(self, 'size', size)
-    object.__setattr__(self, 'spacing', float(spacing))
+    object.__setattr__(self, 'spacing', spacing)
 
   @property
   def extent(self) -> float:

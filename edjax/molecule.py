@@ -17,7 +17,7 @@ for one molecule; `vmap` batches it. `numbers_A == 0` is padding.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -340,12 +340,13 @@ def _shape_of(value) -> str:
   return 'none' if value is None else str(list(value.shape))
 
 
-def stack(molecules: Sequence[Molecule]) -> Molecule:
+def stack(molecules: Iterable[Molecule]) -> Molecule:
   """Stacks molecules of equal padding into one batch (leading axis B).
 
   Raises:
     ValueError: no molecule, or different padding or contents.
   """
+  molecules = list(molecules)
   if not molecules:
     raise ValueError('no molecule to stack')
   for field in dataclasses.fields(Molecule):

@@ -8,6 +8,7 @@ wherever a picture does.
 import functools
 import html
 import io
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -85,6 +86,7 @@ def molecule_and_isosurface(
   """
   from plotly import graph_objects
 
+  level = arguments.scalar('level', level)
   if not level > 0:
     raise ValueError(f'level must be above 0, not {level}')
   numbers_A, coords_A3 = _atoms(numbers, coords)
@@ -198,6 +200,9 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
     ValueError: a field is not of this grid or not finite, or z is outside of
       the grid.
   """
+  if not isinstance(fields, Mapping):
+    raise ValueError("fields must be a dict, as {'density': values}")
+  z = arguments.scalar('z', z)
   if not abs(z) <= grid.extent / 2:
     raise ValueError(f'z = {z} Å is outside of a grid of {grid.extent} Å')
   numbers_A, coords_A3 = _atoms(numbers, coords)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from data_builders import xtb
 from edjax import fields, geometry, molecule, view, voxelize
@@ -74,6 +75,7 @@ def test_symbols_are_numbers():
     ({'numbers': [8, 1, 1j]}, r'^numbers must be real numbers'),
     ({'coords': [[0, 0, 0], [1, 0], [0, 1, 0]]}, '^coords has rows of'),
     ({'coords': [['0', '0', '0']] * 3}, '^coords must be real numbers, not'),
+    ({'coords': None}, '^coords must be real numbers, not None$'),
     ({'coords': np.full((3, 3), np.nan)}, r'finite: \[nan, nan, nan\]$'),
     ({'index': 1.5}, '^index must be a whole number, not 1.5'),
     ({'index': 'one'}, '^index must be a whole number, not one'),
@@ -142,6 +144,24 @@ def test_lists_are_points_matrices_and_shifts():
       lambda m: voxelize.make_voxelizer(('shape',), GRID, scales=np.zeros(1)),
       r'not \(0.0,\)$',
     ),
+    (lambda m: geometry.rotate(m, Rotation.random()), 'not a Rotation$'),
+    (lambda m: fields.atoms(m, [[0, 0, 0]], width=[1]), r'^width must be one'),
+    (
+      lambda m: fields.promolecule(m, [[0, 0, 0]], b_iso=None),
+      '^b_iso must be',
+    ),
+    (lambda m: fields.shape_grid(m, GRID, 1.5), '^supersample must be a whole'),
+    (lambda m: view.slices(np.zeros((8,) * 3), GRID), '^fields must be a dict'),
+    (
+      lambda m: voxelize.make_voxelizer(('shape',), GRID, transforms='log1p'),
+      "^transforms must be a dict by channel, not 'log1p'$",
+    ),
+    (
+      lambda m: voxelize.make_voxelizer(
+        ('atoms',), GRID, widths={'atoms': 'a'}
+      ),
+      "^width of atoms must be real numbers, not 'a'$",
+    ),
     (lambda m: Grid('24', 0.5), 'whole number'),
     (lambda m: Grid(24, [0.5]), '^spacing'),
     (lambda m: view.bonds(['Ox'], [[0, 0, 0]]), 'atom 0: unknown'),
@@ -162,7 +182,7 @@ def test_rotations_of_files_with_four_decimals_are_taken():
 def test_a_grid_of_whole_floats_is_that_of_ints():
   grid = Grid(np.float64(8.0), np.float32(0.5))
   assert (type(grid.size), type(grid.spacing)) == (int, float)
-  assert fields.shape_grid(_water(), grid).shape == (8, 8, 8)
+  assert fields.shape_grid(_water(), grid, 2.0).shape == (8, 8, 8)
 
 
 def test_water_and_hydrogen_sulfide_stack():

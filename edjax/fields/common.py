@@ -70,9 +70,10 @@ def on_grid(field: Callable) -> Callable:
   """
 
   @functools.wraps(field)
-  def evaluate(mol, grid, *args, **options):
+  def evaluate(mol, grid, supersample=1, **options):
     check_box(mol, grid)
-    return field(mol, grid, *args, **options)
+    supersample = arguments.whole('supersample', supersample)
+    return field(mol, grid, supersample, **options)
 
   return evaluate
 
@@ -199,6 +200,7 @@ def apart(values: jax.Array, groups: bool) -> jax.Array:
 
 def check_width(name: str, value: float) -> None:
   """Raises ValueError for a width that is not above 0."""
+  value = arguments.scalar(name, value)
   if not (np.isfinite(value) and value > 0):
     raise ValueError(f'{name} must be > 0, not {value}')
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax import arguments
 from edjax import grid as grids
 from edjax.chem.elements import VDW_RADII
 from edjax.fields.common import (
@@ -78,6 +79,8 @@ def shape_grid(
 
 
 def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
+  width = arguments.scalar('width', width)
+  radius = arguments.scalar('radius', radius)
   if not (np.isfinite(width) and width >= _MIN_SHAPE_WIDTH):
     raise ValueError(
       f'width of shape must be >= {_MIN_SHAPE_WIDTH}, not {width}'
