@@ -315,11 +315,12 @@ class RunDirectory:
       'steps from the beginning',
       flush=True,
     )
-    # The results go first: with them and the new steps the run would count as
-    # finished.
+    # The results go first, in a store as well: with them and the new steps the
+    # run would count as finished.
     results = self.path / 'results.json'
     if results.exists():
       results.replace(self.path / f'results_{before}_steps.json')
+      self.saved()
     extended = [*stored.get('extended', ()), {'from': before, 'to': steps}]
     fields = stored['config'] | {'train.steps': steps}
     stored = stored | {'config': fields, 'extended': extended}

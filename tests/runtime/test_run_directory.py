@@ -113,7 +113,7 @@ def test_a_function_of_a_user_is_part_of_a_run(tmp_path, task, monkeypatch):
     run.start(resolved(own), task)
 
 
-def test_a_run_is_extended(tmp_path, config, task, capsys):
+def test_a_run_is_extended(tmp_path, config, task, capsys, monkeypatch):
   def longer(steps):
     other = ConfigDict(config).copy_and_resolve_references()
     other.train.steps = steps
@@ -131,7 +131,16 @@ def test_a_run_is_extended(tmp_path, config, task, capsys):
   assert run.results(config) == {'a': 1}
   assert run.results(more, extend=True) is None
   capsys.readouterr()
+  pushed = []
+
+  def push():
+    pushed.append({p.name: p.read_text() for p in tmp_path.glob('*.json')})
+
+  monkeypatch.setattr(run, 'saved', push)
   run.start(more, task, extend=True)
+  # A kill after the first push leaves a store without results of too few steps.
+  assert 'results.json' not in pushed[0]
+  assert json.loads(pushed[0]['config.json'])['config']['train.steps'] == steps
   # Halfway of half a cosine, but for the warm-up.
   said = re.search(
     r'extended from .* (\d+) % of its peak', capsys.readouterr().out
