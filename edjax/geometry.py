@@ -63,8 +63,8 @@ def quaternion_to_rotation(quaternion_4: jax.Array) -> jax.Array:
   Raises:
     ValueError: another shape, or zero.
   """
+  known = _known('quaternion_4', quaternion_4)
   quaternion_4 = arguments.array('quaternion_4', quaternion_4, (4,))
-  known = _known(quaternion_4)
   if known is not None and not known.any():
     raise ValueError('quaternion_4 is zero, which is no rotation')
   q = quaternion_4 / jnp.sqrt(jnp.sum(quaternion_4**2))
@@ -112,17 +112,20 @@ def d_rotation(rotation_33: jax.Array) -> jax.Array:
   return jnp.einsum('mij,nji->mn', forms, rotated, precision=HIGHEST)
 
 
-def _known(values: jax.Array) -> np.ndarray | None:
-  """Returns the numbers of an array, or None where they are traced."""
+def _known(name: str, values) -> np.ndarray | None:
+  """Returns the numbers of an argument, or None where they are traced.
+
+  To be called before it becomes an array of JAX, which jit traces.
+  """
   if isinstance(values, jax.core.Tracer):
     return None
-  return np.asarray(values, np.float64)
+  return arguments.real(name, values)
 
 
 def _checked_rotation(rotation_33) -> jax.Array:
   """Returns a rotation matrix as an array; refuses others that are known."""
+  known_33 = _known('rotation_33', rotation_33)
   rotation_33 = arguments.array('rotation_33', rotation_33, (3, 3))
-  known_33 = _known(rotation_33)
   if known_33 is None:
     return rotation_33
   error = np.abs(known_33 @ known_33.T - np.eye(3)).max()

@@ -23,6 +23,7 @@ SYMBOLS = ['O', 'H', 'h']
 NUMBERS = [8, 1, 1]
 COORDS = [[31.0, -42.0, 57.12], [31, -41.24, 56.52], [31, -42.76, 56.52]]
 GRID = Grid(8, 0.6)
+TWICE = [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
 ON_POINTS = [
   name
   for name in fields.__all__
@@ -126,6 +127,7 @@ def test_lists_are_points_matrices_and_shifts():
   ('call', 'message'),
   [
     (lambda m: geometry.rotate(m, 2 * np.eye(3)), 'no rotation: .* by 3$'),
+    (lambda m: jax.jit(lambda: geometry.rotate(m, TWICE))(), 'no rotation'),
     (lambda m: geometry.rotate(m, [[1, 0], [0, 1]]), r'\[3, 3\], not \[2, 2\]'),
     (lambda m: geometry.rotate(m, -np.eye(3)), 'reflection'),
     (lambda m: geometry.rotate(m, np.full((3, 3), np.nan)), 'no rotation'),
@@ -317,3 +319,6 @@ def test_atoms_outside_of_the_box_warn_once(monkeypatch):
   assert not _warnings(lambda: fields.promolecule_grid(mol, GRID))
   common._warned.clear()
   assert len(_warnings(lambda: fields.promolecule_grid(mol, GRID))) == 1
+  common._warned.clear()
+  within = jax.jit(lambda: fields.promolecule_grid(mol, GRID))  # known to jit
+  assert len(_warnings(within)) == 1

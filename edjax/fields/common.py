@@ -90,10 +90,13 @@ def check_box(mol: Molecule, grid: Grid) -> None:
   if not isinstance(grid, Grid):
     raise ValueError(f'grid must be a Grid, not a {type(grid).__name__}')
   _check_one(mol)
-  if _warned or isinstance(mol.coords_A3, jax.core.Tracer):
+  atoms = mol.numbers_A, mol.groups_A, mol.coords_A3
+  if _warned or any(isinstance(x, jax.core.Tracer) for x in atoms):
     return
-  of_ligand_A = np.asarray((mol.numbers_A > 0) & (mol.groups_A == LIGAND))
-  outside_A = np.any(np.abs(mol.coords_A3) > grid.extent / 2, axis=1)
+  # On the host: within jit, operations on known arrays are traced as well.
+  numbers_A, groups_A, coords_A3 = map(np.asarray, atoms)
+  of_ligand_A = (numbers_A > 0) & (groups_A == LIGAND)
+  outside_A = np.any(np.abs(coords_A3) > grid.extent / 2, axis=1)
   outside = np.sum(outside_A & of_ligand_A)
   if outside:
     _warned.append(True)
