@@ -15,6 +15,7 @@ import numpy as np
 
 from data_builders.support import result_cache
 from data_builders.support import worker_pool as workers_lib
+from edjax import arguments
 from edjax.chem import elements, gfn2_basis, gfn2_occupations, units
 
 METHOD = 'GFN2-xTB'
@@ -78,7 +79,7 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
   """Runs GFN2-xTB on one molecule.
 
   Args:
-    numbers: [A] atomic numbers, 1 to 86.
+    numbers: [A] atomic numbers, 1 to 86, or symbols.
     coords: [A, 3], Å.
     total_charge: in units of the elementary charge, a whole number.
     unpaired: number of unpaired electrons.
@@ -93,6 +94,8 @@ def run(numbers, coords, total_charge=0, unpaired=0) -> XtbResult:
       number of electrons disagree with edjax's basis.
   """
   numbers_A, coords_A3 = _checked(numbers, coords)
+  total_charge = arguments.whole('total_charge', total_charge)
+  unpaired = arguments.whole('unpaired', unpaired)
   name = result_cache.key(
     program(), numbers_A, coords_A3, total_charge, unpaired
   )
@@ -141,7 +144,7 @@ def _run(numbers_A, coords_A3, total_charge, unpaired) -> XtbResult:
       f'{n_valence}'
     )
   energies_K = raw['orbital_energies'] * units.HARTREE_EV
-  n_filled = (n_valence + int(unpaired)) // 2
+  n_filled = (n_valence + unpaired) // 2
   homo, lumo = (
     gfn2_basis.to_slots(
       numbers_A, _level(raw['coefficients'], energies_K, place)
@@ -202,13 +205,8 @@ def _checked(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_electrons(numbers_A, total_charge, unpaired) -> int:
   """Counts valence electrons, and refuses numbers that tblite would take."""
-  if total_charge != int(total_charge) or unpaired != int(unpaired):
-    raise ValueError(
-      f'total_charge={total_charge} and unpaired={unpaired} must be whole'
-    )
   if unpaired < 0:
     raise ValueError(f'unpaired={unpaired} is negative')
-  total_charge, unpaired = int(total_charge), int(unpaired)
   name = f'{_formula(numbers_A)} with total_charge={total_charge}'
   neutral = round(gfn2_occupations.valence_electrons(numbers_A).sum())
   n_valence = neutral - total_charge

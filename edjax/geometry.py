@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax import arguments
 from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
 
@@ -27,6 +28,10 @@ _QUADRATIC_FORMS = np.array(
     np.diag([1, -1, 0]) / np.sqrt(2),
   ]
 )
+
+# Largest error of R R^T of a rotation matrix: those of files may have four
+# decimals.
+_ROTATION_TOLERANCE = 5e-4
 
 
 def random_rotation(key: jax.Array) -> jax.Array:
@@ -54,7 +59,14 @@ def quaternion_to_rotation(quaternion_4: jax.Array) -> jax.Array:
 
   Returns:
     rotation_33.
+
+  Raises:
+    ValueError: another shape, or zero.
   """
+  known = _known('quaternion_4', quaternion_4)
+  quaternion_4 = arguments.array('quaternion_4', quaternion_4, (4,))
+  if known is not None and not known.any():
+    raise ValueError('quaternion_4 is zero, which is no rotation')
   q = quaternion_4 / jnp.sqrt(jnp.sum(quaternion_4**2))
   w, x, y, z = q
   return jnp.array(
@@ -88,12 +100,45 @@ def d_rotation(rotation_33: jax.Array) -> jax.Array:
   Returns:
     [5, 5] matrix D; coefficients move as c' = D c, in the order xy, yz, z2,
     xz, x2-y2.
+
+  Raises:
+    ValueError: rotation_33 is no rotation, see `rotate`.
   """
+  rotation_33 = _checked_rotation(rotation_33)
   forms = jnp.asarray(_QUADRATIC_FORMS, rotation_33.dtype)
   rotated = jnp.einsum(
     'ia,nab,jb->nij', rotation_33, forms, rotation_33, precision=HIGHEST
   )
   return jnp.einsum('mij,nji->mn', forms, rotated, precision=HIGHEST)
+
+
+def _known(name: str, values) -> np.ndarray | None:
+  """Returns the numbers of an argument, or None where they are traced.
+
+  To be called before it becomes an array of JAX, which jit traces.
+  """
+  if isinstance(values, jax.core.Tracer):
+    return None
+  return arguments.real(name, values)
+
+
+def _checked_rotation(rotation_33) -> jax.Array:
+  """Returns a rotation matrix as an array; refuses others that are known."""
+  known_33 = _known('rotation_33', rotation_33)
+  rotation_33 = arguments.array('rotation_33', rotation_33, (3, 3))
+  if known_33 is None:
+    return rotation_33
+  error = np.abs(known_33 @ known_33.T - np.eye(3)).max()
+  if not error < _ROTATION_TOLERANCE:
+    raise ValueError(
+      f'rotation_33 is no rotation: R R^T differs from 1 by {error:.2g}'
+    )
+  if np.linalg.det(known_33) < 0:
+    raise ValueError(
+      'rotation_33 is a reflection (its determinant is -1), which would make '
+      'another molecule of a chiral one'
+    )
+  return rotation_33
 
 
 def rotate(mol: Molecule, rotation_33: jax.Array) -> Molecule:
@@ -107,10 +152,10 @@ def rotate(mol: Molecule, rotation_33: jax.Array) -> Molecule:
     The molecule with coordinates, orbitals and map frame rotated.
 
   Raises:
-    ValueError: rotation_33 is not [3, 3].
+    ValueError: rotation_33 is not [3, 3], or, where it is known before a
+      program is compiled, no rotation.
   """
-  if rotation_33.shape != (3, 3):
-    raise ValueError(f'rotation_33 must be [3, 3], not {rotation_33.shape}')
+  rotation_33 = _checked_rotation(rotation_33)
 
   def turn(rows):  # rows are vectors
     matrix = jnp.asarray(rotation_33, rows.dtype)
@@ -152,8 +197,7 @@ def translate(mol: Molecule, shift_3: jax.Array) -> Molecule:
   Raises:
     ValueError: shift_3 is not [3].
   """
-  if shift_3.shape != (3,):
-    raise ValueError(f'shift_3 must be [3], not {shift_3.shape}')
+  shift_3 = arguments.array('shift_3', shift_3, (3,))
   moved_A3 = mol.coords_A3 + shift_3[None, :]
   changes = {
     'coords_A3': jnp.where(mol.mask_A[:, None], moved_A3, mol.coords_A3)

@@ -5,6 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 
+from edjax import arguments
+
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
@@ -19,10 +21,15 @@ class Grid:
   spacing: float
 
   def __post_init__(self):
-    if int(self.size) != self.size or self.size < 1:
-      raise ValueError(f'size must be a whole number >= 1, not {self.size}')
-    if not (np.isfinite(self.spacing) and self.spacing > 0):
-      raise ValueError(f'spacing must be > 0 Å, not {self.spacing}')
+    size = arguments.whole('size', self.size)
+    spacing = arguments.scalar('spacing', self.spacing)
+    if size < 1:
+      raise ValueError(f'size must be a whole number >= 1, not {size}')
+    if not (np.isfinite(spacing) and spacing > 0):
+      raise ValueError(f'spacing must be > 0 Å, not {spacing}')
+    # Numbers of numpy, and 24.0 voxels, become those of Python.
+    object.__setattr__(self, 'size', size)
+    object.__setattr__(self, 'spacing', spacing)
 
   @property
   def extent(self) -> float:
@@ -42,11 +49,12 @@ class Grid:
     Raises:
       ValueError: supersample is not a whole number >= 1.
     """
-    if int(supersample) != supersample or supersample < 1:
+    supersample = arguments.whole('supersample', supersample)
+    if supersample < 1:
       raise ValueError(
         f'supersample must be a whole number >= 1, not {supersample}'
       )
-    return Grid(self.size * int(supersample), self.spacing / int(supersample))
+    return Grid(self.size * supersample, self.spacing / supersample)
 
 
 def axis(grid: Grid) -> np.ndarray:
@@ -68,16 +76,6 @@ def centres(grid: Grid) -> np.ndarray:
   """
   x = axis(grid)
   return np.stack(np.meshgrid(x, x, x, indexing='ij'), -1).reshape(-1, 3)
-
-
-def check_points(points_G3: jax.Array) -> None:
-  """Refuses what is not a list of points.
-
-  Raises:
-    ValueError: another shape than [G, 3].
-  """
-  if points_G3.ndim != 2 or points_G3.shape[1] != 3:
-    raise ValueError(f'points_G3 must be [G, 3], not {points_G3.shape}')
 
 
 def pool(values: jax.Array, supersample: int, axis: int = 0) -> jax.Array:

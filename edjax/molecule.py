@@ -17,11 +17,13 @@ for one molecule; `vmap` batches it. `numbers_A == 0` is padding.
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax import arguments
 from edjax.chem import elements, gfn2_occupations
 
 # Slots of the atomic orbitals of one atom: s; p x, y, z; d xy, yz, z2, xz,
@@ -72,6 +74,9 @@ class Molecule:
     homo_OL9: as orbitals_OL9, the highest occupied orbital, or those of its
       energy, scaled so that together they hold one electron; or None.
     lumo_OL9: the same of the lowest unoccupied one.
+    origin_3: where the frame's origin lies in the frame of the file or of the
+      coordinates given, Å; moving the molecule within its frame leaves it. None
+      where it is not kept, as in packed datasets.
   """
 
   numbers_A: jax.Array
@@ -83,6 +88,7 @@ class Molecule:
   density_map: DensityMap | None = None
   homo_OL9: jax.Array | None = None
   lumo_OL9: jax.Array | None = None
+  origin_3: jax.Array | None = None
 
   @property
   def mask_A(self) -> jax.Array:
@@ -105,13 +111,14 @@ class Molecule:
     max_atoms: int | None = None,
     max_orbitals: int | None = None,
     max_frontier: int | None = None,
+    orbital_width: int | None = None,
     center: bool = True,
     origin: str | None = None,
   ) -> 'Molecule':
     """Checks, centres and pads one molecule.
 
     Args:
-      numbers: [A] atomic numbers, 1 to 98.
+      numbers: [A] atomic numbers, 1 to 98, or symbols.
       coords: [A, 3], Å.
       orbitals: [O, L, 9] or [O, L, 4], see the class; L <= A.
       b_factors: [A] in Å^2 (default 0).
@@ -123,7 +130,10 @@ class Molecule:
         atoms are padded to the same length when L == A.
       max_orbitals: number to pad orbitals to (default: no padding).
       max_frontier: number to pad homo and lumo to (default: no padding).
-      center: move the origin; False keeps the frame of coords.
+      orbital_width: slots for the orbitals of an atom, 4 or 9 (default: those
+        of each of orbitals, homo and lumo): 9 adds empty d functions.
+      center: move the origin; False keeps the frame of coords. `origin_3` says
+        where it was moved to.
       origin: the point that becomes the origin, see `frame_origin`.
 
     Returns:
@@ -147,48 +157,41 @@ class Molecule:
       raise ValueError(
         f'groups must be [{n_atoms}] of 0 (ligand) and 1 (pocket)'
       )
-    if not 0 <= int(index) < 2**32:
+    index = arguments.whole('index', index)
+    if not 0 <= index < 2**32:
       raise ValueError(f'index must fit into uint32, not {index}')
-    if density_map is not None:
-      _check_map(density_map)
+    origin_3 = np.zeros(3)
     if center:
       origin_3 = frame_origin(numbers_A, coords_A3, groups_A, origin)
-      coords_A3 = coords_A3 - origin_3
-      if density_map is not None:
-        density_map = dataclasses.replace(
-          density_map, origin_3=density_map.origin_3 - origin_3
-        )
-    size = n_atoms if max_atoms is None else int(max_atoms)
-    if size < n_atoms:
-      raise ValueError(f'max_atoms={size} is less than the {n_atoms} atoms')
-    if orbitals is not None:
-      orbitals = _pad_orbitals(orbitals, n_atoms, size, max_orbitals)
-    elif max_orbitals is not None:
-      raise ValueError('max_orbitals was given but orbitals were not')
-    # An empty level, too, has an orbital: of zeros.
-    homo, lumo = (
-      level
-      if level is None
-      else _pad_orbitals(
-        level, n_atoms, size, max_frontier or max(1, len(level))
-      )
-      for level in (homo, lumo)
-    )
-    pad = (0, size - n_atoms)
     if density_map is not None:
-      density_map = jax.tree.map(
-        lambda x: jnp.asarray(x, jnp.float32), density_map
-      )
+      density_map = _moved_map(density_map, -origin_3)
+    size = _length('max_atoms', max_atoms, n_atoms, 'atoms')
+    if orbitals is None and max_orbitals is not None:
+      raise ValueError('max_orbitals was given but orbitals were not')
+    if orbital_width not in (None, 4, 9):
+      raise ValueError(f'orbital_width must be 4 or 9, not {orbital_width}')
+    levels = {
+      'orbitals': (orbitals, max_orbitals, 0),
+      # An empty level, too, has an orbital: of zeros.
+      'homo': (homo, max_frontier, 1),
+      'lumo': (lumo, max_frontier, 1),
+    }
+    padded = {
+      f'{name}_OL9': _pad_orbitals(name, *level, n_atoms, size, orbital_width)
+      for name, level in levels.items()
+    }
+    pad = (0, size - n_atoms)
     return cls(
       numbers_A=jnp.asarray(np.pad(numbers_A, pad)),
-      coords_A3=jnp.asarray(np.pad(coords_A3, (pad, (0, 0))), jnp.float32),
+      coords_A3=jnp.asarray(
+        np.pad(coords_A3 - origin_3, (pad, (0, 0))), jnp.float32
+      ),
       b_factors_A=jnp.asarray(np.pad(b_factors_A, pad), jnp.float32),
       groups_A=jnp.asarray(np.pad(groups_A, pad), jnp.int32),
-      index=jnp.asarray(int(index), jnp.uint32),
-      orbitals_OL9=orbitals,
+      index=jnp.asarray(index, jnp.uint32),
       density_map=density_map,
-      homo_OL9=homo,
-      lumo_OL9=lumo,
+      origin_3=jnp.asarray(origin_3, jnp.float32),
+      **padded,
     )
 
 
@@ -212,6 +215,7 @@ def frame_origin(
     ValueError: there is no origin of this kind, or there is a pocket and no
       heavy ligand atom.
   """
+  groups_A = np.asarray(groups_A)
   if kind is None:
     kind = 'ligand' if np.any(groups_A == POCKET) else 'valence'
   weights_A = origin_weights(kind, numbers_A, groups_A)
@@ -240,6 +244,7 @@ def origin_weights(kind: str, numbers_A, groups_A) -> np.ndarray:
   Raises:
     ValueError: another kind.
   """
+  numbers_A, groups_A = np.asarray(numbers_A), np.asarray(groups_A)
   if kind == 'valence':
     valence_A = gfn2_occupations.valence_electrons(numbers_A)
     return np.where(np.isnan(valence_A), numbers_A - _RADON, valence_A)
@@ -251,25 +256,35 @@ def origin_weights(kind: str, numbers_A, groups_A) -> np.ndarray:
   raise ValueError(f'no origin {kind!r}; there are {", ".join(ORIGINS)}')
 
 
-def _check_map(density_map: DensityMap) -> None:
-  values_XYZ = np.asarray(density_map.values_XYZ)
-  if values_XYZ.ndim != 3 or not values_XYZ.size:
-    raise ValueError(
-      f'density_map.values_XYZ must be [X, Y, Z], not {list(values_XYZ.shape)}'
+def _length(name: str, given: int | None, least: int, what: str) -> int:
+  """Returns the length to pad to; `least` where none is given."""
+  if given is None:
+    return least
+  length = arguments.whole(name, given)
+  if length < least:
+    raise ValueError(f'{name}={length} is less than the {least} {what}')
+  return length
+
+
+def _moved_map(density_map: DensityMap, shift_3: np.ndarray) -> DensityMap:
+  """Checks a map, and returns it as arrays in a shifted frame."""
+  if not isinstance(density_map, DensityMap):
+    kind = type(density_map).__name__
+    raise ValueError(f'density_map must be a DensityMap, not a {kind}')
+  parts = {
+    field.name: arguments.real(
+      f'density_map.{field.name}', getattr(density_map, field.name)
     )
-  origin_3 = np.asarray(density_map.origin_3, np.float64)
-  steps_33 = np.asarray(density_map.steps_33, np.float64)
-  if origin_3.shape != (3,):
-    raise ValueError(
-      f'density_map.origin_3 must be [3], not {list(origin_3.shape)}'
-    )
-  if steps_33.shape != (3, 3):
-    raise ValueError(
-      f'density_map.steps_33 must be [3, 3], not {list(steps_33.shape)}'
-    )
-  for field in dataclasses.fields(density_map):
-    if not np.isfinite(getattr(density_map, field.name)).all():
-      raise ValueError(f'density_map.{field.name} is not finite')
+    for field in dataclasses.fields(DensityMap)
+  }
+  shapes = {'values_XYZ': ('X', 'Y', 'Z'), 'origin_3': (3,), 'steps_33': (3, 3)}
+  for name, shape in shapes.items():
+    arguments.check_shape(f'density_map.{name}', parts[name], shape)
+    if not np.isfinite(parts[name]).all():
+      raise ValueError(f'density_map.{name} is not finite')
+  if not parts['values_XYZ'].size:
+    raise ValueError('density_map.values_XYZ must be values, not empty')
+  steps_33 = parts['steps_33']
   # Against the box of the same edges: flat steps of rounded numbers have a
   # determinant that is small, but not 0.
   box = np.prod(np.sqrt(np.sum(steps_33**2, axis=1)))
@@ -277,47 +292,77 @@ def _check_map(density_map: DensityMap) -> None:
     raise ValueError(
       f'density_map.steps_33 span no volume: {steps_33.tolist()}'
     )
+  parts['origin_3'] = parts['origin_3'] + shift_3
+  return DensityMap(
+    **{name: jnp.asarray(x, jnp.float32) for name, x in parts.items()}
+  )
 
 
-def _pad_orbitals(orbitals, n_atoms, max_atoms, max_orbitals) -> jax.Array:
-  """Checks [O, L, 4 or 9] and pads O, and L where every atom has orbitals."""
-  orbitals = np.asarray(orbitals)
+def _pad_orbitals(
+  name, orbitals, count, at_least, n_atoms, max_atoms, width
+) -> jax.Array | None:
+  """Checks [O, L, 4 or 9] and pads O and slots, and L where it is all atoms."""
+  if orbitals is None:
+    return None
+  orbitals = arguments.real(name, orbitals)
   if orbitals.ndim != 3 or orbitals.shape[2] not in (4, 9):
     raise ValueError(
-      f'orbitals must be [O, L, 4] or [O, L, 9], not {list(orbitals.shape)}'
+      f'{name} must be [O, L, 4] or [O, L, 9], not {list(orbitals.shape)}'
     )
-  n_orbitals, n_with_orbitals, _ = orbitals.shape
+  n_orbitals, n_with_orbitals, slots = orbitals.shape
   if n_with_orbitals > n_atoms:
-    raise ValueError(
-      f'orbitals for {n_with_orbitals} atoms, but {n_atoms} atoms'
-    )
+    raise ValueError(f'{name} for {n_with_orbitals} atoms, but {n_atoms} atoms')
   if not np.isfinite(orbitals).all():
-    raise ValueError('orbitals are not finite')
-  count = n_orbitals if max_orbitals is None else int(max_orbitals)
-  if count < n_orbitals:
+    raise ValueError(f'{name} are not finite')
+  if width is not None and width < slots:
     raise ValueError(
-      f'max_orbitals={count} is less than the {n_orbitals} orbitals'
+      f'orbital_width={width} is less than the {slots} of {name}'
     )
+  limit = 'max_orbitals' if name == 'orbitals' else 'max_frontier'
+  count = _length(limit, count, n_orbitals, name)
   length = max_atoms if n_with_orbitals == n_atoms else n_with_orbitals
-  padding = ((0, count - n_orbitals), (0, length - n_with_orbitals), (0, 0))
-  return jnp.asarray(np.pad(orbitals, padding), jnp.float32)
+  more = (
+    max(count, at_least) - n_orbitals,
+    length - n_with_orbitals,
+    (width or slots) - slots,
+  )
+  return jnp.asarray(np.pad(orbitals, [(0, n) for n in more]), jnp.float32)
 
 
-def stack(molecules: list[Molecule]) -> Molecule:
+_FRONTIER = 'give from_arrays the same max_frontier and orbital_width'
+# What makes the shapes of fields equal, where it is not max_atoms alone.
+_ADVICE = {
+  'orbitals_OL9': 'give from_arrays the same max_orbitals and orbital_width, '
+  'and orbitals to all or none',
+  'density_map': 'cut the maps to one size, and give them to all or none',
+  'homo_OL9': _FRONTIER,
+  'lumo_OL9': _FRONTIER,
+  'origin_3': 'make all of them with from_arrays',
+}
+
+
+def _shape_of(value) -> str:
+  """Describes a field of a molecule: the shape of its array, or 'none'."""
+  if isinstance(value, DensityMap):
+    value = value.values_XYZ
+  return 'none' if value is None else str(list(value.shape))
+
+
+def stack(molecules: Iterable[Molecule]) -> Molecule:
   """Stacks molecules of equal padding into one batch (leading axis B).
 
   Raises:
     ValueError: no molecule, or different padding or contents.
   """
+  molecules = list(molecules)
   if not molecules:
     raise ValueError('no molecule to stack')
-  kinds = {
-    (jax.tree.structure(m), tuple(x.shape for x in jax.tree.leaves(m)))
-    for m in molecules
-  }
-  if len(kinds) > 1:
-    raise ValueError(
-      'molecules differ in padding or in what they carry; give from_arrays '
-      'the same max_atoms and max_orbitals'
-    )
+  for field in dataclasses.fields(Molecule):
+    first, *others = (_shape_of(getattr(m, field.name)) for m in molecules)
+    for i, other in enumerate(others, start=1):
+      if other != first:
+        raise ValueError(
+          f'molecules 0 and {i} differ in {field.name}: {first} and {other}; '
+          f'{_ADVICE.get(field.name, "give from_arrays the same max_atoms")}'
+        )
   return jax.tree.map(lambda *xs: jnp.stack(xs), *molecules)

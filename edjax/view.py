@@ -8,9 +8,11 @@ wherever a picture does.
 import functools
 import html
 import io
+from collections.abc import Mapping
 
 import numpy as np
 
+from edjax import arguments
 from edjax import grid as grids
 from edjax.chem import elements
 from edjax.grid import Grid
@@ -32,7 +34,7 @@ def bonds(numbers, coords) -> np.ndarray:
   RDKit's rule of covalent radii (`rdDetermineBonds.DetermineConnectivity`).
 
   Args:
-    numbers: [A] atomic numbers.
+    numbers: [A] atomic numbers, or symbols.
     coords: [A, 3] Å.
 
   Returns:
@@ -42,6 +44,7 @@ def bonds(numbers, coords) -> np.ndarray:
   from rdkit.Chem import rdDetermineBonds
 
   mol = Chem.RWMol()
+  numbers = elements.as_numbers(numbers)
   conformer = Chem.Conformer(len(numbers))
   for i, (number, place) in enumerate(zip(numbers, coords, strict=True)):
     mol.AddAtom(Chem.Atom(int(number)))
@@ -65,7 +68,7 @@ def molecule_and_isosurface(
   A field with values below -level gets that surface too, in another colour.
 
   Args:
-    numbers: [A] atomic numbers; 0 is padding.
+    numbers: [A] atomic numbers, or symbols; 0 is padding.
     coords: [A, 3] Å, in the frame of the grid: a molecule's `coords_A3`.
     values_XYZ: a field on the grid.
     grid: voxels.
@@ -83,6 +86,7 @@ def molecule_and_isosurface(
   """
   from plotly import graph_objects
 
+  level = arguments.scalar('level', level)
   if not level > 0:
     raise ValueError(f'level must be above 0, not {level}')
   numbers_A, coords_A3 = _atoms(numbers, coords)
@@ -183,7 +187,7 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
   Args:
     fields: mapping of a name, with its unit, to a field values_XYZ.
     grid: voxels.
-    numbers: [A] atomic numbers; 0 is padding.
+    numbers: [A] atomic numbers, or symbols; 0 is padding.
     coords: [A, 3] Å, in the frame of the grid. Atoms within 1 Å of the slice
       are marked.
     z: of the slice, Å; the voxels nearest to it are shown.
@@ -196,6 +200,9 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
     ValueError: a field is not of this grid or not finite, or z is outside of
       the grid.
   """
+  if not isinstance(fields, Mapping):
+    raise ValueError("fields must be a dict, as {'density': values}")
+  z = arguments.scalar('z', z)
   if not abs(z) <= grid.extent / 2:
     raise ValueError(f'z = {z} Å is outside of a grid of {grid.extent} Å')
   numbers_A, coords_A3 = _atoms(numbers, coords)
@@ -236,7 +243,7 @@ def slices(fields, grid: Grid, numbers=(), coords=(), z: float = 0.0):
 
 def _checked_field(values_XYZ, grid: Grid) -> np.ndarray:
   """Returns a field as float64 if it is of this grid and finite."""
-  values_XYZ = np.asarray(values_XYZ, np.float64)
+  values_XYZ = arguments.real('values', values_XYZ)
   if values_XYZ.shape != (grid.size,) * 3:
     raise ValueError(
       f'values must be {[grid.size] * 3} as the grid is, not '
@@ -249,8 +256,8 @@ def _checked_field(values_XYZ, grid: Grid) -> np.ndarray:
 
 def _atoms(numbers, coords) -> tuple[np.ndarray, np.ndarray]:
   """Returns atoms without padding."""
-  numbers_A = np.asarray(numbers, np.int64).reshape(-1)
-  coords_A3 = np.asarray(coords, np.float64).reshape(-1, 3)
-  if len(numbers_A) != len(coords_A3):
-    raise ValueError(f'{len(coords_A3)} coords of {len(numbers_A)} atoms')
+  numbers_A = elements.as_numbers(numbers).astype(np.int64)
+  coords_A3 = arguments.real('coords', coords)
+  if numbers_A.size or coords_A3.size:
+    arguments.check_shape('coords', coords_A3, (numbers_A.size, 3))
   return numbers_A[numbers_A > 0], coords_A3[numbers_A > 0]

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edjax import fields, transforms
+from edjax import arguments, fields, transforms
 from edjax import grid as grids
 from edjax.fields import channels as channel_registry
 from edjax.fields.channels import CHANNELS, DENSITIES, Channel, Options
+from edjax.fields.common import check_box
 from edjax.grid import Grid
 from edjax.kernels import gaussian_blur, gaussians_windowed, numerics
-from edjax.molecule import Molecule
+from edjax.molecule import Molecule, stack
 
 # Bytes of intermediate arrays of voxelising on an accelerator: less than the
 # activations of networks of that size.
@@ -203,6 +204,7 @@ class Voxelizer:
       [X, Y, Z, n], or values at the sub-points, [sX, sY, sZ, n], where its
       transform needs them (`at_sub_points`).
     """
+    check_box(mol, self.grid)
     return _raw(self, mol)
 
   def finish(
@@ -309,6 +311,13 @@ def make_voxelizer(
       channel, log1p of values of either sign, a number out of range, an option
       without its channel or density, or a wrong number of scales.
   """
+  if isinstance(channels, str):
+    raise ValueError(f"channels must be a tuple, as ('{channels}',)")
+  for name, value in (('widths', widths), ('transforms', transforms)):
+    if not isinstance(value, Mapping):
+      raise ValueError(f'{name} must be a dict by channel, not {value!r}')
+  if not isinstance(grid, Grid):
+    raise ValueError(f'grid must be a Grid, not a {type(grid).__name__}')
   if not channels:
     raise ValueError(f'no channel; there are {", ".join(CHANNELS)}')
   chosen = tuple(channel_registry.channel(channel) for channel in channels)
@@ -318,22 +327,23 @@ def make_voxelizer(
   _one_of('density', density, DENSITIES)
   for name, value in widths.items():
     _one_of('width', name, ('atoms', 'shape'))
+    value = arguments.scalar(f'width of {name}', value)
     if not (np.isfinite(value) and value > 0):
       raise ValueError(f'width of {name} must be > 0, not {value}')
   options = Options(
     grid=grid,
-    supersample=int(supersample),
+    supersample=arguments.whole('supersample', supersample),
     density=density,
-    b_iso=float(b_iso),
+    b_iso=arguments.scalar('b_iso', b_iso),
     use_b_factors=bool(use_b_factors),
     atom_width=float(widths.get('atoms', fields.ATOM_WIDTH)),
     elements=tuple(elements),
     binary=bool(binary),
     truncated=bool(truncated),
     shape_width=float(widths.get('shape', fields.SHAPE_WIDTH)),
-    shape_radius=float(shape_radius),
+    shape_radius=arguments.scalar('shape_radius', shape_radius),
     groups=bool(groups),
-    smooth=float(smooth),
+    smooth=arguments.scalar('smooth', smooth),
   )
   _check_options(chosen, options)
   for name in transforms:
@@ -345,16 +355,16 @@ def make_voxelizer(
     channels=chosen,
     options=options,
     transforms=tuple(transforms.get(kind, 'none') for kind in kinds),
-    scales=tuple(float(s) for s in scales),
+    scales=tuple(arguments.real('scales', list(scales)).tolist()),
   )
   names = voxelizer.raw_names  # checks the elements
-  if scales:
-    if len(scales) != len(names):
+  if voxelizer.scales:
+    if len(voxelizer.scales) != len(names):
       raise ValueError(
-        f'{len(scales)} scales for the {len(names)} channels {names}'
+        f'{len(voxelizer.scales)} scales for the {len(names)} channels {names}'
       )
-    if not all(np.isfinite(s) and s > 0 for s in scales):
-      raise ValueError(f'scales must be > 0, not {scales}')
+    if not all(np.isfinite(s) and s > 0 for s in voxelizer.scales):
+      raise ValueError(f'scales must be > 0, not {voxelizer.scales}')
   return voxelizer
 
 
@@ -443,7 +453,8 @@ def fit_scales(
 
   Args:
     voxelizer: of these channels.
-    molecules: a batch (leading axis B), from the training split.
+    molecules: a list of equally padded ones, or a batch (leading axis B), from
+      the training split.
     chunk: see `numerics.batched`.
 
   Returns:
@@ -452,6 +463,8 @@ def fit_scales(
   Raises:
     ValueError: a channel is not finite.
   """
+  if not isinstance(molecules, Molecule):
+    molecules = stack(molecules)
   raw = jax.jit(numerics.batched(voxelizer.raw, chunk))(molecules)
   return channel_scales(voxelizer, jax.device_get(raw))
 

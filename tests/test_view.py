@@ -43,7 +43,7 @@ def test_bad_fields_are_refused():
       view.molecule_and_isosurface(*WATER, field, GRID, level)
   with pytest.raises(ValueError, match='above 0'):
     view.molecule_and_isosurface(*WATER, values, GRID, 0)
-  with pytest.raises(ValueError, match='2 coords of 3'):
+  with pytest.raises(ValueError, match=r'coords must be \[3, 3\]'):
     view.molecule_and_isosurface(WATER[0], WATER[1][1:], values, GRID, 0.1)
   with pytest.raises(ValueError, match='outside'):
     view.slices({'a': values}, GRID, z=5)

@@ -9,6 +9,8 @@ import json
 
 import numpy as np
 
+from edjax import arguments
+
 # Radius in Å of the elements to which the source gives none (transition
 # metals, lanthanoids, actinoids): a round value in the middle of the range.
 DEFAULT_RADIUS_A = 2.0
@@ -50,28 +52,53 @@ def atomic_number(symbol: str) -> int:
   return number
 
 
+def as_numbers(numbers) -> np.ndarray:
+  """Returns atomic numbers, in the place of symbols too, as float64.
+
+  Args:
+    numbers: numbers or symbols ('C', 'Cl').
+
+  Raises:
+    ValueError: an unknown symbol, named with its position, or something else.
+  """
+  given = np.asarray(numbers, object)
+  values = [_number(i, value) for i, value in enumerate(given.flat)]
+  return arguments.real('numbers', values).reshape(given.shape)
+
+
+def _number(position: int, value):
+  """Returns the atomic number of a symbol, and other values as they are."""
+  if not isinstance(value, str):
+    return value
+  try:
+    return atomic_number(value)
+  except ValueError as error:
+    raise ValueError(f'atom {position}: {error}') from None
+
+
 def check_numbers(numbers) -> np.ndarray:
   """Returns atomic numbers as int32, checked.
 
   Args:
-    numbers: [A] whole numbers from 1 to 98.
+    numbers: [A] whole numbers from 1 to 98, or symbols.
 
   Raises:
     ValueError: no atom, a wrong shape, or a number outside the table, named
       with its position.
   """
-  values = np.asarray(numbers)
+  values = as_numbers(numbers)
   if values.ndim != 1 or values.size == 0:
-    raise ValueError(f'numbers must be [A] with A >= 1, not {values.shape}')
-  as_int = values.astype(np.int32)
-  bad = (as_int != values) | (as_int < 1) | (as_int > MAX_NUMBER)
+    raise ValueError(
+      f'numbers must be [A] with A >= 1, not {list(values.shape)}'
+    )
+  bad = ~np.isin(values, np.arange(1, MAX_NUMBER + 1))
   if bad.any():
     i = int(np.argmax(bad))
     raise ValueError(
-      f'atom {i}: no element with atomic number {values[i]!r} '
+      f'atom {i}: no element with atomic number {values[i]:g} '
       f'(known: 1 to {MAX_NUMBER})'
     )
-  return as_int
+  return values.astype(np.int32)
 
 
 def check_rows(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
@@ -85,10 +112,12 @@ def check_rows(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
   Raises:
     ValueError: another shape, or a number that is not finite.
   """
-  values = np.asarray(values, np.float64)
+  values = arguments.real(name, values)
   if values.shape != shape:
     raise ValueError(f'{name} must be {list(shape)}, not {list(values.shape)}')
   if not np.isfinite(values).all():
     row = int(np.argwhere(~np.isfinite(values))[0][0])
-    raise ValueError(f'{name} of atom {row} is not finite: {values[row]}')
+    raise ValueError(
+      f'{name} of atom {row} is not finite: {values[row].tolist()}'
+    )
   return values

@@ -12,6 +12,7 @@ nothing), and the P = 5 Gaussian terms. Source in tables/it92.json.
 
 import numpy as np
 
+from edjax import arguments
 from edjax.chem.elements import read_table
 
 _ROWS = np.array([row[2:] for row in read_table('it92')['elements']])
@@ -57,9 +58,10 @@ def check_b_iso(b_iso: float) -> float:
     ValueError: B is not a finite number above 0; the constant term of the
       form factors is a point without it.
   """
+  b_iso = arguments.scalar('b_iso', b_iso)
   if not (np.isfinite(b_iso) and b_iso > 0):
     raise ValueError(
       f'b_iso must be finite and > 0 Å^2, not {b_iso}: the constant term of '
       'the IT92 form factors diverges at an atom as B -> 0'
     )
-  return float(b_iso)
+  return b_iso

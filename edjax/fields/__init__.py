@@ -9,8 +9,11 @@ docstring of the first describes both; options, units and errors are the same.
 All of them take
 
   mol: one molecule, padded; `vmap` or `numerics.batched` make batches.
-  points_G3: Å.
-  grid: voxels, static.
+  points_G3: Å, an array or a list.
+  frame: which points are in: 'molecule' (its own, the default) or 'file', that
+    of the coordinates given to `Molecule.from_arrays`, before it centred them.
+  grid: voxels, static, in the molecule's own frame. Atoms outside of it are
+    warned of, once a process, where jit does not hide them.
   supersample: sub-points along each edge of a voxel; values are means over
     supersample^3 of them.
   groups: True gives ligand and pocket channels of their own, first the

@@ -8,6 +8,8 @@ from edjax.chem.elements import MAX_NUMBER
 from edjax.fields.common import (
   element_terms,
   grid_b_iso,
+  on_grid,
+  on_points,
   splat_grid,
   splat_points,
 )
@@ -20,6 +22,7 @@ from edjax.grid import Grid
 from edjax.molecule import Molecule
 
 
+@on_points
 def all_electron_density(
   mol: Molecule, points_G3: jax.Array, *, b_iso: float
 ) -> jax.Array:
@@ -49,6 +52,7 @@ def all_electron_density(
   return cores_G1[:, 0] + orbital_density(mol, points_G3)
 
 
+@on_grid
 def all_electron_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1, *, b_iso: float = 0.0
 ) -> jax.Array:

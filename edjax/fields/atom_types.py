@@ -7,6 +7,8 @@ import numpy as np
 from edjax.chem.elements import MAX_NUMBER, METALS, atomic_number
 from edjax.fields.common import (
   check_width,
+  on_grid,
+  on_points,
   peak_terms,
   splat_grid,
   splat_points,
@@ -47,6 +49,7 @@ def atom_channels(
   return tuple(f'{g}_{name}' for g in ('ligand', 'pocket') for name in names)
 
 
+@on_points
 def atoms(
   mol: Molecule,
   points_G3: jax.Array,
@@ -81,6 +84,7 @@ def atoms(
   return splat_points(points_G3, terms, truncated)
 
 
+@on_grid
 def atoms_grid(
   mol: Molecule,
   grid: Grid,

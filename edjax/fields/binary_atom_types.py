@@ -5,13 +5,18 @@ import jax.numpy as jnp
 
 from edjax import grid as grids
 from edjax.fields.atom_types import ELEMENTS, types
-from edjax.fields.common import check_width
+from edjax.fields.common import (
+  check_width,
+  on_grid,
+  on_points,
+)
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
 
 
+@on_points
 def binary_atoms(
   mol: Molecule,
   points_G3: jax.Array,
@@ -46,6 +51,7 @@ def binary_atoms(
   return jax.vmap(at)(points_G3).astype(mol.coords_A3.dtype)
 
 
+@on_grid
 def binary_atoms_grid(
   mol: Molecule,
   grid: Grid,

@@ -6,6 +6,7 @@ voxelizer, configuration, checks and studies read its properties from here.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -485,6 +486,25 @@ def add(what: Channel | Field) -> str:
 def known() -> dict[str, Channel]:
   """Returns all channels by their names."""
   return {**CHANNELS, **_added}
+
+
+def source(name: str) -> str:
+  """Returns the source of a user's channel, by which it is told from others.
+
+  Args:
+    name: of a channel.
+
+  Returns:
+    The text; '' for a channel of edjax, and where Python keeps none.
+  """
+  if name not in _added:
+    return ''
+  field = _added[name].field
+  field = field.field if isinstance(field, _UserField) else field
+  try:
+    return inspect.getsource(field)
+  except (OSError, TypeError):  # typed in, or an object
+    return ''
 
 
 def parts_of(names: Sequence[str], density: str) -> tuple[Channel, ...]:

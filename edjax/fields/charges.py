@@ -5,7 +5,13 @@ import numpy as np
 
 from edjax.chem import gfn2_occupations
 from edjax.chem.elements import MAX_NUMBER
-from edjax.fields.common import element_terms, splat_grid, splat_points
+from edjax.fields.common import (
+  element_terms,
+  on_grid,
+  on_points,
+  splat_grid,
+  splat_points,
+)
 from edjax.fields.orbitals import (
   orbital_atoms,
   orbital_density,
@@ -21,6 +27,7 @@ from edjax.molecule import Molecule
 NUCLEUS_WIDTH = 0.35
 
 
+@on_points
 def charge(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Subtracts the orbitals' electrons from smeared nuclei.
 
@@ -46,6 +53,7 @@ def charge(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return nuclei_G1[:, 0] - orbital_density(mol, points_G3)
 
 
+@on_grid
 def charge_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   """Evaluates `charge` on a grid: charge_XYZ."""
   mol = orbital_atoms(mol)

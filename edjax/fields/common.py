@@ -1,9 +1,15 @@
-"""Parts that fields share: sums of Gaussians on grids, ligand and pocket."""
+"""Parts that fields share: arguments, sums of Gaussians, ligand and pocket."""
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax import arguments
 from edjax.chem import form_factors
 from edjax.grid import Grid
 from edjax.kernels import (
@@ -12,6 +18,108 @@ from edjax.kernels import (
   truncated_gaussians,
 )
 from edjax.molecule import LIGAND, POCKET, Molecule
+
+# Frames that points may be in.
+FRAMES = ('molecule', 'file')
+
+
+def on_points(field: Callable) -> Callable:
+  """Gives a field on points its checks, and the argument `frame`.
+
+  Args:
+    field: f(mol, points_G3, **options) of an array in the molecule's frame.
+
+  Returns:
+    f(mol, points_G3, *, frame='molecule', **options); points may be lists.
+  """
+
+  @functools.wraps(field)
+  def evaluate(mol, points_G3, *, frame='molecule', **options):
+    _check_one(mol)
+    points_G3 = jnp.asarray(
+      arguments.array('points_G3', points_G3, ('G', 3)), mol.coords_A3.dtype
+    )
+    return field(mol, _in_frame(mol, points_G3, frame), **options)
+
+  signature = inspect.signature(field)
+  frame = inspect.signature(evaluate, follow_wrapped=False).parameters['frame']
+  parameters = [*signature.parameters.values(), frame]
+  evaluate.__signature__ = signature.replace(parameters=parameters)
+  return evaluate
+
+
+def _in_frame(mol: Molecule, points_G3: jax.Array, frame: str) -> jax.Array:
+  """Returns points of a frame in the molecule's."""
+  if frame == 'molecule':
+    return points_G3
+  if frame != 'file':
+    raise ValueError(f'frame must be one of {", ".join(FRAMES)}, not {frame}')
+  if mol.origin_3 is None:
+    raise ValueError(
+      "frame='file' needs origin_3, which Molecule.from_arrays keeps and "
+      'molecules of a packed dataset lack'
+    )
+  return points_G3 - jnp.asarray(mol.origin_3, points_G3.dtype)[None, :]
+
+
+def on_grid(field: Callable) -> Callable:
+  """Gives a field on a grid its checks, and warns of atoms outside.
+
+  Args:
+    field: f(mol, grid, supersample=1, **options).
+  """
+
+  @functools.wraps(field)
+  def evaluate(mol, grid, supersample=1, **options):
+    check_box(mol, grid)
+    supersample = arguments.whole('supersample', supersample)
+    return field(mol, grid, supersample, **options)
+
+  return evaluate
+
+
+def check_box(mol: Molecule, grid: Grid) -> None:
+  """Warns, once a process, where atoms of a ligand lie outside of a grid.
+
+  Where a molecule is traced by jit its coordinates are not known yet. Pockets
+  are cut by the box, on purpose.
+
+  Raises:
+    ValueError: mol or grid is something else.
+  """
+  if not isinstance(grid, Grid):
+    raise ValueError(f'grid must be a Grid, not a {type(grid).__name__}')
+  _check_one(mol)
+  atoms = mol.numbers_A, mol.groups_A, mol.coords_A3
+  if _warned or any(isinstance(x, jax.core.Tracer) for x in atoms):
+    return
+  # On the host: within jit, operations on known arrays are traced as well.
+  numbers_A, groups_A, coords_A3 = map(np.asarray, atoms)
+  of_ligand_A = (numbers_A > 0) & (groups_A == LIGAND)
+  outside_A = np.any(np.abs(coords_A3) > grid.extent / 2, axis=1)
+  outside = np.sum(outside_A & of_ligand_A)
+  if outside:
+    _warned.append(True)
+    warnings.warn(
+      f'{outside} of {of_ligand_A.sum()} atoms lie outside of the box of '
+      f'{grid.extent:g} Å; take a larger Grid (this is said once)',
+      stacklevel=3,
+    )
+
+
+# Not empty once the warning was given.
+_warned = []
+
+
+def _check_one(mol: Molecule) -> None:
+  """Raises ValueError for what is not one molecule."""
+  if not isinstance(mol, Molecule):
+    raise ValueError(f'mol must be a Molecule, not a {type(mol).__name__}')
+  if np.ndim(mol.numbers_A) != 1:
+    raise ValueError(
+      f'mol is a batch of {len(mol.numbers_A)}; fields take one molecule, and '
+      'jax.vmap makes them take a batch'
+    )
 
 
 def splat_grid(
@@ -95,6 +203,7 @@ def apart(values: jax.Array, groups: bool) -> jax.Array:
 
 def check_width(name: str, value: float) -> None:
   """Raises ValueError for a width that is not above 0."""
+  value = arguments.scalar(name, value)
   if not (np.isfinite(value) and value > 0):
     raise ValueError(f'{name} must be > 0, not {value}')
 

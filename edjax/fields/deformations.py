@@ -2,6 +2,7 @@
 
 import jax
 
+from edjax.fields.common import on_grid, on_points
 from edjax.fields.free_atoms import free_atoms_density, free_atoms_density_grid
 from edjax.fields.orbitals import (
   orbital_atoms,
@@ -12,6 +13,7 @@ from edjax.grid import Grid
 from edjax.molecule import Molecule
 
 
+@on_points
 def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Subtracts the free atoms' valence densities from the orbital density.
 
@@ -34,6 +36,7 @@ def deformation(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return orbital_density(mol, points_G3) - free_atoms_density(mol, points_G3)
 
 
+@on_grid
 def deformation_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:

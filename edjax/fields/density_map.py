@@ -2,11 +2,13 @@
 
 import jax
 
+from edjax.fields.common import on_grid, on_points
 from edjax.grid import Grid
 from edjax.kernels import interpolation
 from edjax.molecule import DensityMap, Molecule
 
 
+@on_points
 def map_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Returns the molecule's density map at points; see `interpolation.sample`.
 
@@ -23,6 +25,7 @@ def map_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return interpolation.sample(_need_map(mol), points_G3)
 
 
+@on_grid
 def map_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:

@@ -21,6 +21,7 @@ import numpy as np
 from edjax.chem import gfn2_basis
 from edjax.chem.gfn2_occupations import occupations
 from edjax.chem.units import BOHR_A
+from edjax.fields.common import on_grid, on_points
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.kernels.numerics import HIGHEST
@@ -46,6 +47,7 @@ def _terms() -> tuple[np.ndarray, np.ndarray]:
   return exponents / BOHR_A**2, factors / BOHR_A**powers
 
 
+@on_points
 def free_atoms_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Superposes valence densities of free atoms, point by point.
 
@@ -71,6 +73,7 @@ def free_atoms_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return jax.vmap(at)(jnp.asarray(points_G3, mol.coords_A3.dtype))
 
 
+@on_grid
 def free_atoms_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:

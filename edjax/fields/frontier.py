@@ -11,11 +11,13 @@ import dataclasses
 
 import jax
 
+from edjax.fields.common import on_grid, on_points
 from edjax.fields.orbitals import orbital_density, orbital_density_grid
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 
 
+@on_points
 def homo(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Computes the density of an electron in the highest occupied orbital.
 
@@ -32,11 +34,13 @@ def homo(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return orbital_density(_only(mol, 'homo'), points_G3)
 
 
+@on_grid
 def homo_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   """Evaluates `homo` on a grid: rho_XYZ."""
   return orbital_density_grid(_only(mol, 'homo'), grid, supersample)
 
 
+@on_points
 def lumo(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Computes the density of an electron in the lowest unoccupied orbital.
 
@@ -45,6 +49,7 @@ def lumo(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return orbital_density(_only(mol, 'lumo'), points_G3)
 
 
+@on_grid
 def lumo_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   """Evaluates `lumo` on a grid: rho_XYZ."""
   return orbital_density_grid(_only(mol, 'lumo'), grid, supersample)

@@ -12,6 +12,7 @@ import numpy as np
 
 from edjax import geometry
 from edjax.chem.units import BOHR_A
+from edjax.fields.common import on_grid, on_points
 from edjax.fields.orbitals import orbital_atoms, orbital_values
 from edjax.grid import Grid
 from edjax.kernels import gto_dense, gto_functions, gto_tiled_cpu
@@ -30,6 +31,7 @@ _FLOOR = 1e-5
 _NO_DENSITY = 1e-15
 
 
+@on_points
 def tau(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Computes the positive definite kinetic energy density.
 
@@ -49,11 +51,13 @@ def tau(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return _on_points(_tau, mol, points_G3)
 
 
+@on_grid
 def tau_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   """Evaluates `tau` on a grid, separably: tau_XYZ."""
   return _on_grid(_tau, mol, grid, supersample)
 
 
+@on_points
 def elf(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Computes the electron localisation function of the valence orbitals.
 
@@ -80,6 +84,7 @@ def elf(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return _on_points(_elf, mol, points_G3)
 
 
+@on_grid
 def elf_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   """Evaluates `elf` on a grid, separably: elf_XYZ.
 

@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax.chem.units import BOHR_A
-from edjax.grid import Grid, check_points
+from edjax.fields.common import on_grid, on_points
+from edjax.grid import Grid
 from edjax.kernels import gto_dense, gto_functions, gto_tiled_cpu
 from edjax.kernels.numerics import HIGHEST
 from edjax.molecule import Molecule
 
 
+@on_points
 def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Computes the valence density of the orbitals, by the plain form.
 
@@ -34,13 +36,13 @@ def orbital_density(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return jnp.sum(orbital_values(mol, points_G3) ** 2, axis=0) / BOHR_A**3
 
 
+@on_points
 def orbital_values(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Computes sqrt(occupation) * orbital: psi_OG, bohr^-3/2.
 
   Arguments and errors are those of `orbital_density`.
   """
   orbs = orbital_atoms(mol)
-  check_points(points_G3)
   points_G3 = jnp.asarray(points_G3, orbs.coords_A3.dtype)
   r_3LG = (points_G3.T[:, None, :] - orbs.coords_A3.T[:, :, None]) / BOHR_A
   r2_LG = jnp.sum(r_3LG**2, axis=0)
@@ -55,6 +57,7 @@ def orbital_values(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return jnp.dot(c_OK, jnp.concatenate(ao_KG), precision=HIGHEST)
 
 
+@on_grid
 def orbital_density_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:

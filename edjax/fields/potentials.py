@@ -4,11 +4,13 @@ import jax
 
 from edjax.chem.units import COULOMB_V
 from edjax.fields.charges import charge_grid
+from edjax.fields.common import on_grid
 from edjax.grid import Grid
 from edjax.kernels import poisson
 from edjax.molecule import Molecule
 
 
+@on_grid
 def potential_grid(
   mol: Molecule, grid: Grid, supersample: int = 1
 ) -> jax.Array:

@@ -9,6 +9,8 @@ from edjax.fields.common import (
   grid_b_iso,
   group_weights,
   near_or_whole,
+  on_grid,
+  on_points,
   splat_grid,
 )
 from edjax.grid import Grid
@@ -17,6 +19,7 @@ from edjax.kernels.numerics import safe_norm
 from edjax.molecule import Molecule
 
 
+@on_points
 def promolecule(
   mol: Molecule,
   points_G3: jax.Array,
@@ -47,6 +50,7 @@ def promolecule(
   return apart(gaussians.splat_points(points_G3, *terms), groups)
 
 
+@on_grid
 def promolecule_grid(
   mol: Molecule,
   grid: Grid,
@@ -66,6 +70,7 @@ def promolecule_grid(
   return apart(rho, groups)
 
 
+@on_grid
 def promolecule_and_gradient_grid(
   mol: Molecule,
   grid: Grid,

@@ -4,9 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax import arguments
 from edjax import grid as grids
 from edjax.chem.elements import VDW_RADII
-from edjax.fields.common import apart, group_weights, peak_terms, splat_grid
+from edjax.fields.common import (
+  apart,
+  group_weights,
+  on_grid,
+  on_points,
+  peak_terms,
+  splat_grid,
+)
 from edjax.grid import Grid
 from edjax.kernels import gaussians
 from edjax.molecule import Molecule
@@ -18,6 +26,7 @@ SHAPE_WIDTH = 0.5
 _MIN_SHAPE_WIDTH = 0.1
 
 
+@on_points
 def shape(
   mol: Molecule,
   points_G3: jax.Array,
@@ -51,6 +60,7 @@ def shape(
   return apart(-jnp.expm1(-gaussians.splat_points(points_G3, *terms)), groups)
 
 
+@on_grid
 def shape_grid(
   mol: Molecule,
   grid: Grid,
@@ -69,6 +79,8 @@ def shape_grid(
 
 
 def _shape_terms(mol: Molecule, width: float, radius: float, groups: bool):
+  width = arguments.scalar('width', width)
+  radius = arguments.scalar('radius', radius)
   if not (np.isfinite(width) and width >= _MIN_SHAPE_WIDTH):
     raise ValueError(
       f'width of shape must be >= {_MIN_SHAPE_WIDTH}, not {width}'

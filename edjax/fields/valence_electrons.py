@@ -11,6 +11,8 @@ from edjax.fields.common import (
   apart,
   check_width,
   group_weights,
+  on_grid,
+  on_points,
   peak_terms,
   splat_grid,
   splat_points,
@@ -19,6 +21,7 @@ from edjax.grid import Grid
 from edjax.molecule import Molecule
 
 
+@on_points
 def valence(
   mol: Molecule,
   points_G3: jax.Array,
@@ -50,6 +53,7 @@ def valence(
   return apart(splat_points(points_G3, terms, truncated), groups)
 
 
+@on_grid
 def valence_grid(
   mol: Molecule,
   grid: Grid,

@@ -2,10 +2,12 @@
 
 import jax
 
+from edjax.fields.common import on_grid, on_points
 from edjax.grid import Grid
 from edjax.molecule import Molecule
 
 
+@on_points
 def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   """Draws unit normals by the molecule's index: a control without information.
 
@@ -15,6 +17,7 @@ def noise(mol: Molecule, points_G3: jax.Array) -> jax.Array:
   return _noise(mol, points_G3.shape[:1])
 
 
+@on_grid
 def noise_grid(mol: Molecule, grid: Grid, supersample: int = 1) -> jax.Array:
   """Evaluates `noise` on a grid, of unit variance whatever `supersample` is.
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edjax import arguments
 from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.kernels.numerics import HIGHEST
@@ -89,7 +90,7 @@ def splat_profile(
     ValueError: a shape does not fit.
   """
   check_terms(coords_A3, weights_AC, sigma_A)
-  grids.check_points(points_G3)
+  points_G3 = arguments.array('points_G3', points_G3, ('G', 3))
   peaks_AC = weights_AC / peak_to_integral(sigma_A)[:, None]
 
   def at(point_3):

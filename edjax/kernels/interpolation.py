@@ -13,6 +13,7 @@ Outside, the result is 0, with a step at the edge.
 import jax
 import jax.numpy as jnp
 
+from edjax import arguments
 from edjax import grid as grids
 from edjax.grid import Grid
 from edjax.kernels.numerics import HIGHEST
@@ -36,7 +37,7 @@ def map_indices(density_map: DensityMap, points_G3: jax.Array) -> jax.Array:
   Raises:
     ValueError: a shape does not fit.
   """
-  grids.check_points(points_G3)
+  points_G3 = arguments.array('points_G3', points_G3, ('G', 3))
   if density_map.values_XYZ.ndim != 3:
     raise ValueError(
       f'a map must be [X, Y, Z], not {density_map.values_XYZ.shape}'

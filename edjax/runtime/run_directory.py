@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,7 +13,9 @@ import jax
 import numpy as np
 
 from edjax import config as configuration
+from edjax import optim
 from edjax.config import ConfigError
+from edjax.fields import channels
 from edjax.runtime import atomic_files, locks, stores
 
 _PACKAGES = (
@@ -27,6 +30,16 @@ FREE = {
   'data.memory_gib',
   'train.device_data_gib', 'train.steps_per_call',
 }  # fmt: skip
+
+# Settings of JAX that change numbers, and what they were in runs of before
+# config.json had them.
+NUMERICS = {
+  'jax_enable_x64': False,
+  'jax_default_prng_impl': 'threefry2x32',
+  'jax_threefry_partitionable': True,
+  'jax_random_seed_offset': 0,
+  'jax_default_matmul_precision': None,
+}
 
 
 class LockedError(ConfigError):
@@ -115,6 +128,26 @@ def describe(task) -> str:
   return '\n'.join(lines)
 
 
+def numerics() -> dict:
+  """Returns the settings of `NUMERICS` as they are."""
+  return {name: getattr(jax.config, name) for name in NUMERICS}
+
+
+def _functions(config) -> dict[str, str]:
+  """Returns hashes of the functions of a user that are channels."""
+  sources = {c: channels.source(c) for c in config.representation.channels}
+  return {
+    name: hashlib.sha256(source.encode()).hexdigest()
+    for name, source in sources.items()
+    if source
+  }
+
+
+def _steps(stored: dict) -> int:
+  """Returns the steps of a run by its config.json."""
+  return stored['config']['train.steps']
+
+
 def _no_nan(content):
   """Replaces numbers that are not finite by None, which JSON calls null."""
   if isinstance(content, dict):
@@ -169,8 +202,13 @@ class RunDirectory:
     fields = configuration.flatten(config)
     return {k: v for k, v in fields.items() if k not in FREE}
 
-  def _check(self, config) -> dict | None:
-    """Reads config.json, which must be of this configuration; None: no file."""
+  def _check(self, config, extend: bool) -> dict | None:
+    """Reads config.json, which must be of this run; None: no file.
+
+    Args:
+      config: resolved.
+      extend: allow more steps than the run has had so far.
+    """
     path = self.path / 'config.json'
     if not path.exists():
       return None
@@ -178,28 +216,60 @@ class RunDirectory:
     now = json.loads(json.dumps(self._identity(config)))
     before = {k: v for k, v in stored['config'].items() if k not in FREE}
     for field in sorted(now.keys() | before.keys()):
-      if now.get(field) != before.get(field):
-        raise ConfigError(
-          f'{self.place} holds a run with config.{field}='
-          f'{before.get(field)!r}, not {now.get(field)!r}; give another '
-          '--workdir, or delete it'
-        )
+      if now.get(field) == before.get(field) or (
+        extend and field == 'train.steps' and now[field] > before[field]
+      ):
+        continue
+      raise ConfigError(
+        f'{self.place} holds a run with config.{field}='
+        f'{before.get(field)!r}, not {now.get(field)!r}; give another '
+        '--workdir, or delete it'
+      )
+    self._check_code(stored, numerics(), _functions(config))
     return stored
 
-  def results(self, config) -> dict | None:
+  def _check_code(self, stored: dict, now: dict, functions: dict) -> None:
+    """Refuses what changes numbers, but is no field of the configuration."""
+    before = NUMERICS | stored.get('numerics', {})
+    for name, value in now.items():
+      if before[name] != value:
+        raise ConfigError(
+          f'{self.place} holds a run with {name}={before[name]}, not {value}, '
+          f'which changes numbers; set it (or {name.upper()} in the '
+          'environment) as it was, or give another --workdir'
+        )
+    for name, source in stored.get('functions', {}).items():
+      if functions.get(name, source) != source:
+        raise ConfigError(
+          f'{self.place} holds a run with another function as the channel '
+          f'{name}; give this one another name, and another --workdir'
+        )
+
+  def results(self, config, extend: bool = False) -> dict | None:
     """Returns the results where this run has ended, else None.
 
+    Args:
+      config: resolved.
+      extend: take a run of fewer steps for one that has not ended.
+
     Raises:
-      ConfigError: the directory is of another configuration.
+      ConfigError: the directory is of another configuration, or of other
+        settings of JAX (`NUMERICS`).
     """
-    self._check(config)
+    stored = self._check(config, extend)
     path = self.path / 'results.json'
-    if not path.exists():
+    if not path.exists() or (stored and _steps(stored) < config.train.steps):
       return None
     return json.loads(path.read_text(encoding='utf-8'))
 
-  def start(self, config, task) -> None:
+  def start(self, config, task, extend: bool = False) -> None:
     """Writes config.json, or checks that the data are still the same.
+
+    Args:
+      config: resolved.
+      task: of the run.
+      extend: go on with a run of fewer steps; config.json says so, and its
+        results get another name.
 
     Raises:
       ConfigError: the directory is of another configuration or other data.
@@ -208,7 +278,7 @@ class RunDirectory:
       'fingerprint': task.pack.fingerprint,
       'split_sha256': task.split_sha256,
     }
-    stored = self._check(config)
+    stored = self._check(config, extend)
     if stored is not None:
       for name, value in data.items():
         if stored['data'][name] != value:
@@ -216,6 +286,8 @@ class RunDirectory:
             f'the data of {self.place} have changed since the run began '
             f'({name}); give another --workdir'
           )
+      if _steps(stored) != config.train.steps:
+        stored = self._extend(stored, config)
       self._note_other_machine(stored)
       return
     self.path.mkdir(parents=True, exist_ok=True)
@@ -226,9 +298,34 @@ class RunDirectory:
     facts = {
       'config': configuration.flatten(config),
       'data': data,
+      'numerics': numerics(),
+      'functions': _functions(config),
       **machine_facts(),
     }
     self._write_json('config.json', facts)
+
+  def _extend(self, stored: dict, config) -> dict:
+    """Records more steps in config.json; returns its new contents."""
+    before, steps = _steps(stored), config.train.steps
+    share = optim.make_schedule(config.optim, steps)(before)
+    print(
+      f'{self.place} is extended from {before} to {steps} steps. The learning '
+      f'rate takes the schedule of {steps} steps, {100 * float(share):.0f} % '
+      f'of its peak at step {before}: another result than that of {steps} '
+      'steps from the beginning',
+      flush=True,
+    )
+    # The results go first, in a store as well: with them and the new steps the
+    # run would count as finished.
+    results = self.path / 'results.json'
+    if results.exists():
+      results.replace(self.path / f'results_{before}_steps.json')
+      self.saved()
+    extended = [*stored.get('extended', ()), {'from': before, 'to': steps}]
+    fields = stored['config'] | {'train.steps': steps}
+    stored = stored | {'config': fields, 'extended': extended}
+    self._write_json('config.json', stored)
+    return stored
 
   def _note_other_machine(self, stored) -> None:
     """Prints and records that a run goes on with other bits than it began."""

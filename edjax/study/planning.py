@@ -241,6 +241,7 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
       'folds': study.folds,
       'trials': trial_settings(study),
       'base': content(base),
+      'numerics': run_directory.numerics(),
     }
     now = json.loads(json.dumps(header))  # tuples as lists, as in the file
     rows = {
@@ -249,7 +250,8 @@ def write(workdir, study, base, planned: Iterable[Entry]) -> dict:
     }
     history = []
     if (workdir / 'plan.json').exists():
-      before = read(workdir)
+      # Plans of before had JAX's own settings.
+      before = {'numerics': run_directory.NUMERICS} | read(workdir)
       _check_same(workdir, before, now)
       known = {row['name']: row for row in before['entries']}
       history = before.get('history', [])

@@ -35,7 +35,10 @@ def train_and_evaluate(
   workdir,
   shared: compile_cache.CompileCache | None = None,
 ) -> dict:
-  """Trains, or resumes a run, and evaluates on the test set.
+  """Trains, resumes or extends a run, and evaluates on the test set.
+
+  A run with fewer steps in the directory, finished or not, goes on to
+  `config.train.steps`, on the schedule of the learning rate of these.
 
   Args:
     config: as made by a file of configs/.
@@ -62,13 +65,15 @@ def train_and_evaluate(
         stack.enter_context(stores.opened(workdir))
       )
     stack.enter_context(multihost.one_voice())
-    finished = multihost.broadcast_from_first(run.results(config))
+    finished = multihost.broadcast_from_first(run.results(config, extend=True))
     if finished is not None:
       print(f'{run.place} is finished; its results:', flush=True)
       return finished
     with run.lock():
       # Another process may have finished the run before this one had the lock.
-      finished = multihost.broadcast_from_first(run.results(config))
+      finished = multihost.broadcast_from_first(
+        run.results(config, extend=True)
+      )
       return finished or _train_and_evaluate(config, run, shared)
 
 
@@ -80,7 +85,7 @@ def _train_and_evaluate(
   started, shared = time.time(), shared or compile_cache.CompileCache()
   # Prepare the data and the network.
   task = tasks.make_task(config, shared)
-  run.start(config, task)
+  run.start(config, task, extend=True)
   print(run_directory.describe(task), flush=True)
   fresh = train_step.fresh_state(config, task)
   predict = predicting.make_predict(config, task, shared)
@@ -202,6 +207,8 @@ def train(
   per_call = config.train.steps_per_call
   run.cut_metrics(begin)  # later steps that a killed launch has logged
   if begin >= steps or loop.out_of_patience(config):
+    if begin < steps:
+      print(f'no improvement in {loop.stale} evaluations: training has ended')
     return loop
   call = make_call(config, task, shared)
   state = parallel.replicate(loop.state)

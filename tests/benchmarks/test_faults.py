@@ -12,7 +12,7 @@ import signal
 
 import numpy as np
 import pytest
-from support import layouts
+from support import layouts, waiting
 
 from benchmarks.robustness import faults as script
 
@@ -32,7 +32,7 @@ def preempt(runs, name, after=10, number=signal.SIGTERM, **options):
   process = runs.start(name, **options)
   layouts.until(runs, name, after, process)
   process.send_signal(number)
-  _, errors = process.communicate(timeout=400)
+  _, errors = process.communicate(timeout=waiting.HANG)
   assert process.returncode == 75, errors
   step = layouts.until(runs, name, after, process)
   assert f'stopped: step {step} of 200 is saved' in errors
@@ -43,7 +43,7 @@ def preempt(runs, name, after=10, number=signal.SIGTERM, **options):
 def refused(runs, name, before):
   """The message of a launch that cannot write."""
   process = runs.start(name, before=before)
-  _, errors = process.communicate(timeout=400)
+  _, errors = process.communicate(timeout=waiting.HANG)
   assert process.returncode == 2, errors
   found = re.findall(r'^error: .*', errors, re.MULTILINE)
   assert len(found) == 1, errors

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from support import tiny_runs
+from support import tiny_runs, waiting
 
 from edjax import commands
 from edjax.runtime import preemption
@@ -34,7 +34,7 @@ def test_noticed_once_and_forgotten(number):
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    thread.join(20)
+    waiting.join(thread)
     assert asked()
     # A second one does what it did before.
     assert signal.getsignal(number) == before
@@ -122,13 +122,9 @@ def test_a_worker_saves_when_it_is_stopped(tmp_path):
   )
   thread.start()
   latest = tmp_path / 'run' / 'checkpoints' / 'latest'
-  deadline = time.monotonic() + 100
-  while not (latest / '20').is_dir():
-    assert time.monotonic() < deadline
-    assert thread.is_alive()
-    time.sleep(0.05)
+  waiting.until((latest / '20').is_dir, thread.is_alive)
   slot.stop()
-  thread.join(60)
+  waiting.join(thread)
   slot.close()
   assert found[0].status == worker.STOPPED
   log = (tmp_path / 'run' / 'log.txt').read_text()
@@ -142,10 +138,9 @@ def test_a_worker_saves_when_it_is_stopped(tmp_path):
     target=lambda: found.append(slot.run(config, tmp_path / 'other'))
   )
   thread.start()
-  while slot._process is None:
-    time.sleep(0.01)
+  waiting.until(lambda: slot._process, thread.is_alive)
   slot.stop()
-  thread.join(60)
+  waiting.join(thread)
   slot.close()
   assert found[1].status == worker.STOPPED
   assert not (tmp_path / 'other' / 'error.txt').exists()

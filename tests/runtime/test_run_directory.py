@@ -1,14 +1,18 @@
 """The run directory: refusals, cut metrics, atomic results."""
 
 import json
+import re
 import types
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from configs import default, pdbbind_density
 from edjax import config as configuration
+from edjax import fields
+from edjax.fields import channels
 from edjax.runtime import run_directory
 
 
@@ -44,6 +48,114 @@ def test_another_configuration_is_refused_by_field(tmp_path, config, task):
     run.start(config, task)
   rows = (tmp_path / 'r' / 'outside_box.csv').read_text().splitlines()
   assert rows == ['id,reason', 'a,too wide', 'b,too long']
+
+
+@pytest.mark.parametrize(
+  ('setting', 'message'),
+  [
+    (lambda: jax.enable_x64(True), 'JAX_ENABLE_X64'),
+    (lambda: jax.default_prng_impl('rbg'), 'impl=threefry2x32, not rbg'),
+    (lambda: jax.threefry_partitionable(False), 'threefry_partitionable'),
+    (lambda: jax.default_matmul_precision('float32'), 'not float32'),
+  ],
+)
+def test_settings_that_change_numbers_are_part_of_a_run(
+  tmp_path, config, task, setting, message
+):
+  run = run_directory.RunDirectory(tmp_path)
+  run.start(config, task)
+  facts = json.loads((tmp_path / 'config.json').read_text())
+  assert facts['numerics']['jax_enable_x64'] is False
+  del facts['numerics']  # as in runs of before: those had the defaults
+  for text in ((tmp_path / 'config.json').read_text(), json.dumps(facts)):
+    (tmp_path / 'config.json').write_text(text)
+    with setting():
+      with pytest.raises(configuration.ConfigError, match=message):
+        run.results(config)
+      with pytest.raises(configuration.ConfigError, match=message):
+        run.start(config, task)
+    run.start(config, task)
+  # And the other way round.
+  other = run_directory.RunDirectory(tmp_path / 'other')
+  with setting():
+    other.start(config, task)
+    other.start(config, task)
+  with pytest.raises(configuration.ConfigError, match='changes numbers'):
+    other.start(config, task)
+
+
+def test_a_function_of_a_user_is_part_of_a_run(tmp_path, task, monkeypatch):
+  monkeypatch.setattr(channels, '_added', {})
+  stock = default.get_config()
+
+  def with_channel(change):
+    def own(mol, grid, supersample):
+      return change(mol, grid, supersample)
+
+    return own
+
+  def resolved(function):
+    config = default.get_config()
+    config.representation.channels = (function,)
+    return configuration.resolve(config)
+
+  first = with_channel(lambda *args: fields.shape_grid(*args))
+  run = run_directory.RunDirectory(tmp_path)
+  run.start(resolved(first), task)
+  run.start(resolved(first), task)
+  with pytest.raises(configuration.ConfigError, match=r"\['own'\], not"):
+    run.start(configuration.resolve(stock), task)
+
+  def own(mol, grid, supersample):
+    return 2 * fields.shape_grid(mol, grid, supersample)
+
+  with pytest.raises(configuration.ConfigError, match='another function as'):
+    run.start(resolved(own), task)
+
+
+def test_a_run_is_extended(tmp_path, config, task, capsys, monkeypatch):
+  def longer(steps):
+    other = ConfigDict(config).copy_and_resolve_references()
+    other.train.steps = steps
+    return configuration.resolve(other)
+
+  steps = config.train.steps
+  run = run_directory.RunDirectory(tmp_path)
+  run.start(config, task)
+  run.finish({'a': 1})
+  more = longer(2 * steps)
+  # Where it is not trained, more steps are another run.
+  for refused in (run.results, lambda c: run.start(c, task)):
+    with pytest.raises(configuration.ConfigError, match=r'train\.steps'):
+      refused(more)
+  assert run.results(config) == {'a': 1}
+  assert run.results(more, extend=True) is None
+  capsys.readouterr()
+  pushed = []
+
+  def push():
+    pushed.append({p.name: p.read_text() for p in tmp_path.glob('*.json')})
+
+  monkeypatch.setattr(run, 'saved', push)
+  run.start(more, task, extend=True)
+  # A kill after the first push leaves a store without results of too few steps.
+  assert 'results.json' not in pushed[0]
+  assert json.loads(pushed[0]['config.json'])['config']['train.steps'] == steps
+  # Halfway of half a cosine, but for the warm-up.
+  said = re.search(
+    r'extended from .* (\d+) % of its peak', capsys.readouterr().out
+  )
+  assert 50 <= int(said[1]) <= 60
+  facts = json.loads((tmp_path / 'config.json').read_text())
+  assert facts['config']['train.steps'] == 2 * steps
+  assert facts['extended'] == [{'from': steps, 'to': 2 * steps}]
+  kept = tmp_path / f'results_{steps}_steps.json'
+  assert json.loads(kept.read_text()) == {'a': 1}
+  assert run.results(more) is None  # not finished yet
+  run.start(more, task, extend=True)
+  assert 'extended' not in capsys.readouterr().out  # said once
+  with pytest.raises(configuration.ConfigError, match=r'train\.steps'):
+    run.start(config, task, extend=True)  # fewer
 
 
 def test_where_complexes_come_from_is_free(tmp_path, task):

@@ -10,10 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
-from support import tiny_runs
+from support import tiny_runs, waiting
 
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import commands
@@ -56,11 +55,14 @@ class Cluster:
   def __init__(self, directory, deaths=1):
     self.directory, self._processes = directory, []
     file = directory / 'scheduler.json'
-    self._start(
+    scheduler = self._start(
       'scheduler', '--scheduler-file', file, '--port', '0', '--no-dashboard',
       DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(deaths),
     )  # fmt: skip
-    wait_for(lambda: file.exists() and file.read_text().endswith('}'))
+    waiting.until(
+      lambda: file.exists() and file.read_text().endswith('}'),
+      lambda: scheduler.poll() is None,
+    )
     self.address = json.loads(file.read_text())['address']
 
   def worker(self, *flags, threads=1, path=REPOSITORY, **environment):
@@ -71,7 +73,7 @@ class Cluster:
       '--nthreads', threads, '--name', name, *flags,
       **{'PYTHONPATH': str(path), 'XLA_FLAGS': ONE_DEVICE} | environment,
     )  # fmt: skip
-    wait_for(lambda: name in self.names() or process.poll() is not None)
+    waiting.until(lambda: name in self.names() or process.poll() is not None)
     assert process.poll() is None, (self.directory / 'worker.log').read_text()
     return process
 
@@ -86,7 +88,7 @@ class Cluster:
     before = len(self.names())
     process.kill()
     process.wait()
-    wait_for(lambda: len(self.names()) < before)
+    waiting.until(lambda: len(self.names()) < before)
 
   def _start(self, what, *flags, **environment):
     command = [sys.executable, '-m', f'distributed.cli.dask_{what}']
@@ -103,11 +105,6 @@ class Cluster:
     for process in self._processes:
       process.kill()
       process.wait()
-
-
-def wait_for(condition):
-  while not condition():
-    time.sleep(0.05)
 
 
 @pytest.fixture(scope='module')
@@ -149,7 +146,7 @@ def test_a_killed_workers_run_continues_elsewhere(
   victim = cluster.worker('--preload', STUCK, STUCK=str(stuck))
 
   def join_and_kill():
-    wait_for(stuck.exists)
+    waiting.until(stuck.exists)
     cluster.worker()
     victim.kill()
 
@@ -174,7 +171,9 @@ def test_sigterm_lets_workers_save(lively, study, tmp_path, capsys):
   study.train.steps = study.train.eval_every = 1_000_000
 
   def terminate():
-    wait_for(lambda: list(tmp_path.glob('runs/*/checkpoints/latest/[0-9]*')))
+    waiting.until(
+      lambda: list(tmp_path.glob('runs/*/checkpoints/latest/[0-9]*'))
+    )
     os.kill(os.getpid(), signal.SIGTERM)
 
   in_a_thread(terminate)

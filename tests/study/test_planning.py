@@ -3,6 +3,7 @@
 import collections
 import json
 
+import jax
 import pytest
 
 from configs import study_choices, study_pdbbind, study_qm9
@@ -259,6 +260,20 @@ def test_what_was_laid_down_stays(tmp_path, change, named):
   change(config)
   study, base = settings.split(config)
   with pytest.raises(ConfigError, match=named):
+    planning.write(tmp_path, study, base, [])
+
+
+def test_settings_of_jax_stay_as_well(tmp_path):
+  study, base = settings.split(smoke())
+  plan = planning.write(tmp_path, study, base, [])
+  del plan['numerics']  # as in plans of before: JAX's own
+  for text in ((tmp_path / 'plan.json').read_text(), json.dumps(plan)):
+    (tmp_path / 'plan.json').write_text(text)
+    with (
+      jax.default_prng_impl('rbg'),
+      pytest.raises(ConfigError, match=r'numerics=.*threefry2x32.*rbg'),
+    ):
+      planning.write(tmp_path, study, base, [])
     planning.write(tmp_path, study, base, [])
 
 

@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 import pytest
-from support import tiny_runs
+from support import tiny_runs, waiting
 
 from configs import study_qm9
 from edjax import commands
@@ -319,7 +319,7 @@ def test_two_at_once_do_each_run_exactly_once(smoke, tmp_path, shards):
   for thread in threads:
     thread.start()
   for thread in threads:
-    thread.join(60)
+    waiting.join(thread)
   assert statuses == {0: 0, 1: 0}
   assert len(finished(tmp_path)) == 20
   counts = collections.Counter(runs.done)
@@ -474,11 +474,8 @@ worker.ProcessSlot().run(config, pathlib.Path({str(tmp_path)!r}) / 'r')
     cwd=REPOSITORY,
     env=os.environ | {'XLA_FLAGS': '', 'PYTHONPATH': str(REPOSITORY)},
   )
-  deadline = time.monotonic() + 60
-  while not (tmp_path / 'r' / 'config.json').exists():
-    assert time.monotonic() < deadline
-    assert parent.poll() is None
-    time.sleep(0.05)
+  config_json = tmp_path / 'r' / 'config.json'
+  waiting.until(config_json.exists, lambda: parent.poll() is None)
   with (
     pytest.raises(run_directory.LockedError),
     run_directory.RunDirectory(tmp_path / 'r').lock(),
@@ -486,13 +483,15 @@ worker.ProcessSlot().run(config, pathlib.Path({str(tmp_path)!r}) / 'r')
     pass
   parent.kill()
   parent.wait()
-  while True:
+
+  def free():
     try:
       with run_directory.RunDirectory(tmp_path / 'r').lock():
-        break
+        return True
     except run_directory.LockedError:
-      assert time.monotonic() < deadline
-      time.sleep(0.05)
+      return False
+
+  waiting.until(free)
   assert not (tmp_path / 'r' / 'results.json').exists()
 
 

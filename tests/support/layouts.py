@@ -5,7 +5,8 @@ import os
 import socket
 import subprocess
 import threading
-import time
+
+from support import waiting
 
 from benchmarks.robustness import faults
 
@@ -40,7 +41,7 @@ def ends(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
   results = [None] * len(started)
 
   def read(i):
-    output, errors = started[i].communicate(timeout=200)
+    output, errors = started[i].communicate(timeout=waiting.HANG)
     results[i] = started[i].returncode, output, errors
 
   threads = [
@@ -56,15 +57,13 @@ def ends(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
 def until(runs: faults.Runs, name: str, step: int, process) -> int:
   """Waits for a checkpoint of a step or a later one; returns the newest."""
   latest = runs.path(name) / 'checkpoints' / 'latest'
-  deadline = time.monotonic() + 200
-  while True:
+
+  def newest():
     names = [p.name for p in latest.iterdir()] if latest.is_dir() else []
-    newest = max((int(n) for n in names if n.isdigit()), default=0)
-    if newest >= step:
-      return newest
-    if time.monotonic() > deadline or process.poll() is not None:
-      raise RuntimeError(f'{name}: no checkpoint of step {step}')
-    time.sleep(0.01)
+    found = max((int(n) for n in names if n.isdigit()), default=0)
+    return found if found >= step else None
+
+  return waiting.until(newest, lambda: process.poll() is None)
 
 
 def metrics(runs: faults.Runs, name: str) -> list[dict]:

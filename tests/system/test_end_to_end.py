@@ -12,10 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from support import waiting
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -48,7 +48,7 @@ def launch(*args, status=0, flags='', **kwargs):
     cwd=REPOSITORY,
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=waiting.HANG,
   )
   assert done.returncode == status, done.stdout + done.stderr
   return done
@@ -149,11 +149,7 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(run, data_dir, tmp_path):
     stderr=subprocess.DEVNULL,
   )
   checkpoint = tmp_path / 'r' / 'checkpoints' / 'latest' / '10'
-  deadline = time.monotonic() + 200
-  while not checkpoint.is_dir():
-    assert time.monotonic() < deadline
-    assert process.poll() is None
-    time.sleep(0.01)
+  waiting.until(checkpoint.is_dir, lambda: process.poll() is None)
   process.send_signal(signal.SIGKILL)
   process.wait()
   assert not (tmp_path / 'r' / 'results.json').exists()

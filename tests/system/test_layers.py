@@ -15,6 +15,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Folders and files of edjax/ from the bottom to the top: each imports from its
 # own line and those above it.
 ORDER = [
+  {'arguments'},
   {'chem'},
   {'datasets'},
   {'grid', 'molecule'},
@@ -38,7 +39,8 @@ RANK = {name: i for i, names in enumerate(ORDER) for name in names}
 # Packages that a folder and those after it import at once; the rest is imported
 # inside of functions, so that physics and training run without it.
 ALLOWED = {
-  'chem': {'numpy', 'scipy'},
+  'arguments': {'numpy'},
+  'chem': {'scipy'},
   'grid': {'jax'},
   'models': {'flax', 'optax'},
   'optim': {'ml_collections'},

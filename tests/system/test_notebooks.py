@@ -10,6 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from support import waiting
 
 from configs import default
 from edjax.data import loading
@@ -108,7 +109,7 @@ def execute(name, tmp_path, flags=None, **parameters):
   cell.source = STRICT + '\n'.join(lines)
   client = nbclient.NotebookClient(
     notebook,
-    timeout=240,
+    timeout=waiting.HANG,
     kernel_name='python3',
     resources={'metadata': {'path': str(NOTEBOOKS)}},
   )

@@ -9,10 +9,9 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 
 import pytest
-from support import wheels
+from support import waiting, wheels
 from support.made_up_qm9 import texts_some_odd, write_archive
 from test_on_beam import assert_same
 
@@ -46,9 +45,7 @@ def job_service(directory):
       env={name: os.environ[name] for name in kept if name in os.environ},
     )  # fmt: skip
   try:
-    while not port.exists():
-      assert service.poll() is None, (directory / 'log').read_text()
-      time.sleep(0.05)
+    waiting.until(port.exists, lambda: service.poll() is None)
     yield (
       f'--runner=PortableRunner --job_endpoint=localhost:{port.read_text()} '
       '--environment_type=beam:env:harness_subprocess_python:v1 '

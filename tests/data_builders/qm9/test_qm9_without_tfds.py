@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+from support import waiting
 from support.made_up_qm9 import SHAPES, record_text, write_archive
 
 from configs import qm9_density
@@ -40,7 +41,7 @@ def test_the_pack_is_that_of_tfds(tmp_path):
     ),
     cwd=REPOSITORY,
     check=True,
-    timeout=120,
+    timeout=waiting.HANG,
   )
   bare = packed_dataset.open_pack(tmp_path / 'pack')
   data = qm9_density.get_config('qm9_cpu').data
