@@ -130,7 +130,7 @@ def read_map(
     )
   if unit not in UNITS:
     raise ValueError(f'unit must be one of {list(UNITS)}, not {unit!r}')
-  suffix = pathlib.Path(path.name.lower().removesuffix('.gz')).suffix
+  suffix = _suffix(path)
   if suffix in _COEFFICIENTS:
     if periodic is False:
       raise ValueError(f'{path}: coefficients are always of a crystal')
@@ -154,6 +154,28 @@ def read_map(
   return _standardised(
     path, grid, origin, periodic, unit, float(d_min), min_coverage
   )
+
+
+def has_coefficients(path) -> bool:
+  """Returns whether a file's suffix is one of coefficients."""
+  return _suffix(path) in _COEFFICIENTS
+
+
+def is_map(path) -> bool:
+  """Returns whether a file's name is one of a map or its coefficients."""
+  of_model = _suffix(path) in _COEFFICIENTS[1:] and 'sf' not in path.stem
+  return _suffix(path) in _CCP4 + _COEFFICIENTS and not of_model
+
+
+def _suffix(path) -> str:
+  name = pathlib.Path(path).name.lower().removesuffix('.gz')
+  return pathlib.Path(name).suffix
+
+
+def is_of_microscope(structure) -> bool:
+  """Returns whether a gemmi.Structure says that it is no crystal's."""
+  method = dict(structure.info).get('_exptl.method', '')
+  return 'ELECTRON MICROSCOPY' in method.upper()
 
 
 def settled(crystal_map: CrystalMap, coords) -> CrystalMap:

@@ -14,6 +14,7 @@ from data_builders.pdbbind import (
   downloads,
   examples,
   manifest,
+  maps,
   sources,
 )
 from data_builders.pdbbind.readers import ligand
@@ -40,13 +41,16 @@ class Builder(builder.Base, skip_registration=True):
   _function = 'data_builders.pdbbind.complexes:read'
   _cluster = staticmethod(examples.by_sequence)
 
-  def __init__(self, *, config='heavy', download=False, **kwargs):
+  def __init__(
+    self, *, config='heavy', download=False, map_options=None, **kwargs
+  ):
     """Opens the dataset.
 
     Args:
       config: name of one of BUILDER_CONFIGS.
       download: whether to fetch the entries (and maps) that the index names and
         the manual directory lacks.
+      map_options: of `maps.Options`, by name; None: the defaults.
       **kwargs: see `builder.Base`.
     """
     self._download = download
@@ -54,6 +58,7 @@ class Builder(builder.Base, skip_registration=True):
       hydrogens=config == 'hydrogens',
       orbitals=config == 'orbitals',
       maps=config == 'maps',
+      map_options=maps.Options(**map_options or {}),
     )
     super().__init__(config=config, **kwargs)
 
@@ -83,7 +88,19 @@ class Builder(builder.Base, skip_registration=True):
       )
     if self._download and not report['download']:
       lines.append('nothing was downloaded for it')
+    for name, value in self._map_options().items():
+      before = report.get('map_options', {}).get(name)
+      if before != value:
+        lines.append(f'{name} was {before!r} and is {value!r}')
     return lines
+
+  def _map_options(self) -> dict:
+    """Returns fields of config.data and their values, as JSON has them."""
+    if not self._options.maps:
+      return {}
+    values = self._options.map_options._asdict()
+    values['columns'] = list(values['columns'] or ())
+    return {maps.FIELDS[name]: value for name, value in values.items()}
 
   def _sources(self) -> sources.Sources:
     return sources.complexes_in(self._manual_dir, self._download)
@@ -181,6 +198,7 @@ class Builder(builder.Base, skip_registration=True):
       'sources': inputs.summary(),
       'sources_sha256': inputs.sha256,
       'download': self._download,
+      'map_options': self._map_options(),
       'index': str(inputs.index),
       'index_skipped': [list(line) for line in inputs.skipped],
       'index_notes': [list(line) for line in inputs.notes],

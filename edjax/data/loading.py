@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator
 
+from edjax import datasets
 from edjax.config import ConfigError
 from edjax.data import packed_dataset
 from edjax.runtime import locks, paths
@@ -16,7 +17,8 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
   If several processes call it, one builds and packs, and the others wait.
 
   Args:
-    data: `config.data`: name, data_dir, manual_dir, workers, download.
+    data: `config.data`: name, data_dir, manual_dir, workers, download, and
+      those of maps.
     variant: of the dataset, where it has several.
     beam: flags of Apache Beam, which then builds the dataset; '' for processes
       of this machine.
@@ -87,6 +89,8 @@ def _build(data, data_dir: str | pathlib.Path, variant: str, beam: str):
 
   manual_dir = data.manual_dir or paths.join(data_dir, 'manual')
   options = {'download': True} if data.download else {}
+  if datasets.DATASETS[data.name].has_pockets:
+    options['map_options'] = _map_options(data)
   return data_builders.build(
     data.name,
     data_dir,
@@ -96,6 +100,17 @@ def _build(data, data_dir: str | pathlib.Path, variant: str, beam: str):
     beam=beam,
     **options,
   )
+
+
+def _map_options(data) -> dict:
+  """Returns the arguments of `data_builders.pdbbind.maps.Options`."""
+  return {
+    'periodic': {'': None, 'yes': True, 'no': False}[data.map_periodic],
+    'columns': data.map_columns or None,
+    'min_coverage': data.min_map_coverage,
+    'max_missing': data.max_map_missing,
+    'min_at_atoms': data.min_map_at_atoms,
+  }
 
 
 @contextlib.contextmanager

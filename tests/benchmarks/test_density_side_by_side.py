@@ -7,6 +7,7 @@ from rdkit.Geometry import Point3D
 
 from benchmarks.accuracy import density_side_by_side
 from data_builders.density_maps import crystal_maps
+from data_builders.pdbbind import maps
 from edjax.grid import Grid, centres
 
 CELL = (14.0, 13.0, 15.0, 90.0, 104.0, 90.0)
@@ -152,7 +153,11 @@ def test_fields_of_one_complex_agree(entry, tmp_path):
   assert r_near[0, 1] > 0.6
   # control: the map of the same model in another place
   moved = write_mtz(tmp_path / 'moved.mtz', structure, shift=0.13)
-  wrong = density_side_by_side.compare(path, 'LIG', moved, grid)
+  with pytest.raises(ValueError, match=r'moved\.mtz: .* less than config'):
+    density_side_by_side.compare(path, 'LIG', moved, grid)
+  wrong = density_side_by_side.compare(
+    path, 'LIG', moved, grid, map_options=maps.Options(min_at_atoms=-10)
+  )
   r_wrong = density_side_by_side.correlations(wrong.values, wrong.near)
   assert r_wrong[0, last] < 0.5
   assert r_wrong[0, 1] < 0.3

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from pyscf import gto, scf
+from support import cubes
 
 from data_builders import cube_checks, cube_files, xtb
 from edjax import fields
 from edjax.chem import units
 from edjax.molecule import Molecule
-from tests.support import cubes
 
 # Distorted, so that each order of axes is another density.
 ETHANOL_PART = 'C 0 0 0; O 1.2 0.7 0.1; H -0.6 0.9 0.2; H -0.5 -0.6 0.8'

@@ -17,8 +17,9 @@ from edjax.runtime import reading
 # Role and names, in order of preference. Names that go on after _protein are
 # prepared copies (_protein_processed); _env16 is a
 # protein cropped to the residues within 16 Å of the ligand. Names of maps are
-# those of PDBe, of PDB-REDO (_final) and of phased data (_phases); difference
-# maps (_diff, _fofc) have no role.
+# those of PDBe, of PDB-REDO (_final), of phased data (_phases, _sigmaa), and of
+# the wwPDB's coefficients and structure factors; difference maps (_diff, _fofc)
+# have no role.
 _NAMES = (
   ('protein', r'_protein\.(pdb|cif)'),
   ('protein', r'_protein[._-].*\.(pdb|cif)'),
@@ -30,12 +31,16 @@ _NAMES = (
   ('structure', r'\.(pdb|ent)'),
   ('density_map', r'\.(ccp4|map|mrc)'),
   ('density_map', r'[_-]2fofc([._-].*)?\.(ccp4|map|mrc|mtz)'),
-  ('density_map', r'([_-](phases|final))?\.mtz'),
+  ('density_map', r'([_-](phases|final|sigmaa))?\.mtz'),
+  ('density_map', r'_validation_2fo-fc_map_coef\.cif'),
+  ('density_map', r'[_-]sf\.(cif|ent)'),
 )
 _PATTERNS = tuple(
   (role, re.compile(rf'(pdb)?([0-9][a-z0-9]{{3}}){name}(\.gz)?', re.IGNORECASE))
   for role, name in _NAMES
 )
+# The EMDB's maps have numbers of their own; their folder may have the id.
+_OF_EMDB = re.compile(r'emd_\d+\.map(\.gz)?', re.IGNORECASE)
 _DATA = re.compile(
   r'.*\.(pdb|ent|cif|mmcif|sdf|mol2|ccp4|map|mrc|mtz)(\.gz)?', re.IGNORECASE
 )
@@ -79,7 +84,7 @@ def find(manual_dir) -> Contents:
   candidates = {}  # id -> folder -> role -> [(rank, path)], folders in order
   ignored = []
   for path in _walk(manual_dir):
-    match = _match(path.name)
+    match = _match(path.name) or _of_folder(path)
     if match:
       pdb_id, role, rank = match
       folders = candidates.setdefault(pdb_id, {})
@@ -135,6 +140,13 @@ def _match(name: str):
       plain = name.lower().removesuffix('.gz')
       rank = (rank, plain.endswith('cif'), plain != name.lower())
       return match.group(2).lower(), role, rank
+  return None
+
+
+def _of_folder(path: pathlib.Path):
+  name = path.parent.name.lower()
+  if _OF_EMDB.fullmatch(path.name) and re.fullmatch(r'[0-9][a-z0-9]{3}', name):
+    return name, 'density_map', (len(_PATTERNS), False, path.suffix == '.gz')
   return None
 
 
