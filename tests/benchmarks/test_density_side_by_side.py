@@ -231,6 +231,39 @@ def test_command_prints_a_table_and_draws_a_picture(entry, tmp_path, capsys):
   assert 'resolution 2.50 Å' in printed
 
 
+def test_command_reads_maps_as_it_is_told(entry, tmp_path, capsys):
+  path, structure, map_path = entry
+  mtz = gemmi.read_mtz_file(str(map_path))
+  for label, name in (('FWT', 'MINE'), ('PHWT', 'PHMINE')):
+    mtz.column_with_label(label).label = name
+  mtz.write_to_file(str(tmp_path / 'own.mtz'))
+  arguments = [
+    '--structure', str(path), '--ligand', 'LIG', '--out', str(tmp_path),
+    '--size', '8', '--spacing', '0.7', '--map', str(tmp_path / 'own.mtz'),
+  ]  # fmt: skip
+  with pytest.raises(ValueError, match='it has the phases PHMINE'):
+    density_side_by_side.main(arguments)
+  columns = ['--columns', 'MINE', 'PHMINE']
+  density_side_by_side.main([*arguments, *columns])
+  assert '| map | low-passed |' in capsys.readouterr().out
+  with pytest.raises(ValueError, match='min_map_at_atoms=9'):
+    density_side_by_side.main([*arguments, *columns, '--min_at_atoms', '9'])
+  # A map of another crystal.
+  structure.cell = gemmi.UnitCell(*(x + 2 for x in structure.cell.parameters))
+  other = write_mtz(tmp_path / 'other.mtz', structure)
+  with pytest.raises(ValueError, match=r'other\.mtz: it is of another crystal'):
+    density_side_by_side.main([*arguments, '--map', str(other)])
+  # Half of the cell, as a box: what of the cube it lacks is told.
+  ccp4 = gemmi.Ccp4Map()
+  ccp4.grid = mtz.transform_f_phi_to_map('MINE', 'PHMINE', sample_rate=4)
+  ccp4.grid.spacegroup = gemmi.SpaceGroup('P 1')
+  ccp4.update_ccp4_header()
+  ccp4.write_ccp4_map(str(tmp_path / 'box.ccp4'))
+  arguments += ['--map', str(tmp_path / 'box.ccp4'), '--d_min', '2']
+  density_side_by_side.main([*arguments, '--periodic', 'yes'])
+  assert 'have no map' not in capsys.readouterr().out
+
+
 def test_what_cannot_be_compared_is_named(entry, tmp_path):
   path, structure, map_path = entry
   grid = Grid(8, 0.5)

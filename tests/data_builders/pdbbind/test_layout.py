@@ -76,7 +76,6 @@ def test_one_flat_folder_gzip_cif_and_capitals(tmp_path):
       'density_map',
       1,
     ),
-    (['1abc.cif', '1abc_sf.cif.gz'], 'density_map', 1),
   ],
 )
 def test_the_preferred_name_is_taken_and_the_other_told(
@@ -167,6 +166,14 @@ def test_real_folder(shared_data):
   assert xray['3nzd'].density_map.name == '3nzd.ccp4.gz'
   assert xray['3str'].density_map.name == '3str-2fofc.from_brix.ccp4.gz'
   assert xray['3str'].structure.name == '3str.cif'
+
+
+def test_structure_factors_are_no_structures(tmp_path):
+  touch(tmp_path, '1abc.cif', '1abc-sf.cif.gz', '2abc_sf.cif')
+  found = layout.find(tmp_path).files
+  assert found['1abc'].structure.name == '1abc.cif'
+  assert found['1abc'].density_map.name == '1abc-sf.cif.gz'
+  assert found['2abc'].structure is None
 
 
 def test_maps_of_the_emdb_belong_to_the_id_of_their_folder(tmp_path):
