@@ -153,15 +153,12 @@ def _check_electrons(numbers_A, coords_A3, density_map, electrons, volume):
     f'its values sum up to {electrons:.3g} electrons, where the nuclei have '
     f'{total}'
   )
-  top = np.unravel_index(values_XYZ.argmax(), values_XYZ.shape)
-  alone = float(values_XYZ[top] * volume)
-  if electrons > _MOST * total and alone > electrons / 2:
-    where_3 = density_map.origin_3 + np.array(top) @ density_map.steps_33
-    distance_A = np.linalg.norm(coords_A3 - where_3, axis=1)
-    atom = distance_A.argmin()
+  at_nuclei, point, atom = _at_nuclei(coords_A3, density_map)
+  if electrons > _MOST * total and at_nuclei * volume > electrons / 2:
+    alone = values_XYZ[point] * volume
     raise ValueError(
-      f'{text}: point {tuple(map(int, top))} alone has {alone:.3g}, '
-      f'{distance_A[atom]:.2f} Å from atom {atom + 1} '
+      f'{text}: {at_nuclei * volume:.3g} are those of the points nearest to '
+      f'nuclei, {alone:.3g} of point {point} at atom {atom + 1} '
       f'({elements.SYMBOLS[numbers_A[atom]]}). A point at a nucleus stands for '
       'its whole cell: write the file with smaller steps or a shifted origin'
     )
@@ -173,6 +170,22 @@ def _check_electrons(numbers_A, coords_A3, density_map, electrons, volume):
       f'{text}: is it a density in e/bohr^3, with lengths in bohr? Arguments '
       'length_unit and density_unit name others'
     )
+
+
+def _at_nuclei(coords_A3, density_map):
+  """Returns the sum of the points nearest to nuclei, the largest, its atom."""
+  values_XYZ = density_map.values_XYZ
+  offset_A3 = coords_A3 - density_map.origin_3
+  index_A3 = np.rint(offset_A3 @ np.linalg.inv(density_map.steps_33))
+  inside_A = ((index_A3 >= 0) & (index_A3 < values_XYZ.shape)).all(1)
+  if not inside_A.any():
+    return 0.0, (0, 0, 0), 0
+  points_A3 = np.where(inside_A[:, None], index_A3, 0).astype(int)
+  values_A = np.where(inside_A, values_XYZ[*points_A3.T], 0)
+  points_P3 = np.unique(points_A3[inside_A], axis=0)
+  atom = int(values_A.argmax())
+  total = float(values_XYZ[*points_P3.T].sum(dtype=np.float64))
+  return total, tuple(points_A3[atom].tolist()), atom
 
 
 class _Atoms(NamedTuple):

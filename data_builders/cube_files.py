@@ -176,6 +176,8 @@ def _placed(text, field, length_unit, periodic, factor) -> CubeField:
   values = text.values[..., field - 1] * factor
   if periodic:
     coords, values, origin = _whole(coords, values, origin, steps)
+  if np.abs(values).max() > np.finfo(np.float32).max:
+    raise ValueError(f'a value of {np.abs(values).max():.3g} is too large')
   density_map = DensityMap(values.astype(np.float32), origin, steps)
   return CubeField(text.title, text.numbers, coords, density_map)
 

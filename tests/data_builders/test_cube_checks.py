@@ -87,6 +87,13 @@ def test_order_of_axes(tmp_path, atoms, order):
   assert found.electrons == pytest.approx(read(tmp_path, grid).electrons)
 
 
+def test_values_in_the_order_of_fortran(tmp_path, water):
+  shape = water.values.shape
+  assert len(set(shape)) == 3
+  wrong = water._replace(values=water.values.ravel('F').reshape(shape))
+  refused(tmp_path, wrong, '(in the order z, y, x|every atom)')
+
+
 def test_an_axis_backwards(tmp_path, water):
   wrong = water._replace(values=water.values[:, :, ::-1])
   refused(tmp_path, wrong, 'z backwards')
@@ -209,9 +216,19 @@ def test_a_nucleus_on_a_coarse_grids_point_is_named(tmp_path):
   )
   step = 0.4 / units.BOHR_A
   grid = cubes.density(methane, step, 5.0, origin=[-8 * step] * 3)
-  refused(tmp_path, grid, r'point \(8, 8, 8\) alone has .* 0\.00 Å from atom 1')
+  refused(tmp_path, grid, r'5\d(\.\d+)? of point \(8, 8, 8\) at atom 1 \(C\)')
   half = cubes.density(methane, step, 5.0, origin=[-8.5 * step] * 3)
   read(tmp_path, half)
+
+
+def test_several_nuclei_on_points_are_named(tmp_path):
+  """None of them holds half of the sum."""
+  step = 0.4 / units.BOHR_A
+  three = 'C 0 0 0; C 1.2 0 0; O 0 -1.2 0; H 2.4 0 0'
+  grid = cubes.density(three, step, 5.0, charge=1, origin=[-8 * step] * 3)
+  refused(
+    tmp_path, grid, r'of the points nearest to nuclei, .* at atom 3 \(O\)'
+  )
 
 
 def test_bonds_have_a_least_length():
@@ -258,6 +275,15 @@ def test_fields_of_any_sign(tmp_path, water):
   difference = water._replace(values=values[..., 0] * values[..., 1])
   refused(tmp_path, difference, 'are no density.*read_field')
   cube_files.read_field(tmp_path / 'a.cube')
+
+
+def test_values_beyond_single_precision_are_named(tmp_path, water):
+  values = water.values.copy()
+  values[3, 4, 5] = -1e60
+  path = cubes.write(tmp_path / 'a.cube', water._replace(values=values))
+  for read_it in (cube_files.read_cube, cube_files.read_field):
+    with pytest.raises(ValueError, match=r'a\.cube: a value of 1e\+60 is too'):
+      read_it(path)
 
 
 def test_a_grid_without_atoms(tmp_path, water):
