@@ -18,6 +18,7 @@ from edjax.chem import elements
 from edjax.chem.gfn2_occupations import valence_electrons
 from edjax.molecule import DensityMap, Molecule
 
+AS_FIELD = 'cube_files.read_field reads fields of any kind'
 # Largest share of electrons that lie elsewhere than in the promolecule. Of 24
 # small molecules and ions (6-31G, ECPs for heavy atoms; LiF, NaCl, MgO, SF6,
 # PbI2, H3O+ among them) it is 0.03 to 0.14, of LiH and H- 0.26 and 0.20; with
@@ -84,7 +85,7 @@ def check_bonds(numbers_A, coords_A3, length_unit: str) -> None:
   names = [
     f'{k + 1} ({elements.SYMBOLS[numbers_A[k]]})' for k in (i[worst], j[worst])
   ]
-  hint = "; are its lengths in Å (length_unit='angstrom')?"
+  hint = "; are its lengths (length_unit='angstrom') or its atoms alone in Å?"
   raise ValueError(
     f'atoms {" and ".join(names)} are {distance_P[worst]:.2f} Å apart, closer '
     f'than any bond{hint if length_unit == "bohr" else ""}'
@@ -131,8 +132,7 @@ def check_density(
   if lowest < -_NEGATIVE * highest:
     raise ValueError(
       f'values from {lowest:.3g} to {highest:.3g} e/Å^3 are no density: an '
-      'orbital, a difference, or another function? cube_files.read_field reads '
-      'fields of any kind'
+      f'orbital, a difference, or another function? {AS_FIELD}'
     )
   volume = abs(np.linalg.det(density_map.steps_33))
   electrons = float(values_XYZ.sum(dtype=np.float64) * volume)
@@ -211,6 +211,15 @@ def _with_images(numbers_A, coords_A3, density_map) -> _Atoms:
   return _Atoms(numbers_A[rows_N], images_N3[near_N], rows_N)
 
 
+class _Sample(NamedTuple):
+  """Points of a file [G]: indices, places, values, and the nearest atoms."""
+
+  index: np.ndarray
+  points: np.ndarray
+  own: np.ndarray
+  atom: np.ndarray
+
+
 def _check_places(atoms, density_map, most, periodic) -> None:
   """Compares values at some points with a promolecule of all atoms."""
   repeated = '' if periodic else ', or is the box a cell (periodic=True)'
@@ -224,7 +233,8 @@ def _check_places(atoms, density_map, most, periodic) -> None:
   distance_G, atom_G = scipy.spatial.KDTree(atoms.coords).query(points_G3)
   volume = abs(np.linalg.det(density_map.steps_33))
   volume *= values_XYZ.size / index_3G.shape[1]
-  far = values_XYZ[*index_3G[:, distance_G > _FAR_A]].sum() * volume
+  own_G = values_XYZ[*index_3G]
+  far = own_G[distance_G > _FAR_A].sum() * volume
   if far > _FAR_ELECTRONS:
     raise ValueError(
       f'{far:.2g} electrons are more than {_FAR_A:g} Å from every atom: {hint}'
@@ -232,30 +242,25 @@ def _check_places(atoms, density_map, most, periodic) -> None:
   number_G = atoms.numbers[atom_G]
   core_G = distance_G < np.where(number_G > 2, _CORE_A, _CORE_H_A)
   near_G = (distance_G < _FAR_A) & ~core_G & ~np.isin(number_G, _GIVING)
-  index_3G, atom_G = index_3G[:, near_G], atom_G[near_G]
-  if len(atom_G) < _FEWEST_POINTS:
+  if near_G.sum() < _FEWEST_POINTS:
     return
-  own_G = values_XYZ[*index_3G]
-  free_G = _promolecule(atoms, points_G3[near_G], own_G)
-  scale = own_G.sum() / free_G.sum()
+  near = _Sample(
+    index_3G[:, near_G], points_G3[near_G], own_G[near_G], atom_G[near_G]
+  )
+  if not near.own.any():
+    raise ValueError(f'it has no density near its atoms: {hint}')
+  free_G = _promolecule(atoms, near)
+  scale = near.own.sum() / free_G.sum()
   if not _SCALE[0] <= scale <= _SCALE[1]:
     raise ValueError(
       f'its density is {scale:.2g} times that of its free atoms: {hint}'
     )
-  mismatch = _mismatch(own_G, free_G)
-  order = _better_order(values_XYZ, index_3G, free_G, mismatch)
-  if order:
-    raise ValueError(f'its density would lie on its atoms with {order}')
-  if not periodic and mismatch > _DOUBTFUL:
-    cell = _promolecule(
-      _with_images(*atoms[:2], density_map), points_G3[near_G], own_G
-    )
-    if _mismatch(own_G, cell) < _BETTER * mismatch:
-      raise ValueError(
-        'its density goes on at the other side of the box: say periodic=True'
-      )
+  mismatch = _mismatch(near.own, free_G)
+  if mismatch > _DOUBTFUL:
+    cell = None if periodic else _with_images(*atoms[:2], density_map)
+    _check_readings(values_XYZ, near, free_G, mismatch, cell)
   place, limit = 'in the box', most
-  worst, at_worst = _worst_atom(own_G, scale * free_G, atom_G, volume)
+  worst, at_worst = _worst_atom(near, scale * free_G, volume)
   if at_worst > most + _AT_ONE_ATOM:
     name = f'{atoms.rows[worst] + 1} ({elements.SYMBOLS[atoms.numbers[worst]]})'
     place, mismatch = f'about atom {name}', at_worst
@@ -264,6 +269,19 @@ def _check_places(atoms, density_map, most, periodic) -> None:
     raise ValueError(
       f'{mismatch:.0%} of the density {place} are not where free atoms have it '
       f'(max_mismatch allows {limit:.0%} there): {hint}'
+    )
+
+
+def _check_readings(values_XYZ, near, free_G, mismatch, cell) -> None:
+  """Raises ValueError where another reading of the file fits clearly better."""
+  order, of_order = _best_order(values_XYZ, near, free_G)
+  if of_order < _BETTER * mismatch:
+    raise ValueError(f'its density would lie on its atoms with {order}')
+  if cell is None:
+    return
+  if _mismatch(near.own, _promolecule(cell, near)) < _BETTER * mismatch:
+    raise ValueError(
+      'its density goes on at the other side of the box: say periodic=True'
     )
 
 
@@ -281,45 +299,45 @@ def _mismatch(own_G, free_G) -> float:
   return np.abs(own_G - free_G * (total / free_G.sum())).sum() / (2 * total)
 
 
-def _worst_atom(own_G, free_G, atom_G, volume) -> tuple[int, float]:
+def _worst_atom(near: _Sample, free_G, volume) -> tuple[int, float]:
   """Returns the atom about which densities differ most, and by which share."""
-  difference_A = np.bincount(atom_G, np.abs(own_G - free_G))
-  sum_A = np.bincount(atom_G, own_G + free_G)
-  few_A = np.bincount(atom_G) < _FEWEST_POINTS
+  difference_A = np.bincount(near.atom, np.abs(near.own - free_G))
+  sum_A = np.bincount(near.atom, near.own + free_G)
+  few_A = np.bincount(near.atom) < _FEWEST_POINTS
   few_A |= sum_A * volume < _FEWEST_ELECTRONS
   share_A = np.where(few_A, 0, difference_A / np.where(few_A, 1, sum_A))
   return int(share_A.argmax()), float(share_A.max())
 
 
-def _better_order(values_XYZ, index_3G, free_G, mismatch) -> str:
-  """Names an order of axes that fits clearly better; '' if there is none."""
-  if mismatch < _DOUBTFUL:
-    return ''
+def _best_order(values_XYZ, near: _Sample, free_G) -> tuple[str, float]:
+  """Returns the order and directions of axes that fit best, their mismatch."""
   shape = np.array(values_XYZ.shape)
   found = {}
   for order in itertools.permutations(range(3)):
     # The same text, read with its axes in this order.
     other = values_XYZ.reshape(shape[list(order)]).transpose(np.argsort(order))
     for signs in itertools.product((1, -1), repeat=3):
-      own_G = other[:: signs[0], :: signs[1], :: signs[2]][*index_3G]
-      if own_G.sum() > 0:
+      turned = other[:: signs[0], :: signs[1], :: signs[2]]
+      own_G = turned[*near.index]
+      if own_G.any():
         found[order, signs] = _mismatch(own_G, free_G)
   order, signs = min(found, key=found.get)
-  if found[order, signs] > _BETTER * mismatch:
-    return ''
   names = ', '.join('xyz'[axis] for axis in order)
   text = f'the values in the order {names} (slowest to fastest)'
-  turned = [name for name, sign in zip('xyz', signs, strict=True) if sign < 0]
-  return text + (f' and {" and ".join(turned)} backwards' if turned else '')
+  back = [name for name, sign in zip('xyz', signs, strict=True) if sign < 0]
+  text += f' and {" and ".join(back)} backwards' if back else ''
+  return text, found[order, signs]
 
 
-def _promolecule(atoms: _Atoms, points_G3, own_G) -> np.ndarray:
+def _promolecule(atoms: _Atoms, near: _Sample) -> np.ndarray:
   """Superposes free atoms, with all electrons or the valence of GFN2-xTB.
 
   Returns:
-    [G] e/Å^3, of both the one that is nearer to own_G.
+    [G] e/Å^3, of both the one that is nearer to the file's.
   """
-  points, places = (scipy.spatial.KDTree(x) for x in (points_G3, atoms.coords))
+  points, places = (
+    scipy.spatial.KDTree(x) for x in (near.points, atoms.coords)
+  )
   pairs = points.sparse_distance_matrix(places, _REACH_A, output_type='ndarray')
   element_P = atoms.numbers[pairs['j']]
   sums_G = []
@@ -328,8 +346,8 @@ def _promolecule(atoms: _Atoms, points_G3, own_G) -> np.ndarray:
     for z in np.unique(element_P).tolist():
       own_P = element_P == z
       values_P[own_P] = np.interp(pairs['v'][own_P], _RADII_R, density(z))
-    sums_G.append(np.bincount(pairs['i'], values_P, len(points_G3)))
-  return min(sums_G, key=lambda free_G: _mismatch(own_G, free_G))
+    sums_G.append(np.bincount(pairs['i'], values_P, len(near.points)))
+  return min(sums_G, key=lambda free_G: _mismatch(near.own, free_G))
 
 
 _RADII_R = np.linspace(0, _REACH_A, 501)

@@ -19,7 +19,6 @@ _DENSITIES = {'e/bohr^3': units.BOHR_A**-3, 'e/angstrom^3': 1.0}
 _DENSITY_OF = dict(zip(_LENGTHS_A, _DENSITIES, strict=True))
 # Å between points, smallest and largest that a density of molecules may have.
 _STEPS_A = 0.01, 2.0
-_AS_FIELD = 'cube_files.read_field reads fields of any kind'
 # The last plane of a cell may repeat the first, up to the digits of the text.
 _SAME_PLANE = 1e-4
 
@@ -87,11 +86,13 @@ def read_cube(
   with _naming(path):
     text = cube_text.parse(reading.unpacked(path))
     if not len(text.numbers):
-      raise ValueError(f'0 atoms: {_AS_FIELD}')
+      raise ValueError(f'0 atoms: {cube_checks.AS_FIELD}')
     n_fields = text.values.shape[-1]
     if text.of_orbitals or n_fields > 1:
       what = 'orbitals' if text.of_orbitals else f'{n_fields} fields'
-      raise ValueError(f'it holds {what}, not one density: {_AS_FIELD}')
+      raise ValueError(
+        f'it holds {what}, not one density: {cube_checks.AS_FIELD}'
+      )
     unit = _length_unit(text, length_unit)
     density_unit = density_unit or _DENSITY_OF[unit]
     factor = _one_of(_DENSITIES, density_unit, 'density_unit')

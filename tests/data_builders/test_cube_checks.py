@@ -282,7 +282,7 @@ def test_values_beyond_single_precision_are_named(tmp_path, water):
   values[3, 4, 5] = -1e60
   path = cubes.write(tmp_path / 'a.cube', water._replace(values=values))
   for read_it in (cube_files.read_cube, cube_files.read_field):
-    with pytest.raises(ValueError, match=r'a\.cube: a value of (1|6\.75)e\+60 is'):
+    with pytest.raises(ValueError, match=r'cube: a value of .*e\+60 is too'):
       read_it(path)
 
 
