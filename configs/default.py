@@ -98,6 +98,21 @@ def get_config() -> ConfigDict:
   # left out with the reason; 0 and a large number keep all.
   data.min_contact = 1.2
   data.max_clashes = 2
+  # For density='map': whether CCP4 and MRC maps are of crystals ('yes') or end
+  # with their box ('no'); '': as files and models say, and a map is left out if
+  # they do not.
+  data.map_periodic = ''
+  # For density='map': names of amplitudes and phases in MTZ files, such as
+  # ('FC', 'PHIC'); (): those that common programs give 2Fo-Fc maps.
+  data.map_columns = ()
+  # Complexes are left out whose map has data for less than this share of the
+  # asymmetric unit,
+  data.min_map_coverage = 0.9
+  # lacks more than this share of the cube about the ligand,
+  data.max_map_missing = 0.1
+  # or is below this at the atoms of ligand and pocket, on average, sd (-10
+  # allows any map).
+  data.min_map_at_atoms = 0.5
   # Processes of a dataset build; 0: one per core.
   data.workers = 0
 

@@ -1,39 +1,30 @@
-"""Gaussian cube files: densities written by programs of quantum chemistry.
+"""Gaussian cube files: fields written by programs of quantum chemistry.
 
-The format is that of Gaussian's cubegen (https://gaussian.com/cubegen/), as
-ORCA, PySCF, Psi4, CP2K and others write it: two lines of text; the number of
-atoms and the origin; number of points and step along each of three axes; a line
-for each atom; the values, the third axis varying fastest. Lengths are bohr,
-densities e/bohr^3. A bad file raises a ValueError that names it.
+`cube_text` has the format, `cube_checks` what a density of its atoms is. A bad
+file raises a ValueError that names it.
 """
 
-import pathlib
-import warnings
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
 
-from edjax.chem import elements, units
+from data_builders import cube_checks, cube_text
+from edjax.chem import units
 from edjax.molecule import DensityMap
 from edjax.runtime import reading
 
-# Text of 512 MiB (`reading.MAX_BYTES`) cannot hold more values: each takes a
-# digit and a blank.
-_MAX_POINTS = reading.MAX_BYTES // 2
-_MAX_ATOMS = 10**5
+_LENGTHS_A = {'bohr': units.BOHR_A, 'angstrom': 1.0}
+_DENSITIES = {'e/bohr^3': units.BOHR_A**-3, 'e/angstrom^3': 1.0}
+_DENSITY_OF = dict(zip(_LENGTHS_A, _DENSITIES, strict=True))
 # Å between points, smallest and largest that a density of molecules may have.
 _STEPS_A = 0.01, 2.0
-# A density may fall below 0 by rounding or fitting, by this share of its
-# largest value; orbitals and differences fall as far below 0 as they rise above
-# it.
-_NEGATIVE = 1e-3
-# Electrons on the grid, over those of the nuclei. The grid may hold too many
-# where points are far apart: a point at a cusp counts for its whole cell.
-_ELECTRONS = 0.1, 2.0
+# The last plane of a cell may repeat the first, up to the digits of the text.
+_SAME_PLANE = 1e-4
 
 
 class CubeFile(NamedTuple):
-  """The contents of a file, in Å and e/Å^3.
+  """A density, in Å and e/Å^3.
 
   Attributes:
     title: the two lines of text.
@@ -53,146 +44,165 @@ class CubeFile(NamedTuple):
   electrons: float
 
 
-def read_cube(path) -> CubeFile:
-  """Reads a density from a cube file.
+class CubeField(NamedTuple):
+  """Any field: as `CubeFile`, with values in the file's unit; A may be 0."""
+
+  title: str
+  numbers: np.ndarray
+  coords: np.ndarray
+  density_map: DensityMap
+
+
+def read_cube(
+  path,
+  *,
+  length_unit: str = '',
+  density_unit: str = '',
+  periodic: bool = False,
+  max_mismatch: float = cube_checks.MAX_MISMATCH,
+) -> CubeFile:
+  """Reads a density from a cube file and compares it with its atoms.
 
   Args:
     path: of the file, plain or gzipped.
+    length_unit: 'bohr' or 'angstrom'; '': bohr, as the format has it, but a
+      file with negative numbers of points is refused.
+    density_unit: 'e/bohr^3' or 'e/angstrom^3'; '': that of the lengths.
+    periodic: whether the box is a cell that is repeated. Atoms and values are
+      then moved by whole cells until the widest gap between atoms lies at the
+      faces, which makes a molecule whole.
+    max_mismatch: see `cube_checks.check_density`; 1 allows any density.
 
   Returns:
     The density with its molecule.
 
   Raises:
     OSError: no such file.
-    ValueError: a damaged file, or one that holds something else than one
-      density (orbitals, several fields, values below 0, or a sum that no number
-      of electrons comes to); the message names the file.
+    ValueError: a damaged file; atoms too close to each other; or something else
+      than one density of these atoms (orbitals, several fields, values below 0,
+      another unit, frame or order of axes, a density that goes on at the other
+      side of the box). The message names the file.
   """
-  path = pathlib.Path(path)
-  data = reading.unpacked(path)
+  with _naming(path):
+    text = cube_text.parse(reading.unpacked(path))
+    if not len(text.numbers):
+      raise ValueError(f'0 atoms: {cube_checks.AS_FIELD}')
+    n_fields = text.values.shape[-1]
+    if text.of_orbitals or n_fields > 1:
+      what = 'orbitals' if text.of_orbitals else f'{n_fields} fields'
+      raise ValueError(
+        f'it holds {what}, not one density: {cube_checks.AS_FIELD}'
+      )
+    unit = _length_unit(text, length_unit)
+    density_unit = density_unit or _DENSITY_OF[unit]
+    factor = _one_of(_DENSITIES, density_unit, 'density_unit')
+    field = _placed(text, 1, unit, periodic, factor)
+    electrons = cube_checks.check_density(
+      field.numbers, field.coords, field.density_map, periodic, max_mismatch
+    )
+  return CubeFile(*field, electrons)
+
+
+def read_field(
+  path, *, field: int = 1, length_unit: str = '', periodic: bool = False
+) -> CubeField:
+  """Reads any field: orbitals, differences of densities, potentials, ELF.
+
+  Values keep the sign and the unit of the file, and are not compared with the
+  atoms, of which there may be none.
+
+  Args:
+    path: of the file, plain or gzipped.
+    field: which one of several, from 1.
+    length_unit: as for `read_cube`.
+    periodic: as for `read_cube`.
+
+  Returns:
+    The field with its molecule.
+
+  Raises:
+    OSError: no such file.
+    ValueError: a damaged file, atoms too close to each other, or no such field;
+      the message names the file.
+  """
+  with _naming(path):
+    text = cube_text.parse(reading.unpacked(path))
+    n_fields = text.values.shape[-1]
+    if not 1 <= field <= n_fields:
+      raise ValueError(f'field must be 1 to {n_fields}, not {field}')
+    unit = _length_unit(text, length_unit)
+    return _placed(text, field, unit, periodic, 1.0)
+
+
+@contextlib.contextmanager
+def _naming(path):
+  """Adds the name of the file to errors in the block."""
   try:
-    return _parsed(data)
+    yield
   except (ValueError, OverflowError) as error:
     raise ValueError(f'{path}: {error}') from error
 
 
-def _parsed(data: bytes) -> CubeFile:
-  head = data.split(b'\n', 6)
-  if len(head) < 7:
-    raise ValueError(f'{len(head)} lines are not even the head of a cube file')
-  title = b'\n'.join(head[:2]).decode('utf-8', 'replace').strip()
-  count, origin_3 = _row(head[2], 3, 'the number of atoms and the origin')
-  axes = [_row(head[i], i + 1, 'points and step of an axis') for i in (3, 4, 5)]
-  if count < 0:
-    raise ValueError('it holds orbitals (its number of atoms is negative)')
-  if not 1 <= count <= _MAX_ATOMS:
-    raise ValueError(f'line 3: {count} atoms')
-  shape = tuple(n for n, _ in axes)
-  if min(shape) < 0:
+def _one_of(table, name, argument):
+  if name not in table:
+    raise ValueError(f'{argument} must be one of {list(table)}, not {name!r}')
+  return table[name]
+
+
+def _length_unit(text: cube_text.Cube, length_unit: str) -> str:
+  if text.negative and not length_unit:
     raise ValueError(
-      f'points of the axes are {shape}: of negative numbers some programs mean '
-      'Å, others bohr; write them positive, and lengths in bohr'
+      'by negative numbers of points (lines 4 to 6) some programs mean Å, '
+      "others bohr: say length_unit='angstrom' or 'bohr'"
     )
-  if min(shape) < 2 or np.prod(shape, dtype=float) > _MAX_POINTS:
-    raise ValueError(f'points of the axes are {shape}')
-  rest = head[6].split(b'\n', count)
-  if len(rest) <= count:
-    raise ValueError(f'line 3 announces {count} atoms, the file ends before')
-  numbers_A, coords_A3 = _atoms(rest[:count])
-  values = _values(rest[count], int(np.prod(shape)))
-  steps_33 = np.array([step_3 for _, step_3 in axes]) * units.BOHR_A
-  volume = abs(np.linalg.det(steps_33))
-  lengths = np.linalg.norm(steps_33, axis=1)
+  length_unit = length_unit or 'bohr'
+  _one_of(_LENGTHS_A, length_unit, 'length_unit')
+  return length_unit
+
+
+def _placed(text, field, length_unit, periodic, factor) -> CubeField:
+  """Returns a field of a file in Å, its values times a factor."""
+  scale = _LENGTHS_A[length_unit]
+  coords, origin, steps = (
+    x * scale for x in (text.coords, text.origin, text.steps)
+  )
+  lengths = np.linalg.norm(steps, axis=1)
   if not (
     _STEPS_A[0] <= lengths.min()
     and lengths.max() <= _STEPS_A[1]
-    and volume > 1e-3 * np.prod(lengths)
+    and abs(np.linalg.det(steps)) > 1e-3 * np.prod(lengths)
   ):
     raise ValueError(f'steps of {np.round(lengths, 4).tolist()} Å, or flat')
-  values_XYZ = values.reshape(shape) / units.BOHR_A**3
-  electrons = float(values_XYZ.sum() * volume)
-  _check_density(values_XYZ, electrons, numbers_A)
-  return CubeFile(
-    title=title,
-    numbers=numbers_A,
-    coords=coords_A3,
-    density_map=DensityMap(
-      values_XYZ.astype(np.float32), origin_3 * units.BOHR_A, steps_33
-    ),
-    electrons=electrons,
-  )
+  cube_checks.check_bonds(text.numbers, coords, length_unit)
+  values = text.values[..., field - 1] * factor
+  if periodic:
+    coords, values, origin = _whole(coords, values, origin, steps)
+  if np.abs(values).max() > np.finfo(np.float32).max:
+    raise ValueError(f'a value of {np.abs(values).max():.3g} is too large')
+  density_map = DensityMap(values.astype(np.float32), origin, steps)
+  return CubeField(text.title, text.numbers, coords, density_map)
 
 
-def _row(line: bytes, number: int, what: str) -> tuple[int, np.ndarray]:
-  """Parses a whole number and three others; a fifth counts the fields."""
-  words = line.split()
-  if len(words) not in (4, 5):
-    raise ValueError(f'line {number}: {what} expected')
-  if len(words) == 5 and words[4] != b'1':
-    raise ValueError(
-      f'line {number}: it holds {words[4].decode("ascii", "replace")} fields, '
-      'not one density'
-    )
-  first, *others = (_number(word, number) for word in words[:4])
-  if first != int(first):
-    raise ValueError(f'line {number}: {what} expected')
-  return int(first), np.array(others)
-
-
-def _number(word: bytes, line: int) -> float:
-  try:
-    value = float(word.replace(b'D', b'E').replace(b'_', b'?'))
-  except ValueError:
-    value = np.nan
-  if not np.isfinite(value):
-    text = word[:20].decode('ascii', 'replace')
-    raise ValueError(f'line {line}: {text!r} is no finite number')
-  return value
-
-
-def _atoms(lines: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-  rows = []
-  for number, line in enumerate(lines, start=7):
-    words = line.split()
-    if len(words) != 5:
-      raise ValueError(
-        f'line {number}: atomic number, charge and three coordinates expected'
-      )
-    # The second is a charge, whose meaning differs between programs.
-    rows.append([_number(word, number) for word in words])
-  table = np.array(rows)
-  whole = table[:, 0].astype(np.int64)
-  if (whole != table[:, 0]).any():
-    raise ValueError('atomic numbers must be whole')
-  numbers_A = elements.check_numbers(whole)
-  return numbers_A.astype(np.int32), table[:, 2:] * units.BOHR_A
-
-
-def _values(text: bytes, count: int) -> np.ndarray:
-  # Before 2.4, NumPy stops at text that is no number, and only warns.
-  with warnings.catch_warnings():
-    warnings.simplefilter('error')
-    try:
-      values = np.fromstring(text.replace(b'D', b'E'), np.float64, sep=' ')
-    except (DeprecationWarning, ValueError) as error:
-      raise ValueError('there is something else among its values') from error
-  if len(values) != count:
-    raise ValueError(f'its axes announce {count} values, it has {len(values)}')
-  if not np.isfinite(values).all():
-    raise ValueError('values that are not finite')
-  return values
-
-
-def _check_density(values_XYZ, electrons: float, numbers_A) -> None:
-  lowest, highest = values_XYZ.min(), values_XYZ.max()
-  if lowest < -_NEGATIVE * highest:
-    raise ValueError(
-      f'values from {lowest:.3g} to {highest:.3g} e/Å^3 are no density: an '
-      'orbital, a difference, or another function?'
-    )
-  total = int(numbers_A.sum())
-  if not _ELECTRONS[0] * total <= electrons <= _ELECTRONS[1] * total:
-    raise ValueError(
-      f'its values sum up to {electrons:.3g} electrons, where the nuclei have '
-      f'{total}: is it a density in e/bohr^3, with lengths in bohr?'
-    )
+def _whole(coords_A3, values_XYZ, origin_3, steps_33):
+  """Moves atoms and values of a cell; see `read_cube`."""
+  for axis in range(3):
+    first, last = np.moveaxis(values_XYZ, axis, 0)[[0, -1]]
+    scale = np.abs(values_XYZ).max() * _SAME_PLANE
+    if scale < np.abs(first).max() and np.abs(first - last).max() < scale:
+      values_XYZ = np.delete(values_XYZ, -1, axis)
+  points = np.array(values_XYZ.shape)
+  cell_33 = steps_33 * points[:, None]
+  fraction_A3 = (coords_A3 - origin_3) @ np.linalg.inv(cell_33)
+  begin_3 = np.zeros(3, int)
+  for axis in range(3 if len(coords_A3) else 0):
+    x = np.sort(fraction_A3[:, axis] % 1)
+    gaps = np.diff(x, append=x[0] + 1)
+    middle = x[gaps.argmax()] + gaps.max() / 2
+    # As near as possible to where the box was.
+    begin_3[axis] = round((middle - round(middle)) * points[axis])
+  values_XYZ = np.roll(values_XYZ, -begin_3, (0, 1, 2))
+  begin = begin_3 / points
+  fraction_A3 = (fraction_A3 - begin) % 1 + begin
+  return (
+    origin_3 + fraction_A3 @ cell_33, values_XYZ, origin_3 + begin @ cell_33
+  )  # fmt: skip

@@ -151,6 +151,11 @@ DATASETS: Mapping[str, Dataset] = {
         'max_pk_difference': 0.5,
         'min_contact': 1.2,
         'max_clashes': 2,
+        'map_periodic': '',
+        'map_columns': (),
+        'min_map_coverage': 0.9,
+        'max_map_missing': 0.1,
+        'min_map_at_atoms': 0.5,
       },
     ),
     Dataset(

@@ -24,6 +24,7 @@ import numpy as np
 
 from data_builders import xtb
 from data_builders.density_maps import ccp4_mtz, crystal_maps
+from data_builders.pdbbind import maps
 from data_builders.pdbbind.readers import ligand as ligand_lib
 from data_builders.pdbbind.readers import structure as structure_lib
 from data_builders.pdbbind.readers import types, wwpdb
@@ -76,6 +77,7 @@ def compare(
   *,
   ligand_sdf=None,
   d_min: float | None = None,
+  map_options: maps.Options | None = None,
 ) -> Comparison:
   """Computes all fields of one complex.
 
@@ -88,6 +90,7 @@ def compare(
       there is no xtb.
     d_min: resolution of the map, Å; by default from an MTZ file, else from the
       structure.
+    map_options: how to read the map, and its limits; None: the defaults.
 
   Returns:
     The comparison.
@@ -96,6 +99,7 @@ def compare(
     ValueError: a file cannot be used, the ligand is not there or is elsewhere
       in the sdf file, or nothing says the resolution.
   """
+  map_options = map_options or maps.Options()
   diagonal = np.sqrt(3) * grid.extent
   ligand, pocket = wwpdb.split_entry(
     structure_path, ligand_name, diagonal / 2 + _TAIL_A
@@ -104,7 +108,15 @@ def compare(
   centre_3 = ligand_lib.centre(ligand_atoms)
   structure = structure_lib.read(structure_path)
   turn = _principal_axes(ligand_atoms.coords - centre_3)
-  measured = crystal_maps.read_map(map_path)
+  measured = maps.read(
+    types.Files(
+      structure.name,
+      structure=pathlib.Path(structure_path),
+      density_map=pathlib.Path(map_path),
+    ),
+    np.concatenate([ligand_atoms.coords, pocket.atoms.coords]),
+    map_options,
+  )
   d_min = d_min or _resolution(measured, structure)
   blur = form_factors.tied_b_iso(grid.spacing)
 
@@ -134,6 +146,7 @@ def compare(
 
   values = {}
   values['map'], mol, missing = sampled(measured)
+  maps.check(measured, missing, coords, map_options)
   if missing:
     notes.append(f'{missing:.1%} of the cube around the box have no map')
   values['promolecule'] = np.asarray(fields.promolecule_grid(mol, grid))
@@ -325,17 +338,40 @@ def main(arguments: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--structure', required=True, help='PDB or mmCIF')
   parser.add_argument('--ligand', required=True, help='residue name')
-  parser.add_argument('--map', required=True, help='CCP4, MRC or MTZ')
+  parser.add_argument('--map', required=True, help='CCP4, MRC, MTZ or SF-mmCIF')
   parser.add_argument('--out', required=True, type=pathlib.Path, help='folder')
   parser.add_argument('--ligand_sdf', help='the ligand with bonds, for xtb')
   parser.add_argument('--d_min', type=float, help='resolution of the map, Å')
   parser.add_argument('--size', type=int, default=64, help='voxels')
   parser.add_argument('--spacing', type=float, default=0.25, help='Å')
+  default = maps.Options()
+  parser.add_argument(
+    '--periodic', choices=('yes', 'no'), help="whether the map is a crystal's"
+  )
+  parser.add_argument(
+    '--columns', nargs=2, help='amplitudes and phases of the map'
+  )
+  for name, text in (
+    ('min_coverage', 'share of the asymmetric unit that must have data'),
+    ('max_missing', 'share of the cube that may lack data'),
+    ('min_at_atoms', 'sd, mean of the map at the atoms; -10 allows any'),
+  ):
+    parser.add_argument(
+      f'--{name}', type=float, default=getattr(default, name), help=text
+    )
   options = parser.parse_args(arguments)
+  map_options = maps.Options(
+    periodic={None: None, 'yes': True, 'no': False}[options.periodic],
+    columns=options.columns and tuple(options.columns),
+    min_coverage=options.min_coverage,
+    max_missing=options.max_missing,
+    min_at_atoms=options.min_at_atoms,
+  )
   comparison = compare(
     options.structure, options.ligand, options.map,
     Grid(options.size, options.spacing),
     ligand_sdf=options.ligand_sdf, d_min=options.d_min,
+    map_options=map_options,
   )  # fmt: skip
   options.out.mkdir(parents=True, exist_ok=True)
   name = pathlib.Path(options.structure).name.split('.')[0]

@@ -40,6 +40,7 @@ SHARES = {
   'qm9_record': 20, 'qm9_archive': 4, 'sdf': 12, 'mol2': 12, 'pocket': 8,
   'protein': 3, 'pdb_entry': 4, 'mmcif_entry': 3, 'index': 8, 'index_csv': 4,
   'split_json': 6, 'split_csv': 4, 'casf': 2, 'ccp4': 5, 'mtz': 3, 'cube': 3,
+  'sf_mmcif': 2, 'cube_field': 2,
   'config': 6, 'checkpoint': 1,
 }  # fmt: skip
 
@@ -370,6 +371,21 @@ class Readers:
   def _mtz(self, path):
     return self._map(path)
 
+  def _sf_mmcif_files(self):
+    """Yields the MTZ files' coefficients in mmCIF."""
+    import gemmi
+
+    for name, content in self._mtz_files():
+      with tempfile.NamedTemporaryFile(suffix='.mtz') as file:
+        file.write(content)
+        file.flush()
+        mtz = gemmi.read_mtz_file(file.name)
+      text = gemmi.MtzToCif().write_cif_to_string(mtz)
+      yield f'{pathlib.Path(name).stem}-sf.cif', text.encode()
+
+  def _sf_mmcif(self, path):
+    return self._map(path)
+
   @staticmethod
   def _map(path):
     import numpy as np
@@ -404,6 +420,16 @@ class Readers:
     cube = cube_files.read_cube(path)
     yield from (cube.numbers, cube.coords, cube.electrons)
     yield from vars(cube.density_map).values()
+
+  def _cube_field_files(self):
+    return self._some('maps/cube/h2o-elf.cube', 10**6)
+
+  def _cube_field(self, path):
+    from data_builders import cube_files
+
+    field = cube_files.read_field(path, periodic=True)
+    yield from (field.numbers, field.coords)
+    yield from vars(field.density_map).values()
 
   def _config_files(self):
     from configs import qm9_density

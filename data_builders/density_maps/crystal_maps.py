@@ -9,11 +9,13 @@ files alone, and true if their amplitudes are on the absolute scale, as those
 that refinement programs write are (CCP4 files do not say what their values
 are).
 
-Crystal or not. A file with space group 0 or 1 whose box is the whole cell,
-with three right angles, is taken for a single particle: it ends where its box
-ends. All others are crystals and are repeated without end. A crystal in P1
-that looks like a particle loses its surroundings (they count as missing), but
-gets no wrong density; `periodic` decides where this guess is wrong.
+Crystal or not. Crystals are repeated without end, the box of a single particle
+ends. A symmetry other than P1 and oblique angles mean a crystal; space group 0
+and an origin in words 50 to 52 a particle. A box in P1 with right angles may be
+either: it is a crystal if the model's cell is its own (`read_map`) or atoms
+outside of the box have density when it is repeated (`settled`). Otherwise
+`periodic` is None; inside of the box both readings agree, and a cube that
+reaches out of it is refused (`cut_cube`).
 """
 
 import pathlib
@@ -21,12 +23,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders.density_maps import ccp4_mtz
+from data_builders.density_maps import ccp4_header, ccp4_mtz
 
 UNITS = ('sigma', 'e/A^3')
 _CCP4 = ('.ccp4', '.map', '.mrc')
+_COEFFICIENTS = ('.mtz', '.cif', '.mmcif', '.ent')
 # An interpolation near the end of a box reads up to two values beyond it.
 _MARGIN = 3
+# Right maps have 2.4 sd and more at the atoms of their models, wrong ones 0.
+_FEWEST_OUTSIDE, _DENSITY_OUTSIDE = 20, 1.0
 # Å between points, smallest and largest that a map of molecules may have.
 _SPACINGS = 0.01, 100.0
 
@@ -39,7 +44,7 @@ class CrystalMap(NamedTuple):
       has planes of NaN around it.
     origin: [3] Å, where the grid's first point lies; 0 for crystals.
     shape: points with data along x, y and z: those of the cell or of the box.
-    periodic: whether the map is repeated without end.
+    periodic: whether the map is repeated without end; None: nothing says it.
     unit: of the values.
     mean: of the file's values, which becomes 0.
     sd: standard deviation of the file's values.
@@ -53,7 +58,7 @@ class CrystalMap(NamedTuple):
   grid: Any
   origin: np.ndarray
   shape: tuple[int, int, int]
-  periodic: bool
+  periodic: bool | None
   unit: str
   mean: float
   sd: float
@@ -88,22 +93,26 @@ def read_map(
   columns: tuple[str, str] | None = None,
   periodic: bool | None = None,
   min_coverage: float = 0.9,
+  cell=None,
 ) -> CrystalMap:
-  """Reads a map from a CCP4/MRC or MTZ file and completes it by its symmetry.
+  """Reads a map from a file and completes it by its symmetry.
 
   A point has no data where a CCP4 file gives neither it nor a symmetry mate, or
   gives NaN. Points that a program set to 0 around a masked map are data: no
   file tells them apart.
 
   Args:
-    path: .ccp4, .map, .mrc or .mtz, plain or .gz.
-    kind: '2fofc' or 'fofc' (difference map): the columns of an MTZ file. A
+    path: .ccp4, .map or .mrc, .mtz, or structure factors in mmCIF (.cif,
+      .mmcif, .ent), plain or .gz.
+    kind: '2fofc' or 'fofc' (difference map): the columns of coefficients. A
       CCP4 file does not say what it holds.
     unit: 'sigma' or 'e/A^3', see above.
-    columns: amplitudes and phases of an MTZ file with other names.
+    columns: amplitudes and phases of coefficients with other names.
     periodic: whether a CCP4 file is of a crystal; None: see above.
     min_coverage: fraction of the asymmetric unit that must have data: a smaller
       part has another standard deviation than the whole, mostly a larger one.
+    cell: gemmi.UnitCell of the model's crystal, which is the map's unless this
+      is in P1; None: not known.
 
   Returns:
     The map.
@@ -121,30 +130,102 @@ def read_map(
     )
   if unit not in UNITS:
     raise ValueError(f'unit must be one of {list(UNITS)}, not {unit!r}')
-  suffix = pathlib.Path(path.name.lower().removesuffix('.gz')).suffix
-  if suffix == '.mtz':
+  suffix = _suffix(path)
+  if suffix in _COEFFICIENTS:
     if periodic is False:
-      raise ValueError(f'{path}: an MTZ file is always of a crystal')
-    grid, d_min = ccp4_mtz.read_mtz(path, kind, columns)
+      raise ValueError(f'{path}: coefficients are always of a crystal')
+    grid, d_min = ccp4_mtz.read_mtz(path, kind, columns, cell)
     origin, periodic = np.zeros(3), True
   elif suffix in _CCP4:
     if columns is not None:
-      raise ValueError(f'{path}: columns are for MTZ files')
+      raise ValueError(f'{path}: columns are for coefficients (.mtz)')
     if unit == 'e/A^3':
       raise ValueError(
         f"{path}: a CCP4 file does not say what its values are; use 'sigma', "
         'or map coefficients (.mtz)'
       )
-    grid, origin, periodic = ccp4_mtz.read_ccp4(path, periodic)
+    grid, origin, periodic = ccp4_mtz.read_ccp4(path, periodic, cell)
     d_min = np.nan
   else:
     raise ValueError(
-      f'{path}: maps are read from {", ".join((*_CCP4, ".mtz"))} (and .gz), '
-      f'not from {suffix or "a file without suffix"}'
+      f'{path}: maps are read from {", ".join(_CCP4 + _COEFFICIENTS)} (and '
+      f'.gz), not from {suffix or "a file without suffix"}'
     )
   return _standardised(
     path, grid, origin, periodic, unit, float(d_min), min_coverage
   )
+
+
+def has_coefficients(path) -> bool:
+  """Returns whether a file's suffix is one of coefficients."""
+  return _suffix(path) in _COEFFICIENTS
+
+
+def is_map(path) -> bool:
+  """Returns whether a file's name is one of a map or its coefficients."""
+  of_model = _suffix(path) in _COEFFICIENTS[1:] and 'sf' not in path.stem
+  return _suffix(path) in _CCP4 + _COEFFICIENTS and not of_model
+
+
+def _suffix(path) -> str:
+  name = pathlib.Path(path).name.lower().removesuffix('.gz')
+  return pathlib.Path(name).suffix
+
+
+def is_of_microscope(structure) -> bool:
+  """Returns whether a gemmi.Structure says that it is no crystal's."""
+  method = dict(structure.info).get('_exptl.method', '')
+  return 'ELECTRON MICROSCOPY' in method.upper()
+
+
+def settled(crystal_map: CrystalMap, coords) -> CrystalMap:
+  """Decides by a model whether a map is periodic, where nothing else says it.
+
+  A crystal has density at atoms outside of the box when the box is repeated.
+
+  Args:
+    crystal_map: the map.
+    coords: [A, 3] Å, atoms of its model in the file's frame.
+
+  Returns:
+    The map, repeated if _FEWEST_OUTSIDE atoms and more outside of its box have
+    more than _DENSITY_OUTSIDE sd on average; else as it is.
+  """
+  if crystal_map.periodic is not None:
+    return crystal_map
+  offset_A3, outside_A = _offsets(crystal_map, coords)
+  if outside_A.sum() < _FEWEST_OUTSIDE:
+    return crystal_map
+  repeated = _cut_grid(crystal_map)
+  values_A = repeated.interpolate_position_array(offset_A3[outside_A], order=3)
+  if not values_A.mean() > _DENSITY_OUTSIDE * _sigma(crystal_map):
+    return crystal_map
+  return crystal_map._replace(grid=repeated, periodic=True)
+
+
+def mean_at(crystal_map: CrystalMap, coords) -> float:
+  """Returns the mean at atoms [A, 3] Å in sd; NaN where none has data."""
+  offset_A3, outside_A = _offsets(crystal_map, coords)
+  if not crystal_map.periodic:
+    offset_A3 = offset_A3[~outside_A]
+  values_A = crystal_map.grid.interpolate_position_array(offset_A3, order=3)
+  values_A = values_A[np.isfinite(values_A)]
+  if not len(values_A):
+    return float('nan')
+  return float(values_A.mean()) / _sigma(crystal_map)
+
+
+def _offsets(crystal_map, coords):
+  """Returns places relative to the first point; which are out of the box."""
+  offset_A3 = np.asarray(coords, np.float64) - crystal_map.origin
+  grid = crystal_map.grid
+  index_A3 = offset_A3 / (grid.unit_cell.parameters[:3] / np.array(grid.shape))
+  last_3 = np.array(crystal_map.shape) - 1
+  return offset_A3, ((index_A3 < 0) | (index_A3 > last_3)).any(1)
+
+
+def _sigma(crystal_map: CrystalMap) -> float:
+  return 1.0 if crystal_map.unit == 'sigma' else crystal_map.sd
 
 
 def of_crystal(grid, unit: str, d_min: float, source: str) -> CrystalMap:
@@ -214,7 +295,7 @@ def cut_cube(
     )
   # The ratio may have been rounded up to just above a whole number.
   size = int(np.ceil(edge / spacing - 1e-6)) + 3
-  if size**3 > ccp4_mtz.MAX_POINTS:
+  if size**3 > ccp4_header.MAX_POINTS:
     raise ValueError(f'a cube of {size}^3 points is too large')
   origin_3 = centre_3 - (size - 1) / 2 * spacing
   values = np.empty((size,) * 3, np.float32)
@@ -223,7 +304,14 @@ def cut_cube(
   transform.vec.fromlist((origin_3 - crystal_map.origin).tolist())
   crystal_map.grid.interpolate_values(values, transform, order=3)
   if not crystal_map.periodic:
-    _mask_outside(values, crystal_map, origin_3, spacing)
+    outside = _mask_outside(values, crystal_map, origin_3, spacing)
+    if outside and crystal_map.periodic is None:
+      raise ValueError(
+        f'{crystal_map.source}: {outside:.0%} of the cube are outside of a box '
+        "in P1 with right angles, which may be a crystal's cell "
+        '(periodic=True, config.data.map_periodic="yes") or end there (False, '
+        '"no")'
+      )
   lacks = np.isnan(values)
   if lacks.all():
     raise ValueError(
@@ -285,12 +373,28 @@ def _padded(grid):
   return padded
 
 
-def _mask_outside(values, crystal_map, origin_3, spacing) -> None:
-  """Sets the points of a cube outside of a particle's box to NaN, in place."""
+def _cut_grid(crystal_map):
+  """Returns the grid that `_padded` was given."""
+  import gemmi
+
+  padded, shape = crystal_map.grid, crystal_map.shape
+  edges = np.array(padded.unit_cell.parameters[:3]) * shape / padded.shape
+  grid = gemmi.FloatGrid(*shape)
+  grid.set_unit_cell(gemmi.UnitCell(*edges, 90, 90, 90))
+  grid.spacegroup = gemmi.SpaceGroup('P 1')
+  grid.array[...] = padded.array[tuple(slice(n) for n in shape)]
+  return grid
+
+
+def _mask_outside(values, crystal_map, origin_3, spacing) -> float:
+  """Sets a cube's points outside of a box to NaN; returns their share."""
   steps_3 = np.array(crystal_map.grid.unit_cell.parameters[:3])
   steps_3 /= crystal_map.grid.shape
+  inside_share = 1.0
   for axis, points in enumerate(crystal_map.shape):
     x = origin_3[axis] + np.arange(len(values)) * spacing
     index = (x - crystal_map.origin[axis]) / steps_3[axis]
     outside = (index < 0) | (index > points - 1)
     np.moveaxis(values, axis, 0)[outside] = np.nan
+    inside_share *= 1 - outside.mean()
+  return 1 - inside_share

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_builders import xtb
+from data_builders.pdbbind import maps as maps_lib
 from data_builders.pdbbind.readers import ligand as ligands
 from data_builders.pdbbind.readers import pocket as pockets
 from data_builders.pdbbind.readers import types
@@ -121,7 +122,9 @@ def read(files: types.Files, entry: types.Entry, options: Options) -> Complex:
   made = _assemble(
     entry, ligand, files, options, row, pocket.atoms, pocket.sequences
   )
-  return _with_map(made, ligand, files) if options.maps else made
+  if not options.maps:
+    return made
+  return _with_map(made, ligand, files, maps_lib.options(options.settings))
 
 
 def from_ligand(
@@ -147,24 +150,19 @@ def input_hashes(files: types.Files) -> dict[str, str]:
   }
 
 
-def _with_map(made: Complex, ligand: types.Ligand, files) -> Complex:
+def _with_map(made: Complex, ligand: types.Ligand, files, options) -> Complex:
   """Adds a cube that holds the largest box in every orientation."""
-  from data_builders.density_maps import crystal_maps
-
-  if files.density_map is None:
-    raise types.ComplexError(
-      f'no map: put {files.pdb_id}.ccp4 or .mtz into the manual directory'
-    )
-  try:
-    crystal_map = crystal_maps.read_map(files.density_map)
-    spacing = min(MAP_SPACING, crystal_map.spacing)
-    cube = crystal_maps.cut_cube(
-      crystal_map, ligands.centre(ligand.atoms), BOX * 3**0.5, spacing
-    )
-  except ValueError as error:
-    raise types.ComplexError(str(error)) from error
-  row = made.row | {'map_missing': round(cube.missing, 4)}
-  return made._replace(map_values=cube.values, map_spacing=spacing, row=row)
+  values, spacing, row = maps_lib.cube(
+    files,
+    ligands.centre(ligand.atoms),
+    made.coords[made.numbers > 1],
+    BOX * 3**0.5,
+    MAP_SPACING,
+    options,
+  )
+  return made._replace(
+    map_values=values, map_spacing=spacing, row=made.row | row
+  )
 
 
 def _check_heavy(ligand: types.Ligand) -> None:

@@ -15,7 +15,7 @@ COLUMNS = (
   'index_line', 'cluster', 'ligand_file', 'ligand_atoms', 'ligand_charge',
   'ligand_problems', 'ligand_reach', 'pocket_file', 'pocket_atoms',
   'pocket_kept', 'pocket_dropped', 'pocket_problems', 'shortest_contact',
-  'clashes', 'box_filled', 'xtb', 'map_missing',
+  'clashes', 'box_filled', 'xtb', 'map_missing', 'map_at_atoms',
   'sha256_protein', 'sha256_pocket', 'sha256_ligand_sdf',
   'sha256_ligand_mol2', 'sha256_structure', 'sha256_density_map',
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """TFDS builder of PDBbind's protein-ligand complexes."""
 
+import json
 import pathlib
 import time
 from typing import ClassVar
@@ -51,12 +52,16 @@ class Builder(builder.Base, skip_registration=True):
       download: whether to fetch the entries (and maps) that the index names and
         the manual directory lacks.
       settings: values of `Dataset.settings`, by name, where they are not the
-        defaults.
+        defaults. Those with 'map' in their names are of the variant 'maps'.
       **kwargs: see `builder.Base`.
     """
     self._download = download
     dataset = datasets.DATASETS[self.name.removeprefix('edjax_')]
-    self._settings = {**dataset.settings, **(settings or {})}
+    self._settings = {
+      name: value
+      for name, value in {**dataset.settings, **(settings or {})}.items()
+      if config == 'maps' or 'map' not in name
+    }
     self._options = complexes.Options(
       hydrogens=config == 'hydrogens',
       orbitals=config == 'orbitals',
@@ -92,7 +97,8 @@ class Builder(builder.Base, skip_registration=True):
       )
     if self._download and not report['download']:
       lines.append('nothing was downloaded for it')
-    for name, value in self._settings.items():
+    # Tuples are lists in the report.
+    for name, value in json.loads(json.dumps(self._settings)).items():
       before = report['settings'][name]
       if before != value:
         lines.append(f'config.data.{name} was {before!r} and is {value!r}')

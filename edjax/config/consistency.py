@@ -149,6 +149,11 @@ def _complexes(config) -> list[str]:
         f"config.representation.density='map': {data.name} has none"
       )
     return errors
+  if len(data.map_columns) not in (0, 2):
+    errors.append(
+      f'config.data.map_columns={data.map_columns!r} must name amplitudes and '
+      "phases, such as ('FC', 'PHIC')"
+    )
   if needs_frontier(representation):
     errors.append(
       f'config.representation.channels: {data.name} has no HOMO and LUMO'

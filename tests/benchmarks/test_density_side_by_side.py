@@ -7,6 +7,7 @@ from rdkit.Geometry import Point3D
 
 from benchmarks.accuracy import density_side_by_side
 from data_builders.density_maps import crystal_maps
+from data_builders.pdbbind import maps
 from edjax.grid import Grid, centres
 
 CELL = (14.0, 13.0, 15.0, 90.0, 104.0, 90.0)
@@ -152,7 +153,11 @@ def test_fields_of_one_complex_agree(entry, tmp_path):
   assert r_near[0, 1] > 0.6
   # control: the map of the same model in another place
   moved = write_mtz(tmp_path / 'moved.mtz', structure, shift=0.13)
-  wrong = density_side_by_side.compare(path, 'LIG', moved, grid)
+  with pytest.raises(ValueError, match=r'moved\.mtz: .* less than config'):
+    density_side_by_side.compare(path, 'LIG', moved, grid)
+  wrong = density_side_by_side.compare(
+    path, 'LIG', moved, grid, map_options=maps.Options(min_at_atoms=-10)
+  )
   r_wrong = density_side_by_side.correlations(wrong.values, wrong.near)
   assert r_wrong[0, last] < 0.5
   assert r_wrong[0, 1] < 0.3
@@ -224,6 +229,39 @@ def test_command_prints_a_table_and_draws_a_picture(entry, tmp_path, capsys):
   printed = capsys.readouterr().out
   assert 'no xtb: it needs the ligand with its bonds' in printed
   assert 'resolution 2.50 Å' in printed
+
+
+def test_command_reads_maps_as_it_is_told(entry, tmp_path, capsys):
+  path, structure, map_path = entry
+  mtz = gemmi.read_mtz_file(str(map_path))
+  for label, name in (('FWT', 'MINE'), ('PHWT', 'PHMINE')):
+    mtz.column_with_label(label).label = name
+  mtz.write_to_file(str(tmp_path / 'own.mtz'))
+  arguments = [
+    '--structure', str(path), '--ligand', 'LIG', '--out', str(tmp_path),
+    '--size', '8', '--spacing', '0.7', '--map', str(tmp_path / 'own.mtz'),
+  ]  # fmt: skip
+  with pytest.raises(ValueError, match='it has the phases PHMINE'):
+    density_side_by_side.main(arguments)
+  columns = ['--columns', 'MINE', 'PHMINE']
+  density_side_by_side.main([*arguments, *columns])
+  assert '| map | low-passed |' in capsys.readouterr().out
+  with pytest.raises(ValueError, match='min_map_at_atoms=9'):
+    density_side_by_side.main([*arguments, *columns, '--min_at_atoms', '9'])
+  # A map of another crystal.
+  structure.cell = gemmi.UnitCell(*(x + 2 for x in structure.cell.parameters))
+  other = write_mtz(tmp_path / 'other.mtz', structure)
+  with pytest.raises(ValueError, match=r'other\.mtz: it is of another crystal'):
+    density_side_by_side.main([*arguments, '--map', str(other)])
+  # Half of the cell, as a box: what of the cube it lacks is told.
+  ccp4 = gemmi.Ccp4Map()
+  ccp4.grid = mtz.transform_f_phi_to_map('MINE', 'PHMINE', sample_rate=4)
+  ccp4.grid.spacegroup = gemmi.SpaceGroup('P 1')
+  ccp4.update_ccp4_header()
+  ccp4.write_ccp4_map(str(tmp_path / 'box.ccp4'))
+  arguments += ['--map', str(tmp_path / 'box.ccp4'), '--d_min', '2']
+  density_side_by_side.main([*arguments, '--periodic', 'yes'])
+  assert 'have no map' not in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_is_named(entry, tmp_path):

@@ -141,6 +141,9 @@ def test_every_field_is_read():
     ('data.affinity_unit', 'kcal', 'data.affinity_unit must be one of'),
     ('data.max_pk_difference', 1.0, 'is for pdbbind and pdbbind_ligands, not'),
     ('data.max_pk_difference', -0.1, 'max_pk_difference must be >= 0'),
+    ('data.map_periodic', 'yes', 'data.map_periodic is for pdbbind, not for qm9'),
+    ('data.map_periodic', 'maybe', 'data.map_periodic must be one of'),
+    ('data.max_map_missing', 1.5, 'data.max_map_missing must be >= 0'),
     ('representation.groups', True, 'representation.groups is for complexes'),
     ('representation.density', 'map', "density='map': qm9_mini has none"),
     ('data.split', 'file', 'config.data.split_file goes with'),
@@ -258,6 +261,7 @@ def test_impossible_combinations_are_named(changes, complaint):
     ({'representation.channels': ('homo',)}, 'pdbbind has no HOMO and LUMO'),
     ({'data.origin': 'valence'}, "origin='valence' is not for pdbbind"),
     ({'data.split': 'size'}, "split='size' is not for pdbbind"),
+    ({'data.map_columns': ('FWT',)}, 'must name amplitudes and phases'),
     (
       {'data.hydrogens': True, 'representation.density': 'xtb'},
       'has no hydrogens of the files',

@@ -20,8 +20,9 @@ from edjax.runtime import reading
 # Role and names, in order of preference. HiQBind's _refined files belong
 # together; other names that go on after _protein are prepared copies
 # (_protein_processed); _env16 is a protein cropped to the residues within 16 Å
-# of the ligand. Names of maps are those of PDBe, of PDB-REDO (_final) and of
-# phased data (_phases); difference maps (_diff, _fofc) have no role.
+# of the ligand. Names of maps are those of PDBe, of PDB-REDO (_final), of
+# phased data (_phases, _sigmaa), and of the wwPDB's coefficients and structure
+# factors; difference maps (_diff, _fofc) have no role.
 _NAMES = (
   ('protein', r'_protein_refined\.(pdb|cif)'),
   ('protein', r'_protein\.(pdb|cif)'),
@@ -35,12 +36,16 @@ _NAMES = (
   ('structure', r'\.(pdb|ent)'),
   ('density_map', r'\.(ccp4|map|mrc)'),
   ('density_map', r'[_-]2fofc([._-].*)?\.(ccp4|map|mrc|mtz)'),
-  ('density_map', r'([_-](phases|final))?\.mtz'),
+  ('density_map', r'([_-](phases|final|sigmaa))?\.mtz'),
+  ('density_map', r'_validation_2fo-fc_map_coef\.cif'),
+  ('density_map', r'[_-]sf\.(cif|ent)'),
 )
 _PATTERNS = tuple(
   (role, re.compile(rf'(?P<stem>.+?){name}(\.gz)?', re.IGNORECASE))
   for role, name in _NAMES
 )
+# The EMDB's maps have numbers of their own; their folder may have the id.
+_OF_EMDB = re.compile(r'emd_\d+\.map(\.gz)?', re.IGNORECASE)
 _DATA = re.compile(
   r'.*\.(pdb|ent|cif|mmcif|sdf|mol2|ccp4|map|mrc|mtz)(\.gz)?', re.IGNORECASE
 )
@@ -99,7 +104,7 @@ def find(manual_dir, ligands: Mapping[str, str] | None = None) -> Contents:
   matches, ignored, unusable = {}, [], {}
   below = reading.below(manual_dir)
   for path in below.files:
-    match = _match(path.name, ligands)
+    match = _match(path, ligands)
     if match:
       matches.setdefault(match.id, []).append((match, path))
     elif _DATA.fullmatch(path.name):
@@ -155,7 +160,8 @@ class _Match(NamedTuple):
   rank: tuple
 
 
-def _match(name: str, known: Mapping[str, str]) -> _Match | None:
+def _match(path: pathlib.Path, known: Mapping[str, str]) -> _Match | None:
+  name, folder = path.name, path.parent.name.lower()
   for rank, (role, pattern) in enumerate(_PATTERNS):
     match = pattern.fullmatch(name)
     named = match and _named(match['stem'].lower(), role, known)
@@ -163,6 +169,11 @@ def _match(name: str, known: Mapping[str, str]) -> _Match | None:
       plain = name.lower().removesuffix('.gz')
       rank = (rank, plain.endswith('cif'), plain != name.lower())
       return _Match(*named, role, rank)
+  if _OF_EMDB.fullmatch(name) and (
+    folder in known or pdb_ids.is_pdb_id(folder)
+  ):
+    rank = (len(_PATTERNS), False, name.lower().endswith('.gz'))
+    return _Match(folder, '', 'density_map', rank)
   return None
 
 

@@ -67,7 +67,7 @@ def to_fractional(cell, positions):
 
 def ccp4_bytes(
   values, cell, sampling, group=1, start=(0, 0, 0), axes=(1, 2, 3),
-  origin=(0, 0, 0), mode=2, operators=(), endian='<',
+  origin=(0, 0, 0), mode=2, operators=(), endian='<', extra=b'', kind=None,
 ):  # fmt: skip
   """A CCP4 file, written from the format's description, not by gemmi."""
   order = [axis - 1 for axis in axes]
@@ -78,16 +78,19 @@ def ccp4_bytes(
     f'{endian}10i6f3i', header, 0,
     *sizes, mode, *starts, *sampling, *cell, *axes,
   )  # fmt: skip
-  struct.pack_into(f'{endian}3f', header, 76, -9, 9, 0)
-  struct.pack_into(f'{endian}2i', header, 88, group, 80 * len(operators))
+  limits = values.min(), values.max(), values.mean()
+  struct.pack_into(f'{endian}3f', header, 76, *limits)
+  extended = len(extra) + 80 * len(operators)
+  struct.pack_into(f'{endian}2i', header, 88, group, extended)
   struct.pack_into(f'{endian}3f', header, 196, *origin)
   stamp = b'\x44\x41\0\0' if endian == '<' else b'\x11\x11\0\0'
   header[208:216] = b'MAP ' + stamp
-  kind = {0: 'i1', 1: 'i2', 2: 'f4', 6: 'u2', 12: 'f2'}.get(mode, 'f4')
+  kinds = {0: 'i1', 1: 'i2', 2: 'f4', 6: 'u2', 12: 'f2'}
+  kind = kind or kinds.get(mode, 'f4')
   # columns are the fastest
   data = np.asarray(values).transpose(order).astype(endian + kind)
   text = ''.join(operator.ljust(80) for operator in operators)
-  return bytes(header) + text.encode() + data.tobytes(order='F')
+  return bytes(header) + text.encode() + extra + data.tobytes(order='F')
 
 
 def crystal_bytes(group, start=(0, 0, 0), size=None, said=None, **changes):
@@ -121,7 +124,7 @@ def test_symmetry_completes_the_cell(tmp_path, group):
   # control: the asymmetric unit alone leaves most of the cell empty
   if group > 1:
     alone = crystal_bytes(group, start, said=1)
-    part = read(tmp_path, alone, min_coverage=0)
+    part = read(tmp_path, alone, min_coverage=0, periodic=True)
     assert part.coverage == pytest.approx(1 / len(OPERATORS[group]))
   heights = 1 / np.linalg.norm(to_fractional(cell, np.eye(3)), axis=0)
   assert got.spacing == pytest.approx(min(heights / sampling), rel=1e-6)
@@ -166,17 +169,17 @@ def test_order_of_axes(tmp_path, axes):
 
 @pytest.mark.parametrize('name', ['a.map', 'a.MRC', 'a.ccp4.gz', 'a.map.gz'])
 def test_names_and_compression(tmp_path, name):
+  """The first bytes tell a gzipped file, whatever its name says."""
   contents = crystal_bytes(4)
   want = read(tmp_path, contents)
-  packed = gzip.compress(contents) if name.endswith('gz') else contents
-  got = read(tmp_path, packed, name)
-  np.testing.assert_array_equal(got.grid.array, want.grid.array)
-  assert got.source == name
+  for packed in (contents, gzip.compress(contents)):
+    got = read(tmp_path, packed, name)
+    np.testing.assert_array_equal(got.grid.array, want.grid.array)
+    assert got.source == name
 
 
-@pytest.mark.parametrize(
-  ('mode', 'endian'), [(0, '<'), (1, '<'), (6, '<'), (12, '<'), (2, '>')]
-)
+@pytest.mark.parametrize('endian', '<>')
+@pytest.mark.parametrize('mode', [0, 1, 2, 6, 12])
 def test_modes(tmp_path, mode, endian):
   cell, sampling, box = CRYSTALS[4]
   values = np.round(10 * density(4, fractions((0, 0, 0), box, sampling)))
@@ -185,6 +188,42 @@ def test_modes(tmp_path, mode, endian):
   contents = ccp4_bytes(values, cell, sampling, 4, mode=mode, endian=endian)
   got = read(tmp_path, contents)
   np.testing.assert_allclose(got.grid.array, want.grid.array, atol=1e-6)
+
+
+def bytes_of_mode_0(kind):
+  """Bytes with a sign, or without, of which some are above 127."""
+  cell, sampling, box = CRYSTALS[4]
+  values = np.round(20 * density(4, fractions((0, 0, 0), box, sampling)))
+  values += 128 if kind == 'u1' else 0
+  return values, ccp4_bytes(values, cell, sampling, 4, mode=0, kind=kind)
+
+
+@pytest.mark.parametrize('kind', ['u1', 'i1'])
+def test_bytes_with_and_without_a_sign(tmp_path, kind):
+  values, contents = bytes_of_mode_0(kind)
+  want = read(tmp_path, ccp4_bytes(values, *CRYSTALS[4][:2], 4))
+  np.testing.assert_allclose(
+    read(tmp_path, contents).grid.array, want.grid.array, atol=1e-6
+  )
+  # Without limits in the header, IMOD's flag says it, or nothing does.
+  unknown = _with(_with(contents, 76, 0), 80, 0)
+  with pytest.raises(
+    ValueError, match=r'a\.ccp4: bytes with or without a sign'
+  ):
+    read(tmp_path, unknown)
+  flag = _with(_with(unknown, 152, 1146047817), 156, int(kind == 'i1'))
+  np.testing.assert_allclose(
+    read(tmp_path, flag).grid.array, want.grid.array, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize('length', [1, 3, 81, 131])
+def test_extended_headers_of_any_length(tmp_path, length):
+  want = read(tmp_path, crystal_bytes(4))
+  got = read(tmp_path, crystal_bytes(4, extra=b'x' * length))
+  np.testing.assert_array_equal(got.grid.array, want.grid.array)
+  with pytest.raises(ValueError, match='fewer than'):
+    read(tmp_path, crystal_bytes(4, extra=b'x' * length)[:-1])
 
 
 def _missing_points(group, start, size):
@@ -287,7 +326,7 @@ def particle_bytes(start=(0, 0, 0), cell=BOX_CELL, **changes):
   ],
 )
 def test_particle_ends_with_its_box(tmp_path, header, shift):
-  got = read(tmp_path, particle_bytes(**header))
+  got = read(tmp_path, particle_bytes(**header), periodic=False)
   assert not got.periodic
   assert got.shape == BOX
   centre = np.array([2.2, 2.7, 3.1]) + shift
@@ -307,6 +346,94 @@ def test_particle_ends_with_its_box(tmp_path, header, shift):
   np.testing.assert_allclose(cube.values[inside], want[inside], atol=0.1)
 
 
+def test_particle_or_crystal_is_not_guessed(tmp_path):
+  """Inside of the box both readings agree."""
+  unknown = read(tmp_path, particle_bytes())
+  assert unknown.periodic is None
+  inside = (2.5, 3, 3.5), 0.4, 0.4
+  readings = [read(tmp_path, particle_bytes(), periodic=x) for x in (0, 1)]
+  for reading in readings:
+    np.testing.assert_allclose(
+      crystal_maps.cut_cube(reading, *inside).values,
+      crystal_maps.cut_cube(unknown, *inside).values,
+      atol=1e-5,
+    )
+  assert crystal_maps.cut_cube(readings[0], (2, 3, 3), 8, 0.5).missing > 0.5
+  with pytest.raises(ValueError, match=r'a\.ccp4: .*config.data.map_periodic'):
+    crystal_maps.cut_cube(unknown, (2, 3, 3), 8, 0.5)
+  # Image stacks and boxes with an origin are of no crystal.
+  for header in ({'group': 0}, {'origin': (1, 2, 3)}):
+    assert read(tmp_path, particle_bytes(**header)).periodic is False
+  # The model's cell is the map's, up to the digits of files.
+  for edge, periodic in ((5.02, True), (5.2, None)):
+    cell = gemmi.UnitCell(edge, *BOX_CELL[1:])
+    assert read(tmp_path, particle_bytes(), cell=cell).periodic is periodic
+
+
+def test_a_part_of_a_cell_in_p1_is_not_guessed(tmp_path):
+  """Maps of microscopes are cropped without a change of the cell."""
+  cell = (10, 12, 14, 90, 90, 90)
+  sampling = (20, 24, 28)
+  values = _blob(fractions((0, 0, 0), BOX, BOX) * BOX_CELL[:3])
+  contents = ccp4_bytes(values, cell, sampling, start=(4, 6, 8))
+  with pytest.raises(ValueError, match=r'a\.ccp4: .*config.data.map_periodic'):
+    read(tmp_path, contents)
+  box = read(tmp_path, contents, periodic=False)
+  np.testing.assert_allclose(box.origin, [2, 3, 4])
+  assert box.coverage == 1
+  part = read(tmp_path, contents, periodic=True, min_coverage=0.1)
+  assert part.coverage == pytest.approx(1 / 8)
+  centre = np.array([4.5, 6, 7.5])
+  np.testing.assert_allclose(
+    crystal_maps.cut_cube(box, centre, 1, 0.4).values,
+    crystal_maps.cut_cube(part, centre, 1, 0.4).values,
+    atol=1e-5,
+  )
+  with pytest.raises(ValueError, match='asymmetric unit have data'):
+    read(tmp_path, contents, cell=gemmi.UnitCell(*cell))
+
+
+def test_atoms_outside_of_the_box_tell_a_crystal(tmp_path):
+  """As in an event map of PanDDA, whose box is no cell of the model."""
+  rng = np.random.default_rng(0)
+  unknown = read(tmp_path, particle_bytes())
+  peak = np.array([2.2, 2.7, 3.1])
+  at_images = peak + rng.normal(0, 0.3, (30, 3)) - [5, 0, 7]
+  settled = crystal_maps.settled(unknown, at_images)
+  assert settled.periodic
+  want = read(tmp_path, particle_bytes(), periodic=True)
+  for one in (settled, want):
+    cube = crystal_maps.cut_cube(one, (0, 1, -9), 8, 0.4)
+    np.testing.assert_allclose(
+      cube.values,
+      crystal_maps.cut_cube(want, (0, 1, -9), 8, 0.4).values, atol=1e-5,
+    )  # fmt: skip
+  assert crystal_maps.mean_at(settled, at_images) > 2
+  # Controls: no density there, too few atoms, a reading that is known.
+  elsewhere = at_images + np.array([2.5, 0, 3.5])
+  assert crystal_maps.settled(unknown, elsewhere).periodic is None
+  assert crystal_maps.settled(unknown, at_images[:5]).periodic is None
+  box = read(tmp_path, particle_bytes(), periodic=False)
+  assert crystal_maps.settled(box, at_images).periodic is False
+  assert np.isnan(crystal_maps.mean_at(box, at_images))
+
+
+def test_maps_of_another_crystal(tmp_path):
+  contents = crystal_bytes(4)
+  cell = CRYSTALS[4][0]
+  path = write_mtz(tmp_path / 'b.mtz', group=4, rows=REFLECTIONS[:4])
+  near = gemmi.UnitCell(cell[0] * 1.005, *cell[1:])
+  for other in (None, gemmi.UnitCell(*cell), near):
+    read(tmp_path, contents, cell=other)
+    crystal_maps.read_map(path, cell=other)
+  for other in ((9, 10, 11.5, 90, 108, 90), (9, 10, 11, 90, 106, 90)):
+    other = gemmi.UnitCell(*other)
+    with pytest.raises(ValueError, match=r'a\.ccp4: it is of another crystal'):
+      read(tmp_path, contents, cell=other)
+    with pytest.raises(ValueError, match=r'b\.mtz: it is of another crystal'):
+      crystal_maps.read_map(path, cell=other)
+
+
 def test_particle_or_crystal_on_request(tmp_path):
   # the same file as a crystal is repeated
   got = read(tmp_path, particle_bytes(), periodic=True)
@@ -322,7 +449,7 @@ def test_particle_or_crystal_on_request(tmp_path):
     read(tmp_path, particle_bytes(start=(1, 2, 3), origin=(9, 9, 9)))
   with pytest.raises(ValueError, match='a crystal with the origin'):
     read(tmp_path, crystal_bytes(4, origin=(1, 0, 0)))
-  particle = read(tmp_path, particle_bytes())
+  particle = read(tmp_path, particle_bytes(), periodic=False)
   with pytest.raises(ValueError, match='model and map in one frame'):
     crystal_maps.cut_cube(particle, (100, 0, 0), 5, 0.5)
 
@@ -364,7 +491,6 @@ GOOD = crystal_bytes(4)
     (_with(GOOD, 96, 1), 'skew'),
     (_with(GOOD, 196, np.nan, '<f'), 'origin'),
     (_with(GOOD, 212, 0), 'machine stamp'),
-    (crystal_bytes(4, mode=1, endian='>'), 'big-endian'),
     (ccp4_bytes(np.ones(BOX), BOX_CELL, BOX), 'constant'),
     (ccp4_bytes(np.full(BOX, np.nan), BOX_CELL, BOX), 'no values'),
     # a screw axis needs an even number of points
@@ -382,7 +508,7 @@ def test_damaged_files_are_named(tmp_path, contents, why):
 
 def test_damaged_compression_is_named(tmp_path):
   packed = gzip.compress(GOOD)
-  for contents in (packed[:1500], packed[:5], GOOD, packed[:-8] + bytes(8)):
+  for contents in (packed[:1500], packed[:5], packed[:-8] + bytes(8)):
     with pytest.raises(ValueError, match=r'a\.ccp4\.gz'):
       read(tmp_path, contents, 'a.ccp4.gz')
   with pytest.raises(FileNotFoundError):
@@ -399,7 +525,7 @@ def test_impossible_arguments(tmp_path):
   ]:
     with pytest.raises(ValueError, match=why):
       read(tmp_path, GOOD, **options)
-  with pytest.raises(ValueError, match=r'\.ccp4, \.map, \.mrc, \.mtz'):
+  with pytest.raises(ValueError, match=r'\.ccp4, \.map, \.mrc, \.mtz, \.cif'):
     read(tmp_path, GOOD, 'a.brix')
   cut = crystal_maps.cut_cube
   with pytest.raises(ValueError, match='would alias'):
@@ -506,6 +632,59 @@ def test_mtz_with_other_columns(tmp_path):
   path = write_mtz(tmp_path / 'a.mtz', rows=rows)
   with pytest.raises(ValueError, match='all of FWT or PHWT is missing'):
     crystal_maps.read_map(path)
+
+
+def write_sf_mmcif(path, change=lambda text: text):
+  """Coefficients of REFLECTIONS, by the wwPDB's names, without gemmi."""
+  cell = dict(
+    zip(
+      ['length_a', 'length_b', 'length_c', 'angle_alpha', 'angle_beta',
+       'angle_gamma'], CRYSTALS[1][0], strict=True,
+    )
+  )  # fmt: skip
+  lines = ['data_r1abcsf', "_symmetry.space_group_name_H-M 'P 1'"]
+  lines += [f'_cell.{name} {value}' for name, value in cell.items()]
+  lines += ['loop_', '_refln.index_h', '_refln.index_k', '_refln.index_l',
+            '_refln.pdbx_FWT', '_refln.pdbx_PHWT', '_refln.pdbx_DELFWT',
+            '_refln.pdbx_DELPHWT']  # fmt: skip
+  for h, k, l, amplitude, phase in REFLECTIONS[:-1]:
+    lines.append(f'{h} {k} {l} {amplitude} {phase} {amplitude / 2} {-phase}')
+  first = ['data_measured', 'loop_', '_refln.index_h', '_refln.index_k',
+           '_refln.index_l', '_refln.F_meas_au', '1 0 0 12.5']  # fmt: skip
+  path.write_text(change('\n'.join([*first, *lines, ''])))
+  return path
+
+
+@pytest.mark.parametrize('name', ['1abc-sf.cif', 'r1abcsf.ent', 'a.cif.gz'])
+def test_coefficients_in_mmcif(tmp_path, name):
+  path = write_sf_mmcif(tmp_path / name)
+  want = crystal_maps.read_map(
+    write_mtz(tmp_path / 'a.mtz', rows=REFLECTIONS[:-1]), unit='e/A^3'
+  )
+  got = crystal_maps.read_map(path, unit='e/A^3')
+  np.testing.assert_allclose(
+    got.grid.array, want.grid.array, atol=1e-5 * want.sd
+  )
+  assert got.d_min == pytest.approx(want.d_min)
+  difference = crystal_maps.read_map(path, 'fofc', unit='e/A^3')
+  assert difference.sd == pytest.approx(want.sd / 2, rel=1e-5)
+
+
+def test_mmcif_without_coefficients_is_named(tmp_path):
+  for change, why in [
+    (
+      lambda text: text.replace('_refln.pdbx_', '_refln.my_'),
+      'it has .*my_FWT',
+    ),
+    (lambda text: text.replace('_refln.', '_atom.'), 'no reflections'),
+    (lambda text: text[:-60] + ' x', 'Wrong number of values'),
+    (lambda text: '', 'no reflections'),
+    (lambda text: text.replace('_cell', '_my'), 'no unit cell'),
+    (lambda text: text.replace('_symmetry', '_my'), 'no known space group'),
+  ]:
+    path = write_sf_mmcif(tmp_path / 'a.cif', change)
+    with pytest.raises(ValueError, match=rf'a\.cif: (?s:.*){why}'):
+      crystal_maps.read_map(path)
 
 
 def test_damaged_mtz_is_named(tmp_path):

@@ -70,6 +70,12 @@ def test_one_flat_folder_gzip_cif_and_capitals(tmp_path):
     (['1abc_diff.ccp4', '1abc-2fofc.x.ccp4.gz'], 'density_map', 1),
     (['1abc.mtz', '1abc.map.gz'], 'density_map', 1),
     (['1abc_fofc.ccp4', '1abc_final.mtz'], 'density_map', 1),
+    (['1abc-sf.cif', '1abc_sigmaa.mtz'], 'density_map', 1),
+    (
+      ['1abc-sf.cif', '1abc_validation_2fo-fc_map_coef.cif.gz'],
+      'density_map',
+      1,
+    ),
   ],
 )
 def test_the_preferred_name_is_taken_and_the_other_told(
@@ -279,3 +285,24 @@ def test_real_folder(shared_data):
   assert xray['3nzd'].density_map.name == '3nzd.ccp4.gz'
   assert xray['3str'].density_map.name == '3str-2fofc.from_brix.ccp4.gz'
   assert xray['3str'].structure.name == '3str.cif'
+
+
+def test_structure_factors_are_no_structures(tmp_path):
+  touch(tmp_path, '1abc.cif', '1abc-sf.cif.gz', '2abc_sf.cif')
+  found = layout.find(tmp_path).files
+  assert found['1abc'].structure.name == '1abc.cif'
+  assert found['1abc'].density_map.name == '1abc-sf.cif.gz'
+  assert found['2abc'].structure is None
+
+
+def test_maps_of_the_emdb_belong_to_the_id_of_their_folder(tmp_path):
+  for folder in ('1abc', 'others'):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / 'emd_1234.map.gz').touch()
+  (tmp_path / '1abc' / '1abc.cif').touch()
+  found = layout.find(tmp_path)
+  assert found.files['1abc'].density_map == tmp_path / '1abc/emd_1234.map.gz'
+  assert [path.parent.name for path, _ in found.ignored] == ['others']
+  # A map with the id in its name comes first.
+  (tmp_path / '1abc' / '1abc.map').touch()
+  assert layout.find(tmp_path).files['1abc'].density_map.name == '1abc.map'

@@ -430,12 +430,17 @@ def test_maps_turn_with_their_complexes(tmp_path):
   ids = made_up.write_set(manual, count=6)
   for pdb_id in ids[:5]:
     write_map(manual / f'{pdb_id}.ccp4')
-  built = build(manual, tmp_path / 'data', 'maps')
+  # Waves, which are no density of the atoms.
+  built = data_builders.build(
+    'pdbbind', tmp_path / 'data', manual_dir=manual, workers=1, variant='maps',
+    settings={'min_map_at_atoms': -10.0},
+  )  # fmt: skip
   rows = rows_of(built)
   assert 'no map' in rows[ids[5]]['reason']
   assert rows[ids[0]]['map_missing'] == '0.0'
   config = smoke_config(manual, tmp_path / 'data')
   config.representation.density = 'map'
+  config.data.min_map_at_atoms = -10.0
   config.representation.groups = False
   config.data.split = 'random'
   config.data.validation_fraction = config.data.test_fraction = 0.2
@@ -671,7 +676,7 @@ def test_entries_of_the_wwpdb_and_a_table_suffice(tmp_path, monkeypatch):
   def complete(data_dir, **options):
     return data_builders.build(
       'pdbbind', tmp_path / data_dir, manual_dir=manual, workers=1,
-      download=True, **options,
+      download=True, settings={'min_map_at_atoms': -10.0}, **options,
     )  # fmt: skip
 
   with pytest.raises(ValueError, match='nothing was downloaded for it'):
