@@ -18,9 +18,9 @@ def get_config(variant: str = ''):
   """Returns a variant of the study.
 
   Args:
-    variant: '' (QM9, 24^3 at 0.5 Å: 18 hours of a core), 'smoke' (the embedded
-      molecules, minutes on 2 cores; a test of the program alone), 'full' (QM9,
-      48^3 at 0.25 Å, every representation, size and ablation, for
+    variant: '' (QM9, 24^3 at 0.5 Å: 30 hours of a core, by estimate), 'smoke'
+      (the embedded molecules, minutes on 2 cores; a test of the program alone),
+      'full' (QM9, 48^3 at 0.25 Å, every representation, size and ablation, for
       accelerators).
 
   Raises:

@@ -54,6 +54,20 @@ def test_noticed_before_an_inner_block():
       assert asked()
 
 
+def test_an_ignored_ctrl_c_stays_ignored():
+  """Shells start work in the background so; SIGTERM stops it still."""
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with preemption.noticed() as asked:
+      terminate(signal.SIGINT)
+      assert not asked()
+      terminate()
+      assert asked()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_status_of_its_own(monkeypatch, capsys, tmp_path):
   def train(config, workdir):
     raise preemption.PreemptedError('stopped: step 3 of 4 is saved')
