@@ -85,5 +85,6 @@ def whole(name: str, value) -> int:
   except (TypeError, ValueError, OverflowError):
     number = None
   if number is None or number != value:
-    raise ValueError(f'{name} must be a whole number, not {value}')
+    shown = repr(value) if isinstance(value, str) else value
+    raise ValueError(f'{name} must be a whole number, not {shown}')
   return number

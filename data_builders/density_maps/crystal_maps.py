@@ -338,7 +338,7 @@ def _standardised(path, grid, origin, periodic, unit, d_min, min_coverage):
     raise ValueError(
       f'{path}: {coverage:.0%} of the asymmetric unit have data, the standard '
       f'deviation of the whole needs more than {min_coverage:.0%}; give a '
-      'lower min_coverage to do with the part'
+      'lower min_coverage (config.data.min_map_coverage) to do with the part'
     )
   mean, sd = float(values.mean()), float(values.std())
   if not sd > 1e-6 * np.abs(values).max():
