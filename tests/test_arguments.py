@@ -79,7 +79,7 @@ def test_symbols_are_numbers():
     ({'coords': None}, '^coords must be real numbers, not None$'),
     ({'coords': np.full((3, 3), np.nan)}, r'finite: \[nan, nan, nan\]$'),
     ({'index': 1.5}, '^index must be a whole number, not 1.5'),
-    ({'index': 'one'}, '^index must be a whole number, not one'),
+    ({'index': 'one'}, "^index must be a whole number, not 'one'"),
     ({'max_atoms': 3.5}, '^max_atoms must be a whole number, not 3.5'),
     ({'max_atoms': np.nan}, '^max_atoms must be a whole number, not nan'),
     ({'density_map': np.ones((2, 2, 2))}, 'a DensityMap, not a ndarray'),

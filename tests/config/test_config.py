@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import default, pdbbind_base, qm9_base
 from edjax import config as configuration
-from edjax import models
+from edjax import datasets, models
 from edjax.config import ConfigError, schema
 from edjax.config.representation import dataset_variant, make_voxelizer
 
@@ -113,8 +113,15 @@ def test_every_field_is_read():
     for p in (REPOSITORY / 'edjax').rglob('*.py')
     if p.name not in ('consistency.py', 'resolve.py', 'schema.py')
   )
+  builders = '\n'.join(
+    p.read_text() for p in (REPOSITORY / 'data_builders').rglob('*.py')
+  )
+  settings = {x for one in datasets.DATASETS.values() for x in one.settings}
   for field in configuration.flatten(default.get_config()):
     group, name = field.split('.')[:2]
+    if name in settings:
+      assert f"settings['{name}']" in builders, f'{field} is read nowhere'
+      continue
     # config.optim.b1, optim.b1, or config['b1'] where config is a group; what
     # `models.registry` gives a module by name.
     group = 'self' if group == 'model' and name != 'name' else group
