@@ -57,8 +57,8 @@ def test_it_becomes_voxels(water):
   grid = Grid(size=12, spacing=0.4)
   voxels = voxelize.make_voxelizer(('density', 'gradient'), grid, density='map')
   vox_GC = np.asarray(jax.jit(voxels)(made)).reshape(-1, 2)
-  masses = np.array([15.999, 1.008, 1.008])
-  centre_3 = masses @ found.coords / masses.sum()
+  valence = np.array([6, 1, 1])  # electrons, whose centre is the origin
+  centre_3 = valence @ found.coords / valence.sum()
   axis = (np.arange(12) - 5.5) * 0.4
   points_G3 = np.stack(np.meshgrid(axis, axis, axis, indexing='ij'), -1)
   points_G3 = (points_G3.reshape(-1, 3) + centre_3) / units.BOHR_A
