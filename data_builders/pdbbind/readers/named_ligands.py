@@ -30,7 +30,7 @@ class Copy:
     best: labels of the alternative locations that were taken; '' for none.
     names: of the heavy atoms.
     mean_b: of the heavy atoms, Å^2.
-    atoms: of the copy.
+    atoms: of the copy, gemmi.Atom.
   """
 
   def __init__(self, index: int, residues: list[tuple]):
@@ -53,7 +53,7 @@ class Copy:
     self.names = set(names)
     b_factors = [atom.b_iso for atom in atoms if _is_heavy(atom)]
     self.mean_b = float(np.mean(b_factors or [np.inf]))
-    self.atoms = structure_lib.arrays_of(atoms)
+    self.atoms = atoms
 
 
 def find(structure, name: str, source: str) -> list[Copy]:

@@ -109,7 +109,7 @@ def is_amino_acid(residue) -> bool:
   )
 
 
-def arrays_of(atoms, name: str = '') -> types.Atoms:
+def arrays_of(atoms, name: str) -> types.Atoms:
   """Returns the arrays of a list of gemmi's atoms.
 
   Args:
@@ -119,11 +119,10 @@ def arrays_of(atoms, name: str = '') -> types.Atoms:
   Raises:
     types.ComplexError: the element of an atom is unknown.
   """
-  where = f'{name}: ' if name else ''
   for atom in atoms:
     if atom.element.atomic_number == 0:
       raise types.ComplexError(
-        f'{where}no element {atom.element.name!r} (atom {atom.name!r}, serial '
+        f'{name}: no element {atom.element.name!r} (atom {atom.name!r}, serial '
         f'{atom.serial}): write one, or leave the atom out'
       )
   return types.Atoms(

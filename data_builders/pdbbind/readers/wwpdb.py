@@ -65,7 +65,7 @@ def split_entry(
     copies, key=lambda copy: (len(names - copy.names), copy.mean_b, copy.index)
   )
   notes = _notes(code, chosen, copies, names)
-  atoms = chosen.atoms
+  atoms = structure_lib.arrays_of(chosen.atoms, path.name)
   centre_3 = ligand_lib.centre(atoms)
   pocket = pocket_lib.select(
     structure, path.name, centre_3, radius, atoms, hydrogens

@@ -126,6 +126,15 @@ def test_the_lowest_b_decides_among_full_copies(tmp_path):
   assert own.problems == ()
 
 
+def test_unknown_elements_matter_in_the_copy_that_is_taken(tmp_path):
+  whole, unknown = copy(6, -4), copy(5, 30)
+  unknown[2] = unknown[2].replace(' C C3 ', ' X C3 ')
+  own, _ = split(tmp_path, PROTEIN, unknown, whole)
+  assert own.source.endswith('A 6')
+  with pytest.raises(types.ComplexError, match=r"1abc\.cif: no element 'X'"):
+    split(tmp_path, PROTEIN, unknown)
+
+
 def test_missing_atoms_are_those_of_the_component(tmp_path):
   atoms = ['LIG C1 C', 'LIG C2 C', 'LIG C3 C', 'LIG O4 O', 'LIG H5 H']
   extra = COMPONENT + '\n'.join(atoms) + '\n'
