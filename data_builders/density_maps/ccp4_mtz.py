@@ -97,7 +97,10 @@ def _mtz(data: bytes):
   with tempfile.NamedTemporaryFile(suffix='.mtz') as file:
     file.write(data)
     file.flush()
-    return gemmi.read_mtz_file(file.name)
+    try:
+      return gemmi.read_mtz_file(file.name)
+    except RuntimeError as error:  # with the name of the copy
+      raise ValueError(str(error).replace(f': {file.name}', '')) from error
 
 
 def _mtz_of_mmcif(data: bytes):

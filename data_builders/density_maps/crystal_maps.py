@@ -32,6 +32,8 @@ _COEFFICIENTS = ('.mtz', '.cif', '.mmcif', '.ent')
 _MARGIN = 3
 # Right maps have 2.4 sd and more at the atoms of their models, wrong ones 0.
 _FEWEST_OUTSIDE, _DENSITY_OUTSIDE = 20, 1.0
+# Values that are summed at once.
+_PART = 2**20
 # Å between points, smallest and largest that a map of molecules may have.
 _SPACINGS = 0.01, 100.0
 
@@ -330,33 +332,50 @@ def _standardised(path, grid, origin, periodic, unit, d_min, min_coverage):
       f'{path}: points every {spacing:.3g} Å are not those of a map; is the '
       'cell in Å?'
     )
-  values = grid.array[np.isfinite(grid.array)].astype(np.float64)
-  if not values.size:
+  count = sum(len(part) for part in _finite_parts(grid.array))
+  if not count:
     raise ValueError(f'{path}: the map has no values')
-  coverage = values.size / grid.array.size
+  coverage = count / grid.array.size
   if coverage < min_coverage:
     raise ValueError(
       f'{path}: {coverage:.0%} of the asymmetric unit have data, the standard '
       f'deviation of the whole needs more than {min_coverage:.0%}; give a '
       'lower min_coverage (config.data.min_map_coverage) to do with the part'
     )
-  mean, sd = float(values.mean()), float(values.std())
-  if not sd > 1e-6 * np.abs(values).max():
+  mean = sum(part.sum() for part in _finite_parts(grid.array)) / count
+  squares = (np.square(part - mean) for part in _finite_parts(grid.array))
+  sd = float(sum(part.sum() for part in squares) / count) ** 0.5
+  largest = max(np.abs(part).max() for part in _finite_parts(grid.array))
+  if not sd > 1e-6 * largest:
     raise ValueError(f'{path}: the map is constant')
-  grid.array[...] = (grid.array - mean) / (sd if unit == 'sigma' else 1)
+  grid.array[...] -= float(mean)
+  grid.array[...] /= sd if unit == 'sigma' else 1.0
   return CrystalMap(
     grid=grid if periodic else _padded(grid),
     origin=origin,
     shape=grid.shape,
     periodic=periodic,
     unit=unit,
-    mean=mean,
+    mean=float(mean),
     sd=sd,
     coverage=coverage,
     spacing=spacing,
     d_min=d_min,
     source=path.name,
   )
+
+
+def _finite_parts(values):
+  """Yields values that are not missing as float64, a million at a time.
+
+  Copies of a whole map of 500^3 points take gigabytes and most of the time.
+  """
+  flat = values.reshape(-1, order='A')
+  for start in range(0, flat.size, _PART):
+    part = flat[start : start + _PART].astype(np.float64)
+    part = part[np.isfinite(part)]
+    if part.size:
+      yield part
 
 
 def _padded(grid):
