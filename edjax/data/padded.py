@@ -33,7 +33,7 @@ class Selection:
   radius: float = math.inf
   orbitals: bool = False
   maps: bool = False
-  origin: str = 'mass'
+  origin: str = 'valence'
   frontier: bool = False
 
 
