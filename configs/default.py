@@ -105,12 +105,12 @@ def get_config() -> ConfigDict:
   # For density='map': names of amplitudes and phases in MTZ files, such as
   # ('FC', 'PHIC'); (): those that common programs give 2Fo-Fc maps.
   data.map_columns = ()
-  # For density='map', limits beyond which complexes are left out: smallest share
-  # of the asymmetric unit with data;
+  # For density='map', limits beyond which complexes are left out: the smallest
+  # share of the asymmetric unit with data;
   data.min_map_coverage = 0.9
-  # largest share of the cube about the ligand without;
+  # the largest share of the cube about the ligand without;
   data.max_map_missing = 0.1
-  # smallest mean at the atoms of ligand and pocket, sd (-10 allows any map).
+  # the smallest mean at the atoms of ligand and pocket, sd (-10 allows any).
   data.min_map_at_atoms = 0.5
   # Processes of a dataset build; 0: one per core.
   data.workers = 0
