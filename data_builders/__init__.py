@@ -167,7 +167,8 @@ def _check_sources(builder) -> None:
   changes = builder.changes(report(builder))
   if changes:
     raise ValueError(
-      f'{builder.data_dir} was built from other files: {"; ".join(changes)}. '
+      f'{builder.data_dir} was built from other files or settings: '
+      f'{"; ".join(changes)}. '
       'Delete that directory to build the dataset again, or name another '
       'data_dir or manual_dir'
     )

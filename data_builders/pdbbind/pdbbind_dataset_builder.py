@@ -84,11 +84,16 @@ class Builder(builder.Base, skip_registration=True):
     Returns:
       A line for each difference.
     """
+    # Tuples are lists in the report.
+    lines = [
+      f'config.data.{name} was {report["settings"][name]!r} and is {value!r}'
+      for name, value in json.loads(json.dumps(self._settings)).items()
+      if report['settings'][name] != value
+    ]
     try:
       inputs = self._sources()
     except FileNotFoundError:
-      return []
-    lines = []
+      return lines
     if inputs.sha256 != report['sources_sha256']:
       lines.append(
         f'{inputs.directory} now holds {inputs.summary()}, then it was '
@@ -97,11 +102,6 @@ class Builder(builder.Base, skip_registration=True):
       )
     if self._download and not report['download']:
       lines.append('nothing was downloaded for it')
-    # Tuples are lists in the report.
-    for name, value in json.loads(json.dumps(self._settings)).items():
-      before = report['settings'][name]
-      if before != value:
-        lines.append(f'config.data.{name} was {before!r} and is {value!r}')
     return lines
 
   def _sources(self) -> sources.Sources:

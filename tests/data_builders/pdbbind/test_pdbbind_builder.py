@@ -332,13 +332,14 @@ def test_limits_leave_complexes_out_or_let_them_in(tmp_path):
   row = rows_of(build(manual, tmp_path / 'data'))[ids[0]]
   assert row['status'] == 'unreadable'
   assert 'config.data.min_contact=1.2' in row['reason']
-  # A dataset of other limits is another one.
+  # A dataset of other limits is another one, also where its files are gone.
   loose = {'data.min_contact': 0.0, 'data.max_clashes': 100}
-  config = smoke_config(manual, tmp_path / 'data', **loose)
-  with pytest.raises(
-    configuration.ConfigError, match=r'min_contact was 1\.2 and is 0'
-  ):
-    loading.load_pack(configuration.resolve(config).data, 'heavy')
+  for folder in (tmp_path / 'gone', manual):
+    config = smoke_config(folder, tmp_path / 'data', **loose)
+    with pytest.raises(
+      configuration.ConfigError, match=r'min_contact was 1\.2 and is 0'
+    ):
+      loading.load_pack(configuration.resolve(config).data, 'heavy')
   config.data.data_dir = str(tmp_path / 'loose')
   source = loading.load_pack(configuration.resolve(config).data, 'heavy')
   assert source.ids == tuple(ids)
