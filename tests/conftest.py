@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import tempfile
 
 # Before jax is imported. Compilation is most of the time of small programs, and
@@ -49,7 +50,11 @@ _LONG = (
 
 
 def pytest_configure(config):
-  """Keeps xdist from sorting files by their number of tests."""
+  """Notices Ctrl-C, and keeps xdist from sorting files by their length."""
+  # Shells start work in the background with Ctrl-C ignored, and processes of
+  # tests that send it would inherit this.
+  if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   if hasattr(config.option, 'loadscopereorder'):
     config.option.loadscopereorder = False
 
