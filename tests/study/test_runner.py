@@ -372,7 +372,7 @@ def test_data_that_is_missing_is_the_builders_message(tmp_path, capsys):
   config.data.download = False
   status = commands.run(config, str(tmp_path / 'study'), 'study')
   assert status == 2
-  assert 'QM9 is neither in the manual directory' in capsys.readouterr().err
+  assert 'QM9 is not in the manual directory' in capsys.readouterr().err
   assert not (tmp_path / 'study' / 'plan.json').exists()
 
 

@@ -59,15 +59,12 @@ def test_extended_equals_undisturbed_where_the_schedule_is_level(
 
 
 def test_the_learning_rate_takes_the_longer_schedule(make, tmp_path):
-  """Which is not what twelve steps from the beginning give."""
+  """At the end of the old one, where it is 0, nothing would move any more."""
   shared = compile_cache.CompileCache()
-  short, whole = tmp_path / 'short', tmp_path / 'whole'
-  train_and_evaluate(make(6), short, shared)
-  train_and_evaluate(make(12), short, shared)
-  train_and_evaluate(make(12), whole, shared)
-  assert _predictions(short) != _predictions(whole)
-  # At the end of the old schedule nothing would move any more.
-  lines = map(json.loads, (short / 'metrics.jsonl').read_text().splitlines())
+  train_and_evaluate(make(6), tmp_path / 'run', shared)
+  train_and_evaluate(make(12), tmp_path / 'run', shared)
+  text = (tmp_path / 'run' / 'metrics.jsonl').read_text()
+  lines = map(json.loads, text.splitlines())
   errors = {
     (line['name'], line['step']): line['value']
     for line in lines
