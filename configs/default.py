@@ -192,9 +192,6 @@ def get_config() -> ConfigDict:
   model.kernels = 'isotropic'
   # Edge of the blocks of voxels that become channels at the start; 1: none.
   model.stem = 2
-  # Whether a stage begins with a binomial mean instead of one over 2^3 voxels
-  # ('isotropic' kernels).
-  model.low_pass = False
   # Whether the convolutions see powers of the input beside it.
   model.input_powers = True
   # Whether the head also sees sums and moments of powers of the whole input.

@@ -26,8 +26,7 @@ def get_config(variant: str = ''):
       moments of the input alone), 'head' (what the head sees: convolutions,
       moments of the input, or both), 'head_ligands' (as 'head', on PDBbind's
       ligands), 'nonlinearity' (bins of an input's logarithm at the sub-points
-      of a voxel; a low-pass before each stride and a residual block at the
-      finest grid).
+      of a voxel).
 
   Raises:
     ValueError: another variant.
@@ -92,21 +91,17 @@ def _qm9(variant: str) -> ConfigDict:
     study.subset_seeds = study.ablation_seeds = 10
     study.variants = _HEADS
   elif variant == 'nonlinearity':
-    study.title = 'QM9: nonlinear below a voxel, or at the finest grid'
+    study.title = 'QM9: nonlinear below a voxel'
     study.representations = (
       'atoms', 'atoms_bins', 'density', 'density_bins', 'promolecule_bins',
     )  # fmt: skip
     study.sizes = (8000,)
     study.middle_size = 8000
-    study.subset_seeds = study.ablation_seeds = 3
+    study.subset_seeds = 3
+    study.ablations = ()
     config.train.steps = 2000
     config.train.eval_every = 2000
     config.train.checkpoint_every = 500
-    study.variants = {
-      'low-pass and a block at the finest grid': {
-        'model': {'low_pass': True, 'blocks': (1, 1, 1)},
-      },
-    }
   else:
     raise ValueError(
       f"no variant {variant!r}; there are 'origin', 'head', 'head_ligands' and "

@@ -41,31 +41,6 @@ def mean_pool(x_BXYZC: jax.Array) -> jax.Array:
   return sum(_corners(x_BXYZC)) / 4
 
 
-def binomial_pool(x_BXYZC: jax.Array) -> jax.Array:
-  """Returns twice a binomial mean, [1, 3, 3, 1] / 8 along each axis.
-
-  Details that the coarser grid cannot hold are damped before every second voxel
-  is dropped (Zhang 2019, arXiv 1904.11486): of a wave of wavelength w voxels
-  cos^3(pi / w) is left along an axis, of `mean_pool` cos(pi / w). Around the
-  grid there is vacuum, 0.
-
-  Args:
-    x_BXYZC: edges are even.
-
-  Returns:
-    Shape (batch, x / 2, y / 2, z / 2, channels).
-  """
-  for axis in (1, 2, 3):
-    width = [(1, 1) if i == axis else (0, 0) for i in range(x_BXYZC.ndim)]
-    padded = jnp.pad(x_BXYZC, width)
-    count = x_BXYZC.shape[axis]
-    a, b, c, d = (
-      jax.lax.slice_in_dim(padded, i, i + count - 1, 2, axis) for i in range(4)
-    )
-    x_BXYZC = (a + 3 * (b + c) + d) / 8
-  return 2 * x_BXYZC
-
-
 @jax.custom_vjp
 def max_pool(x_BXYZC: jax.Array) -> jax.Array:
   """Returns the maximum over blocks of 2^3 voxels, without a last odd voxel.

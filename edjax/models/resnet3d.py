@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from edjax.models.conv import Conv3D
-from edjax.models.downsampling import binomial_pool, mean_pool
+from edjax.models.downsampling import mean_pool
 from edjax.models.input_moments import powers
 from edjax.models.layers import (
   Convolution,
@@ -41,8 +41,6 @@ class ResNetTrunk(nn.Module):
       stage averages over 2^3 voxels) or 'free' (a stage begins with a
       convolution of 2^3 voxels).
     stem: edge of the blocks of voxels that become channels first; 1: none.
-    low_pass: whether a binomial mean takes the place of a stage's mean over
-      2^3 voxels; for 'isotropic' kernels.
     input_powers: whether it sees `powers` of the input, or the input alone.
     dtype: of all but parameters and sums, which are float32.
   """
@@ -52,7 +50,6 @@ class ResNetTrunk(nn.Module):
   local: Annotated[int, 1]
   kernels: Kernels
   stem: Annotated[int, 1]
-  low_pass: bool
   input_powers: bool
   dtype: DType
 
@@ -97,7 +94,7 @@ class ResNetTrunk(nn.Module):
           self.kernels, width, self.stem, self.dtype, name='stem'
         )(x)
       elif self.kernels == 'isotropic':
-        x = (binomial_pool if self.low_pass else mean_pool)(x)
+        x = mean_pool(x)
         x = nn.Dense(width, dtype=self.dtype, name=f'down_{i}')(x)
       else:
         down = Conv3D(width, 2, blocks=True, dtype=self.dtype, name=f'down_{i}')

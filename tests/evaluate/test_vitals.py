@@ -164,7 +164,6 @@ RESNET = {
   'head_width': 16,
   'dropout': 0.1,
   'dtype': 'float32',
-  'low_pass': False,
   'input_powers': True,
   'input_moments': True,
 }

@@ -29,7 +29,6 @@ CONFIG = {
   'head_width': 16,
   'dropout': 0.1,
   'dtype': 'float32',
-  'low_pass': False,
   'input_powers': True,
   'input_moments': True,
 }
@@ -605,31 +604,6 @@ def test_mean_pool_is_twice_a_mean():
     2 * blocks.mean((2, 4, 6)),
     atol=1e-6,
   )
-
-
-@pytest.mark.parametrize('wavelength', [2, 3, 4, 12])
-def test_binomial_pool_damps_waves_by_the_cube_of_a_cosine(wavelength):
-  size, axes = 48, (1, 2, 3)
-  for axis in axes:
-    at = [size if i == axis else 1 for i in range(5)]
-    angle = 2 * np.pi / wavelength * np.arange(size).reshape(at)
-    # Other axes hold a constant, of which their own mean leaves all.
-    x = np.broadcast_to(np.cos(angle), (1, size, size, size, 1))
-    pooled = downsampling.binomial_pool(jnp.asarray(x))
-    middle = 2 * np.pi / wavelength * (np.arange(0, size, 2) + 0.5)
-    expected = 2 * np.cos(np.pi / wavelength) ** 3 * np.cos(middle)
-    inside = tuple(slice(2, -2) if i in axes else 0 for i in range(5))
-    others = tuple(i - 1 for i in axes if i != axis)
-    np.testing.assert_allclose(
-      np.asarray(pooled)[inside].mean(others), expected[2:-2], atol=1e-5
-    )
-
-
-def test_binomial_pool_has_vacuum_around_the_grid():
-  x = np.ones((1, 4, 4, 4, 1))
-  pooled = downsampling.binomial_pool(jnp.asarray(x))
-  # Of eight eighths along an axis, one lies outside.
-  np.testing.assert_allclose(pooled, np.full((1, 2, 2, 2, 1), 2 * (7 / 8) ** 3))
 
 
 @pytest.mark.parametrize('size', [4, 5])

@@ -146,8 +146,7 @@ def test_ema_without_decay_copies():
 NETWORK = {
   'name': 'resnet3d', 'widths': (4, 6), 'blocks': (1, 0), 'local': 3,
   'kernels': 'isotropic', 'stem': 2, 'head_width': 5, 'dropout': 0.0,
-  'dtype': 'float32', 'low_pass': False, 'input_powers': True,
-  'input_moments': False,
+  'dtype': 'float32', 'input_powers': True, 'input_moments': False,
 }  # fmt: skip
 
 
