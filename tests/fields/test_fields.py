@@ -526,12 +526,11 @@ def test_deformation_integrates_to_zero(kind):
   mol, grid = _mol(kind), Grid(36, 0.5)
   f = jax.jit(fields.deformation_grid, static_argnums=(1, 2))
   rho = jax.jit(fields.orbital_density_grid, static_argnums=(1, 2))
-  delta, whole = f(mol, grid, 2), rho(mol, grid, 2)
+  delta, whole = f(mol, grid, 3), rho(mol, grid, 3)
   n = float(gfn2_occupations.valence_electrons(np.asarray(mol.numbers_A)).sum())
-  assert float(whole.sum()) * grid.voxel_volume == pytest.approx(n, rel=2e-3)
-  # The error of sub-point sampling at 0.25 Å is a few parts in 1e4 of
-  # the electrons of either term.
-  assert abs(float(delta.sum())) * grid.voxel_volume < 1e-3 * n
+  # Sub-points 0.25 Å apart would leave an error of 2e-3, by where nuclei lie.
+  assert float(whole.sum()) * grid.voxel_volume == pytest.approx(n, rel=2e-4)
+  assert abs(float(delta.sum())) * grid.voxel_volume < 2e-4 * n
   # it is a rearrangement: some, but few, of the electrons move
   moved = float(jnp.abs(delta).sum()) * grid.voxel_volume / 2
   assert 0.02 * n < moved < 0.3 * n
