@@ -46,6 +46,9 @@ def get_config() -> ConfigDict:
   data.memory_gib = 8.0
   # Names of the columns to learn, see edjax/datasets.py.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
+  # Where the targets are columns of your own files: a unit for each target, of
+  # the files and of the reports; (): none.
+  data.units = ()
   # Training molecules: a fraction up to 1, a whole number above. Subsets of one
   # subset_seed are nested.
   data.train_size = 1.0

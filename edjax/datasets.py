@@ -70,7 +70,7 @@ class Dataset:
   Attributes:
     name: as `config.data.name` has it.
     builder: module with the TFDS builder.
-    targets: name -> units.
+    targets: name -> units; {} where `open_targets`.
     splits: names of `config.data.split`.
     geometries: names of `config.data.geometry`.
     deltas: names of `config.data.delta` beside ''.
@@ -80,6 +80,8 @@ class Dataset:
     radius: distance from the centre of the ligand up to which it has atoms, Å.
     settings: fields of `config.data` that say how files are read and which
       entries are left out -> their defaults.
+    open_targets: whether targets are columns of the user's files, which have
+      the units of `config.data.units`.
   """
 
   name: str
@@ -92,6 +94,21 @@ class Dataset:
   has_pockets: bool = False
   radius: float = float('inf')
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  open_targets: bool = False
+
+  def target(self, name: str, unit: str = '') -> Target:
+    """Returns the units of a target.
+
+    Args:
+      name: of the target.
+      unit: of an open target, in files and in tables; '' for none.
+
+    Raises:
+      KeyError: the dataset has no such target.
+    """
+    if self.open_targets:
+      return Target(unit, unit, 1.0)
+    return self.targets[name]
 
   def variant(
     self, geometry: str, noise: float, needs: Collection[str], hydrogens: bool
@@ -168,6 +185,17 @@ DATASETS: Mapping[str, Dataset] = {
     ),
   )
 }
+
+
+def target_of(data, name: str) -> Target:
+  """Returns the units of a target of a run.
+
+  Args:
+    data: `config.data`.
+    name: one of `data.targets`.
+  """
+  units = dict(zip(data.targets, data.units, strict=False))
+  return DATASETS[data.name].target(name, units.get(name, ''))
 
 
 def names_of(attribute: str) -> tuple[str, ...]:

@@ -25,12 +25,7 @@ def contradictions(config) -> list[str]:
   errors = []
   data = config.data
   dataset = datasets.DATASETS[data.name]
-  unknown = [t for t in data.targets if t not in dataset.targets]
-  if unknown:
-    errors.append(
-      f'config.data.targets has {unknown}; {data.name} has '
-      f'{sorted(dataset.targets)}'
-    )
+  errors += _targets(data)
   for field, known in (
     ('split', dataset.splits),
     ('geometry', dataset.geometries),
@@ -41,8 +36,6 @@ def contradictions(config) -> list[str]:
         f'config.data.{field}={data[field]!r} is not for {data.name}, which '
         f'has {", ".join(map(repr, known))}'
       )
-  if len(set(config.data.targets)) < len(config.data.targets):
-    errors.append('config.data.targets names a target twice')
   split, split_file = data.split, data.split_file
   if (split in schema.FILE_SPLITS) != bool(split_file):
     errors.append(
@@ -105,6 +98,33 @@ def contradictions(config) -> list[str]:
 def default_origin(name: str) -> str:
   """Returns the origin of frames in a dataset: with pockets, on the ligand."""
   return 'ligand' if datasets.DATASETS[name].has_pockets else 'valence'
+
+
+def _targets(data) -> list[str]:
+  """Returns mistakes in the targets and their units."""
+  dataset = datasets.DATASETS[data.name]
+  errors = []
+  if len(set(data.targets)) < len(data.targets):
+    errors.append('config.data.targets names a target twice')
+  if dataset.open_targets:
+    if len(data.units) not in (0, len(data.targets)):
+      errors.append(
+        f'config.data.units={data.units!r}: one unit for each of '
+        f'config.data.targets={data.targets!r}, or none'
+      )
+    return errors
+  unknown = [t for t in data.targets if t not in dataset.targets]
+  if unknown:
+    errors.append(
+      f'config.data.targets has {unknown}; {data.name} has '
+      f'{sorted(dataset.targets)}'
+    )
+  if data.units:
+    errors.append(
+      f'config.data.units={data.units!r}: the targets of {data.name} have '
+      'their units in edjax/datasets.py'
+    )
+  return errors
 
 
 def _settings(data) -> list[str]:

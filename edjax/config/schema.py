@@ -26,6 +26,7 @@ RULES: Mapping[str, rules.Rule] = {
   'data.validation_fraction': rules.SHARE,
   'data.test_fraction': rules.SHARE,
   'data.targets': rules.names(),
+  'data.units': rules.names(empty=True),
   'data.train_size': rules.POSITIVE,
   'data.memory_gib': rules.number(float, 0),
   'data.subset_seed': rules.SEED,

@@ -74,7 +74,7 @@ class Evaluator:
     error_T = np.abs(prediction_BT - self.targets()).mean(0)
     names = self._config.data.targets
     for j, name in enumerate(names):
-      _, unit, factor = datasets.DATASETS[self._config.data.name].targets[name]
+      _, unit, factor = datasets.target_of(self._config.data, name)
       run.log(step, self.part, f'mae_{name}', error_T[j] * factor, unit)
     value = float(np.mean(error_T / self._task.labels.scale_T))
     run.log(step, self.part, 'mae_standardised', value, '')

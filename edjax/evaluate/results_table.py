@@ -197,8 +197,9 @@ def parity_figure(predictions: Mapping[str, np.ndarray], results: dict):
   figure = matplotlib.figure.Figure(
     figsize=(3.4 * columns, 3.6 * rows), layout='constrained'
   )
+  dataset = datasets.DATASETS[results['dataset']]
   for place, (name, entry) in enumerate(results['targets'].items(), 1):
-    _, unit, factor = datasets.DATASETS[results['dataset']].targets[name]
+    _, unit, factor = dataset.target(name, entry['unit'])
     pair_N2 = predictions[name] * factor
     ends = pair_N2.min(), pair_N2.max()
     axis = figure.add_subplot(rows, columns, place)

@@ -67,7 +67,7 @@ def summarise(
   }
   clusters_N = task.pack.columns.get('cluster')
   for j, name in enumerate(config.data.targets):
-    _, unit, factor = datasets.DATASETS[config.data.name].targets[name]
+    _, unit, factor = datasets.target_of(config.data, name)
 
     def scores(chosen_B, j=j, factor=factor):
       """Scores some test examples, and the baselines on them."""

@@ -128,11 +128,18 @@ class Study:
 
   def unit(self, target: str) -> str:
     """Returns the unit that errors are displayed in."""
-    return datasets.DATASETS[self.plan['dataset']].targets[target][1]
+    return self._target(target).report
 
   def factor(self, target: str) -> float:
     """Returns the factor from the stored unit to the displayed one."""
-    return datasets.DATASETS[self.plan['dataset']].targets[target][2]
+    return self._target(target).factor
+
+  def _target(self, name: str) -> datasets.Target:
+    base = self.plan.get('base', {})
+    units = base.get('data.units', ())
+    units = dict(zip(base.get('data.targets', ()), units, strict=False))
+    dataset = datasets.DATASETS[self.plan['dataset']]
+    return dataset.target(name, units.get(name, ''))
 
   def done(self, ablation: str = '') -> list[Run]:
     """Lists the finished runs, of one ablation or ('') of all."""
