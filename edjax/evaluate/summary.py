@@ -86,6 +86,8 @@ def summarise(
       truth = task.labels.columns_NT[chosen_rows, j] * factor
       prediction = prediction_RBT[:, chosen_B, j].mean(0) * factor
       entry = metrics.bootstrap(truth, prediction, **options)
+      if classes:
+        entry['share'] = float(truth.mean())  # of class 1
       entry['baselines'] = {}
       for baseline, values_NT in task.baselines.items():
         guess = values_NT[chosen_rows, j] * factor
