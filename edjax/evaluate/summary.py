@@ -65,7 +65,9 @@ def summarise(
     'rotations': config.eval.rotations,
     'delta': config.data.delta,
     'classes': task.labels.classes,
-    'reference': baselines.reference(task.pack, config.data.delta),
+    'reference': baselines.reference(
+      task.pack, config.data.delta, task.labels.classes
+    ),
     'targets': {},
   }
   clusters_N = task.pack.columns.get('cluster')

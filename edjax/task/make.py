@@ -164,7 +164,7 @@ def make_task(config, shared=None) -> Task:
   if config.data.shuffle_labels:
     columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
   learn_from = split.train, split.validation
-  fitted = baselines.fit(pack, columns_NT, *learn_from)
+  fitted = baselines.fit(pack, columns_NT, *learn_from, classes)
   predictions = fitted.predict(pack)
   offset_NT = delta = None
   if config.data.delta:
