@@ -15,6 +15,9 @@ from edjax.runtime import multihost, parallel
 from edjax.runtime.run_directory import RunDirectory
 from edjax.task import Task
 
+# Errors that choose weights, of values and of classes.
+SELECTED_BY = ('mae_standardised', 'log_loss')
+
 
 class Evaluator:
   """Predicts one part of a task's data.
@@ -67,7 +70,7 @@ class Evaluator:
   @property
   def selected_by(self) -> str:
     """Name of the error that `log` returns."""
-    return 'log_loss' if self._task.labels.classes else 'mae_standardised'
+    return SELECTED_BY[self._task.labels.classes]
 
   def log(self, params, step: int, run: RunDirectory) -> float:
     """Logs the errors of one rotation.

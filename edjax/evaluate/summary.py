@@ -65,7 +65,9 @@ def summarise(
     'rotations': config.eval.rotations,
     'delta': config.data.delta,
     'classes': task.labels.classes,
-    'reference': baselines.reference(task.pack, config.data.delta),
+    'reference': baselines.reference(
+      task.pack, config.data.delta, task.labels.classes
+    ),
     'targets': {},
   }
   clusters_N = task.pack.columns.get('cluster')
@@ -86,6 +88,8 @@ def summarise(
       truth = task.labels.columns_NT[chosen_rows, j] * factor
       prediction = prediction_RBT[:, chosen_B, j].mean(0) * factor
       entry = metrics.bootstrap(truth, prediction, **options)
+      if classes:
+        entry['share'] = float(truth.mean())  # of class 1
       entry['baselines'] = {}
       for baseline, values_NT in task.baselines.items():
         guess = values_NT[chosen_rows, j] * factor
