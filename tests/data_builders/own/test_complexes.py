@@ -1,6 +1,7 @@
 """Users' own complexes: tables and folders, to records and a trained model."""
 
 import csv
+import json
 import pathlib
 import shutil
 
@@ -12,7 +13,7 @@ import data_builders
 from configs import complexes_shape
 from data_builders.own import complexes
 from edjax import config as configuration
-from edjax import train
+from edjax import datasets, task
 from edjax.config import ConfigError
 from edjax.data import loading, splitting
 
@@ -124,28 +125,28 @@ def test_a_published_list_may_have_another_case(config, tmp_path):
   assert sorted(pack.ids[row] for row in rows.train) == ['2', 'x_4']
 
 
-def test_a_run_from_table_to_errors(config, tmp_path):
+def test_a_run_s_task_has_labels_with_gaps_and_baselines(config, tmp_path):
+  """What a run learns from; training is that of PDBbind's complexes."""
   config.data.units = ('pK', '1/s')
   config.data.split = 'file'
-  parts = {'train': ROWS[:4], 'validation': ROWS[4:5], 'test': ROWS[5:]}
-  folder = tmp_path / 'parts'
-  folder.mkdir()
-  for part, rows in parts.items():
-    (folder / f'{part}.txt').write_text(
-      '\n'.join(name for name, *_ in rows), encoding='utf-8'
-    )
-  config.data.split_file = str(folder)
+  names = [name for name, *_ in ROWS]
+  parts = {'train': names[:4], 'validation': names[4:5], 'test': names[5:]}
+  path = tmp_path / 'parts.json'
+  path.write_text(json.dumps(parts), encoding='utf-8')
+  config.data.split_file = str(path)
   config.representation.grid_size, config.representation.spacing = 8, 2.0
   config.model.widths, config.model.blocks = (4,), (0,)
   config.train.batch_size = config.eval.batch_size = 4
-  config.train.steps = config.train.eval_every = 2
-  config.train.checkpoint_every = 2
-  config.eval.rotations = 1
-  results = train.train_and_evaluate(config, tmp_path / 'run')
-  assert results['examples'] == {'train': 4, 'validation': 1, 'test': 1}
-  assert results['targets']['kon']['unit'] == '1/s'
-  for target in results['targets'].values():
-    assert np.isfinite(target['mae']['value'])
+  made = task.make_task(configuration.resolve(config))
+  ids = [[made.pack.ids[row] for row in made.rows[part]] for part in parts]
+  assert [sorted(one) for one in ids] == [sorted(n) for n in parts.values()]
+  np.testing.assert_allclose(made.labels.mean_T, [5.375, 40 / 3])
+  gap = made.pack.ids.index('2')
+  np.testing.assert_array_equal(
+    np.isnan(made.labels.values_NT[gap]), [False, True]
+  )
+  assert np.isfinite(made.baselines['ridge_ligand']).all()
+  assert datasets.target_of(config.data, 'kon').report == '1/s'
 
 
 def test_what_cannot_be_used_names_row_and_column(tmp_path, capsys):
