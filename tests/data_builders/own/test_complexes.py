@@ -204,6 +204,22 @@ def test_a_table_without_paths(tmp_path):
     complexes.find(__file__)
 
 
+def test_maps_are_named_in_a_column_of_any_case(tmp_path):
+  lines = [
+    'a,proteins/p0.pdb,poses/0.sdf,affinities.csv,1',
+    'b,proteins/p1.pdb,poses/1.sdf,,2',
+  ]
+  table, _ = write(tmp_path, 'id,Protein,LIGAND,Map,y', lines)
+  files = complexes.find(table).inputs.files
+  assert files['a'].density_map == table
+  assert files['b'].density_map is None
+  found = complexes.find(table, maps=True).inputs
+  assert list(found.files) == ['a']
+  assert found.unusable == {
+    'b': "affinities.csv, line 3, column 'Map': the cell is empty"
+  }
+
+
 @pytest.fixture
 def folder(tmp_path):
   root = tmp_path / 'folder'
