@@ -109,6 +109,7 @@ def find(
   if split_column:
     split_column = columns.named(table.names, split_column, where)
     rows = selection.divided(rows, split_column, where)
+  reserved = {*reserved, of.id}
   names = [n for n in selection.numeric(rows) if n not in reserved]
   counts = selection.count(rows, names)
   if split_column:

@@ -152,6 +152,7 @@ def test_a_run_s_task_has_labels_with_gaps_and_baselines(config, tmp_path):
 def test_what_cannot_be_used_names_row_and_column(tmp_path, capsys):
   root = tmp_path / 'own'
   _, lines = write(root)
+  lines[0] = lines[0].replace(',0,2000', ',n.d.,2000')
   lines[1] = 'b,proteins/none.pdb,poses/1.sdf,5,1,'
   lines[2] = 'c,proteins/p1.pdb,,5,1,'
   lines[3] = 'd,proteins/p2.pdb,affinities.csv,5,1,'
@@ -174,6 +175,7 @@ def test_what_cannot_be_used_names_row_and_column(tmp_path, capsys):
   assert 'line 2 (case' in rows['CPD 1/A (affinities.csv, line 6)']['reason']
   printed = capsys.readouterr().out
   assert where in printed
+  assert 'column kon: 1 cells are no numbers' in printed
 
 
 @pytest.mark.parametrize(
