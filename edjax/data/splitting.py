@@ -11,7 +11,12 @@ import numpy as np
 
 from edjax import datasets
 from edjax.config import ConfigError
-from edjax.data import complex_splits, molecule_splits, packed_dataset
+from edjax.data import (
+  complex_splits,
+  grouped_splits,
+  molecule_splits,
+  packed_dataset,
+)
 from edjax.data.molecule_splits import Split
 
 
@@ -56,10 +61,9 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
       asks for too many or too few molecules.
   """
   try:
-    split = _split(source, data)
+    split = _measured(_split(source, data), source, data)
   except ValueError as error:
     raise ConfigError(f'config.data.split: {error}') from error
-  split = _with_labels(split, source, data.targets)
   train, validation = split.parts['train'], split.parts['validation']
   limit = data.max_eval or None
   pool, fewest = train, 1
@@ -115,8 +119,41 @@ def _divide(ids: list, share: float) -> tuple[list, list]:
   return sides
 
 
+def unmeasured(source: packed_dataset.Pack, data) -> np.ndarray:
+  """Returns which molecules have a value of none of the targets, [N]."""
+  columns_TN = [source.columns[name] for name in data.targets]
+  return np.isnan(columns_TN).all(axis=0)
+
+
+def _measured(split: Split, source: packed_dataset.Pack, data) -> Split:
+  """Leaves out molecules that have a value of none of the targets."""
+  none_N = unmeasured(source, data)
+  if not none_N.any():
+    return split
+  left_out = {source.ids[row] for row in np.flatnonzero(none_N)}
+  parts = {
+    part: tuple(name for name in ids if name not in left_out)
+    for part, ids in split.parts.items()
+  }
+  split = split._replace(parts=parts)
+  split.check_filled(
+    f'{data.split!r}, without molecules that have no value of '
+    f'{", ".join(data.targets)},',
+    len(source) - len(left_out),
+  )
+  return split
+
+
 def _split(source: packed_dataset.Pack, data) -> Split:
   """Returns the split before subsets are drawn."""
+  if data.split == 'scaffold':
+    scaffold_of = dict(
+      zip(source.ids, source.columns['scaffold'].tolist(), strict=True)
+    )
+    shares = data.validation_fraction, data.test_fraction
+    return grouped_splits.by_scaffold(scaffold_of, data.seed, shares)
+  if data.split == 'column':
+    return grouped_splits.by_column(source.ids, source.columns['split_part'])
   if data.split in datasets.COMPLEX_SPLITS:
     return _complex_split(source, data)
   return molecule_splits.make_split(
@@ -127,21 +164,6 @@ def _split(source: packed_dataset.Pack, data) -> Split:
     fractions=(data.validation_fraction, data.test_fraction),
     path=data.split_file,
     uncharacterized=source.uncharacterized,
-  )
-
-
-def _with_labels(split: Split, source, targets: Sequence[str]) -> Split:
-  """Leaves out molecules of which no target was measured."""
-  columns = [source.columns[name] for name in targets]
-  without = np.flatnonzero(np.isnan(columns).all(0))
-  if not len(without):
-    return split
-  left_out = {source.ids[row] for row in without}
-  return split._replace(
-    parts={
-      part: tuple(name for name in ids if name not in left_out)
-      for part, ids in split.parts.items()
-    }
   )
 
 
