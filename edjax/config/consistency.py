@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from edjax import datasets, models
+from edjax import datasets, models, optim
 from edjax.config import schema
 from edjax.config.representation import (
   dataset_variant,
@@ -26,6 +26,7 @@ def contradictions(config) -> list[str]:
   data = config.data
   dataset = datasets.DATASETS[data.name]
   errors += _targets(data)
+  errors += _classes(config)
   for field, known in (
     ('split', dataset.splits),
     ('geometry', dataset.geometries),
@@ -139,6 +140,18 @@ def _targets(data) -> list[str]:
   return errors
 
 
+def _classes(config) -> list[str]:
+  """Returns mistakes in fields that classes cannot have."""
+  if config.optim.loss != optim.CLASSES:
+    return []
+  return [
+    f'config.data.{field}={config.data[field]!r} is for numbers: with '
+    f"config.optim.loss='{optim.CLASSES}' targets are classes, 0 and 1"
+    for field in ('delta', 'units')
+    if config.data[field]
+  ]
+
+
 def _settings(data) -> list[str]:
   """Returns mistakes in settings that other datasets have."""
   of_others = {}  # setting and its default -> names of datasets
@@ -192,6 +205,10 @@ def _complexes(config) -> list[str]:
     )
   if data.download and not dataset.has_pockets:
     errors.append('config.data.download: there is nothing to fetch for ligands')
+  if data.download and dataset.open_targets:
+    errors.append(
+      'config.data.download: your own complexes are nowhere to be fetched'
+    )
   variant = dataset_variant(config)
   if data.hydrogens and variant != 'hydrogens':
     errors.append(

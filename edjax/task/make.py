@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from edjax import baselines, models, voxelize
+from edjax import baselines, models, optim, voxelize
 from edjax.baselines import moments_alone
 from edjax.config.representation import (
   dataset_variant,
@@ -52,6 +52,8 @@ class Task:
     missing_ids: part -> these ids, for complexes.
     labels: of all rows.
     baselines: name -> [N, T] predictions of all rows, native units.
+    delta: the baseline whose difference is learned; None without
+      `config.data.delta`.
     test_sets: name -> positions in the test rows, where a split has several
       test sets; the test rows are their union.
     molecules: part -> padded molecules on the host, or a stream of them; see
@@ -76,6 +78,7 @@ class Task:
   missing_ids: Mapping[str, Sequence[str]]
   labels: labelling.Labels
   baselines: dict[str, np.ndarray]
+  delta: baselines.Regression | None
   test_sets: dict[str, np.ndarray]
   molecules: dict[str, Molecule | batching.Stream]
   voxelizer: Any
@@ -153,23 +156,30 @@ def make_task(config, shared=None) -> Task:
   pack = loading.load_pack(config.data, dataset_variant(config))
   split = splitting.make_split(pack, config.data)
   columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
-  if config.data.shuffle_labels:
-    columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
-  learn_from = split.train, split.validation
-  fitted = baselines.fit(pack, columns_NT, *learn_from)
-  offset_NT = None
-  if config.data.delta:
-    offset_NT = baselines.delta_offset(
-      config.data.delta, fitted, pack, columns_NT, *learn_from
-    )
-  labels = labelling.make_labels(
-    columns_NT, split.train, config.data.targets, offset_NT
-  )
   rows = {
     'train': split.train,
     'validation': split.validation,
     'test': split.test,
   }
+  classes = config.optim.loss == optim.CLASSES
+  labelling.check(columns_NT, rows, config.data.targets, classes)
+  if config.data.shuffle_labels:
+    columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
+  learn_from = split.train, split.validation
+  fitted = baselines.fit(pack, columns_NT, *learn_from, classes)
+  predictions = fitted.predict(pack)
+  offset_NT = delta = None
+  if config.data.delta:
+    delta = fitted.delta(config.data.delta)
+    offset_NT = baselines.delta_offset(
+      config.data.delta, predictions, pack, columns_NT, *learn_from
+    )
+  if classes:
+    labels = labelling.make_classes(columns_NT)
+  else:
+    labels = labelling.make_labels(
+      columns_NT, split.train, config.data.targets, offset_NT
+    )
   if config.representation.use_b_factors:
     data_checks.check_b_factors(pack, rows)
   if needs_orbitals(config.representation):
@@ -212,7 +222,7 @@ def make_task(config, shared=None) -> Task:
   )
   scale_C = compile_cache.scales_of(voxelizer)
   finish = shared.get(_finish, compile_cache.bare(voxelizer))
-  fitted[baselines.MOMENTS] = moments_alone.predictions(
+  predictions[baselines.MOMENTS] = moments_alone.predictions(
     lambda batch: moments(field(batch), scale_C),
     molecules,
     rows,
@@ -228,7 +238,8 @@ def make_task(config, shared=None) -> Task:
     split_missing=split.missing,
     missing_ids=split.missing_ids,
     labels=labels,
-    baselines=fitted,
+    baselines=predictions,
+    delta=delta,
     test_sets=split.test_sets,
     molecules=molecules,
     voxelizer=voxelizer,
