@@ -10,12 +10,13 @@ import pytest
 from support import made_up_complexes as made_up
 
 import data_builders
-from configs import complexes_shape
+from configs import complexes_shape, study_complexes
 from data_builders.own import complexes
 from edjax import config as configuration
 from edjax import datasets, task
 from edjax.config import ConfigError
 from edjax.data import loading, splitting
+from edjax.study import planning, settings
 
 # One protein has two ligands; ids as nobody would write a PDB id.
 ROWS = (
@@ -279,3 +280,14 @@ def test_configurations_need_a_source(config):
   config.data.source = ''
   with pytest.raises(ConfigError, match=r'data\.source is missing'):
     configuration.resolve(config)
+
+
+def test_the_study_has_a_run_for_each_fold(config):
+  study = study_complexes.get_config()
+  study.data.update({'source': config.data.source, 'targets': ('pKd',)})
+  options, base = settings.split(study)
+  entries = planning.entries(options, base)
+  runs = {(e.representation, e.size, e.subset_seed, e.fold) for e in entries}
+  assert len(runs) == len(entries) == 4 * 2 * 2 * 3
+  for entry in entries[::12]:  # one of each representation
+    configuration.resolve(planning.with_fields(base, entry.fields))
