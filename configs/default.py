@@ -14,18 +14,34 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
 
   config.data = data = ConfigDict()
-  # 'qm9_mini' (embedded, no download), 'qm9', 'pdbbind' (complexes) or
-  # 'pdbbind_ligands' (ligands as bound there, without proteins).
+  # 'qm9_mini' (embedded, no download), 'qm9', 'molecules' or 'complexes' (of
+  # your own files), 'pdbbind' (complexes) or 'pdbbind_ligands' (ligands as
+  # bound there, without proteins).
   data.name = 'qm9_mini'
   # Directory of built datasets and packs; with --beam also an address (gs://,
   # s3://), to which the dataset is written.
   data.data_dir = '~/.cache/edjax'
   # Directory of downloaded archives ('': <data_dir>/manual).
   data.manual_dir = ''
+  # For molecules and complexes: your file or folder (docs/own_molecules.md,
+  # docs/datasets.md).
+  data.source = ''
+  # For molecules: names of the columns of ids (for complexes, too), SMILES,
+  # total charge and number of unpaired electrons; '': those with usual names,
+  # where there are some.
+  data.id_column = ''
+  data.smiles_column = ''
+  data.charge_column = ''
+  data.unpaired_column = ''
+  # For molecules and complexes, with split='column': the column that holds
+  # train, validation or test.
+  data.split_column = ''
   # 'random', 'size' (train on small molecules, test on the largest), 'file';
-  # for qm9 also the published 'cormorant' and 'dimenet'; for pdbbind also
-  # 'clusters' (k-fold over clusters of protein sequences), 'time' (by year),
-  # 'refined_core' and 'published' (a file or folder from its authors).
+  # for qm9 also the published 'cormorant' and 'dimenet'; for molecules also
+  # 'scaffold' (Bemis-Murcko) and 'column' (split_column); for complexes and
+  # pdbbind 'random', 'file', 'clusters' (k-fold over clusters of protein
+  # sequences), 'time' (by year) and 'published' (a file or folder from its
+  # authors), and 'column' or 'refined_core'.
   data.split = 'random'
   # For 'file': a json with lists of ids named train, validation, test. For
   # 'published': LP_PDBBind.csv, CleanSplit's json, or a folder of id lists
@@ -37,15 +53,21 @@ def get_config() -> ConfigDict:
   data.fold = 0
   # For 'time': the first year of the test set.
   data.split_year = 2016
-  # For 'random' and 'size': shares of validation and of test; the rest is
-  # training ('size' takes its test set by size, and ignores the second share).
+  # For 'random', 'scaffold' and 'size': shares of validation and of test; the
+  # rest is training ('size' takes its test set by size, and ignores the second
+  # share).
   data.validation_fraction = 0.1
   data.test_fraction = 0.2
   # GiB above which the padded molecules of a part are read from the pack batch
   # by batch, for datasets larger than memory; the batches are the same.
   data.memory_gib = 8.0
-  # Names of the columns to learn, see edjax/datasets.py.
+  # Names of the columns to learn, see edjax/datasets.py. A missing value (NaN)
+  # counts neither in the loss nor in errors, and a molecule without any is left
+  # out.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
+  # Where the targets are columns of your own files: a unit for each target, of
+  # the files and of the reports; (): none.
+  data.units = ()
   # Training molecules: a fraction up to 1, a whole number above. Subsets of one
   # subset_seed are nested.
   data.train_size = 1.0
@@ -66,15 +88,16 @@ def get_config() -> ConfigDict:
   # For complexes: keep the hydrogens of the files. Only some sources of files
   # have them, which a network can learn.
   data.hydrogens = False
-  # For qm9 and qm9_mini: the 'published' geometry, relaxed with 'gfn2', or with
+  # For qm9, qm9_mini and molecules: the 'published' geometry (of molecules: as
+  # in the file, or made of SMILES), relaxed with 'gfn2', or with
   # Gaussian 'noise' of this standard deviation in each coordinate, Å. xTB is
   # run there; the labels stay.
   data.geometry = 'published'
   data.noise = 0.0
   # Origin of each molecule's frame, about which it is rotated: the centre of
   # 'valence' charge (the default), where the first moment of a valence density
-  # is the dipole moment, or of 'mass'; for pdbbind 'ligand', the centre of mass
-  # of its heavy atoms. '': the default.
+  # is the dipole moment, or of 'mass'; for complexes 'ligand', the centre of
+  # mass of its heavy atoms. '': the default.
   data.origin = ''
   # A control: labels are shuffled within training and within validation.
   data.shuffle_labels = False
@@ -92,10 +115,10 @@ def get_config() -> ConfigDict:
   # For complexes: those whose index states a pK and an affinity that differ by
   # more, in pK, are left out.
   data.max_pk_difference = 0.5
-  # For pdbbind: shortest distance, Å, between heavy atoms of ligand and pocket,
-  # and largest number of the ligand's heavy atoms within 2 Å of the pocket's,
-  # metals aside (a covalent ligand has one or two). Complexes beyond these are
-  # left out with the reason; 0 and a large number keep all.
+  # For pdbbind and complexes: shortest distance, Å, between heavy atoms of
+  # ligand and pocket, and largest number of the ligand's heavy atoms within 2 Å
+  # of the pocket's, metals aside (a covalent ligand has one or two). Complexes
+  # beyond these are left out with the reason; 0 and a large number keep all.
   data.min_contact = 1.2
   data.max_clashes = 2
   # For density='map': whether CCP4 and MRC maps are of crystals ('yes') or end
@@ -206,7 +229,8 @@ def get_config() -> ConfigDict:
   config.optim = optim = ConfigDict()
   # 'muon' (with AdamW for all but matrices) or 'adamw'.
   optim.name = 'muon'
-  # 'mse', 'mae' or 'huber', of standardised targets.
+  # 'mse', 'mae' or 'huber', of standardised targets; 'log_loss' where all
+  # targets are classes, 0 and 1: predictions are probabilities of 1.
   optim.loss = 'huber'
   # Peak of the schedule; the share of the steps that warms up to it; the share
   # of the peak at the end (cosine in between).

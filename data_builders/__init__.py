@@ -1,22 +1,25 @@
 """Builders of the datasets that edjax trains on.
 
-Each dataset has a TFDS builder, instantiated as a class (never by name through
-TFDS's registry, where names are global); it is written as array_record and read
-with `builder.as_data_source(split='all')`. TensorFlow is not needed.
+Each dataset has a TFDS builder, written as array_record and read with
+`builder.as_data_source(split='all')`. TensorFlow is not needed. `build` locks,
+checks and resumes; once this package is imported, TFDS finds the builders by
+name as well (`tfds.builder('edjax_qm9')`).
 """
 
 import contextlib
 import hashlib
 import importlib
 import json
-import math
 import pathlib
 import shutil
 
 from etils import epath
 
 from data_builders.molecules import records
-from data_builders.support import result_cache
+from data_builders.support import (
+  result_cache,
+  tfds_names,  # noqa: F401 (tells TFDS the names)
+)
 from edjax.datasets import DATASETS
 from edjax.runtime import locks
 
@@ -93,12 +96,11 @@ def _prepare(builder, results, beam: str) -> None:
       options['download_config'] = engine.download_config(beam)
       stack.enter_context(engine.importable_by_workers())
     earlier = stack.enter_context(results)
-    stack.enter_context(_own_bars_and_memory())
     if earlier:
       print(f'{earlier} results of an earlier build are used', flush=True)
     if beam:
       stack.enter_context(engine.naming_errors())
-    builder.download_and_prepare(file_format='array_record', **options)
+    builder.download_and_prepare(**options)
 
 
 def _beam():
@@ -172,24 +174,3 @@ def _check_sources(builder) -> None:
       'Delete that directory to build the dataset again, or name another '
       'data_dir or manual_dir'
     )
-
-
-@contextlib.contextmanager
-def _own_bars_and_memory():
-  """Turns off TFDS's progress bars, and its sorting in files.
-
-  Its bars know no totals; ours does. It would sort more than 1000 MiB of
-  records in files, with TensorFlow; and all in one file, since our keys are
-  small, which it then reads into memory to sort it.
-  """
-  import tensorflow_datasets as tfds
-  from tensorflow_datasets.core import shuffle
-
-  before = shuffle.MAX_MEM_BUFFER_SIZE
-  shuffle.MAX_MEM_BUFFER_SIZE = math.inf
-  tfds.disable_progress_bar()
-  try:
-    yield
-  finally:
-    shuffle.MAX_MEM_BUFFER_SIZE = before
-    tfds.enable_progress_bar()

@@ -70,7 +70,7 @@ class Dataset:
   Attributes:
     name: as `config.data.name` has it.
     builder: module with the TFDS builder.
-    targets: name -> units.
+    targets: name -> units; {} where `open_targets`.
     splits: names of `config.data.split`.
     geometries: names of `config.data.geometry`.
     deltas: names of `config.data.delta` beside ''.
@@ -80,6 +80,8 @@ class Dataset:
     radius: distance from the centre of the ligand up to which it has atoms, Å.
     settings: fields of `config.data` that say how files are read and which
       entries are left out -> their defaults.
+    open_targets: whether targets are columns of the user's files, which have
+      the units of `config.data.units`.
   """
 
   name: str
@@ -92,6 +94,21 @@ class Dataset:
   has_pockets: bool = False
   radius: float = float('inf')
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  open_targets: bool = False
+
+  def target(self, name: str, unit: str = '') -> Target:
+    """Returns the units of a target.
+
+    Args:
+      name: of the target.
+      unit: of an open target, in files and in tables; '' for none.
+
+    Raises:
+      KeyError: the dataset has no such target.
+    """
+    if self.open_targets:
+      return Target(unit, unit, 1.0)
+    return self.targets[name]
 
   def variant(
     self, geometry: str, noise: float, needs: Collection[str], hydrogens: bool
@@ -118,6 +135,17 @@ _MOLECULE_SPLITS = ('random', 'size', 'file')
 # Splits of complexes by protein, by year or by published list.
 COMPLEX_SPLITS = ('clusters', 'time', 'refined_core', 'published')
 _GEOMETRIES = ('published', 'gfn2', 'noise')
+# Limits of complexes, and of their maps.
+_LIMITS = {
+  'min_contact': 1.2,
+  'max_clashes': 2,
+  'map_periodic': '',
+  'map_columns': (),
+  'min_map_coverage': 0.9,
+  'max_map_missing': 0.1,
+  'min_map_at_atoms': 0.5,
+}
+_MOLECULE_DELTAS = ('composition', 'gfn2', 'gfn2_kernel')
 
 DATASETS: Mapping[str, Dataset] = {
   dataset.name: dataset
@@ -128,7 +156,7 @@ DATASETS: Mapping[str, Dataset] = {
       _QM9_TARGETS,
       (*_MOLECULE_SPLITS, 'cormorant', 'dimenet'),
       _GEOMETRIES,
-      ('composition', 'gfn2', 'gfn2_kernel'),
+      _MOLECULE_DELTAS,
     ),
     Dataset(
       'qm9_mini',
@@ -136,7 +164,24 @@ DATASETS: Mapping[str, Dataset] = {
       _MINI_TARGETS,
       _MOLECULE_SPLITS,
       _GEOMETRIES,
-      ('composition', 'gfn2', 'gfn2_kernel'),
+      _MOLECULE_DELTAS,
+    ),
+    Dataset(
+      'molecules',
+      'data_builders.own.molecules_dataset_builder',
+      {},
+      (*_MOLECULE_SPLITS, 'scaffold', 'column'),
+      _GEOMETRIES,
+      _MOLECULE_DELTAS,
+      settings={
+        'source': '',
+        'id_column': '',
+        'smiles_column': '',
+        'charge_column': '',
+        'unpaired_column': '',
+        'split_column': '',
+      },
+      open_targets=True,
     ),
     Dataset(
       'pdbbind',
@@ -146,17 +191,23 @@ DATASETS: Mapping[str, Dataset] = {
       is_complexes=True,
       has_pockets=True,
       radius=24.0,
+      settings={'affinity_unit': '', 'max_pk_difference': 0.5, **_LIMITS},
+    ),
+    Dataset(
+      'complexes',
+      'data_builders.own.complexes_dataset_builder',
+      {},
+      ('random', 'file', 'clusters', 'time', 'published', 'column'),
+      is_complexes=True,
+      has_pockets=True,
+      radius=24.0,
       settings={
-        'affinity_unit': '',
-        'max_pk_difference': 0.5,
-        'min_contact': 1.2,
-        'max_clashes': 2,
-        'map_periodic': '',
-        'map_columns': (),
-        'min_map_coverage': 0.9,
-        'max_map_missing': 0.1,
-        'min_map_at_atoms': 0.5,
+        'source': '',
+        'id_column': '',
+        'split_column': '',
+        **_LIMITS,
       },
+      open_targets=True,
     ),
     Dataset(
       'pdbbind_ligands',
@@ -168,6 +219,17 @@ DATASETS: Mapping[str, Dataset] = {
     ),
   )
 }
+
+
+def target_of(data, name: str) -> Target:
+  """Returns the units of a target of a run.
+
+  Args:
+    data: `config.data`.
+    name: one of `data.targets`.
+  """
+  units = dict(zip(data.targets, data.units, strict=False))
+  return DATASETS[data.name].target(name, units.get(name, ''))
 
 
 def names_of(attribute: str) -> tuple[str, ...]:

@@ -160,9 +160,10 @@ def _ridge(x, y, train, validation):
 
 
 def _kernel(x, y, train, validation):
-  return kernel_ridge.fit(
+  fitted = kernel_ridge.fit(
     x[train], y[train], x_val=x[validation], y_val=y[validation]
   )
+  return fitted.predict
 
 
 METHODS = {'ridge': _ridge, 'kernel': _kernel}

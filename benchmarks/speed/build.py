@@ -108,7 +108,6 @@ def main():
     builder = qm9_dataset_builder.Builder(
       manual_dir=str(folder),
       data_dir=str(folder / 'data'),
-      file_format='array_record',
     )
     with contextlib.redirect_stdout(io.StringIO()):
       builder.download_and_prepare()

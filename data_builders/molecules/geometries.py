@@ -81,7 +81,7 @@ def calculate(record: Record, variant: str) -> tuple[Record, xtb.XtbResult]:
   """
   seconds = 0.0
   if variant == RELAXED:
-    inputs = record.numbers, record.coords
+    inputs = record.numbers, record.coords, record.charge, record.unpaired
     name = result_cache.key(f'relaxed {xtb.program()}', *inputs)
     relaxed = result_cache.get(name)
     if relaxed is None:
@@ -93,16 +93,20 @@ def calculate(record: Record, variant: str) -> tuple[Record, xtb.XtbResult]:
     seconds = relaxed['seconds']
   elif variant:
     record = noisy(record, noise_of(variant))
-  result = xtb.run(record.numbers, record.coords)
+  result = xtb.run(
+    record.numbers, record.coords, record.charge, record.unpaired
+  )
   return record, result._replace(seconds=seconds + result.seconds)
 
 
-def relax(numbers, coords) -> np.ndarray:
+def relax(numbers, coords, charge: int = 0, unpaired: int = 0) -> np.ndarray:
   """Relaxes a molecule with GFN2-xTB and checks that its bonds stay.
 
   Args:
-    numbers: [A] atomic numbers of a neutral closed-shell molecule.
+    numbers: [A] atomic numbers.
     coords: [A, 3], Å.
+    charge: total charge.
+    unpaired: number of unpaired electrons.
 
   Returns:
     [A, 3], Å.
@@ -112,7 +116,7 @@ def relax(numbers, coords) -> np.ndarray:
       labels would be those of another molecule.
   """
   start_A3 = np.asarray(coords, np.float64) / units.BOHR_A
-  relaxed_A3, _ = minimum(numbers, start_A3)
+  relaxed_A3, _ = minimum(numbers, start_A3, charge=charge, unpaired=unpaired)
   changed = _changed_bonds(numbers, start_A3, relaxed_A3)
   if changed:
     raise xtb.XtbError(f'relaxation made or broke the bonds {changed}')
@@ -120,16 +124,23 @@ def relax(numbers, coords) -> np.ndarray:
 
 
 def minimum(
-  numbers, start_A3, tolerance: float = TOLERANCE, restart: bool = True
+  numbers,
+  start_A3,
+  tolerance: float = TOLERANCE,
+  restart: bool = True,
+  charge: int = 0,
+  unpaired: int = 0,
 ) -> tuple[np.ndarray, float]:
   """Finds the nearest minimum of GFN2-xTB: SciPy's BFGS on tblite's gradients.
 
   Args:
-    numbers: [A] atomic numbers of a neutral closed-shell molecule.
+    numbers: [A] atomic numbers.
     start_A3: bohr.
     tolerance: largest |component| of the gradient that may be left, Ha/bohr.
     restart: whether each self-consistent field starts from that of the step
       before, which takes two thirds of the time, or anew.
+    charge: total charge.
+    unpaired: number of unpaired electrons.
 
   Returns:
     Coordinates in bohr, [A, 3], and the largest component there.
@@ -140,7 +151,9 @@ def minimum(
   """
   from tblite import exceptions, interface
 
-  calculator = interface.Calculator(xtb.METHOD, np.asarray(numbers), start_A3)
+  calculator = interface.Calculator(
+    xtb.METHOD, np.asarray(numbers), start_A3, float(charge), unpaired
+  )
   calculator.set('verbosity', 0)
   last = None
 

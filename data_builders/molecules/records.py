@@ -77,10 +77,12 @@ class Calculated(NamedTuple):
   Attributes:
     example: the record for TFDS.
     xtb_seconds: of one core.
+    notes: what was done to the molecule; '' for nothing.
   """
 
   example: dict[str, Any]
   xtb_seconds: float
+  notes: str = ''
 
 
 # The function that worker processes run on each record.
@@ -99,7 +101,7 @@ def calculate(record: Record, variant: str = '') -> Calculated:
     XtbError: see `xtb.run` and `geometries.relax`.
   """
   record, result = geometries.calculate(record, variant)
-  return Calculated(_example(record, result), result.seconds)
+  return Calculated(example(record, result), result.seconds)
 
 
 def examples(
@@ -265,7 +267,8 @@ def levels(energies_K, n_filled: int) -> np.ndarray:
   return padded[n_filled : n_filled + 2 * LEVELS]
 
 
-def _example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
+def example(record: Record, result: xtb.XtbResult) -> dict[str, Any]:
+  """Returns the record for TFDS of a molecule and its xTB result."""
   n_orbitals, _, width = result.orbitals.shape
   return {
     'example_id': record.example_id,

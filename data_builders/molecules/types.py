@@ -15,6 +15,8 @@ class Record(NamedTuple):
     coords: [A, 3] Å, float64.
     smiles: as in the source.
     targets: name -> value, native units (`edjax.datasets`).
+    charge: total charge.
+    unpaired: number of unpaired electrons.
   """
 
   example_id: str
@@ -23,3 +25,5 @@ class Record(NamedTuple):
   coords: np.ndarray
   smiles: str
   targets: dict[str, float]
+  charge: int = 0
+  unpaired: int = 0

@@ -1,15 +1,12 @@
 """The manifest: a row for every complex, with its status and the reason."""
 
-import csv
-import io
-import json
+import math
 from collections.abc import Iterable, Mapping
 
-from etils import epath
-
 from data_builders.pdbbind.readers import types
+from data_builders.support import manifest as table
 
-NAME = 'manifest.csv'
+NAME = table.NAME
 COLUMNS = (
   'id', 'status', 'reason', 'pk', 'measure', 'relation', 'year', 'ligand',
   'index_line', 'cluster', 'ligand_file', 'ligand_atoms', 'ligand_charge',
@@ -25,7 +22,7 @@ def row(entry: types.Entry) -> dict:
   """Returns the columns that come from the index."""
   return {
     'id': entry.pdb_id,
-    'pk': entry.pk,
+    'pk': '' if math.isnan(entry.pk) else entry.pk,
     'measure': entry.measure,
     'relation': entry.relation,
     'year': entry.year,
@@ -39,23 +36,6 @@ def write(directory, rows: Iterable[Mapping]) -> None:
 
   Args:
     directory: of the dataset.
-    rows: with keys of COLUMNS; missing ones stay empty, mappings are written as
-      JSON.
-
-  Raises:
-    ValueError: a row has a key that is no column.
+    rows: with keys of COLUMNS; see `support.manifest.write`.
   """
-  text = io.StringIO(newline='')
-  writer = csv.DictWriter(text, COLUMNS, restval='')
-  writer.writeheader()
-  for row in sorted(rows, key=lambda row: row['id']):
-    writer.writerow(
-      {
-        key: json.dumps(value, sort_keys=True)
-        if isinstance(value, Mapping)
-        else value
-        for key, value in row.items()
-      }
-    )
-  path = epath.Path(directory) / NAME
-  path.write_bytes(text.getvalue().encode('utf-8'))
+  table.write(directory, COLUMNS, sorted(rows, key=lambda row: row['id']))

@@ -9,7 +9,7 @@ from data_builders.pdbbind import (
 from data_builders.pdbbind.readers import ligand, types
 
 
-class Builder(pdbbind_dataset_builder.Builder):
+class Builder(pdbbind_dataset_builder.Builder, skip_registration=True):
   """Bound ligands of one SDF file; see README.md."""
 
   name = 'edjax_pdbbind_ligands'

@@ -3,12 +3,15 @@
 from edjax.baselines.descriptors import (
   LABELS,
   MOMENTS,
-  composition,
+  Fitted,
   delta_offset,
   fit,
   reference,
 )
+from edjax.baselines.features import composition
+from edjax.baselines.regression import Regression, of_arrays
 
 __all__ = [
-  'LABELS', 'MOMENTS', 'composition', 'delta_offset', 'fit', 'reference',
+  'LABELS', 'MOMENTS', 'Fitted', 'Regression', 'composition', 'delta_offset',
+  'fit', 'of_arrays', 'reference',
 ]  # fmt: skip

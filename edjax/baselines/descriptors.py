@@ -1,12 +1,19 @@
-"""Regressions on simple descriptors: composition, results of GFN2-xTB, size."""
+"""Regressions on simple features: composition, results of GFN2-xTB, size."""
 
-import itertools
+import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
-from edjax.baselines import kernel_ridge, ridge_regression
+from edjax.baselines import (
+  features,
+  kernel_ridge,
+  logistic,
+  ridge_regression,
+)
+from edjax.baselines.features import Features
 from edjax.baselines.moments_alone import MAX_MOLECULES
-from edjax.chem import elements
+from edjax.baselines.regression import Constant, Regression, groups
 from edjax.data import packed_dataset
 
 # The baseline that sees the input of the run.
@@ -20,6 +27,9 @@ LABELS = {
   'kernel_gfn2': 'kernel ridge, composition + GFN2',
   'ridge_size': 'ridge, log ligand size',
   'ridge_ligand': 'ridge, ligand descriptors',
+  'ridge_descriptors': 'ridge, descriptors',
+  'logistic_composition': 'logistic, composition',
+  'logistic_descriptors': 'logistic, descriptors',
   MOMENTS: 'moments of the input',
 }
 # Baseline whose difference a network learns, by `config.data.delta`.
@@ -30,84 +40,124 @@ _DELTAS = {
 }
 # Parts of the training set, each of which is predicted without itself.
 _FOLDS = 5
-# HOMO-2 to LUMO+2 of a pack's xtb_levels. More of them change little.
-_LEVELS = slice(3, 9)
-# Columns of complexes that describe the ligand alone begin with this.
-_LIGAND = 'ligand_'
-_SIZE = 'ligand_heavy_atoms'
+# Baselines of classes, by the ridge regression that has their features.
+_OF_CLASSES = {
+  'ridge_composition': 'logistic_composition',
+  'ridge_descriptors': 'logistic_descriptors',
+}
 
 
-def composition(
-  source: packed_dataset.Pack, of_ligands: bool = False
-) -> np.ndarray:
-  """Counts the atoms of each element that occurs in the pack, [N, E].
-
-  Args:
-    source: the pack.
-    of_ligands: counts heavy atoms of ligands alone, since it depends on the
-      variant of the dataset whether complexes have hydrogens.
-  """
-  counts = source.atom_counts
-  molecule_of = np.repeat(np.arange(len(source)), counts)
-  keep = np.ones(len(molecule_of), bool)
-  if of_ligands:
-    local = np.arange(len(keep)) - source.atom_offsets[:-1][molecule_of]
-    is_ligand = local < source.ligand_counts[molecule_of]
-    keep = is_ligand & (source.numbers > 1)
-  counts_NE = np.zeros((len(source), elements.MAX_NUMBER + 1))
-  np.add.at(counts_NE, (molecule_of[keep], source.numbers[keep]), 1)
-  return counts_NE[:, counts_NE.any(0)]
-
-
-def reference(source: packed_dataset.Pack, delta: str) -> str:
+def reference(
+  source: packed_dataset.Pack, delta: str, classes: bool = False
+) -> str:
   """Returns the baseline of the differences paired by molecule.
 
   Args:
     source: the pack.
     delta: `config.data.delta`; where a network learns what a baseline leaves,
       it is that one.
+    classes: whether targets are classes.
   """
   if delta:
     return _DELTAS[delta]
-  return 'ridge_ligand' if _SIZE in source.columns else 'ridge_composition'
+  if classes:
+    return 'logistic_composition'
+  of_complexes = features.SIZE in source.columns
+  return 'ridge_ligand' if of_complexes else 'ridge_composition'
 
 
-def fit(source: packed_dataset.Pack, columns_NT, train, validation) -> dict:
-  """Returns the predictions of all baselines for all rows.
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+  """Baselines that were fitted to a dataset.
 
-  Ridge strengths, and widths of kernels, are chosen on validation.
+  Attributes:
+    regressions: name -> regression.
+  """
+
+  regressions: Mapping[str, Regression]
+
+  def predict(self, source: packed_dataset.Pack) -> dict[str, np.ndarray]:
+    """Returns the predictions for all rows, name -> [N, T] in native units.
+
+    Of classes they are probabilities of class 1.
+
+    Raises:
+      ValueError: the pack lacks a column that a regression needs.
+    """
+    return {
+      name: regression.predict(source)
+      for name, regression in self.regressions.items()
+    }
+
+  def delta(self, name: str) -> Regression:
+    """Returns the regression whose difference a network learns.
+
+    Args:
+      name: `config.data.delta`, not ''.
+    """
+    return self.regressions[_DELTAS[name]]
+
+
+def fit(
+  source: packed_dataset.Pack, columns_NT, train, validation,
+  classes: bool = False,
+) -> Fitted:  # fmt: skip
+  """Fits all baselines.
+
+  Ridge strengths, and widths of kernels, are chosen on validation. Every target
+  is fitted to the training rows in which it was measured, and chosen on such
+  validation rows.
 
   Args:
     source: the pack.
-    columns_NT: targets, native units.
+    columns_NT: targets, native units, NaN where not measured; each is measured
+      in both parts.
     train: rows.
     validation: rows.
+    classes: whether targets are classes 0 and 1.
 
   Returns:
-    name -> [N, T]: mean and median of the training targets; for molecules,
-    ridge regressions on the composition, and on composition and GFN2 energy,
-    dipole and orbital energies of HOMO-2 to LUMO+2 (where the pack has them),
-    the latter with a Gaussian kernel too (fitted to `MAX_MOLECULES` at most);
-    for complexes, ridge regressions on the ligand's composition, on the
-    logarithm of its number of heavy atoms, and on simple descriptors of it
-    (missing ones take the training mean).
+    Mean and median of the training targets; for molecules, ridge regressions
+    on the composition, on composition and GFN2 energy, dipole and orbital
+    energies of HOMO-2 to LUMO+2 (where the pack has them), the latter with a
+    Gaussian kernel too (fitted to `MAX_MOLECULES` at most), and on composition
+    and descriptors (where the pack has them); for complexes, ridge regressions
+    on the ligand's composition, on the logarithm of its number of heavy atoms,
+    and on simple descriptors of it (missing ones take the training mean). For
+    classes: the rate of the class, and logistic regressions on composition and
+    on descriptors.
   """
-  y = columns_NT[train]
-  ones = np.ones((len(source), 1))
-  predictions = {'mean': ones * y.mean(0), 'median': ones * np.median(y, 0)}
-  for name, x in _features(source, train).items():
-    ridge = ridge_regression.ridge_fit(
-      x[train], y, x_val=x[validation], y_val=columns_NT[validation]
+  measured = [*groups(columns_NT, train, validation)]
+
+  def regression(features: Features, make) -> Regression:
+    """Fits make(x, targets, train rows, validation rows) to each group."""
+    x_NF = features(source)
+    models = [
+      make(x_NF, columns_NT.take(targets, 1), *rows)
+      for targets, *rows in measured
+    ]
+    return Regression(
+      features, tuple(models), tuple(targets for targets, *_ in measured)
     )
-    predictions[name] = ridge.predict(x)
+
+  constant = Features((), np.zeros(0, int))
+  found = {'mean': regression(constant, _mean)}
+  spaces = features.fit(source, train)
+  if classes:
+    for ridge, name in _OF_CLASSES.items():
+      if ridge in spaces:
+        found[name] = regression(spaces[ridge], _logistic)
+    return Fitted(found)
+  found['median'] = regression(constant, _median)
+  for name, space in spaces.items():
+    found[name] = regression(space, _ridge)
     if name == 'ridge_gfn2':
-      predict = _kernel_fit(x, columns_NT, train, validation)
-      predictions['kernel_gfn2'] = predict(x)
-  return predictions
+      found['kernel_gfn2'] = regression(space, _kernel)
+  return Fitted(found)
 
 
 def delta_offset(
-  delta: str, fitted: dict, source: packed_dataset.Pack, columns_NT, train,
+  delta: str, predictions: dict, source: packed_dataset.Pack, columns_NT, train,
   validation,
 ) -> np.ndarray:  # fmt: skip
   """Returns what a network adds its differences to.
@@ -118,7 +168,7 @@ def delta_offset(
 
   Args:
     delta: `config.data.delta`, not ''.
-    fitted: from `fit`, with the same pack, targets and rows.
+    predictions: of `fit`, with the same pack, targets and rows.
     source: the pack.
     columns_NT: targets, native units.
     train: rows.
@@ -127,67 +177,50 @@ def delta_offset(
   Returns:
     [N, T], native units.
   """
-  offset_NT = fitted[_DELTAS[delta]]
+  offset_NT = predictions[_DELTAS[delta]]
   if delta != 'gfn2_kernel':
     return offset_NT
   offset_NT = offset_NT.copy()
-  x = _features(source, train)['ridge_gfn2']
-  shuffled = np.random.default_rng(0).permutation(train)
-  for held in np.array_split(shuffled, _FOLDS):
-    rest = np.setdiff1d(train, held)
-    predict = _kernel_fit(x, columns_NT, rest, validation)
-    offset_NT[held] = predict(x[held])
+  x_NF = features.fit(source, train)['ridge_gfn2'](source)
+  for targets, train_rows, *validation_rows in groups(
+    columns_NT, train, validation
+  ):
+    shuffled = np.random.default_rng(0).permutation(train_rows)
+    for held in np.array_split(shuffled, _FOLDS):
+      rest = np.setdiff1d(train_rows, held)
+      y_NT = columns_NT.take(targets, 1)
+      model = _kernel(x_NF, y_NT, rest, *validation_rows)
+      offset_NT[np.ix_(held, targets)] = model.predict(x_NF[held])
   return offset_NT
 
 
-def _kernel_fit(x, columns_NT, train, validation):
+def _mean(x_NF, y_NT, train, validation) -> Constant:
+  del x_NF, validation
+  return Constant(y_NT[train].mean(0))
+
+
+def _median(x_NF, y_NT, train, validation) -> Constant:
+  del x_NF, validation
+  return Constant(np.median(y_NT[train], 0))
+
+
+def _ridge(x_NF, y_NT, train, validation) -> ridge_regression.Ridge:
+  return ridge_regression.ridge_fit(
+    x_NF[train], y_NT[train], x_val=x_NF[validation], y_val=y_NT[validation]
+  )
+
+
+def _logistic(x_NF, y_NT, train, validation) -> logistic.Logistic:
+  return logistic.fit(
+    x_NF[train], y_NT[train], x_val=x_NF[validation], y_val=y_NT[validation]
+  )
+
+
+def _kernel(x_NF, y_NT, train, validation) -> kernel_ridge.KernelRidge:
   draw = np.random.default_rng(0)
   train, validation = (
     draw.permutation(rows)[:MAX_MOLECULES] for rows in (train, validation)
   )
   return kernel_ridge.fit(
-    x[train],
-    columns_NT[train],
-    x_val=x[validation],
-    y_val=columns_NT[validation],
+    x_NF[train], y_NT[train], x_val=x_NF[validation], y_val=y_NT[validation]
   )
-
-
-def _features(source: packed_dataset.Pack, train) -> dict[str, np.ndarray]:
-  """Returns the features of each ridge regression, name -> [N, F]."""
-  columns = source.columns
-  if _SIZE in columns:
-    size = np.log(columns[_SIZE])[:, None]
-    names = sorted(name for name in columns if name.startswith(_LIGAND))
-    described = np.column_stack([columns[name] for name in names])
-    known = np.isfinite(described)
-    count_F = np.maximum(known[train].sum(0), 1)
-    mean_F = np.where(known, described, 0)[train].sum(0) / count_F
-    described = np.where(known, described, mean_F)
-    return {
-      'ridge_composition': composition(source, of_ligands=True),
-      'ridge_size': size,
-      'ridge_ligand': np.hstack([size, described]),
-    }
-  features = {'ridge_composition': composition(source)}
-  if {'xtb_energy', 'xtb_dipole', 'xtb_levels'} <= columns.keys():
-    features['ridge_gfn2'] = np.column_stack(
-      [
-        features['ridge_composition'],
-        columns['xtb_energy'],
-        columns['xtb_dipole'],
-        _filled(columns['xtb_levels'][:, _LEVELS]),
-      ]
-    )
-  return features
-
-
-def _filled(levels_NE) -> np.ndarray:
-  """Gives orbitals that a small molecule lacks the energy of the next one."""
-  filled_NE = levels_NE.copy()
-  middle = filled_NE.shape[1] // 2
-  for side_NE in (filled_NE[:, middle - 1 :: -1], filled_NE[:, middle:]):
-    for inner, outer in itertools.pairwise(range(side_NE.shape[1])):
-      lacking_N = np.isnan(side_NE[:, outer])
-      side_NE[lacking_N, outer] = side_NE[lacking_N, inner]
-  return filled_NE

@@ -1,6 +1,7 @@
 """Kernel ridge regression on a few features."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +21,98 @@ _KERNEL_FLOOR = 1e-8
 _BLOCK = 4096
 
 
+@dataclasses.dataclass(frozen=True)
+class Whitener:
+  """A map to uncorrelated features of variance 1, small ones less.
+
+  Attributes:
+    mean_F: subtracted first.
+    inverse_F: then multiplied with; 0 for a constant feature.
+    matrix_FF: then multiplied with from the right.
+  """
+
+  mean_F: np.ndarray
+  inverse_F: np.ndarray
+  matrix_FF: np.ndarray
+
+  def __call__(self, x_NF: np.ndarray) -> np.ndarray:
+    """Returns the whitened features, [N, F]."""
+    return (x_NF - self.mean_F) * self.inverse_F @ self.matrix_FF
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+  """The prediction of one target.
+
+  Attributes:
+    length: width of the kernel, in whitened features.
+    root_MK: combinations of kernel values that features are made of.
+    weights_K: of these features.
+    constant: added.
+  """
+
+  length: float
+  root_MK: np.ndarray
+  weights_K: np.ndarray
+  constant: float
+
+
+class KernelRidge:
+  """A fitted regression.
+
+  Args:
+    whiten: of the features.
+    centres_MF: whitened.
+    curves: one for each target.
+  """
+
+  def __init__(
+    self, whiten: Whitener, centres_MF: np.ndarray, curves: Sequence[Curve]
+  ):
+    self._whiten, self._centres_MF = whiten, centres_MF
+    self._curves = tuple(curves)
+
+  def predict(self, x_NF: np.ndarray) -> np.ndarray:
+    """Returns predictions, [N, T]."""
+    z_NF = self._whiten(np.asarray(x_NF, np.float64))
+    columns = [
+      _features(z_NF, self._centres_MF, curve.root_MK, curve.length)
+      @ curve.weights_K
+      + curve.constant
+      for curve in self._curves
+    ]
+    return np.column_stack(columns)
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    """Returns the arguments of `of_arrays`.
+
+    Of root and weights they have the product, a number for each centre: its
+    predictions are equal but for rounding.
+    """
+    return {
+      **dataclasses.asdict(self._whiten),
+      'centres_MF': self._centres_MF,
+      'length_T': np.array([c.length for c in self._curves]),
+      'constant_T': np.array([c.constant for c in self._curves]),
+      'weights_MT': np.column_stack(
+        [c.root_MK @ c.weights_K for c in self._curves]
+      ),
+    }
+
+  @classmethod
+  def of_arrays(
+    cls, mean_F, inverse_F, matrix_FF, centres_MF, length_T, constant_T,
+    weights_MT,
+  ) -> 'KernelRidge':  # fmt: skip
+    """Returns the regression that `arrays` describes."""
+    columns = zip(length_T, weights_MT.T, constant_T, strict=True)
+    return cls(
+      Whitener(mean_F, inverse_F, matrix_FF),
+      centres_MF,
+      [Curve(w, a_M[:, None], np.ones(1), c) for w, a_M, c in columns],
+    )
+
+
 def fit(
   x_NF: np.ndarray,
   y_NT: np.ndarray,
@@ -29,7 +122,7 @@ def fit(
   centres: int = CENTRES,
   widths: Sequence[float] = WIDTHS,
   strengths: Sequence[float] = STRENGTHS,
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> KernelRidge:
   """Fits a ridge regression with a Gaussian kernel on whitened features.
 
   Minimises |y - K a|^2 / N + strength a^T C a, with the kernels K between
@@ -47,9 +140,6 @@ def fit(
     widths: of the kernel, in median distances between centres.
     strengths: of the penalty, for targets of unit variance.
 
-  Returns:
-    predict: features -> targets, (examples, F) -> (examples, T).
-
   Raises:
     ValueError: see `ridge_regression.fit_data`.
   """
@@ -61,14 +151,11 @@ def fit(
   to_centres = _squared_distances(centres_MF, centres_MF)
   median = _nonzero(np.sqrt(np.median(to_centres)))
 
-  def features(x_BF, root_MK, width):
-    square_BM = _squared_distances(whiten(x_BF), centres_MF)
-    return np.exp(-square_BM / (2 * (width * median) ** 2)) @ root_MK
-
   best = [(np.inf, None)] * y_NT.shape[1]
   for width in widths:
+    length = width * median
     # Features whose products are the kernel.
-    kernel_MM = np.exp(-to_centres / (2 * (width * median) ** 2))
+    kernel_MM = np.exp(-to_centres / (2 * length**2))
     values_M, vectors_MM = np.linalg.eigh(kernel_MM)
     keep_M = values_M > _KERNEL_FLOOR * values_M[-1]
     root_MK = vectors_MM[:, keep_M] / np.sqrt(values_M[keep_M])
@@ -78,7 +165,7 @@ def fit(
     against_KT = np.zeros((count, len(mean_T)))
     for begin in range(0, len(x_NF), _BLOCK):
       block = slice(begin, begin + _BLOCK)
-      block_BK = features(x_NF[block], root_MK, width)
+      block_BK = _features(whiten(x_NF[block]), centres_MF, root_MK, length)
       sum_K += block_BK.sum(0)
       square_KK += block_BK.T @ block_BK
       against_KT += block_BK.T @ ((y_NT[block] - mean_T) / scale_T)
@@ -87,7 +174,7 @@ def fit(
     # One eigendecomposition serves all strengths. (Targets have mean 0.)
     values_K, turn_KK = np.linalg.eigh(covariance_KK)
     against_KT = turn_KK.T @ against_KT / len(x_NF)
-    val_BK = features(x_val, root_MK, width)
+    val_BK = _features(whiten(x_val), centres_MF, root_MK, length)
     for strength in strengths:
       damped_K = np.maximum(values_K, 0) + strength
       weights_KT = turn_KK @ (against_KT / damped_K[:, None])
@@ -96,21 +183,18 @@ def fit(
         if error < best[t][0]:
           weights_K = weights_KT[:, t] * scale_T[t]
           constant = mean_T[t] - centre_K @ weights_K
-          best[t] = error, (width, root_MK, weights_K, constant)
+          best[t] = error, Curve(length, root_MK, weights_K, constant)
 
-  def predict(x_BF: np.ndarray) -> np.ndarray:
-    x_BF = np.asarray(x_BF, np.float64)
-    columns = [
-      features(x_BF, root_MK, width) @ weights_K + constant
-      for _, (width, root_MK, weights_K, constant) in best
-    ]
-    return np.column_stack(columns)
-
-  return predict
+  return KernelRidge(whiten, centres_MF, [curve for _, curve in best])
 
 
-def _whitener(x_NF: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns a map to uncorrelated features of variance 1, small ones less."""
+def _features(x_NF, centres_MF, root_MK, length) -> np.ndarray:
+  """Returns the features [N, K] whose products are the kernel."""
+  square_NM = _squared_distances(x_NF, centres_MF)
+  return np.exp(-square_NM / (2 * length**2)) @ root_MK
+
+
+def _whitener(x_NF: np.ndarray) -> Whitener:
   mean_F, std_F = x_NF.mean(0), x_NF.std(0)
   # A constant feature may vary by rounding errors.
   varies_F = std_F > 1e-6 * np.abs(mean_F)
@@ -119,7 +203,7 @@ def _whitener(x_NF: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
   values_F, vectors_FF = np.linalg.eigh(z_NF.T @ z_NF / len(z_NF))
   floor = _FLOOR * max(values_F[-1], 1.0)
   matrix_FF = vectors_FF / np.sqrt(np.maximum(values_F, 0) + floor)
-  return lambda x: (x - mean_F) * inverse_F @ matrix_FF
+  return Whitener(mean_F, inverse_F, matrix_FF)
 
 
 def _squared_distances(a_NF: np.ndarray, b_MF: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from edjax.baselines import kernel_ridge
+from edjax.baselines import kernel_ridge, logistic
+from edjax.baselines.regression import groups
 from edjax.data import batching
 from edjax.models.input_moments import power_moments
 from edjax.molecule import Molecule
@@ -73,6 +74,8 @@ def each_batch(
 def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
   """Predicts by a kernel ridge regression on the moments of the input.
 
+  Classes are predicted by a logistic regression.
+
   Args:
     moments: batch of molecules -> [B, F].
     molecules: of each part.
@@ -98,14 +101,23 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
     for part, of_part in molecules.items()
   }
   used_rows = {part: r[positions[part]] for part, r in rows.items()}
-  predict = kernel_ridge.fit(
-    features['train'],
-    labels.values_NT[used_rows['train']],
-    x_val=features['validation'],
-    y_val=labels.values_NT[used_rows['validation']],
-  )
+  learned = 'train', 'validation'
+  x_NF = np.concatenate([features[part] for part in learned])
+  y_NT = np.concatenate([labels.values_NT[used_rows[part]] for part in learned])
+  train, validation = np.split(np.arange(len(x_NF)), [len(features['train'])])
+  guesses = {
+    part: np.empty((len(r), y_NT.shape[1])) for part, r in used_rows.items()
+  }
+  for targets, *measured in groups(y_NT, train, validation):
+    (x, y), (x_val, y_val) = (
+      (x_NF[k], y_NT.take(targets, 1)[k]) for k in measured
+    )
+    fit = logistic.fit if labels.classes else kernel_ridge.fit
+    model = fit(x, y, x_val=x_val, y_val=y_val)
+    outputs = model.logits if labels.classes else model.predict
+    for part, guess_BT in guesses.items():
+      guess_BT[:, targets] = outputs(features[part])
   prediction_NT = np.full(labels.columns_NT.shape, np.nan)
   for part, part_rows in used_rows.items():
-    guess_BT = predict(features[part])
-    prediction_NT[part_rows] = labels.to_native(guess_BT, part_rows)
+    prediction_NT[part_rows] = labels.to_native(guesses[part], part_rows)
   return prediction_NT

@@ -30,6 +30,10 @@ class Ridge:
     """Returns predictions, [N, T]."""
     return np.asarray(x_NF, np.float64) @ self.weights_FT + self.intercept_T
 
+  def arrays(self) -> dict[str, np.ndarray]:
+    """Returns the arrays that make an equal one."""
+    return dataclasses.asdict(self)
+
 
 def fit_data(x_NF, y_NT, x_val, y_val) -> tuple[np.ndarray, ...]:
   """Checks the data of a regression and returns them in float64.

@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from edjax import datasets, models
+from edjax import datasets, models, optim
 from edjax.config import schema
 from edjax.config.representation import (
   dataset_variant,
@@ -25,12 +25,8 @@ def contradictions(config) -> list[str]:
   errors = []
   data = config.data
   dataset = datasets.DATASETS[data.name]
-  unknown = [t for t in data.targets if t not in dataset.targets]
-  if unknown:
-    errors.append(
-      f'config.data.targets has {unknown}; {data.name} has '
-      f'{sorted(dataset.targets)}'
-    )
+  errors += _targets(data)
+  errors += _classes(config)
   for field, known in (
     ('split', dataset.splits),
     ('geometry', dataset.geometries),
@@ -41,8 +37,6 @@ def contradictions(config) -> list[str]:
         f'config.data.{field}={data[field]!r} is not for {data.name}, which '
         f'has {", ".join(map(repr, known))}'
       )
-  if len(set(config.data.targets)) < len(config.data.targets):
-    errors.append('config.data.targets names a target twice')
   split, split_file = data.split, data.split_file
   if (split in schema.FILE_SPLITS) != bool(split_file):
     errors.append(
@@ -53,6 +47,18 @@ def contradictions(config) -> list[str]:
     exists = pathlib.Path(split_file).is_file()
     if not exists and not pathlib.Path(split_file).is_dir():
       errors.append(f'config.data.split_file={split_file!r} does not exist')
+  if 'source' in dataset.settings and not data.source:
+    errors.append(
+      'config.data.source is missing: the file or folder of your '
+      f'{data.name} (docs/own_molecules.md)'
+    )
+  if 'split_column' in dataset.settings and (
+    (split == 'column') != bool(data.split_column)
+  ):
+    errors.append(
+      "config.data.split_column goes with config.data.split='column', and only "
+      'this'
+    )
   if config.data.fold >= config.data.folds:
     errors.append(
       f'config.data.fold={config.data.fold} is not one of 0 to '
@@ -105,6 +111,45 @@ def contradictions(config) -> list[str]:
 def default_origin(name: str) -> str:
   """Returns the origin of frames in a dataset: with pockets, on the ligand."""
   return 'ligand' if datasets.DATASETS[name].has_pockets else 'valence'
+
+
+def _targets(data) -> list[str]:
+  """Returns mistakes in the targets and their units."""
+  dataset = datasets.DATASETS[data.name]
+  errors = []
+  if len(set(data.targets)) < len(data.targets):
+    errors.append('config.data.targets names a target twice')
+  if dataset.open_targets:
+    if len(data.units) not in (0, len(data.targets)):
+      errors.append(
+        f'config.data.units={data.units!r}: one unit for each of '
+        f'config.data.targets={data.targets!r}, or none'
+      )
+    return errors
+  unknown = [t for t in data.targets if t not in dataset.targets]
+  if unknown:
+    errors.append(
+      f'config.data.targets has {unknown}; {data.name} has '
+      f'{sorted(dataset.targets)}'
+    )
+  if data.units:
+    errors.append(
+      f'config.data.units={data.units!r}: the targets of {data.name} have '
+      'their units in edjax/datasets.py'
+    )
+  return errors
+
+
+def _classes(config) -> list[str]:
+  """Returns mistakes in fields that classes cannot have."""
+  if config.optim.loss != optim.CLASSES:
+    return []
+  return [
+    f'config.data.{field}={config.data[field]!r} is for numbers: with '
+    f"config.optim.loss='{optim.CLASSES}' targets are classes, 0 and 1"
+    for field in ('delta', 'units')
+    if config.data[field]
+  ]
 
 
 def _settings(data) -> list[str]:
@@ -160,6 +205,10 @@ def _complexes(config) -> list[str]:
     )
   if data.download and not dataset.has_pockets:
     errors.append('config.data.download: there is nothing to fetch for ligands')
+  if data.download and dataset.open_targets:
+    errors.append(
+      'config.data.download: your own complexes are nowhere to be fetched'
+    )
   variant = dataset_variant(config)
   if data.hydrogens and variant != 'hydrogens':
     errors.append(

@@ -11,7 +11,13 @@ import numpy as np
 
 from edjax import datasets
 from edjax.config import ConfigError
-from edjax.data import complex_splits, molecule_splits, packed_dataset
+from edjax.data import (
+  complex_splits,
+  grouped_splits,
+  molecule_splits,
+  packed_dataset,
+  pdb_ids,
+)
 from edjax.data.molecule_splits import Split
 
 
@@ -42,6 +48,7 @@ class Rows:
 def make_split(source: packed_dataset.Pack, data) -> Rows:
   """Makes the split of `config.data`, and draws the training subset.
 
+  Molecules without a label, of which no target was measured, are in no part.
   Subsets of one subset_seed are nested: a larger one contains the smaller
   ones. With a validation_share, their training parts are nested, and their
   validation parts.
@@ -55,7 +62,7 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
       asks for too many or too few molecules.
   """
   try:
-    split = _split(source, data)
+    split = _measured(_split(source, data), source, data)
   except ValueError as error:
     raise ConfigError(f'config.data.split: {error}') from error
   train, validation = split.parts['train'], split.parts['validation']
@@ -113,8 +120,41 @@ def _divide(ids: list, share: float) -> tuple[list, list]:
   return sides
 
 
+def unmeasured(source: packed_dataset.Pack, data) -> np.ndarray:
+  """Returns which molecules have a value of none of the targets, [N]."""
+  columns_TN = [source.columns[name] for name in data.targets]
+  return np.isnan(columns_TN).all(axis=0)
+
+
+def _measured(split: Split, source: packed_dataset.Pack, data) -> Split:
+  """Leaves out molecules that have a value of none of the targets."""
+  none_N = unmeasured(source, data)
+  if not none_N.any():
+    return split
+  left_out = {source.ids[row] for row in np.flatnonzero(none_N)}
+  parts = {
+    part: tuple(name for name in ids if name not in left_out)
+    for part, ids in split.parts.items()
+  }
+  split = split._replace(parts=parts)
+  split.check_filled(
+    f'{data.split!r}, without molecules that have no value of '
+    f'{", ".join(data.targets)},',
+    len(source) - len(left_out),
+  )
+  return split
+
+
 def _split(source: packed_dataset.Pack, data) -> Split:
   """Returns the split before subsets are drawn."""
+  if data.split == 'scaffold':
+    scaffold_of = dict(
+      zip(source.ids, source.columns['scaffold'].tolist(), strict=True)
+    )
+    shares = data.validation_fraction, data.test_fraction
+    return grouped_splits.by_scaffold(scaffold_of, data.seed, shares)
+  if data.split == 'column':
+    return grouped_splits.by_column(source.ids, source.columns['split_part'])
   if data.split in datasets.COMPLEX_SPLITS:
     return _complex_split(source, data)
   return molecule_splits.make_split(
@@ -129,25 +169,36 @@ def _split(source: packed_dataset.Pack, data) -> Split:
 
 
 def _complex_split(source: packed_dataset.Pack, data) -> Split:
+  """Returns the split of complexes, whose ids have any case in its lists."""
+  name_of = {pdb_ids.key(name): name for name in source.ids}
+  split = _split_of_keys(source, list(name_of), data)
+  parts = {
+    part: tuple(name_of[key] for key in keys)
+    for part, keys in split.parts.items()
+  }
+  return split._replace(parts=parts)
+
+
+def _split_of_keys(source: packed_dataset.Pack, ids: list[str], data) -> Split:
   columns = source.columns
-  cluster_of = dict(zip(source.ids, columns['cluster'].tolist(), strict=True))
+  cluster_of = dict(zip(ids, columns['cluster'].tolist(), strict=True))
   if data.split == 'clusters':
     return complex_splits.grouped_kfold(
       cluster_of, data.folds, data.fold, data.seed
     )
   if data.split == 'time':
-    years = dict(zip(source.ids, columns['year'].astype(int), strict=True))
+    years = dict(zip(ids, columns['year'].astype(int), strict=True))
     parts = complex_splits.by_time(years, data.split_year)
   elif data.split == 'refined_core':
     refined, core = (
-      [source.ids[row] for row in np.flatnonzero(columns[name])]
+      [ids[row] for row in np.flatnonzero(columns[name])]
       for name in ('refined', 'core')
     )
     parts = complex_splits.refined_core(refined, core)
   else:
     parts = complex_splits.read(pathlib.Path(data.split_file).expanduser())
   split = complex_splits.make_split(
-    source.ids, parts, cluster_of, data.validation_fraction, data.seed
+    ids, parts, cluster_of, data.validation_fraction, data.seed
   )
   seen = {*split.parts['train'], *split.parts['validation']}
   for name, ids in split.tests.items():

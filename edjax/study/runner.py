@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 
 from edjax import config as configuration
+from edjax import task as tasks
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
 from edjax.data import loading, splitting
@@ -92,6 +93,16 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   return int(bool(failed))
 
 
+def _whole_sizes(sizes, base, beam: str) -> tuple[int, ...]:
+  """Returns numbers of labels in the place of shares of the data."""
+  if isinstance(sizes[0], int):
+    return sizes
+  config = configuration.resolve(base)
+  pack = loading.load_pack(config.data, dataset_variant(config), beam)
+  pool = splitting.make_split(pack, config.data).pool
+  return tuple(dict.fromkeys(max(2, round(share * pool)) for share in sizes))
+
+
 def prepare(config, beam: str = '') -> tuple:
   """Plans a study, checks all of its configurations and builds its datasets.
 
@@ -110,6 +121,7 @@ def prepare(config, beam: str = '') -> tuple:
     # On a CPU, data on the device save no time, and a program would depend on
     # their number.
     base.train.device_data_gib = 0.0
+  study.sizes = _whole_sizes(study.sizes, base, beam)
   entries = planning.entries(study, base)
   names = list(dict.fromkeys(entry.representation for entry in entries))
   trials = tuning.trials(study, base, names)
@@ -128,7 +140,7 @@ def prepare(config, beam: str = '') -> tuple:
       if dataset not in packs:
         packs[dataset] = loading.load_pack(data, variant, beam)
       if (dataset, data) not in drawn:
-        splitting.make_split(packs[dataset], data)
+        tasks.divide(packs[dataset], item_config)
       drawn.add((dataset, data))
     except ConfigError as error:
       raise ConfigError(f'{item.name}: {error}') from error

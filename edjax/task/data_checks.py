@@ -10,6 +10,8 @@ from edjax.config.representation import parts_of
 from edjax.data import (
   batching,
   box_coverage,
+  near_duplicates,
+  splitting,
 )
 from edjax.data.packed_dataset import Pack
 from edjax.fields.channels import ORBITALS
@@ -174,3 +176,29 @@ def unseen(voxelizer, molecules) -> dict[str, int]:
     )
     if not seen and others
   }
+
+
+def remarks(data, pack: Pack, rows) -> list[str]:
+  """Returns sentences on the labels and the split of a user's files."""
+  lines = []
+  unmeasured = int(np.sum(splitting.unmeasured(pack, data)))
+  if unmeasured:
+    lines.append(
+      f'{unmeasured} molecules have no value of {", ".join(data.targets)}, and '
+      'are left out'
+    )
+  for name in data.targets:
+    values = {part: pack.columns[name][r] for part, r in rows.items()}
+    if any(np.isnan(v).any() for v in values.values()):
+      counts = {part: int(np.isfinite(v).sum()) for part, v in values.items()}
+      lines.append(
+        f'{name} is measured for {counts["train"]} training, '
+        f'{counts["validation"]} validation and {counts["test"]} test molecules'
+      )
+  if 'structure' in pack.columns:
+    near = near_duplicates.count(pack, rows['train'], rows['test'])
+    lines.append(
+      f'{near} of {len(rows["test"])} test molecules have a near-duplicate in '
+      'training (the same constitution, or the same atoms and GFN2 energy)'
+    )
+  return lines

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from edjax import baselines, models, voxelize
+from edjax import baselines, models, optim, voxelize
 from edjax.baselines import moments_alone
 from edjax.config.representation import (
   dataset_variant,
@@ -52,6 +52,8 @@ class Task:
     missing_ids: part -> these ids, for complexes.
     labels: of all rows.
     baselines: name -> [N, T] predictions of all rows, native units.
+    delta: the baseline whose difference is learned; None without
+      `config.data.delta`.
     test_sets: name -> positions in the test rows, where a split has several
       test sets; the test rows are their union.
     molecules: part -> padded molecules on the host, or a stream of them; see
@@ -62,6 +64,7 @@ class Task:
       scales and the first statistics of layers come from them.
     outside: ids of molecules that do not fit into the box, with the reason.
     voxelize_seconds: to voxelise one molecule of the sample.
+    remarks: sentences on the split of a user's molecules.
     unseen: channels of atom types that are empty in training, with the number
       of validation and test molecules that have such atoms.
   """
@@ -75,6 +78,7 @@ class Task:
   missing_ids: Mapping[str, Sequence[str]]
   labels: labelling.Labels
   baselines: dict[str, np.ndarray]
+  delta: baselines.Regression | None
   test_sets: dict[str, np.ndarray]
   molecules: dict[str, Molecule | batching.Stream]
   voxelizer: Any
@@ -83,6 +87,7 @@ class Task:
   outside: dict[str, str]
   voxelize_seconds: float
   unseen: dict[str, int]
+  remarks: Sequence[str] = ()
 
 
 # Molecules per batch of voxels before the first step.
@@ -137,6 +142,34 @@ def _finish(voxelizer):
   return jax.jit(finish)
 
 
+def divide(
+  pack: Pack, config
+) -> tuple[splitting.Rows, dict[str, np.ndarray], np.ndarray]:
+  """Divides a dataset, and checks the targets of each part.
+
+  Args:
+    pack: the dataset.
+    config: resolved.
+
+  Returns:
+    The split; part -> its rows; targets, [N, T] in native units, NaN where not
+    measured.
+
+  Raises:
+    ConfigError: see `splitting.make_split` and `labelling.check`.
+  """
+  split = splitting.make_split(pack, config.data)
+  rows = {
+    'train': split.train,
+    'validation': split.validation,
+    'test': split.test,
+  }
+  columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
+  classes = config.optim.loss == optim.CLASSES
+  labelling.check(columns_NT, rows, config.data.targets, classes)
+  return split, rows, columns_NT
+
+
 def make_task(config, shared=None) -> Task:
   """Loads the data of a resolved configuration and sets up its network.
 
@@ -149,25 +182,25 @@ def make_task(config, shared=None) -> Task:
       be standardised.
   """
   pack = loading.load_pack(config.data, dataset_variant(config))
-  split = splitting.make_split(pack, config.data)
-  columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
+  split, rows, columns_NT = divide(pack, config)
+  classes = config.optim.loss == optim.CLASSES
   if config.data.shuffle_labels:
     columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
   learn_from = split.train, split.validation
-  fitted = baselines.fit(pack, columns_NT, *learn_from)
-  offset_NT = None
+  fitted = baselines.fit(pack, columns_NT, *learn_from, classes)
+  predictions = fitted.predict(pack)
+  offset_NT = delta = None
   if config.data.delta:
+    delta = fitted.delta(config.data.delta)
     offset_NT = baselines.delta_offset(
-      config.data.delta, fitted, pack, columns_NT, *learn_from
+      config.data.delta, predictions, pack, columns_NT, *learn_from
     )
-  labels = labelling.make_labels(
-    columns_NT, split.train, config.data.targets, offset_NT
-  )
-  rows = {
-    'train': split.train,
-    'validation': split.validation,
-    'test': split.test,
-  }
+  if classes:
+    labels = labelling.make_classes(columns_NT)
+  else:
+    labels = labelling.make_labels(
+      columns_NT, split.train, config.data.targets, offset_NT
+    )
   if config.representation.use_b_factors:
     data_checks.check_b_factors(pack, rows)
   if needs_orbitals(config.representation):
@@ -210,7 +243,7 @@ def make_task(config, shared=None) -> Task:
   )
   scale_C = compile_cache.scales_of(voxelizer)
   finish = shared.get(_finish, compile_cache.bare(voxelizer))
-  fitted[baselines.MOMENTS] = moments_alone.predictions(
+  predictions[baselines.MOMENTS] = moments_alone.predictions(
     lambda batch: moments(field(batch), scale_C),
     molecules,
     rows,
@@ -226,7 +259,8 @@ def make_task(config, shared=None) -> Task:
     split_missing=split.missing,
     missing_ids=split.missing_ids,
     labels=labels,
-    baselines=fitted,
+    baselines=predictions,
+    delta=delta,
     test_sets=split.test_sets,
     molecules=molecules,
     voxelizer=voxelizer,
@@ -235,4 +269,5 @@ def make_task(config, shared=None) -> Task:
     outside=data_checks.outside(config, pack, rows, molecules),
     voxelize_seconds=seconds / size,
     unseen=data_checks.unseen(voxelizer, molecules),
+    remarks=data_checks.remarks(config.data, pack, rows),
   )

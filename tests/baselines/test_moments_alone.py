@@ -73,7 +73,7 @@ def test_a_kernel_ridge_on_moments_of_the_voxels(tmp_path):
     (rest_NT[train] - mean_T) / std_T,
     x_val=features['validation'],
     y_val=(rest_NT[validation] - mean_T) / std_T,
-  )
+  ).predict
   expected_BT = predict(features['test']) * std_T + mean_T + offset_NT[test]
   size_T = work.labels.columns_NT[test].std(0)
   difference_BT = (found_NT[test] - expected_BT) / size_T

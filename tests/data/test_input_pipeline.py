@@ -10,7 +10,7 @@ import data_builders
 from configs import qm9_density
 from data_builders import xtb
 from edjax import baselines, commands, config, molecule
-from edjax.baselines import descriptors
+from edjax.baselines import features
 from edjax.data import (
   batching,
   labelling,
@@ -75,7 +75,7 @@ def data_config(**changes):
   fields = {
     'split': 'random', 'seed': 0, 'train_size': 1.0, 'max_eval': 0,
     'validation_fraction': 0.2, 'test_fraction': 0.2, 'split_file': '',
-    'subset_seed': 0, 'validation_share': 0.0,
+    'subset_seed': 0, 'validation_share': 0.0, 'targets': ('y',),
   }  # fmt: skip
   return types.SimpleNamespace(**fields | changes)
 
@@ -471,9 +471,9 @@ def test_baselines_learn_from_training_rows_alone(small_pack):
   columns = small_pack.columns['y'][:, None].copy()
   split = splitting.make_split(small_pack, data_config())
   parts = split.train, split.validation
-  before = baselines.fit(small_pack, columns, *parts)
+  before = baselines.fit(small_pack, columns, *parts).predict(small_pack)
   columns[split.test] += 1e3
-  after = baselines.fit(small_pack, columns, *parts)
+  after = baselines.fit(small_pack, columns, *parts).predict(small_pack)
   assert set(before) == {
     'mean', 'median', 'ridge_composition', 'ridge_gfn2', 'kernel_gfn2',
   }  # fmt: skip
@@ -493,7 +493,8 @@ def test_a_kernel_is_told_what_a_line_is_not(small_pack):
   split = splitting.make_split(small_pack, data_config())
   energy = small_pack.columns['xtb_levels'][:, 6]
   columns = np.square(energy - energy.mean())[:, None]
-  fitted = baselines.fit(small_pack, columns, split.train, split.validation)
+  args = small_pack, columns, split.train, split.validation
+  fitted = baselines.fit(*args).predict(small_pack)
   error = {
     name: np.abs(values - columns)[split.test].mean()
     for name, values in fitted.items()
@@ -510,7 +511,7 @@ def test_an_orbital_that_is_lacking_has_the_energy_of_the_next():
     ]
   )
   want = [[-3, -2, -1, 1, 2, 3], [-1, -1, -1, 1, 2, 2], [-2, -2, -1, 1, 1, 1]]
-  np.testing.assert_array_equal(descriptors._filled(levels), want)
+  np.testing.assert_array_equal(features._filled(levels), want)
   assert np.isnan(levels).any()  # a copy
 
 
@@ -523,13 +524,15 @@ def test_a_training_molecule_does_not_see_its_label_in_the_offset(small_pack):
 
   def offset(delta, columns):
     args = small_pack, columns, split.train, split.validation
-    return baselines.delta_offset(delta, baselines.fit(*args), *args)
+    predictions = baselines.fit(*args).predict(small_pack)
+    return baselines.delta_offset(delta, predictions, *args)
 
   before, after = (offset('gfn2_kernel', c) for c in (columns, changed))
   assert before[one] == after[one]
   assert np.abs(before - after)[split.train].max() > 0.1
   # Others have the prediction of all training molecules.
-  fitted = baselines.fit(small_pack, columns, split.train, split.validation)
+  args = small_pack, columns, split.train, split.validation
+  fitted = baselines.fit(*args).predict(small_pack)
   for rows in (split.validation, split.test):
     np.testing.assert_array_equal(before[rows], fitted['kernel_gfn2'][rows])
   in_sample = fitted['kernel_gfn2'] - columns

@@ -41,7 +41,7 @@ def check(molecule, numbers_A, coords_A3, says_flat: bool, name: str) -> None:
       )
       raise types.ComplexError(
         f'{name}: no coordinates in space: all atoms lie in a plane, and '
-        f'{why}. Give the bound pose'
+        f'{why}. Give a geometry in space'
       )
   if molecule is not None:
     _check_lengths(molecule, numbers_A, coords_A3, name)

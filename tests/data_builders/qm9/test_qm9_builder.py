@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -22,7 +21,7 @@ from tensorflow_datasets.core import shuffle
 
 import data_builders
 from data_builders import xtb
-from data_builders.molecules import records
+from data_builders.molecules import builder, records
 from data_builders.qm9 import archive, parse
 from data_builders.support import download
 from edjax import datasets
@@ -311,9 +310,7 @@ def test_more_records_than_tfds_keeps_in_memory(manual, tmp_path, monkeypatch):
   built = data_builders.build('qm9', tmp_path / 'one', manual, workers=1)
   assert len(built.as_data_source(split='all')) == len(SHAPES)
   assert shuffle.MAX_MEM_BUFFER_SIZE == 1000
-  monkeypatch.setattr(
-    data_builders, '_own_bars_and_memory', contextlib.nullcontext
-  )
+  monkeypatch.setattr(builder, '_own_bars_and_memory', contextlib.nullcontext)
   with pytest.raises(ModuleNotFoundError, match='tensorflow'):
     data_builders.build('qm9', tmp_path / 'two', manual, workers=1)
 
@@ -515,17 +512,6 @@ def test_without_locks_it_goes_on(tmp_path, monkeypatch):
 def test_unknown_dataset_raises(tmp_path):
   with pytest.raises(ValueError, match='qm9, qm9_mini'):
     data_builders.build('qm8', tmp_path)
-
-
-def test_builders_are_not_registered():
-  """TFDS's names are global; registering one twice raises."""
-  import tensorflow_datasets as tfds
-
-  from data_builders.qm9 import qm9_dataset_builder
-
-  importlib.reload(qm9_dataset_builder)
-  with pytest.raises(tfds.core.registered.DatasetNotFoundError):
-    tfds.core.registered.imported_builder_cls('edjax_qm9')
 
 
 def test_all_failures_raise(tmp_path):

@@ -1,0 +1,1 @@
+"""Molecules of users' own files: readers, records, TFDS builder."""

@@ -1,0 +1,75 @@
+"""Reads users' files of molecules, by kind."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+from data_builders.own import folders, molblocks, smiles, tables, xyz
+from data_builders.own.types import Options, Raw
+from data_builders.support.download import file_sha256
+from edjax.runtime import reading
+
+_READERS = {
+  **dict.fromkeys(('.sdf', '.sd', '.mol'), molblocks.read),
+  **dict.fromkeys(tables.SUFFIXES, smiles.read),
+  **dict.fromkeys(folders.XYZ, xyz.read),
+}
+
+
+def read(source: str | os.PathLike, options: Options) -> Iterator[Raw]:
+  """Reads the molecules of a file or folder.
+
+  Args:
+    source: SDF; CSV, TSV or Parquet with a column of SMILES; XYZ or extended
+      XYZ; or a folder of XYZ, SDF, MOL and mol2 files with a molecule each and
+      a table of values. All but Parquet may be gzipped.
+    options: names of columns.
+
+  Returns:
+    The records, in order; those that cannot be used have a `problem`.
+
+  Raises:
+    ValueError: the source is empty, damaged or of an unknown kind, or a column
+      is not there.
+    FileNotFoundError: there is no such file.
+    OSError: it cannot be read.
+  """
+  path = located(source)
+  if path.is_dir():
+    return folders.read(path, options)
+  return _READERS[folders.suffix(path)](path, options)
+
+
+def located(source: str | os.PathLike) -> pathlib.Path:
+  """Returns the path of a source.
+
+  Raises:
+    FileNotFoundError: there is none.
+    ValueError: it is of an unknown kind.
+  """
+  path = pathlib.Path(source).expanduser()
+  if not path.exists():
+    raise FileNotFoundError(
+      f'there is no {path}; {reading.found_in(path.parent)}'
+    )
+  if not path.is_dir() and folders.suffix(path) not in _READERS:
+    raise ValueError(
+      f'{path} is of no known kind: {", ".join(_READERS)} (.gz too), or a '
+      'folder of .xyz, .sdf, .mol and .mol2 files with a table'
+    )
+  return path
+
+
+def sha256(source: str | os.PathLike) -> str:
+  """Returns the SHA-256 of a source's contents, in hexadecimal.
+
+  Of a folder: of the names and contents of the files that are read.
+  """
+  path = located(source)
+  if not path.is_dir():
+    return file_sha256(path)
+  files, table = folders.contents(path)
+  paths = [*files.values(), *([table] if table else [])]
+  lines = (f'{p.relative_to(path)} {file_sha256(p)}' for p in paths)
+  return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
