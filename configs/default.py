@@ -26,10 +26,10 @@ def get_config() -> ConfigDict:
   # For molecules and complexes: your file or folder (docs/own_molecules.md,
   # docs/datasets.md).
   data.source = ''
-  # For molecules and complexes: the column of ids; '': one with a usual name.
+  # For molecules: names of the columns of ids (for complexes, too), SMILES,
+  # total charge and number of unpaired electrons; '': those with usual names,
+  # where there are some.
   data.id_column = ''
-  # For molecules: names of the columns of SMILES, total charge and number of
-  # unpaired electrons; '': those with usual names, where there are some.
   data.smiles_column = ''
   data.charge_column = ''
   data.unpaired_column = ''

@@ -95,11 +95,11 @@ def find(
   index = _table_in(path) if path.is_dir() else path
   table = tables.read(index)
   rows, where = table.rows, str(index)
-  of = columns.found(table.names, Options(id=id_column), where)
+  id_column = columns.found(table.names, Options(id=id_column), where).id
   needed = ('protein', 'ligand', *(['map'] if maps else []))
   if not path.is_dir():
     files_of = _InTable(index, table.names, needed)
-  elif of.id:
+  elif id_column:
     files_of = _InFolder(path, needed)
   else:
     raise ValueError(
@@ -109,21 +109,13 @@ def find(
   if split_column:
     split_column = columns.named(table.names, split_column, where)
     rows = selection.divided(rows, split_column, where)
+  reserved = {*reserved, id_column}
   names = [n for n in selection.numeric(rows) if n not in reserved]
-  counts = selection.count(rows, names)
-  if split_column:
-    counts |= {
-      selection.PART: {'numbers': len(rows), 'empty': 0, 'no_number': 0}
-    }
-  ids = columns.ids(
-    [row.values for row in rows], of.id, index.name.partition('.')[0]
-  )
-  entries, files, unusable, excluded, first = {}, {}, {}, {}, {}
+  stem = index.name.partition('.')[0]
+  ids = columns.ids([row.values for row in rows], id_column, stem)
+  ids, excluded = _without_repeats(ids, rows)
+  entries, files, unusable = {}, {}, {}
   for row, name in zip(rows, ids, strict=True):
-    before = first.setdefault(pdb_ids.key(name), row.where)
-    if before != row.where:
-      name = f'{name} ({row.where})'
-      excluded[name] = f'its id is that of {before} (case does not matter)'
     entries[name] = _entry(name, row, names, split_column)
     try:
       if row.problem:
@@ -146,7 +138,24 @@ def find(
     files=files,
     unusable=unusable,
   )
+  counts = selection.count(rows, names)
+  if split_column:
+    counts |= {
+      selection.PART: {'numbers': len(rows), 'empty': 0, 'no_number': 0}
+    }
   return Found(inputs, counts)
+
+
+def _without_repeats(ids, rows) -> tuple[list[str], dict[str, str]]:
+  """Returns ids that differ, and why those that did not are left out."""
+  first, result, excluded = {}, [], {}
+  for name, row in zip(ids, rows, strict=True):
+    before = first.setdefault(pdb_ids.key(name), row.where)
+    if before != row.where:
+      name = f'{name} ({row.where})'
+      excluded[name] = f'its id is that of {before} (case does not matter)'
+    result.append(name)
+  return result, excluded
 
 
 def _table_in(folder: pathlib.Path) -> pathlib.Path:

@@ -54,7 +54,7 @@ class Builder(pdbbind_dataset_builder.Builder, skip_registration=True):
       f'column {name}: {cells["no_number"]} cells are no numbers, and count as '
       'missing'
       for name, cells in report['columns'].items()
-      if cells['no_number']
+      if cells['numbers'] >= cells['no_number'] > 0
     ]
     reasons = report['without_files']
     lines += [f'  {reason}' for reason in reasons[:_LISTED]]

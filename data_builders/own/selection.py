@@ -22,6 +22,8 @@ PARTS = (
 # Columns of records that no column of a user may replace.
 _RESERVED = (
   'xtb_energy', 'xtb_gap', 'xtb_dipole', 'xtb_levels', PART, *records.COLUMNS,
+  'example_id', 'index', 'numbers', 'positions', 'orbitals', 'n_orbitals',
+  'orbital_width', 'frontier', 'n_homo', 'n_lumo', 'smiles', 'values',
 )  # fmt: skip
 # Å to which coordinates of duplicates agree: files round them.
 _DIGITS = 3

@@ -2,7 +2,7 @@
 
 TFDS asks its providers for the builder of a name; ours imports a builder when
 it is asked for. Nothing of TFDS is imported here: the physics does without it,
-and it costs a second.
+and it takes 0.4 s.
 """
 
 import importlib

@@ -10,12 +10,13 @@ import pytest
 from support import made_up_complexes as made_up
 
 import data_builders
-from configs import complexes_shape
+from configs import complexes_shape, study_complexes
 from data_builders.own import complexes
 from edjax import config as configuration
 from edjax import datasets, task
 from edjax.config import ConfigError
 from edjax.data import loading, splitting
+from edjax.study import planning, settings
 
 # One protein has two ligands; ids as nobody would write a PDB id.
 ROWS = (
@@ -152,6 +153,7 @@ def test_a_run_s_task_has_labels_with_gaps_and_baselines(config, tmp_path):
 def test_what_cannot_be_used_names_row_and_column(tmp_path, capsys):
   root = tmp_path / 'own'
   _, lines = write(root)
+  lines[0] = lines[0].replace(',0,2000', ',n.d.,2000')
   lines[1] = 'b,proteins/none.pdb,poses/1.sdf,5,1,'
   lines[2] = 'c,proteins/p1.pdb,,5,1,'
   lines[3] = 'd,proteins/p2.pdb,affinities.csv,5,1,'
@@ -174,6 +176,7 @@ def test_what_cannot_be_used_names_row_and_column(tmp_path, capsys):
   assert 'line 2 (case' in rows['CPD 1/A (affinities.csv, line 6)']['reason']
   printed = capsys.readouterr().out
   assert where in printed
+  assert 'column kon: 1 cells are no numbers' in printed
 
 
 @pytest.mark.parametrize(
@@ -277,3 +280,14 @@ def test_configurations_need_a_source(config):
   config.data.source = ''
   with pytest.raises(ConfigError, match=r'data\.source is missing'):
     configuration.resolve(config)
+
+
+def test_the_study_has_a_run_for_each_fold(config):
+  study = study_complexes.get_config()
+  study.data.update({'source': config.data.source, 'targets': ('pKd',)})
+  options, base = settings.split(study)
+  entries = planning.entries(options, base)
+  runs = {(e.representation, e.size, e.subset_seed, e.fold) for e in entries}
+  assert len(runs) == len(entries) == 4 * 2 * 2 * 3
+  for entry in entries[::12]:  # one of each representation
+    configuration.resolve(planning.with_fields(base, entry.fields))
