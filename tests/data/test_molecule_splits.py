@@ -192,3 +192,18 @@ def test_order_of_hashes():
     '4abc',
     '2abc',
   ]
+
+
+def test_ids_of_users_may_end_in_one_number(tmp_path):
+  """A number stands for an id only where it stands for one."""
+  path = tmp_path / 'split.json'
+  ids = ['a_1', 'b_1', 'c_2', '3']
+  parts = {'train': ['a_1'], 'validation': [2], 'test': ['3', 'b_1']}
+  path.write_text(json.dumps(parts))
+  split = molecule_splits.make_split('file', ids, path=str(path))
+  assert split.parts == {
+    'train': ('a_1',), 'validation': ('c_2',), 'test': ('3', 'b_1'),
+  }  # fmt: skip
+  path.write_text(json.dumps(parts | {'train': [1]}))
+  with pytest.raises(ValueError, match='a_1 and b_1 have one number: 1'):
+    molecule_splits.make_split('file', ids, path=str(path))
