@@ -11,12 +11,12 @@ import shutil
 import signal
 import tempfile
 
-# Before jax is imported. Compilation is most of the time of small programs, and
-# its last level takes half of it; what tests launch is compiled as for users.
-_FLAGS = (
-  '--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0'
+from support import xla_flags
+
+# Before jax is imported. What users launch is compiled as for them.
+os.environ['XLA_FLAGS'] = (
+  f'{os.environ.get("XLA_FLAGS", "")} {xla_flags.on_devices(4)}'
 )
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Two OpenMP threads a process make tblite wait for itself on busy cores.
 os.environ.setdefault('OMP_NUM_THREADS', '1')

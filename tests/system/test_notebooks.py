@@ -10,7 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from support import waiting
+from support import waiting, xla_flags
 
 from configs import default
 from edjax.data import loading
@@ -27,11 +27,6 @@ warnings.simplefilter('error')
 warnings.filterwarnings('ignore', module='ipykernel')
 warnings.filterwarnings('ignore', r'label\(\) is deprecated')  # pyproject.toml
 """
-
-# Nearly all of the time is compilation.
-QUICK = (
-  '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
-)
 
 
 def read(name):
@@ -96,7 +91,7 @@ def data_dir(tmp_path_factory):
   return path
 
 
-def execute(name, tmp_path, flags=None, **parameters):
+def execute(name, tmp_path, flags='', **parameters):
   """Runs a notebook with other values of its parameters; gives its outputs.
 
   On the devices of this process, or with other flags of XLA.
@@ -114,8 +109,7 @@ def execute(name, tmp_path, flags=None, **parameters):
     resources={'metadata': {'path': str(NOTEBOOKS)}},
   )
   home = {name: str(tmp_path) for name in ('IPYTHONDIR', 'JUPYTER_RUNTIME_DIR')}
-  flags = f'{os.environ["XLA_FLAGS"]} {QUICK}' if flags is None else flags
-  jax = {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
+  jax = {'XLA_FLAGS': flags or os.environ['XLA_FLAGS'], 'JAX_PLATFORMS': 'cpu'}
   client.execute(env=os.environ | home | jax)
   outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
   text = ''.join(o.text for o in outputs if o.output_type == 'stream')
@@ -174,8 +168,8 @@ def test_ablation_notebook_runs(data_dir, tmp_path):
   the scales, the training step and the predictions.
   """
   outputs, text = execute(
-    'ablation', tmp_path, QUICK, VARIANT='smoke', STEPS=4, SEEDS=2, LABELS=48,
-    DATA=str(data_dir), WORK=str(tmp_path / 'runs'),
+    'ablation', tmp_path, xla_flags.QUICK, VARIANT='smoke', STEPS=4, SEEDS=2,
+    LABELS=48, DATA=str(data_dir), WORK=str(tmp_path / 'runs'),
   )  # fmt: skip
   assert pictures(outputs) == (2, 1)
   assert 'density integrates to 38.0' in text
