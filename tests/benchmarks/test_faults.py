@@ -20,11 +20,12 @@ ERRORS = ('loss', 'mae_')
 
 
 @pytest.fixture(scope='module')
-def faults(tmp_path_factory):
+def faults(qm9_mini, tmp_path_factory):
   """`benchmarks.robustness.faults` with an undisturbed run to compare with."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(script, 'XLA_FLAGS', xla_flags.QUICK)
     runs = script.Runs(tmp_path_factory.mktemp('faults'), **layouts.SMALLER)
+    shutil.copytree(qm9_mini, runs.data_dir('undisturbed'))
     runs.undisturbed()
     yield runs
 
