@@ -43,9 +43,9 @@ _LARGE = 2 * 2**30
 # Files of minutes. With `--dist loadfile` they are begun first: at the end one
 # process would wait for the other.
 _LONG = (
-  'test_end_to_end', 'test_faults', 'test_notebooks', 'test_multihost',
-  'test_convolutions_learn', 'test_models', 'test_voxelize',
-  'test_pdbbind_builder', 'test_train',
+  'test_end_to_end', 'test_notebooks', 'test_faults', 'test_multihost',
+  'test_convolutions_learn', 'test_fields', 'test_pdbbind_builder',
+  'test_models', 'test_voxelize',
 )  # fmt: skip
 
 
