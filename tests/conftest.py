@@ -11,12 +11,12 @@ import shutil
 import signal
 import tempfile
 
-# Before jax is imported. Compilation is most of the time of small programs, and
-# its last level takes half of it; what tests launch is compiled as for users.
-_FLAGS = (
-  '--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0'
+from support import xla_flags
+
+# Before jax is imported. What users launch is compiled as for them.
+os.environ['XLA_FLAGS'] = (
+  f'{os.environ.get("XLA_FLAGS", "")} {xla_flags.on_devices(4)}'
 )
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Two OpenMP threads a process make tblite wait for itself on busy cores.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -43,9 +43,9 @@ _LARGE = 2 * 2**30
 # Files of minutes. With `--dist loadfile` they are begun first: at the end one
 # process would wait for the other.
 _LONG = (
-  'test_end_to_end', 'test_faults', 'test_notebooks', 'test_multihost',
-  'test_convolutions_learn', 'test_models', 'test_voxelize',
-  'test_pdbbind_builder', 'test_train',
+  'test_end_to_end', 'test_notebooks', 'test_faults', 'test_multihost',
+  'test_convolutions_learn', 'test_fields', 'test_pdbbind_builder',
+  'test_models', 'test_voxelize',
 )  # fmt: skip
 
 
@@ -63,6 +63,15 @@ def pytest_collection_modifyitems(items):
   """Long files first, longest first; the rest as it was."""
   ranks = {name: i for i, name in enumerate(_LONG)}
   items.sort(key=lambda item: ranks.get(item.path.stem, len(_LONG)))
+
+
+def pytest_collection_finish():
+  """Searches for garbage less often, and not in what all tests share.
+
+  Tracing makes so many objects that the search takes a sixth of the time.
+  """
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +124,25 @@ def shared_data() -> pathlib.Path:
       f'no reference data at {path} (not published; set EDJAX_SHARED_DATA)'
     )
   return path
+
+
+@pytest.fixture(scope='session')
+def qm9_mini(tmp_path_factory) -> pathlib.Path:
+  """A data_dir with the embedded dataset and its pack, to be read.
+
+  Built once, also where several processes of xdist ask for it.
+  """
+  from configs import default
+  from edjax.data import loading
+
+  folder = tmp_path_factory.getbasetemp()
+  if 'PYTEST_XDIST_WORKER' in os.environ:
+    folder = folder.parent  # their folders lie beside each other
+  data = default.get_config().data
+  data.data_dir = str(folder / 'qm9_mini')
+  data.workers = 2
+  loading.load_pack(data)
+  return folder / 'qm9_mini'
 
 
 @pytest.fixture

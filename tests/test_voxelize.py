@@ -402,9 +402,11 @@ def test_other_channels_stay_in_the_cache_one_by_one():
 
 
 def test_strict_promotion(strict_promotion):
-  for density in registry.DENSITIES:
-    f = make_voxelizer(EVERY, GRID, density=density, supersample=2,
-                       scales=(2.0,) * 10, smooth=0.5)  # fmt: skip
+  cases = dict.fromkeys(registry.DENSITIES, ('density', 'gradient'))
+  for density, channels in (cases | {'promolecule': EVERY}).items():
+    make = functools.partial(make_voxelizer, channels, GRID, density=density,
+                             supersample=2, smooth=0.5)  # fmt: skip
+    f = make(scales=(2.0,) * make().num_channels)
     assert jax.eval_shape(f, _mol()).dtype == jnp.float32
 
 

@@ -46,9 +46,9 @@ def test_large_parts_are_sampled(monkeypatch):
   assert np.abs(found_NT[150:, 0] - truth).mean() < 0.2 * truth.std()
 
 
-def test_a_kernel_ridge_on_moments_of_the_voxels(tmp_path):
+def test_a_kernel_ridge_on_moments_of_the_voxels(qm9_mini):
   """By hand, for a run that learns what is left of a linear fit."""
-  config = tiny_runs.tiny(tmp_path)
+  config = tiny_runs.tiny(qm9_mini)
   config.data.delta = 'composition'
   work = tasks.make_task(configuration.resolve(config))
   found_NT = work.baselines['moments']

@@ -12,7 +12,7 @@ import signal
 
 import numpy as np
 import pytest
-from support import layouts, waiting
+from support import layouts, waiting, xla_flags
 
 from benchmarks.robustness import faults as script
 
@@ -20,11 +20,14 @@ ERRORS = ('loss', 'mae_')
 
 
 @pytest.fixture(scope='module')
-def faults(tmp_path_factory):
+def faults(qm9_mini, tmp_path_factory):
   """`benchmarks.robustness.faults` with an undisturbed run to compare with."""
-  runs = script.Runs(tmp_path_factory.mktemp('faults'), **layouts.SMALLER)
-  runs.undisturbed()
-  return runs
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(script, 'XLA_FLAGS', xla_flags.QUICK)
+    runs = script.Runs(tmp_path_factory.mktemp('faults'), **layouts.SMALLER)
+    shutil.copytree(qm9_mini, runs.data_dir('undisturbed'))
+    runs.undisturbed()
+    yield runs
 
 
 def preempt(runs, name, after=10, number=signal.SIGTERM, **options):

@@ -96,11 +96,11 @@ def test_batches_come_in_order_and_from_anywhere():
   assert max(made) < 30
 
 
-def test_a_run_is_the_same(tmp_path):
+def test_a_run_is_the_same(qm9_mini, tmp_path):
   """Bit for bit: metrics and predictions."""
   shared, found = compile_cache.CompileCache(), []
   for name, memory in (('memory', 8.0), ('stream', 1e-6)):
-    config = tiny_runs.tiny(tmp_path / 'data')
+    config = tiny_runs.tiny(qm9_mini)
     config.train.device_data_gib = 0.0
     config.train.steps = config.train.eval_every = 6
     config.train.checkpoint_every = 3

@@ -105,7 +105,7 @@ def test_padding_is_inert_in_value_and_gradient():
     vox = gaussians.splat_grid(coords, weights, sigma, grid)
     return jnp.sum(vox**2), vox
 
-  step = jax.value_and_grad(loss, has_aux=True)
+  step = jax.jit(jax.value_and_grad(loss, has_aux=True))
   (_, vox), slope = step(coords, weights, sigma)
   (_, padded_vox), padded_slope = step(*more)
   # another length of the sum may round it otherwise

@@ -139,7 +139,7 @@ def test_vmap_equals_one_by_one():
     one = jax.jit(near)(*(x[i] for x in batch))
     np.testing.assert_allclose(got[i], one, rtol=0, atol=1e-6)
   gradient = jax.grad(lambda *terms: jnp.sum(jax.vmap(near)(*terms) ** 2))
-  assert np.isfinite(gradient(*batch)).all()
+  assert np.isfinite(jax.jit(gradient)(*batch)).all()
 
 
 def test_vmap_of_slopes_with_weights_in_common():

@@ -103,9 +103,11 @@ def test_the_integral_is_that_of_both_parts(x64):
 def test_layers_equal_points(grid, supersample):
   terms = random_gaussians()
   fine = grid.refine(supersample)
-  want = truncated_gaussians.splat_points(grids.centres(fine), *terms)
+  points_G3 = grids.centres(fine)
+  want = jax.jit(truncated_gaussians.splat_points)(points_G3, *terms)
   want = grids.pool(want.reshape(*(fine.size,) * 3, 3), supersample)
-  got = truncated_gaussians.splat_grid(*terms, grid, supersample)
+  splat_grid = jax.jit(truncated_gaussians.splat_grid, static_argnums=(3, 4))
+  got = splat_grid(*terms, grid, supersample)
   assert got.shape == (grid.size,) * 3 + (3,)
   top = float(jnp.abs(want).max())
   np.testing.assert_allclose(got, want, rtol=0, atol=3e-6 * top)

@@ -47,6 +47,15 @@ def start(model, vox, seed=0):
   return init(jax.random.key(seed), jnp.asarray(vox))
 
 
+def predict(model, variables, vox):
+  return jax.jit(functools.partial(model.apply, train=False))(variables, vox)
+
+
+def features_of(model, variables, vox):
+  apply = functools.partial(model.apply, train=False, method='features')
+  return jax.jit(apply)(variables, vox)
+
+
 def randomise(variables, seed=1):
   """Nothing zero: the networks start with zeros in their last layers."""
   leaves, tree = jax.tree.flatten(variables)
@@ -55,7 +64,7 @@ def randomise(variables, seed=1):
     (0.2 * rng.normal(size=leaf.shape)).astype(leaf.dtype) for leaf in leaves
   ]
   return jax.tree.unflatten(
-    tree, [leaf + n for leaf, n in zip(leaves, noise, strict=True)]
+    tree, [np.asarray(x) + n for x, n in zip(leaves, noise, strict=True)]
   )
 
 
@@ -182,7 +191,7 @@ def test_dropout_acts_in_training_alone():
 def test_starts_at_the_mean_predictor():
   model = build()
   vox = normal(0, (2, 8, 8, 8, 2))
-  prediction = model.apply(start(model, vox), vox, train=False)
+  prediction = predict(model, start(model, vox), vox)
   np.testing.assert_array_equal(prediction, 0)
 
 
@@ -192,7 +201,7 @@ def test_deep_networks_start_sound(kernels):
   vox = np.abs(normal(0, (4, 8, 8, 8, 1)))
   model = build(kernels=kernels, blocks=(4, 1), dropout=0.0)
   variables = randomise_last_layers(start(model, vox))
-  features_BF = model.apply(variables, vox, False, method='features')
+  features_BF = features_of(model, variables, vox)
   np.testing.assert_allclose(features_BF.std(0), 1, rtol=0.1)
 
   def loss(variables):
@@ -247,7 +256,7 @@ def test_memorises_a_batch(changes):
     updates = jax.tree.map(lambda u: 1e-2 * u, updates)
     return optax.apply_updates(params, updates), state, value
 
-  state = optimizer.init(params)
+  state = jax.jit(optimizer.init)(params)
   losses = []
   for _ in range(60):
     params, state, value = step(params, state)
@@ -313,7 +322,7 @@ def raised(vox, p):
 def test_moments_have_a_gradient_where_they_vanish():
   for vox in (jnp.zeros((1, 4, 4, 4, 1)), jnp.ones((1, 4, 4, 4, 1))):
     for moments in (input_moments.spatial_moments, input_moments.power_moments):
-      gradient = jax.grad(lambda v, f=moments: f(v).sum())(vox)
+      gradient = jax.jit(jax.grad(lambda v, f=moments: f(v).sum()))(vox)
       assert np.isfinite(gradient).all()
 
 
@@ -366,7 +375,7 @@ def test_a_trained_network_hardly_sees_vacuum():
     updates, state = optimizer.update(gradient, state)
     return optax.apply_updates(params, updates), state, value
 
-  state, values = optimizer.init(params), []
+  state, values = jax.jit(optimizer.init)(params), []
   for _ in range(30):
     params, state, value = step(params, state)
     values.append(float(value))
@@ -375,7 +384,7 @@ def test_a_trained_network_hardly_sees_vacuum():
   def total(vox):
     return model.apply({'params': params}, vox, train=False).sum()
 
-  slope = np.abs(jax.grad(total)(vox))
+  slope = np.abs(jax.jit(jax.grad(total))(vox))
   inside, vacuum = slope[vox > 0.1].max(), slope[vox < 1e-6].max()
   assert 0 < inside
   assert vacuum < 30 * inside
@@ -398,7 +407,9 @@ def test_whitening_starts_from_its_batch():
   assert np.abs(np.corrcoef(x[:, :2].T)[0, 1]) > 0.8  # it was correlated
   changed = x + np.array([0, 0, 0, 5], np.float32)
   np.testing.assert_array_equal(module.apply(variables, changed), y)
-  gradient = jax.grad(lambda v, x: (module.apply(v, x) ** 3).sum(), (0, 1))
+  gradient = jax.jit(
+    jax.grad(lambda v, x: (module.apply(v, x) ** 3).sum(), (0, 1))
+  )
   of_parameters, of_input = gradient(variables, x)
   assert not any(np.any(g) for g in jax.tree.leaves(of_parameters))
   assert np.abs(of_input).max() > 1
@@ -465,7 +476,9 @@ def test_standardised_features_start_from_their_batch():
   # The last one does not vary: a constant, near 0 but for rounding.
   np.testing.assert_allclose(y.std(0), [1, 1, 1, 0], atol=2e-3)
   assert np.abs(y[:, 3]).max() < 1
-  gradient = jax.grad(lambda v, x: (module.apply(v, x) ** 3).sum(), (0, 1))
+  gradient = jax.jit(
+    jax.grad(lambda v, x: (module.apply(v, x) ** 3).sum(), (0, 1))
+  )
   of_parameters, of_input = gradient(variables, x)
   assert not any(np.any(g) for g in jax.tree.leaves(of_parameters))
   assert np.abs(of_input).max() > 1
@@ -493,7 +506,7 @@ def test_input_moments_let_the_head_read_the_amount_of_matter():
   linear = np.zeros((24 + 30, 1), np.float32)
   linear[24 + 7] = 1
   params['head']['linear']['kernel'] = jnp.asarray(linear)
-  prediction = model.apply({'params': params}, vox, train=False)
+  prediction = predict(model, {'params': params}, vox)
   np.testing.assert_allclose(
     prediction[:, 0], 4 * vox[..., 1].mean((1, 2, 3)), rtol=1e-5
   )
@@ -505,8 +518,7 @@ def test_an_amount_of_matter_reaches_the_head(kernels):
   vox = np.stack([blob(c, 8, 0.3)[0] for c in normal(0, (6, 3)) / 5])
   model = build(kernels=kernels, input_moments=False)
   variables = start(model, vox)
-  features = functools.partial(model.apply, variables, method='features')
-  before, after = features(vox, False), features(2 * vox, False)
+  before, after = (features_of(model, variables, x) for x in (vox, 2 * vox))
   # In standard deviations over blobs at other places.
   assert np.median(np.abs(after - before)) > 1
 
@@ -564,10 +576,10 @@ def test_amount_of_matter_is_learned():
     updates, state = optimizer.update(jax.grad(loss)(params), state)
     return optax.apply_updates(params, updates), state
 
-  state = optimizer.init(params)
+  state = jax.jit(optimizer.init)(params)
   for _ in range(150):
     params, state = step(params, state)
-  prediction = model.apply(params, vox[80:], train=False)
+  prediction = predict(model, params, vox[80:])
   # A predictor of the mean is off by 1.
   assert float(np.sqrt(((prediction - target[80:]) ** 2).mean())) < 0.3
 
@@ -575,11 +587,8 @@ def test_amount_of_matter_is_learned():
 def test_bfloat16_is_close_to_float32():
   vox = np.abs(normal(0, (2, 8, 8, 8, 1)))
   full, half = build(), build(dtype='bfloat16')
-  variables = start(full, vox)
-  variables = randomise(variables)
-  apply = functools.partial(full.apply, train=False)
-  expected = jax.jit(apply)(variables, vox)
-  actual = jax.jit(functools.partial(half.apply, train=False))(variables, vox)
+  variables = randomise(start(full, vox))
+  expected, actual = (predict(m, variables, vox) for m in (full, half))
   assert actual.dtype == jnp.float32
   error = np.abs(actual - expected).max() / np.abs(expected).max()
   # 8 bits through five layers; exactly equal would mean that it is not used.

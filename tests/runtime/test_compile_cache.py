@@ -5,7 +5,6 @@ import logging
 
 import jax
 import numpy as np
-import pytest
 from support import tiny_runs
 
 from edjax import config as configuration
@@ -15,13 +14,8 @@ from edjax.runtime import compile_cache, parallel
 from edjax.train import batches, train_and_evaluate, train_step
 
 
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  return tmp_path_factory.mktemp('data')
-
-
-def tiny(data_dir, **fields):
-  config = tiny_runs.tiny(data_dir)
+def tiny(qm9_mini, **fields):
+  config = tiny_runs.tiny(qm9_mini)
   for name, value in fields.items():
     section, field = name.split('__')
     config[section][field] = value
@@ -63,11 +57,11 @@ def plain_step(config, task):
   return parallel.unreplicate(state), losses
 
 
-def test_inputs_are_those_of_the_run(data_dir):
+def test_inputs_are_those_of_the_run(qm9_mini):
   """Two runs through one program, each as if alone; and not as the other."""
   configs = [
     tiny(
-      data_dir,
+      qm9_mini,
       train__seed=seed,
       data__subset_seed=seed,
       optim__learning_rate=rate,
@@ -93,9 +87,9 @@ def test_inputs_are_those_of_the_run(data_dir):
   assert np.abs(one - other).max() < 1e-3 * np.abs(other).max()
 
 
-def test_one_program_for_seeds_and_sizes(data_dir):
+def test_one_program_for_seeds_and_sizes(qm9_mini):
   """What a program depends on makes another one; the rest does not."""
-  work = tasks.make_task(tiny(data_dir))
+  work = tasks.make_task(tiny(qm9_mini))
   shared, made = compile_cache.CompileCache(most=8), []
 
   def make(*key):
@@ -106,17 +100,17 @@ def test_one_program_for_seeds_and_sizes(data_dir):
     return shared.of_run(make, config, work)
 
   same = [
-    tiny(data_dir),
-    tiny(data_dir, train__seed=3, data__subset_seed=3),
-    tiny(data_dir, data__train_size=96.0),
-    tiny(data_dir, train__eval_every=40),
-    tiny(data_dir, optim__learning_rate=0.1),
+    tiny(qm9_mini),
+    tiny(qm9_mini, train__seed=3, data__subset_seed=3),
+    tiny(qm9_mini, data__train_size=96.0),
+    tiny(qm9_mini, train__eval_every=40),
+    tiny(qm9_mini, optim__learning_rate=0.1),
   ]
   assert len({id(get(config)) for config in same}) == len(made) == 1
   for config in (
-    tiny(data_dir, optim__weight_decay=0.1),
-    tiny(data_dir, train__steps=80),
-    tiny(data_dir, augment__rotate=False, eval__rotations=1),
+    tiny(qm9_mini, optim__weight_decay=0.1),
+    tiny(qm9_mini, train__steps=80),
+    tiny(qm9_mini, augment__rotate=False, eval__rotations=1),
   ):
     get(config)
   assert len(made) == 4
@@ -128,12 +122,12 @@ def test_one_program_for_seeds_and_sizes(data_dir):
   assert len(made) == 5
   # The oldest are let go.
   for decay in range(1, 9):
-    get(tiny(data_dir, optim__weight_decay=float(decay)))
+    get(tiny(qm9_mini, optim__weight_decay=float(decay)))
   get(same[0])
   assert len(made) == 14
 
 
-def test_runs_of_one_shape_compile_nothing_twice(data_dir, tmp_path):
+def test_runs_of_one_shape_compile_nothing_twice(qm9_mini, tmp_path):
   """A second run, of another seed, through `train_and_evaluate`."""
   compiled = []
 
@@ -151,7 +145,7 @@ def test_runs_of_one_shape_compile_nothing_twice(data_dir, tmp_path):
     with jax.log_compiles():
       for seed in (0, 1):
         config = tiny(
-          data_dir, train__seed=seed, data__subset_seed=seed,
+          qm9_mini, train__seed=seed, data__subset_seed=seed,
           train__device_data_gib=0.0, train__steps=1, train__eval_every=1,
           train__checkpoint_every=1, eval__rotations=1,
         )  # fmt: skip
@@ -164,9 +158,9 @@ def test_runs_of_one_shape_compile_nothing_twice(data_dir, tmp_path):
   assert counts[1] == 0, compiled
 
 
-def test_scales_given_are_scales_fixed(data_dir):
+def test_scales_given_are_scales_fixed(qm9_mini):
   """To rounding, for a voxelizer of two kinds of channel."""
-  config = tiny(data_dir, representation__channels=('atoms', 'shape'))
+  config = tiny(qm9_mini, representation__channels=('atoms', 'shape'))
   work = tasks.make_task(config)
   mol = jax.tree.map(lambda x: x[0], work.molecules['train'])
   inputs = compile_cache.step_inputs(config, work.voxelizer)

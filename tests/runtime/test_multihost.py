@@ -5,6 +5,7 @@ tested.
 """
 
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -18,10 +19,10 @@ from edjax.runtime import multihost
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
+def runs(qm9_mini, tmp_path_factory):
   directory = tmp_path_factory.mktemp('processes')
   found = script.Runs(directory, **layouts.SMALLER)
-  found.finish('data', '--mode=build')
+  shutil.copytree(qm9_mini, found.data_dir('one'))
   return found
 
 

@@ -126,8 +126,8 @@ def test_a_study_lets_its_runs_save(tmp_path):
   assert all(slot.closed for slot in slots)
 
 
-def test_a_worker_saves_when_it_is_stopped(tmp_path):
-  config = tiny_runs.tiny(tmp_path / 'data')
+def test_a_worker_saves_when_it_is_stopped(qm9_mini, tmp_path):
+  config = tiny_runs.tiny(qm9_mini)
   config.train.steps = config.train.eval_every = 1_000_000
   config.train.checkpoint_every = 20
   slot, found = worker.ProcessSlot(), []

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from support import tiny_runs, waiting
+from support import tiny_runs, waiting, xla_flags
 
 from data_builders.qm9_mini import qm9_mini_dataset_builder as mini
 from edjax import commands
@@ -25,8 +25,6 @@ import distributed
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
-# Of the flags in conftest.py, the one that saves time.
-ONE_DEVICE = '--xla_backend_optimization_level=0'
 # What workers load when they start. The first one's run says that it has come
 # to its first evaluation and goes no further, the second one's ends the worker.
 STUCK = """
@@ -71,7 +69,7 @@ class Cluster:
     process = self._start(
       'worker', self.address, '--no-nanny', '--no-dashboard',
       '--nthreads', threads, '--name', name, *flags,
-      **{'PYTHONPATH': str(path), 'XLA_FLAGS': ONE_DEVICE} | environment,
+      **{'PYTHONPATH': str(path), 'XLA_FLAGS': xla_flags.QUICK} | environment,
     )  # fmt: skip
     waiting.until(lambda: name in self.names() or process.poll() is not None)
     assert process.poll() is None, (self.directory / 'worker.log').read_text()

@@ -32,19 +32,14 @@ from edjax.study import planning, runner, settings, tuning, work_queue, worker
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  return tmp_path_factory.mktemp('data')
-
-
 @pytest.fixture
-def smoke(data_dir, monkeypatch):
+def smoke(qm9_mini, monkeypatch):
   """The smoke study with fields of config.study replaced."""
   monkeypatch.setattr(work_queue, 'POLL', 0.02)
 
   def make(**changes):
     config = study_qm9.get_config('smoke')
-    config.data.data_dir = str(data_dir)
+    config.data.data_dir = str(qm9_mini)
     config.study.update({'subset_seeds': 2} | changes)
     return config
 
@@ -134,9 +129,9 @@ def test_a_study_runs_each_once_and_grows(smoke, tmp_path, capsys):
   assert all('-s2-' in name for name in again.done)
 
 
-def test_a_stopped_study_goes_on(data_dir, tmp_path, monkeypatch):
+def test_a_stopped_study_goes_on(qm9_mini, tmp_path, monkeypatch):
   """Real runs as on an accelerator: one after another in this process."""
-  config = tiny_runs.tiny_study(data_dir)
+  config = tiny_runs.tiny_study(qm9_mini)
   config.train.update({'steps': 4, 'eval_every': 2, 'checkpoint_every': 4})
   slot = worker.LocalSlot()
   log = evaluator.Evaluator.log
@@ -376,7 +371,7 @@ def test_data_that_is_missing_is_the_builders_message(tmp_path, capsys):
   assert not (tmp_path / 'study' / 'plan.json').exists()
 
 
-def test_subsets_are_nested_and_shared(smoke, data_dir):
+def test_subsets_are_nested_and_shared(smoke):
   """What the plan says, looked up in the split itself."""
   config = smoke(sizes=(60, 240), subset_seeds=2)
   parts, base = settings.split(config)

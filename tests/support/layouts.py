@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 
-from support import waiting
+from support import waiting, xla_flags
 
 from benchmarks.robustness import faults
 
@@ -16,8 +16,8 @@ SMALLER = {'train.steps': 200, 'model.blocks': '(0,)', 'model.local': 4}
 
 def devices(count: int) -> dict:
   """Returns options of `faults.Runs.start` for so many forced devices."""
-  flags = f'--xla_force_host_platform_device_count={count} {faults.XLA_FLAGS}'
-  return {'env': os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}}
+  flags = {'XLA_FLAGS': xla_flags.on_devices(count), 'JAX_PLATFORMS': 'cpu'}
+  return {'env': os.environ | flags}
 
 
 def start(

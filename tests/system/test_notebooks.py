@@ -10,10 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from support import waiting
-
-from configs import default
-from edjax.data import loading
+from support import waiting, xla_flags
 
 nbformat = pytest.importorskip('nbformat')
 nbclient = pytest.importorskip('nbclient')
@@ -27,11 +24,6 @@ warnings.simplefilter('error')
 warnings.filterwarnings('ignore', module='ipykernel')
 warnings.filterwarnings('ignore', r'label\(\) is deprecated')  # pyproject.toml
 """
-
-# Nearly all of the time is compilation.
-QUICK = (
-  '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
-)
 
 
 def read(name):
@@ -86,17 +78,7 @@ def test_colab_installs_extras_that_exist():
   assert any('plotly' in line for line in extras['view'])
 
 
-@pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
-  path = tmp_path_factory.mktemp('data')
-  data = default.get_config().data
-  data.data_dir = str(path)
-  data.workers = 2
-  loading.load_pack(data)
-  return path
-
-
-def execute(name, tmp_path, flags=None, **parameters):
+def execute(name, tmp_path, flags='', **parameters):
   """Runs a notebook with other values of its parameters; gives its outputs.
 
   On the devices of this process, or with other flags of XLA.
@@ -114,8 +96,7 @@ def execute(name, tmp_path, flags=None, **parameters):
     resources={'metadata': {'path': str(NOTEBOOKS)}},
   )
   home = {name: str(tmp_path) for name in ('IPYTHONDIR', 'JUPYTER_RUNTIME_DIR')}
-  flags = f'{os.environ["XLA_FLAGS"]} {QUICK}' if flags is None else flags
-  jax = {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
+  jax = {'XLA_FLAGS': flags or os.environ['XLA_FLAGS'], 'JAX_PLATFORMS': 'cpu'}
   client.execute(env=os.environ | home | jax)
   outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
   text = ''.join(o.text for o in outputs if o.output_type == 'stream')
@@ -130,10 +111,10 @@ def pictures(outputs):
   return sum('image/png' in d for d in kinds), turning
 
 
-def test_qm9_notebook_runs_and_goes_on_in_another_session(data_dir, tmp_path):
+def test_qm9_notebook_runs_and_goes_on_in_another_session(qm9_mini, tmp_path):
   """Some 50 s on 2 idle cores: two kernels, each of which compiles all."""
   work, keep = tmp_path / 'work', tmp_path / 'drive'
-  shutil.copytree(data_dir, work / 'data')
+  shutil.copytree(qm9_mini, work / 'data')
   options = {'VARIANT': 'smoke', 'WORK': str(work), 'KEEP': str(keep)}
   outputs, text = execute('qm9_colab_tpu', tmp_path, **options)
   # On all local devices: conftest forces 4.
@@ -167,15 +148,15 @@ def test_qm9_notebook_runs_and_goes_on_in_another_session(data_dir, tmp_path):
   assert found['selected_step'] == wanted['selected_step']
 
 
-def test_ablation_notebook_runs(data_dir, tmp_path):
+def test_ablation_notebook_runs(qm9_mini, tmp_path):
   """Some 60 s on 2 idle cores (87 s of processor time).
 
   It compiles the gradient of the orbitals' density, and the new form, each for
   the scales, the training step and the predictions.
   """
   outputs, text = execute(
-    'ablation', tmp_path, QUICK, VARIANT='smoke', STEPS=4, SEEDS=2, LABELS=48,
-    DATA=str(data_dir), WORK=str(tmp_path / 'runs'),
+    'ablation', tmp_path, xla_flags.QUICK, VARIANT='smoke', STEPS=4, SEEDS=2,
+    LABELS=48, DATA=str(qm9_mini), WORK=str(tmp_path / 'runs'),
   )  # fmt: skip
   assert pictures(outputs) == (2, 1)
   assert 'density integrates to 38.0' in text
