@@ -14,16 +14,29 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
 
   config.data = data = ConfigDict()
-  # 'qm9_mini' (embedded, no download), 'qm9', 'pdbbind' (complexes) or
-  # 'pdbbind_ligands' (ligands as bound there, without proteins).
+  # 'qm9_mini' (embedded, no download), 'qm9', 'molecules' (of your own files),
+  # 'pdbbind' (complexes) or 'pdbbind_ligands' (ligands as bound there, without
+  # proteins).
   data.name = 'qm9_mini'
   # Directory of built datasets and packs; with --beam also an address (gs://,
   # s3://), to which the dataset is written.
   data.data_dir = '~/.cache/edjax'
   # Directory of downloaded archives ('': <data_dir>/manual).
   data.manual_dir = ''
+  # For molecules: your file or folder (docs/own_molecules.md).
+  data.source = ''
+  # For molecules: names of the columns of ids, SMILES, total charge and number
+  # of unpaired electrons; '': those with usual names, where there are some.
+  data.id_column = ''
+  data.smiles_column = ''
+  data.charge_column = ''
+  data.unpaired_column = ''
+  # For molecules, with split='column': the column that holds train, validation
+  # or test.
+  data.split_column = ''
   # 'random', 'size' (train on small molecules, test on the largest), 'file';
-  # for qm9 also the published 'cormorant' and 'dimenet'; for pdbbind also
+  # for qm9 also the published 'cormorant' and 'dimenet'; for molecules also
+  # 'scaffold' (Bemis-Murcko) and 'column' (split_column); for pdbbind also
   # 'clusters' (k-fold over clusters of protein sequences), 'time' (by year),
   # 'refined_core' and 'published' (a file or folder from its authors).
   data.split = 'random'
@@ -37,8 +50,9 @@ def get_config() -> ConfigDict:
   data.fold = 0
   # For 'time': the first year of the test set.
   data.split_year = 2016
-  # For 'random' and 'size': shares of validation and of test; the rest is
-  # training ('size' takes its test set by size, and ignores the second share).
+  # For 'random', 'scaffold' and 'size': shares of validation and of test; the
+  # rest is training ('size' takes its test set by size, and ignores the second
+  # share).
   data.validation_fraction = 0.1
   data.test_fraction = 0.2
   # GiB above which the padded molecules of a part are read from the pack batch
@@ -69,7 +83,8 @@ def get_config() -> ConfigDict:
   # For complexes: keep the hydrogens of the files. Only some sources of files
   # have them, which a network can learn.
   data.hydrogens = False
-  # For qm9 and qm9_mini: the 'published' geometry, relaxed with 'gfn2', or with
+  # For qm9, qm9_mini and molecules: the 'published' geometry (of molecules: as
+  # in the file, or made of SMILES), relaxed with 'gfn2', or with
   # Gaussian 'noise' of this standard deviation in each coordinate, Å. xTB is
   # run there; the labels stay.
   data.geometry = 'published'

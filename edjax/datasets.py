@@ -135,6 +135,7 @@ _MOLECULE_SPLITS = ('random', 'size', 'file')
 # Splits of complexes by protein, by year or by published list.
 COMPLEX_SPLITS = ('clusters', 'time', 'refined_core', 'published')
 _GEOMETRIES = ('published', 'gfn2', 'noise')
+_MOLECULE_DELTAS = ('composition', 'gfn2', 'gfn2_kernel')
 
 DATASETS: Mapping[str, Dataset] = {
   dataset.name: dataset
@@ -145,7 +146,7 @@ DATASETS: Mapping[str, Dataset] = {
       _QM9_TARGETS,
       (*_MOLECULE_SPLITS, 'cormorant', 'dimenet'),
       _GEOMETRIES,
-      ('composition', 'gfn2', 'gfn2_kernel'),
+      _MOLECULE_DELTAS,
     ),
     Dataset(
       'qm9_mini',
@@ -153,7 +154,24 @@ DATASETS: Mapping[str, Dataset] = {
       _MINI_TARGETS,
       _MOLECULE_SPLITS,
       _GEOMETRIES,
-      ('composition', 'gfn2', 'gfn2_kernel'),
+      _MOLECULE_DELTAS,
+    ),
+    Dataset(
+      'molecules',
+      'data_builders.own.molecules_dataset_builder',
+      {},
+      (*_MOLECULE_SPLITS, 'scaffold', 'column'),
+      _GEOMETRIES,
+      _MOLECULE_DELTAS,
+      settings={
+        'source': '',
+        'id_column': '',
+        'smiles_column': '',
+        'charge_column': '',
+        'unpaired_column': '',
+        'split_column': '',
+      },
+      open_targets=True,
     ),
     Dataset(
       'pdbbind',

@@ -82,26 +82,36 @@ class Builder(Base, skip_registration=True):
     config = config or ''
     geometries.noise_of(config)  # raises for a variant that there is not
     self._variant = config
-    if config:
+    name = self._config_name(config)
+    if name:
       kwargs['config'] = tfds.core.BuilderConfig(
-        name=config, description='see data_builders/molecules/geometries.py'
+        name=name, description='see data_builders/molecules/geometries.py'
       )
     super().__init__(**kwargs)
 
-  def _info(self) -> tfds.core.DatasetInfo:
+  def _config_name(self, variant: str) -> str:
+    """Returns the name of the TFDS configuration of a variant; '' for none."""
+    return variant
+
+  def _features(self) -> dict:
+    """Returns the features beside those of xTB, by name."""
     targets = DATASETS[self.name.removeprefix('edjax_')].targets
+    return {name: records_lib.double() for name in targets}
+
+  def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
       builder=self,
       description=self.description,
       homepage=self.homepage,
       features=records_lib.features(
-        ('xtb_energy', 'xtb_gap', *targets),
+        ('xtb_energy', 'xtb_gap'),
         smiles=tfds.features.Text(),
         frontier=records_lib.floats(),
         n_homo=records_lib.whole(),
         n_lumo=records_lib.whole(),
         xtb_dipole=records_lib.double((3,)),
         xtb_levels=records_lib.double((2 * records_lib.LEVELS,)),
+        **self._features(),
       ),
       disable_shuffling=True,
     )

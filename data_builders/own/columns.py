@@ -17,6 +17,10 @@ USUAL = {
 }  # fmt: skip
 
 
+# Names of columns whose cells are ids where they are all there and differ.
+_TITLES = ('name', 'title', 'compound', 'compoundname')
+
+
 def found(names: Collection[str], options: Options, where: str) -> Options:
   """Returns the names of the columns as the file has them; '' for none.
 
@@ -62,6 +66,29 @@ def missing(names: Collection[str], wanted: str, where: str) -> str:
   return text + (f'. Did you mean {near[0]!r}?' if near else '')
 
 
+def check_targets(
+  targets: Sequence[str], counts: Mapping[str, Mapping[str, int]], where: str
+) -> None:
+  """Checks that targets are columns of numbers.
+
+  Args:
+    targets: names.
+    counts: column -> number of records whose cell is a number, by 'numbers';
+      see `selection.count`.
+    where: name of the file, for the message.
+
+  Raises:
+    ValueError: a target is no such column; names those that there are.
+  """
+  for name in targets:
+    if name not in counts:
+      raise ValueError(f'target: {missing(counts, name, where)}')
+    if not counts[name]['numbers']:
+      raise ValueError(
+        f'target: the column {name!r} of {where} has no number that can be used'
+      )
+
+
 def listed(names: Collection[str]) -> str:
   """Returns the first names of columns as a text."""
   names = list(names)
@@ -70,17 +97,17 @@ def listed(names: Collection[str]) -> str:
 
 
 def _usual(names, field: str, where: str) -> str:
-  alike = [
-    name
-    for name in names
-    if re.sub(r'[^a-z0-9]', '', name.lower()) in USUAL[field]
-  ]
+  alike = [name for name in names if _plain(name) in USUAL[field]]
   if len(alike) > 1:
     raise ValueError(
       f'{where}: which column is {field}: {", ".join(map(repr, alike))}? '
       f'Name it with config.data.{field}_column'
     )
   return alike[0] if alike else ''
+
+
+def _plain(name: str) -> str:
+  return re.sub(r'[^a-z0-9]', '', name.lower())
 
 
 def text_of(values: Mapping, column: str) -> str:
@@ -114,14 +141,25 @@ def whole(values: Mapping, column: str) -> int | None:
   return int(value)
 
 
-def ids(given: Sequence[str], stem: str) -> list[str]:
-  """Returns ids: as given, or numbered ('stem_0001') where one is empty.
+def ids(rows: Sequence[Mapping], column: str, stem: str) -> list[str]:
+  """Returns the ids of records.
+
+  Those of the column, or numbers ('stem_0001') where it is empty. Without one,
+  names where there are such, see `ids_of_titles`.
 
   Args:
-    given: [N] texts.
+    rows: [N] column -> cell.
+    column: of ids; '' for none.
     stem: of the file's name.
   """
-  return [text or numbered(stem, i) for i, text in enumerate(given, 1)]
+  if column:
+    given = [text_of(row, column) for row in rows]
+    return [text or numbered(stem, i) for i, text in enumerate(given, 1)]
+  named = [
+    name for name in (rows[0] if rows else ()) if _plain(name) in _TITLES
+  ]
+  title = named[0] if named else ''
+  return ids_of_titles([text_of(row, title) for row in rows], stem)
 
 
 def ids_of_titles(titles: Sequence[str], stem: str) -> list[str]:

@@ -24,7 +24,7 @@ def read(path, options: Options) -> Iterator[Raw]:
   of = columns.found(names, options, str(path))
   stem = path.name.partition('.')[0]
   if of.id:
-    ids = columns.ids([columns.text_of(row, of.id) for row in values], stem)
+    ids = columns.ids(values, of.id, stem)
   else:
     titles = [text.partition('\n')[0].strip() for text in records]
     ids = columns.ids_of_titles(titles, stem)

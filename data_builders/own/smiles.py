@@ -17,8 +17,8 @@ def read(path, options: Options) -> Iterator[Raw]:
       f'{path} has no column of SMILES (named smiles, or by '
       f'config.data.smiles_column); it has {columns.listed(table.names)}'
     )
-  given = [columns.text_of(row.values, of.id) for row in table.rows]
-  ids = columns.ids(given, path.name.partition('.')[0])
+  rows = [row.values for row in table.rows]
+  ids = columns.ids(rows, of.id, path.name.partition('.')[0])
   for index, (row, example_id) in enumerate(
     zip(table.rows, ids, strict=True), 1
   ):

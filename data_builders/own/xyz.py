@@ -25,8 +25,7 @@ def read(path, options: Options) -> Iterator[Raw]:
   frames = [_frame(text) for text in split(path)]
   names = list(dict.fromkeys(name for values, _ in frames for name in values))
   of = columns.found(names, options, str(path))
-  given = [columns.text_of(values, of.id) for values, _ in frames]
-  ids = columns.ids(given, stem)
+  ids = columns.ids([values for values, _ in frames], of.id, stem)
   for i, (values, atoms) in enumerate(frames):
     raw = Raw(ids[i], i + 1, f'{path.name}, frame {i + 1}', values=values)
     yield with_molecule(raw, atoms, of)

@@ -1,15 +1,11 @@
 """The manifest: a row for every complex, with its status and the reason."""
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping
 
-from etils import epath
-
 from data_builders.pdbbind.readers import types
+from data_builders.support import manifest as table
 
-NAME = 'manifest.csv'
+NAME = table.NAME
 COLUMNS = (
   'id', 'status', 'reason', 'pk', 'measure', 'relation', 'year', 'ligand',
   'index_line', 'cluster', 'ligand_file', 'ligand_atoms', 'ligand_charge',
@@ -39,23 +35,6 @@ def write(directory, rows: Iterable[Mapping]) -> None:
 
   Args:
     directory: of the dataset.
-    rows: with keys of COLUMNS; missing ones stay empty, mappings are written as
-      JSON.
-
-  Raises:
-    ValueError: a row has a key that is no column.
+    rows: with keys of COLUMNS; see `support.manifest.write`.
   """
-  text = io.StringIO(newline='')
-  writer = csv.DictWriter(text, COLUMNS, restval='')
-  writer.writeheader()
-  for row in sorted(rows, key=lambda row: row['id']):
-    writer.writerow(
-      {
-        key: json.dumps(value, sort_keys=True)
-        if isinstance(value, Mapping)
-        else value
-        for key, value in row.items()
-      }
-    )
-  path = epath.Path(directory) / NAME
-  path.write_bytes(text.getvalue().encode('utf-8'))
+  table.write(directory, COLUMNS, sorted(rows, key=lambda row: row['id']))

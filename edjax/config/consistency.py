@@ -46,6 +46,18 @@ def contradictions(config) -> list[str]:
     exists = pathlib.Path(split_file).is_file()
     if not exists and not pathlib.Path(split_file).is_dir():
       errors.append(f'config.data.split_file={split_file!r} does not exist')
+  if 'source' in dataset.settings and not data.source:
+    errors.append(
+      'config.data.source is missing: the file or folder of your '
+      f'{data.name} (docs/own_molecules.md)'
+    )
+  if 'split_column' in dataset.settings and (
+    (split == 'column') != bool(data.split_column)
+  ):
+    errors.append(
+      "config.data.split_column goes with config.data.split='column', and only "
+      'this'
+    )
   if config.data.fold >= config.data.folds:
     errors.append(
       f'config.data.fold={config.data.fold} is not one of 0 to '

@@ -21,6 +21,12 @@ FILE_SPLITS = ('file', 'published')
 RULES: Mapping[str, rules.Rule] = {
   'data.data_dir': rules.text,
   'data.manual_dir': rules.text,
+  'data.source': rules.text,
+  'data.id_column': rules.text,
+  'data.smiles_column': rules.text,
+  'data.charge_column': rules.text,
+  'data.unpaired_column': rules.text,
+  'data.split_column': rules.text,
   'data.split_file': rules.text,
   'data.origin': rules.one_of('', *ORIGINS),
   'data.validation_fraction': rules.SHARE,

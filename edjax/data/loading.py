@@ -17,8 +17,9 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
   If several processes call it, one builds and packs, and the others wait.
 
   Args:
-    data: `config.data`: name, data_dir, manual_dir, workers, download, and the
-      settings of the dataset.
+    data: `config.data`: name, data_dir, manual_dir, workers, download, the
+      settings of the dataset and, where they are columns of the user's files,
+      targets.
     variant: of the dataset, where it has several.
     beam: flags of Apache Beam, which then builds the dataset; '' for processes
       of this machine.
@@ -48,11 +49,19 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
 
         source = builder.as_data_source(split='all')
         records = tqdm(source, desc=f'packing {data.name}', unit=' molecules')
+        records = _with_columns(records, report.get('columns', ()))
         dropped = report.get('uncharacterized')
         packed_dataset.write(directory, records, fingerprint, dropped)
     pack = packed_dataset.open_pack(directory)
   seconds = report.get('xtb_seconds_per_molecule')
   return dataclasses.replace(pack, xtb_seconds=seconds)
+
+
+def _with_columns(records, names) -> Iterator[dict]:
+  """Gives records the columns of the user's files by their names."""
+  for record in records:
+    values = record.get('values', ())
+    yield {**record, **dict(zip(names, values, strict=True))}
 
 
 def build_in_store(data, variant: str, beam: str) -> int:
@@ -92,6 +101,8 @@ def _build(data, data_dir: str | pathlib.Path, variant: str, beam: str):
   dataset = datasets.DATASETS[data.name]
   if dataset.settings:
     options['settings'] = {name: data[name] for name in dataset.settings}
+  if dataset.open_targets:
+    options['targets'] = tuple(data.targets)
   return data_builders.build(
     data.name,
     data_dir,

@@ -11,7 +11,12 @@ import numpy as np
 
 from edjax import datasets
 from edjax.config import ConfigError
-from edjax.data import complex_splits, molecule_splits, packed_dataset
+from edjax.data import (
+  complex_splits,
+  grouped_splits,
+  molecule_splits,
+  packed_dataset,
+)
 from edjax.data.molecule_splits import Split
 
 
@@ -55,7 +60,7 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
       asks for too many or too few molecules.
   """
   try:
-    split = _split(source, data)
+    split = _measured(_split(source, data), source, data)
   except ValueError as error:
     raise ConfigError(f'config.data.split: {error}') from error
   train, validation = split.parts['train'], split.parts['validation']
@@ -113,8 +118,41 @@ def _divide(ids: list, share: float) -> tuple[list, list]:
   return sides
 
 
+def unmeasured(source: packed_dataset.Pack, data) -> np.ndarray:
+  """Returns which molecules have a value of none of the targets, [N]."""
+  columns_TN = [source.columns[name] for name in data.targets]
+  return np.isnan(columns_TN).all(axis=0)
+
+
+def _measured(split: Split, source: packed_dataset.Pack, data) -> Split:
+  """Leaves out molecules that have a value of none of the targets."""
+  none_N = unmeasured(source, data)
+  if not none_N.any():
+    return split
+  left_out = {source.ids[row] for row in np.flatnonzero(none_N)}
+  parts = {
+    part: tuple(name for name in ids if name not in left_out)
+    for part, ids in split.parts.items()
+  }
+  split = split._replace(parts=parts)
+  split.check_filled(
+    f'{data.split!r}, without molecules that have no value of '
+    f'{", ".join(data.targets)},',
+    len(source) - len(left_out),
+  )
+  return split
+
+
 def _split(source: packed_dataset.Pack, data) -> Split:
   """Returns the split before subsets are drawn."""
+  if data.split == 'scaffold':
+    scaffold_of = dict(
+      zip(source.ids, source.columns['scaffold'].tolist(), strict=True)
+    )
+    shares = data.validation_fraction, data.test_fraction
+    return grouped_splits.by_scaffold(scaffold_of, data.seed, shares)
+  if data.split == 'column':
+    return grouped_splits.by_column(source.ids, source.columns['split_part'])
   if data.split in datasets.COMPLEX_SPLITS:
     return _complex_split(source, data)
   return molecule_splits.make_split(

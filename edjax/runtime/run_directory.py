@@ -26,8 +26,8 @@ _PACKAGES = (
 # Fields that change where or how fast a run computes, but not its numbers: it
 # may be continued with other values of these.
 FREE = {
-  'data.data_dir', 'data.manual_dir', 'data.download', 'data.workers',
-  'data.memory_gib',
+  'data.data_dir', 'data.manual_dir', 'data.source', 'data.download',
+  'data.workers', 'data.memory_gib',
   'train.device_data_gib', 'train.steps_per_call',
 }  # fmt: skip
 
@@ -106,6 +106,7 @@ def describe(task) -> str:
       'this copy of the dataset'
       + ('; missing_ids.csv lists them' if task.missing_ids else '')
     )
+  lines += task.remarks
   filled = task.pack.columns.get('box_filled')
   if filled is not None and 'pocket' in config.data.parts:
     used = np.concatenate(list(rows.values()))

@@ -10,6 +10,8 @@ from edjax.config.representation import parts_of
 from edjax.data import (
   batching,
   box_coverage,
+  near_duplicates,
+  splitting,
 )
 from edjax.data.packed_dataset import Pack
 from edjax.fields.channels import ORBITALS
@@ -174,3 +176,21 @@ def unseen(voxelizer, molecules) -> dict[str, int]:
     )
     if not seen and others
   }
+
+
+def remarks(data, pack: Pack, rows) -> list[str]:
+  """Returns sentences on the split of molecules of the user's files."""
+  lines = []
+  unmeasured = int(np.sum(splitting.unmeasured(pack, data)))
+  if unmeasured:
+    lines.append(
+      f'{unmeasured} molecules have no value of {", ".join(data.targets)}, and '
+      'are left out'
+    )
+  if 'structure' in pack.columns:
+    near = near_duplicates.count(pack, rows['train'], rows['test'])
+    lines.append(
+      f'{near} of {len(rows["test"])} test molecules have a near-duplicate in '
+      'training (the same constitution, or the same atoms and GFN2 energy)'
+    )
+  return lines

@@ -64,6 +64,7 @@ class Task:
       scales and the first statistics of layers come from them.
     outside: ids of molecules that do not fit into the box, with the reason.
     voxelize_seconds: to voxelise one molecule of the sample.
+    remarks: sentences on the split of a user's molecules.
     unseen: channels of atom types that are empty in training, with the number
       of validation and test molecules that have such atoms.
   """
@@ -86,6 +87,7 @@ class Task:
   outside: dict[str, str]
   voxelize_seconds: float
   unseen: dict[str, int]
+  remarks: Sequence[str] = ()
 
 
 # Molecules per batch of voxels before the first step.
@@ -241,4 +243,5 @@ def make_task(config, shared=None) -> Task:
     outside=data_checks.outside(config, pack, rows, molecules),
     voxelize_seconds=seconds / size,
     unseen=data_checks.unseen(voxelizer, molecules),
+    remarks=data_checks.remarks(config.data, pack, rows),
   )

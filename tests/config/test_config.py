@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default, pdbbind_base, qm9_base
+from configs import default, molecules_base, pdbbind_base, qm9_base
 from edjax import config as configuration
 from edjax import datasets, models
 from edjax.config import ConfigError, schema
@@ -18,6 +18,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 TASKS = {
   'qm9': ('', 'smoke', 'qm9_cpu', 'full'),
   'pdbbind': ('', 'ligands', 'paper_like', 'full'),
+  'molecules': ('', 'full'),
 }
 FILES = {
   task: sorted((REPOSITORY / 'configs').glob(f'{task}_[adgs]*.py'))
@@ -34,7 +35,10 @@ EVERY = [
 def load(path, variant=''):
   scope = {}
   exec(compile(path.read_text(), str(path), 'exec'), scope)
-  return scope['get_config'](variant)
+  config = scope['get_config'](variant)
+  if config.data.name == 'molecules':  # what a user has to say
+    config.data.source, config.data.targets = 'a.sdf', ('y',)
+  return config
 
 
 @pytest.mark.parametrize('task', TASKS)
@@ -79,6 +83,22 @@ def test_unknown_variant():
     qm9_base.get_config('tiny')
   with pytest.raises(ValueError, match="'paper_like'"):
     pdbbind_base.get_config('tiny')
+  with pytest.raises(ValueError, match="'full'"):
+    molecules_base.get_config('tiny')
+
+
+def test_molecules_of_the_user_need_their_file():
+  config = molecules_base.get_config()
+  config.data.targets = ('y',)
+  with pytest.raises(ConfigError, match=r'config\.data\.source is missing'):
+    configuration.resolve(config)
+  config.data.source = 'a.csv'
+  configuration.resolve(config)
+  config.data.split_column = 'part'
+  with pytest.raises(ConfigError, match=r"split_column goes with .*'column'"):
+    configuration.resolve(config)
+  config.data.split = 'column'
+  configuration.resolve(config)
 
 
 def test_rules_and_default_have_the_same_fields():
@@ -89,7 +109,8 @@ def test_rules_and_default_have_the_same_fields():
 
 # Described together with the field above them.
 SHARE_A_COMMENT = {
-  'data.test_fraction', 'data.fold', 'data.noise', 'data.max_clashes',
+  'data.test_fraction', 'data.smiles_column', 'data.charge_column',
+  'data.unpaired_column', 'data.fold', 'data.noise', 'data.max_clashes',
   'representation.spacing',
   'model.blocks', 'model.dropout', 'optim.warmup_fraction',
   'optim.final_fraction', 'optim.b2', 'train.checkpoint_every',

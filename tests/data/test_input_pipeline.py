@@ -75,7 +75,7 @@ def data_config(**changes):
   fields = {
     'split': 'random', 'seed': 0, 'train_size': 1.0, 'max_eval': 0,
     'validation_fraction': 0.2, 'test_fraction': 0.2, 'split_file': '',
-    'subset_seed': 0, 'validation_share': 0.0,
+    'subset_seed': 0, 'validation_share': 0.0, 'targets': ('y',),
   }  # fmt: skip
   return types.SimpleNamespace(**fields | changes)
 

@@ -65,6 +65,14 @@ def test_smiles_of_a_table(tmp_path):
   assert not any(raw.problem for raw in (first, ion, radical))
 
 
+def test_names_are_ids_where_they_differ(tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_text('Name,smiles\nx,C\ny,CC\n')
+  assert [raw.example_id for raw in read(path)] == ['x', 'y']
+  path.write_text('Name,smiles\nx,C\nx,CC\n')
+  assert [raw.example_id for raw in read(path)] == ['a_0001', 'a_0002']
+
+
 def test_parquet_and_tsv_are_as_csv(tmp_path):
   import pyarrow
   import pyarrow.parquet

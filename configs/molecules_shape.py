@@ -1,0 +1,15 @@
+"""Occupancy alone.
+
+  python launch.py --config configs/molecules_shape.py[:full] \
+    --config.data.source=FILE_OR_FOLDER --config.data.targets="('COLUMN',)"
+
+Your own molecules: docs/own_molecules.md.
+"""
+
+from configs import molecules_base
+
+
+def get_config(variant: str = ''):
+  config = molecules_base.get_config(variant)
+  config.representation.channels = ('shape',)
+  return config

@@ -1,0 +1,64 @@
+"""The build of users' molecules as a pipeline of Apache Beam."""
+
+from typing import Any
+
+import apache_beam as beam
+
+from data_builders.molecules import on_beam
+from data_builders.own import examples, records, selection
+
+
+class Molecules(beam.PTransform):
+  """Makes (index, example) of every usable molecule; writes the report."""
+
+  def __init__(
+    self,
+    jobs: list[tuple],
+    selected: selection.Selected,
+    finish: tuple[Any, ...],
+  ):
+    """Plans nothing yet.
+
+    Args:
+      jobs: arguments of `records.calculate`.
+      selected: the records of the source.
+      finish: directory, facts and start for `examples.finish`.
+    """
+    super().__init__()
+    self._jobs, self._selected, self._finish = jobs, selected, finish
+
+  def expand(self, pipeline):
+    """Makes (index, example)."""
+    calls = on_beam.Calls(records.FUNCTION, self._jobs)
+    made = pipeline | calls | 'Examples' >> beam.Map(_made, self._selected)
+    _ = (
+      made
+      | 'Count' >> beam.MapTuple(_tally)
+      | 'Together' >> beam.CombineGlobally(_merged)
+      | 'Report' >> beam.Map(examples.finish, self._selected, *self._finish)
+    )
+    return made | 'Kept' >> beam.FlatMapTuple(_kept)
+
+
+def _made(item_and_outcome, selected):
+  (raw, _), outcome = item_and_outcome
+  return raw, outcome, examples.example(raw, outcome, selected)
+
+
+def _tally(raw, outcome, made):
+  tally = examples.Tally()
+  tally.add(raw, outcome, made)
+  return tally
+
+
+def _merged(tallies):
+  whole = examples.Tally()
+  for tally in tallies:
+    whole.merge(tally)
+  return whole
+
+
+def _kept(raw, outcome, made):
+  del raw, outcome
+  if made is not None:
+    yield made['index'], made
