@@ -58,7 +58,9 @@ def get_config() -> ConfigDict:
   # GiB above which the padded molecules of a part are read from the pack batch
   # by batch, for datasets larger than memory; the batches are the same.
   data.memory_gib = 8.0
-  # Names of the columns to learn, see edjax/datasets.py.
+  # Names of the columns to learn, see edjax/datasets.py. A missing value (NaN)
+  # counts neither in the loss nor in errors, and a molecule without any is left
+  # out.
   data.targets = ('gap', 'homo', 'lumo', 'mu', 'r2', 'atomization')
   # Where the targets are columns of your own files: a unit for each target, of
   # the files and of the reports; (): none.
@@ -224,7 +226,8 @@ def get_config() -> ConfigDict:
   config.optim = optim = ConfigDict()
   # 'muon' (with AdamW for all but matrices) or 'adamw'.
   optim.name = 'muon'
-  # 'mse', 'mae' or 'huber', of standardised targets.
+  # 'mse', 'mae' or 'huber', of standardised targets; 'log_loss' where all
+  # targets are classes, 0 and 1: predictions are probabilities of 1.
   optim.loss = 'huber'
   # Peak of the schedule; the share of the steps that warms up to it; the share
   # of the peak at the end (cosine in between).

@@ -68,9 +68,10 @@ def get_study() -> ConfigDict:
   study.variants = ConfigDict()
 
   # Trials, the same for each representation: every learning rate with every
-  # transform (of all its channels). The standardised validation MAE of the last
-  # weights chooses; tuned.json keeps the choice. There are no trials for one
-  # learning rate with the transform '' (those of the configuration).
+  # transform (of all its channels). The validation error of the last weights
+  # (standardised MAE, or log loss) chooses; tuned.json keeps the choice. There
+  # are no trials for one learning rate with the transform '' (those of the
+  # configuration).
   study.trial_learning_rates = (3e-3,)
   study.trial_transforms = ('',)
   study.trial_size = 400
@@ -78,9 +79,9 @@ def get_study() -> ConfigDict:
   # Subset seed and initialisation of the trials, which no run may have.
   study.trial_seed = 999
 
-  # For verdicts: targets (Holm correction over them), 'mae' or 'rmse', margins
-  # of equivalence (in units of the tables, one per target, or () if none is
-  # claimed) and hypotheses of edjax/study/verdicts.py.
+  # For verdicts: targets (Holm correction over them), 'mae' or 'rmse' (of
+  # classes 'log_loss'), margins of equivalence (in units of the tables, one per
+  # target, or () if none is claimed) and hypotheses of edjax/study/verdicts.py.
   study.primary = ('gap',)
   study.metric = 'mae'
   study.margins = ()

@@ -136,7 +136,7 @@ def difference(path, reference, name: str, dataset: str) -> str:
   truth, ours = RunDirectory(path).read_predictions('test')[name].T
   other = RunDirectory(reference).read_predictions('test')[name][:, 1]
   factor = datasets.DATASETS[dataset].targets[name].factor
-  entry = metrics.paired_mae_difference(
+  entry = metrics.paired_difference(
     truth * factor, ours * factor, other * factor, clusters_N=clusters(path)
   )
   return runs.interval(entry)

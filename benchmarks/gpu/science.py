@@ -120,7 +120,7 @@ def after(options) -> None:
     _, unit, factor = datasets.DATASETS['qm9'].targets[target]
     truth_N, reference_N = factor * pair_N2.T
     differences = (
-      metrics.paired_mae_difference(
+      metrics.paired_difference(
         truth_N, factor * predicted[name][target][:, 1], reference_N
       )
       for name in others

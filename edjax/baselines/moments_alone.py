@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from edjax.baselines import kernel_ridge
+from edjax.baselines import kernel_ridge, logistic
 from edjax.baselines.regression import groups
 from edjax.data import batching
 from edjax.models.input_moments import power_moments
@@ -74,6 +74,8 @@ def each_batch(
 def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
   """Predicts by a kernel ridge regression on the moments of the input.
 
+  Classes are predicted by a logistic regression.
+
   Args:
     moments: batch of molecules -> [B, F].
     molecules: of each part.
@@ -110,9 +112,11 @@ def predictions(moments, molecules, rows, labels, size: int) -> np.ndarray:
     (x, y), (x_val, y_val) = (
       (x_NF[k], y_NT.take(targets, 1)[k]) for k in measured
     )
-    model = kernel_ridge.fit(x, y, x_val=x_val, y_val=y_val)
+    fit = logistic.fit if labels.classes else kernel_ridge.fit
+    model = fit(x, y, x_val=x_val, y_val=y_val)
+    outputs = model.logits if labels.classes else model.predict
     for part, guess_BT in guesses.items():
-      guess_BT[:, targets] = model.predict(features[part])
+      guess_BT[:, targets] = outputs(features[part])
   prediction_NT = np.full(labels.columns_NT.shape, np.nan)
   for part, part_rows in used_rows.items():
     prediction_NT[part_rows] = labels.to_native(guesses[part], part_rows)

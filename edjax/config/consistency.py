@@ -4,7 +4,7 @@ import pathlib
 
 import jax
 
-from edjax import datasets, models
+from edjax import datasets, models, optim
 from edjax.config import schema
 from edjax.config.representation import (
   dataset_variant,
@@ -26,6 +26,7 @@ def contradictions(config) -> list[str]:
   data = config.data
   dataset = datasets.DATASETS[data.name]
   errors += _targets(data)
+  errors += _classes(config)
   for field, known in (
     ('split', dataset.splits),
     ('geometry', dataset.geometries),
@@ -137,6 +138,18 @@ def _targets(data) -> list[str]:
       'their units in edjax/datasets.py'
     )
   return errors
+
+
+def _classes(config) -> list[str]:
+  """Returns mistakes in fields that classes cannot have."""
+  if config.optim.loss != optim.CLASSES:
+    return []
+  return [
+    f'config.data.{field}={config.data[field]!r} is for numbers: with '
+    f"config.optim.loss='{optim.CLASSES}' targets are classes, 0 and 1"
+    for field in ('delta', 'units')
+    if config.data[field]
+  ]
 
 
 def _settings(data) -> list[str]:

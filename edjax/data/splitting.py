@@ -47,6 +47,7 @@ class Rows:
 def make_split(source: packed_dataset.Pack, data) -> Rows:
   """Makes the split of `config.data`, and draws the training subset.
 
+  Molecules without a label, of which no target was measured, are in no part.
   Subsets of one subset_seed are nested: a larger one contains the smaller
   ones. With a validation_share, their training parts are nested, and their
   validation parts.
@@ -63,6 +64,7 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
     split = _measured(_split(source, data), source, data)
   except ValueError as error:
     raise ConfigError(f'config.data.split: {error}') from error
+  split = _with_labels(split, source, data.targets)
   train, validation = split.parts['train'], split.parts['validation']
   limit = data.max_eval or None
   pool, fewest = train, 1
@@ -163,6 +165,21 @@ def _split(source: packed_dataset.Pack, data) -> Split:
     fractions=(data.validation_fraction, data.test_fraction),
     path=data.split_file,
     uncharacterized=source.uncharacterized,
+  )
+
+
+def _with_labels(split: Split, source, targets: Sequence[str]) -> Split:
+  """Leaves out molecules of which no target was measured."""
+  columns = [source.columns[name] for name in targets]
+  without = np.flatnonzero(np.isnan(columns).all(0))
+  if not len(without):
+    return split
+  left_out = {source.ids[row] for row in without}
+  return split._replace(
+    parts={
+      part: tuple(name for name in ids if name not in left_out)
+      for part, ids in split.parts.items()
+    }
   )
 
 

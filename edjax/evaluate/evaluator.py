@@ -7,10 +7,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from edjax import datasets
-from edjax.evaluate import predicting
+from edjax.evaluate import class_metrics, metrics, predicting
 from edjax.evaluate.summary import cost, summarise
 from edjax.runtime.run_directory import RunDirectory
 from edjax.task import Task
+
+# Errors that choose weights, of values and of classes.
+SELECTED_BY = ('mae_standardised', 'log_loss')
 
 
 class Evaluator:
@@ -53,24 +56,36 @@ class Evaluator:
     return self._task.labels.to_native(standardised_RBT, rows)
 
   def targets(self) -> np.ndarray:
-    """Returns the labels, [n, T] in native units."""
+    """Returns the labels, [n, T] in native units, NaN where not measured."""
     return self._task.labels.columns_NT[self._task.rows[self.part]]
+
+  @property
+  def selected_by(self) -> str:
+    """Name of the error that `log` returns."""
+    return SELECTED_BY[self._task.labels.classes]
 
   def log(self, params, step: int, run: RunDirectory) -> float:
     """Logs the errors of one rotation.
 
     Returns:
-      Mean over the targets of MAE / training standard deviation. On validation
-      it selects the checkpoint.
+      Mean over the targets of MAE / training standard deviation; of classes,
+      of the log loss. On validation it selects the checkpoint.
     """
     prediction_BT = self.predict(params, rotations=1)[0]
-    error_T = np.abs(prediction_BT - self.targets()).mean(0)
+    labels, targets_BT = self._task.labels, self.targets()
+    measured_BT = np.isfinite(targets_BT)
+    errors = metrics.absolute_errors
+    if labels.classes:
+      errors = class_metrics.log_losses
+    error_BT = np.where(measured_BT, errors(targets_BT, prediction_BT), 0)
+    error_T = error_BT.sum(0) / measured_BT.sum(0)
+    kind = 'log_loss' if labels.classes else 'mae'
     names = self._config.data.targets
     for j, name in enumerate(names):
       _, unit, factor = datasets.target_of(self._config.data, name)
-      run.log(step, self.part, f'mae_{name}', error_T[j] * factor, unit)
-    value = float(np.mean(error_T / self._task.labels.scale_T))
-    run.log(step, self.part, 'mae_standardised', value, '')
+      run.log(step, self.part, f'{kind}_{name}', error_T[j] * factor, unit)
+    value = float(np.mean(error_T / labels.scale_T))
+    run.log(step, self.part, self.selected_by, value, '')
     return value
 
 

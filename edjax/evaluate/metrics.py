@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edjax.evaluate import class_metrics
+
 # 95 %, two-sided.
 _PERCENTILES = (2.5, 97.5)
 # Numbers in a block of resamples, at most, which limits the memory.
@@ -20,8 +22,9 @@ def bootstrap(
   resamples: int = 1000,
   seed: int = 0,
   clusters_N: Sequence | None = None,
+  classes: bool = False,
 ) -> dict[str, dict[str, float]]:
-  """Returns errors and correlations with 95 % percentile bootstrap intervals.
+  """Returns scores of predictions with 95 % percentile bootstrap intervals.
 
   Efron and Tibshirani 1993, chapter 13. The metrics share their resamples.
   A resample in which a correlation is undefined (constant) is left out of its
@@ -35,9 +38,12 @@ def bootstrap(
     resamples: drawings with replacement, at least 1.
     seed: of the drawings.
     clusters_N: label of each example's cluster; None for unrelated examples.
+    classes: whether true values are classes 0 and 1, and predictions their
+      probabilities.
 
   Returns:
-    {name: {'value', 'low', 'high'}}: 'mae', mean absolute error; 'rmse', root
+    {name: {'value', 'low', 'high'}}: of classes, see `class_metrics.scores`;
+    else 'mae', mean absolute error; 'rmse', root
     of the mean squared error; 'pearson', linear correlation; 'spearman', rank
     correlation, ties at their mean rank. NaN where undefined: correlations
     where either array is constant.
@@ -46,10 +52,11 @@ def bootstrap(
     ValueError: for other shapes, empty arrays, NaN or infinite values.
   """
   target_N, prediction_N = _checked(target_N, prediction_N)
-  values = _scores(target_N, prediction_N, np.ones((1, len(target_N))))
+  scores = class_metrics.scores if classes else _scores
+  values = scores(target_N, prediction_N, np.ones((1, len(target_N))))
   drawn = {name: [] for name in values}
   for counts_RN in draw_counts(len(target_N), resamples, seed, clusters_N):
-    of_draws = _scores(target_N, prediction_N, counts_RN)
+    of_draws = scores(target_N, prediction_N, counts_RN)
     for name, score_R in of_draws.items():
       drawn[name].append(score_R)
   return {
@@ -58,15 +65,18 @@ def bootstrap(
   }
 
 
-def paired_mae_difference(
+def paired_difference(
   target_N: np.ndarray,
   prediction_a_N: np.ndarray,
   prediction_b_N: np.ndarray,
   resamples: int = 1000,
   seed: int = 0,
   clusters_N: Sequence | None = None,
+  classes: bool = False,
 ) -> dict[str, float]:
-  """Returns MAE of a minus MAE of b on the same examples, with its interval.
+  """Returns the error of a minus that of b on the same examples.
+
+  The error is the MAE; of classes, the log loss.
 
   Args:
     target_N: true values.
@@ -75,22 +85,29 @@ def paired_mae_difference(
     resamples: drawings with replacement.
     seed: of the drawings.
     clusters_N: see `bootstrap`.
+    classes: see `bootstrap`.
 
   Returns:
-    {'value', 'low', 'high'}.
+    {'value', 'low', 'high'}, the latter of the 95 % interval.
 
   Raises:
     ValueError: for other shapes, empty arrays, NaN or infinite values.
   """
   target_a_N, prediction_a_N = _checked(target_N, prediction_a_N)
   target_b_N, prediction_b_N = _checked(target_N, prediction_b_N)
-  difference_N = np.abs(prediction_a_N - target_a_N)
-  difference_N = difference_N - np.abs(prediction_b_N - target_b_N)
+  errors = class_metrics.log_losses if classes else absolute_errors
+  difference_N = errors(target_a_N, prediction_a_N)
+  difference_N = difference_N - errors(target_b_N, prediction_b_N)
   drawn = [
     counts_RN @ difference_N / counts_RN.sum(1)
     for counts_RN in draw_counts(len(difference_N), resamples, seed, clusters_N)
   ]
   return {'value': float(difference_N.mean()), **_interval(drawn)}
+
+
+def absolute_errors(target_N, prediction_N) -> np.ndarray:
+  """Returns the absolute error of each example."""
+  return np.abs(prediction_N - target_N)
 
 
 def _scores(target_N, prediction_N, counts_RN):

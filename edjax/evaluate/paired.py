@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from edjax.evaluate import metrics
+from edjax.evaluate import class_metrics, metrics
 
+# Errors that inputs are compared by.
+METRICS = ('mae', 'rmse', 'log_loss')
 # Level of every verdict, two-sided; equivalence takes two one-sided tests of
 # this level.
 ALPHA = 0.05
@@ -105,7 +107,7 @@ class Draws:
     Args:
       target_N: true values.
       prediction_SN: predictions of each run.
-      metric: 'mae' or 'rmse'.
+      metric: 'mae', 'rmse' or, of classes, 'log_loss'.
 
     Returns:
       ([S], [resamples, S]); the latter is NaN for a single cluster.
@@ -113,16 +115,21 @@ class Draws:
     Raises:
       ValueError: unknown metric, or values that are not finite.
     """
-    if metric not in ('mae', 'rmse'):
-      raise ValueError(f"metric must be 'mae' or 'rmse', got {metric!r}.")
-    error_NS = (np.asarray(prediction_SN) - np.asarray(target_N)[None]).T
+    if metric not in METRICS:
+      raise ValueError(f'metric must be one of {METRICS}, got {metric!r}.')
+    target_1N = np.asarray(target_N)[None]
+    prediction_SN = np.asarray(prediction_SN)
+    error_NS = (prediction_SN - target_1N).T
     if len(error_NS) != self.examples:
       raise ValueError(
         f'{len(error_NS)} predictions for {self.examples} examples.'
       )
     if not np.isfinite(error_NS).all():
       raise ValueError('Predictions or targets hold NaN or infinite values.')
-    size_NS = np.abs(error_NS) if metric == 'mae' else error_NS**2
+    if metric == 'log_loss':
+      size_NS = class_metrics.log_losses(target_1N, prediction_SN).T
+    else:
+      size_NS = np.abs(error_NS) if metric == 'mae' else error_NS**2
     sum_GS = np.zeros((self.units, size_NS.shape[1]))
     np.add.at(sum_GS, self._unit_N, size_NS)
     value_S = size_NS.mean(0)
@@ -194,7 +201,7 @@ def paired_difference(
     target_N: true values of the test examples.
     prediction_a_SN: of one input, a row each seed.
     prediction_b_SN: of the other, the same seeds and examples in order.
-    metric: 'mae' or 'rmse'.
+    metric: one of `METRICS`.
     clusters_N: see `metrics.bootstrap`; None where each example stands alone.
     resamples: draws of test clusters.
     seed: of these.

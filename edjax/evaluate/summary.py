@@ -48,6 +48,8 @@ def summarise(
 ) -> dict:
   """Returns the errors on the test set, with those of the baselines.
 
+  Each target is scored on the examples of which it was measured.
+
   Args:
     config: resolved.
     task: the task.
@@ -62,10 +64,15 @@ def summarise(
     'outside_box': len(task.outside),
     'rotations': config.eval.rotations,
     'delta': config.data.delta,
-    'reference': baselines.reference(task.pack, config.data.delta),
+    'classes': task.labels.classes,
+    'reference': baselines.reference(
+      task.pack, config.data.delta, task.labels.classes
+    ),
     'targets': {},
   }
   clusters_N = task.pack.columns.get('cluster')
+  classes = task.labels.classes
+  error = 'log_loss' if classes else 'mae'
   for j, name in enumerate(config.data.targets):
     _, unit, factor = datasets.target_of(config.data, name)
 
@@ -76,25 +83,34 @@ def summarise(
         'resamples': config.eval.bootstrap,
         'seed': 0,
         'clusters_N': None if clusters_N is None else clusters_N[chosen_rows],
+        'classes': classes,
       }
       truth = task.labels.columns_NT[chosen_rows, j] * factor
       prediction = prediction_RBT[:, chosen_B, j].mean(0) * factor
       entry = metrics.bootstrap(truth, prediction, **options)
+      if classes:
+        entry['share'] = float(truth.mean())  # of class 1
       entry['baselines'] = {}
       for baseline, values_NT in task.baselines.items():
         guess = values_NT[chosen_rows, j] * factor
         entry['baselines'][baseline] = {
           **metrics.bootstrap(truth, guess, **options),
           # Paired, on the same test molecules: negative is better than it.
-          'mae_difference': metrics.paired_mae_difference(
+          f'{error}_difference': metrics.paired_difference(
             truth, prediction, guess, **options
           ),
         }
       return entry
 
+    column_N = task.labels.columns_NT[:, j]
+    measured_B = np.isfinite(column_N[rows])
     results['targets'][name] = {
       'unit': unit,
-      **scores(np.arange(len(rows))),
+      'measured': {
+        part: int(np.isfinite(column_N[of_part]).sum())
+        for part, of_part in task.rows.items()
+      },
+      **scores(np.flatnonzero(measured_B)),
       'rotation_std': spread(prediction_RBT[:, :, j] * factor),
     }
     if len(prediction_RBT) > 1:
@@ -102,8 +118,13 @@ def summarise(
         (prediction_RBT[:, :, j] * factor).std(0, ddof=1).mean()
       )
     if task.test_sets:
+      measured_of = {
+        label: chosen[measured_B[chosen]]
+        for label, chosen in task.test_sets.items()
+      }
       results['targets'][name]['test_sets'] = {
         label: {'examples': len(chosen), **scores(chosen)}
-        for label, chosen in task.test_sets.items()
+        for label, chosen in measured_of.items()
+        if len(chosen)
       }
   return results

@@ -1,6 +1,6 @@
 """Losses, optimisers, schedule and weight average: `config.optim`."""
 
-from edjax.optim.losses import LOSSES, loss_sum
+from edjax.optim.losses import CLASSES, LOSSES, loss_sum
 from edjax.optim.optimizer import (
   OPTIMIZERS,
   ema_update,
@@ -11,6 +11,7 @@ from edjax.optim.optimizer import (
 )
 
 __all__ = [
+  'CLASSES',
   'LOSSES',
   'OPTIMIZERS',
   'ema_update',

@@ -81,6 +81,7 @@ class Kept:
       mean_T=self.mean_T,
       scale_T=self.scale_T,
       columns_NT=nothing_NT,
+      classes=self.classes,
     )
 
   def sha256(self) -> str:
@@ -113,7 +114,7 @@ def keep(config, task: Task, params, step: int, run) -> None:
     config=config,
     units=tuple(datasets.target_of(config.data, n).native for n in names),
     step=step,
-    classes=False,
+    classes=task.labels.classes,
     weights_by_validation=config.train.weights == 'best',
     mean_T=task.labels.mean_T,
     scale_T=task.labels.scale_T,

@@ -149,7 +149,7 @@ class Model:
       mol: see `predict`.
 
     Returns:
-      [T], native units: what `predict` has as mean.
+      [T], native units, or probabilities: what `predict` has as mean.
 
     Raises:
       ValueError: see `predict`.
@@ -172,6 +172,8 @@ class Model:
 
     rotations = jnp.arange(self.config.eval.rotations, dtype=jnp.uint32)
     output_RT = jax.lax.map(turned, rotations)
+    if self.kept.classes:
+      return jax.nn.sigmoid(output_RT).mean(0)
     scale_T, mean_T = (
       jnp.asarray(x, jnp.float32) for x in (self.kept.scale_T, self.kept.mean_T)
     )
@@ -296,8 +298,8 @@ def _padded_stack(*leaves) -> np.ndarray:
     max(lengths) for lengths in zip(*(x.shape for x in leaves), strict=True)
   ]
   stacked = np.zeros((len(leaves), *shape), leaves[0].dtype)
-  for row, x in zip(stacked, leaves, strict=True):
-    row[tuple(map(slice, x.shape))] = x
+  for i, x in enumerate(leaves):
+    stacked[(i, *map(slice, x.shape))] = x
   return stacked
 
 

@@ -107,6 +107,7 @@ def describe(task) -> str:
       + ('; missing_ids.csv lists them' if task.missing_ids else '')
     )
   lines += task.remarks
+  lines += _gaps(task)
   filled = task.pack.columns.get('box_filled')
   if filled is not None and 'pocket' in config.data.parts:
     used = np.concatenate(list(rows.values()))
@@ -127,6 +128,23 @@ def describe(task) -> str:
       'validation and test have: their predictions rest on nothing there'
     )
   return '\n'.join(lines)
+
+
+def _gaps(task) -> list[str]:
+  """Returns lines on labels that were not measured; none where all were."""
+  columns_NT, names = task.labels.columns_NT, task.config.data.targets
+  lines = []
+  if without := int(np.isnan(columns_NT).all(1).sum()):
+    lines.append(f'{without} molecules have no label and are left out')
+  for name, column_N in zip(names, columns_NT.T, strict=True):
+    values = [column_N[rows] for rows in task.rows.values()]
+    counts = [int(np.isfinite(v).sum()) for v in values]
+    if counts != [*map(len, values)]:
+      lines.append(
+        f'{name} is measured for {counts[0]} training, {counts[1]} validation '
+        f'and {counts[2]} test molecules'
+      )
+  return lines
 
 
 def numerics() -> dict:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -40,7 +41,7 @@ def main_point(representation: str, size: float) -> Point:
 
 
 class Predictions(NamedTuple):
-  """Test predictions of one target, native units."""
+  """Test predictions of one target where it was measured, native units."""
 
   ids_N: np.ndarray
   clusters_N: np.ndarray
@@ -103,7 +104,7 @@ class Study:
     plan: plan.json.
     tuned: tuned.json; {} where it is missing.
     runs: a Run for each entry, in the order of the plan.
-    metric: 'mae' or 'rmse'.
+    metric: 'mae', 'rmse' or, of classes, 'log_loss'.
     error: the metric in capitals, for text.
     primary: targets of the verdicts.
     margins: of equivalence by target, display units.
@@ -115,7 +116,7 @@ class Study:
     self.tuned = _json(self.path / 'tuned.json')
     self.runs = [_run(self.path, entry) for entry in self.plan['entries']]
     self.metric = self.plan['metric']
-    self.error = self.metric.upper()
+    self.error = {'log_loss': 'log loss'}.get(self.metric, self.metric.upper())
     self.primary = list(self.plan['primary'])
     self.margins = self.plan.get('margins') or {}
 
@@ -222,6 +223,8 @@ def _predictions(path) -> dict[str, Predictions]:
       # Without clusters each example is its own cluster.
       cluster = row.get('cluster', row['id'])
       numbers = float(row['target']), float(row['prediction'])
+      if math.isnan(numbers[0]):
+        continue
       of_target = rows_of.setdefault(row['name'], [])
       of_target.append((row['id'], cluster, *numbers))
   return {

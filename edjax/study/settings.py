@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from ml_collections import ConfigDict
 
 from edjax import config as configuration
-from edjax import datasets
+from edjax import datasets, optim
 from edjax.config import ConfigError, rules, schema
+from edjax.evaluate import paired
 from edjax.study import verdicts
 from edjax.study.representations import REPRESENTATIONS
 
@@ -62,7 +63,7 @@ RULES: Mapping[str, rules.Rule] = {
   'trial_steps': rules.number(int, 1),
   'trial_seed': rules.number(int, 0),
   'primary': rules.names(),
-  'metric': rules.one_of('mae', 'rmse'),
+  'metric': rules.one_of(*paired.METRICS),
   'margins': rules.numbers(0, open_low=True, distinct=False),
   'hypotheses': rules.some_of(verdicts.HYPOTHESES, empty=True),
   'processes': rules.number(int, 0),
@@ -113,6 +114,14 @@ def _contradictions(study, base) -> Iterator[str]:
     yield (
       f'config.study.primary has {unknown}; it is some of '
       f'config.data.targets, {list(base.data.targets)}'
+    )
+  losses = [base.optim.loss]
+  losses += [f.get('optim.loss') for f in variant_fields(study).values()]
+  if {x == optim.CLASSES for x in losses if x} != {study.metric == 'log_loss'}:
+    yield (
+      f'config.study.metric={study.metric!r} with config.optim.loss='
+      f"{base.optim.loss!r}: 'log_loss' goes with 'log_loss', of classes, also "
+      'in every variant'
     )
   if study.margins and len(study.margins) != len(study.primary):
     yield (

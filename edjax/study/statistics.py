@@ -319,14 +319,15 @@ class Statistics:
 
 
 def _pooled_baseline(runs, target, name, metric) -> float | None:
-  """Returns the MAE or RMSE over the examples of all folds."""
+  """Returns the error over the measured examples of all folds."""
   total, examples = 0.0, 0
   for run in runs:
-    entry = run.results['targets'].get(target, {}).get('baselines', {})
-    if name not in entry:
+    entry = run.results['targets'].get(target, {})
+    if name not in entry.get('baselines', {}):
       return None
-    value = entry[name][metric]['value']
-    n = run.results['examples']['test']
+    value = entry['baselines'][name][metric]['value']
+    # Results of before there were gaps count all examples.
+    n = entry.get('measured', run.results['examples'])['test']
     total += n * (value**2 if metric == 'rmse' else value)
     examples += n
   value = total / examples

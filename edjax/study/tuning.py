@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from edjax.config import ConfigError
+from edjax.evaluate import evaluator
 from edjax.runtime import atomic_files, locks
 from edjax.study import planning
 from edjax.study.representations import REPRESENTATIONS
@@ -82,9 +83,9 @@ def is_tuned(study) -> bool:
 
 
 def score(directory: pathlib.Path) -> float | None:
-  """Reads the standardised validation MAE of a trial's last weights.
+  """Reads the validation error of a trial's last weights.
 
-  It is the last one in metrics.jsonl.
+  It is the last one in metrics.jsonl: the standardised MAE, or the log loss.
 
   Args:
     directory: of the trial.
@@ -100,7 +101,7 @@ def score(directory: pathlib.Path) -> float | None:
   values = [
     line['value']
     for line in map(json.loads, lines.splitlines())
-    if line['name'] == 'mae_standardised' and line['split'] == 'validation'
+    if line['name'] in evaluator.SELECTED_BY and line['split'] == 'validation'
   ]
   return values[-1] if math.isfinite(values[-1]) else math.inf
 

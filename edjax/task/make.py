@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from edjax import baselines, models, voxelize
+from edjax import baselines, models, optim, voxelize
 from edjax.baselines import moments_alone
 from edjax.config.representation import (
   dataset_variant,
@@ -156,10 +156,17 @@ def make_task(config, shared=None) -> Task:
   pack = loading.load_pack(config.data, dataset_variant(config))
   split = splitting.make_split(pack, config.data)
   columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
+  rows = {
+    'train': split.train,
+    'validation': split.validation,
+    'test': split.test,
+  }
+  classes = config.optim.loss == optim.CLASSES
+  labelling.check(columns_NT, rows, config.data.targets, classes)
   if config.data.shuffle_labels:
     columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
   learn_from = split.train, split.validation
-  fitted = baselines.fit(pack, columns_NT, *learn_from)
+  fitted = baselines.fit(pack, columns_NT, *learn_from, classes)
   predictions = fitted.predict(pack)
   offset_NT = delta = None
   if config.data.delta:
@@ -167,14 +174,12 @@ def make_task(config, shared=None) -> Task:
     offset_NT = baselines.delta_offset(
       config.data.delta, predictions, pack, columns_NT, *learn_from
     )
-  labels = labelling.make_labels(
-    columns_NT, split.train, config.data.targets, offset_NT
-  )
-  rows = {
-    'train': split.train,
-    'validation': split.validation,
-    'test': split.test,
-  }
+  if classes:
+    labels = labelling.make_classes(columns_NT)
+  else:
+    labels = labelling.make_labels(
+      columns_NT, split.train, config.data.targets, offset_NT
+    )
   if config.representation.use_b_factors:
     data_checks.check_b_factors(pack, rows)
   if needs_orbitals(config.representation):

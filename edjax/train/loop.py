@@ -312,7 +312,10 @@ def evaluate(
   value = validate.log(params, step, run)
   ratios = optim.update_over_weight(config, loop.state)
   vitals.log(observer.carried(params), ratios, step, run)
-  tqdm.write(f'step {step}: validation error {value:.4f} (standardised)')
+  kind = {'mae_standardised': 'standardised', 'log_loss': 'log loss'}
+  tqdm.write(
+    f'step {step}: validation error {value:.4f} ({kind[validate.selected_by]})'
+  )
   loop.stale += 1
   if value < loop.best:
     loop.best, loop.stale = value, 0

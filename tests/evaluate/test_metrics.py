@@ -154,7 +154,7 @@ def test_paired_difference():
   # Both share most of their error: the paired interval is far narrower than
   # the two separate ones.
   bad = good + np.sign(good - target) * 0.1 + rng.normal(0, 0.05, 400)
-  result = metrics.paired_mae_difference(target, good, bad, seed=1)
+  result = metrics.paired_difference(target, good, bad, seed=1)
   expected = scores(target, good)['mae'] - scores(target, bad)['mae']
   assert result['value'] == pytest.approx(expected, rel=1e-9)
   assert result['low'] < result['value'] < result['high'] < 0
@@ -162,7 +162,7 @@ def test_paired_difference():
   assert separate['high'] - separate['low'] > 5 * (
     result['high'] - result['low']
   )
-  swapped = metrics.paired_mae_difference(target, bad, good, seed=1)
+  swapped = metrics.paired_difference(target, bad, good, seed=1)
   assert swapped['low'] == pytest.approx(-result['high'], rel=1e-9)
 
 
@@ -274,8 +274,8 @@ def test_clusters_are_drawn_whole():
     narrow = apart[name]['high'] - apart[name]['low']
     assert width / narrow == pytest.approx(5**0.5, rel=0.2), name
   other = prediction + rng.normal(size=n)
-  paired = metrics.paired_mae_difference(target, prediction, other, 1000)
-  paired_5 = metrics.paired_mae_difference(
+  paired = metrics.paired_difference(target, prediction, other, 1000)
+  paired_5 = metrics.paired_difference(
     target_5, prediction_5, np.repeat(other, copies), 1000, clusters_N=labels
   )
   assert paired_5 == pytest.approx(paired)
@@ -293,7 +293,7 @@ def test_clusters_of_unequal_size():
   assert (found['low'], found['high']) == (0, 1)
   # One alone cannot say how much clusters differ: no interval of width 0.
   alone = metrics.bootstrap(target, prediction, 50, clusters_N=['a'] * 5)
-  paired = metrics.paired_mae_difference(
+  paired = metrics.paired_difference(
     target, prediction, target, 50, clusters_N=['a'] * 5
   )
   assert paired['value'] == alone['mae']['value'] == pytest.approx(0.2)

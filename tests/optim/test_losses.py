@@ -37,11 +37,49 @@ def test_nothing_broadcasts(name, shape):
     losses.loss_sum(losses.LOSSES[name], jnp.ones((4, 3)), jnp.ones(shape))
 
 
+def test_log_loss_of_a_logit():
+  # Minus the logarithm of the probability of the true class.
+  logit = jnp.array([[0.0, 2.0], [2.0, -40.0]])
+  loss = losses.LOSSES['log_loss'](logit, jnp.array([[1.0, 1.0], [0.0, 1.0]]))
+  ahead = np.log(1 + np.exp(-2))
+  np.testing.assert_allclose(
+    loss, [[np.log(2), ahead], [2 + ahead, 40]], rtol=1e-6
+  )
+
+
 @pytest.mark.parametrize('name', losses.LOSSES)
-def test_nan_labels_are_not_hidden(name):
-  target = jnp.array([[1.0, jnp.nan]])
-  total, _ = losses.loss_sum(losses.LOSSES[name], jnp.zeros((1, 2)), target)
-  assert jnp.isnan(total)
+def test_what_was_not_measured_does_not_count(name):
+  loss = losses.LOSSES[name]
+  rng = np.random.default_rng(0)
+  prediction = jnp.asarray(rng.normal(size=(5, 2)))
+  whole = (rng.random((5, 2)) < 0.5).astype(np.float32)
+  gaps = whole.copy()
+  gaps[[1, 3], 1] = np.nan
+
+  def total(prediction, target):
+    return losses.loss_sum(loss, prediction, jnp.asarray(target))
+
+  of = jax.value_and_grad(total, has_aux=True)
+  (value, count), gradient = of(prediction, gaps)
+  rest = [of(prediction[:, :1], whole[:, :1])]
+  rest += [of(prediction[[0, 2, 4], 1:], whole[[0, 2, 4], 1:])]
+  assert count == sum(c for (_, c), _ in rest) == 8
+  assert value == pytest.approx(sum(float(v) for (v, _), _ in rest), rel=1e-6)
+  # The other target's gradient is the same to the bit.
+  np.testing.assert_array_equal(gradient[:, :1], rest[0][1])
+  np.testing.assert_array_equal(gradient[[0, 2, 4], 1:], rest[1][1])
+  np.testing.assert_array_equal(gradient[[1, 3], 1], 0)
+  # The control: with all labels it is another sum.
+  assert total(prediction, whole)[0] != value
+
+
+@pytest.mark.parametrize('name', losses.LOSSES)
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+@pytest.mark.parametrize('label', [1.0, np.nan])
+def test_predictions_that_are_not_finite_are_not_hidden(name, bad, label):
+  prediction, target = jnp.array([[0.0, bad]]), jnp.array([[0.0, label]])
+  total, _ = losses.loss_sum(losses.LOSSES[name], prediction, target)
+  assert not jnp.isfinite(total)
 
 
 def test_sums_over_parts_give_the_mean():

@@ -142,6 +142,36 @@ def test_gradients_of_parts_add_up(small, x64, monkeypatch):
   assert tree_error(whole.params, state.params) > 1e-3  # it has moved
 
 
+def test_examples_without_labels_are_as_if_they_were_not_there(small, x64):
+  config, molecules, labels, *_ = small
+  molecules, labels = as_type((molecules, labels), np.float64)
+  voxelizer, model = Promolecule(), TwoLayers()
+  optimizer = optim.make_optimizer(config.optim, config.train.steps)
+  sample = jax.jit(jax.vmap(voxelizer.raw))(molecules)
+  state = train_step.init_state(model, optimizer, 0, sample)
+  state = as_type(jax.device_get(state), np.float64)
+  inputs = compile_cache.step_inputs(config, voxelizer)
+  step = train_step.make_train_step(config, model, optimizer, voxelizer)
+  stepped = jax.jit(
+    jax.vmap(step, in_axes=(None, 0, 0, None), axis_name=parallel.AXIS)
+  )
+
+  def after(rows, labels):
+    batch = jax.tree.map(lambda x: x[None, rows], (molecules, labels))
+    new, loss = stepped(state, *batch, inputs)
+    return jax.tree.map(lambda x: np.asarray(x[0]), (new.params, loss))
+
+  gaps = labels.copy()
+  gaps[8:] = np.nan
+  (with_gaps, loss), (without, expected) = (
+    after(rows, of) for rows, of in ((slice(16), gaps), (slice(8), labels))
+  )
+  assert tree_error(with_gaps, without) < 1e-10
+  np.testing.assert_allclose(loss, expected, rtol=1e-10)
+  # The control: their labels count where they have some.
+  assert tree_error(after(slice(16), labels)[0], without) > 1e-3
+
+
 def test_pmap_equals_vmap_in_float64(small, x64):
   """The same program in doubles: only the order of sums may differ."""
   config, molecules, labels, *_ = small

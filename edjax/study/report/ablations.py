@@ -3,7 +3,7 @@
 from edjax.study.pairing import PairingError
 from edjax.study.report import markdown
 from edjax.study.report.comparisons import reference
-from edjax.study.report.numbers import mean_word, size_word, spread
+from edjax.study.report.numbers import mean_word, size_word, spread, with_unit
 from edjax.study.results import Point, main_point
 from edjax.study.statistics import Statistics
 
@@ -42,8 +42,9 @@ def _table(statistics, name, target) -> str:
       for baseline in statistics.baselines()
     ]  # fmt: skip
   return markdown.table(
-    f'{target}: {study.error} ({study.unit(target)}), mean (95 % interval over '
-    'seeds; their number), and the paired difference to the main comparison',
+    f'{target}: {with_unit(study.error, study.unit(target))}, mean (95 % '
+    'interval over seeds; their number), and the paired difference to the main '
+    'comparison',
     ('setting', 'input', 'n', 'here', 'main comparison', 'difference'),
     rows,
   )

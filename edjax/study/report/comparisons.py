@@ -7,7 +7,13 @@ import numpy as np
 from edjax.study import verdicts
 from edjax.study.report import markdown
 from edjax.study.report.figures import Chart, Figure, Series, Style, style
-from edjax.study.report.numbers import mean_word, number, size_word, spread
+from edjax.study.report.numbers import (
+  mean_word,
+  number,
+  size_word,
+  spread,
+  with_unit,
+)
 from edjax.study.results import MAIN, Study, main_point
 from edjax.study.statistics import Statistics
 
@@ -64,7 +70,7 @@ def _winner(statistics, target, size) -> str:
     sure = low > 0 and difference.seeds >= verdicts.MIN_SEEDS
     text = spread(difference.value, low, high, signed=True)
     (behind if sure else close).append(f'{study.label(name)} {text}')
-  lowest = f'{number(means[best])} {study.unit(target)}'
+  lowest = f'{number(means[best])} {study.unit(target)}'.rstrip()
   text = f'{target}: {study.label(best)}, {lowest}.'
   if close:
     text += f' Not told apart from it: {", ".join(close)}.'
@@ -103,7 +109,7 @@ def overview(statistics: Statistics) -> list:
   }
   table = markdown.table(
     f'{study.error}, mean (95 % t interval over seeds; their number)',
-    ('input', *(f'{t} ({study.unit(t)})' for t in study.primary)),
+    ('input', *(with_unit(t, study.unit(t)) for t in study.primary)),
     [(study.label(x), *map(mean_word, m)) for x, m in means_of.items()],
   )
   figure = Figure(
@@ -169,8 +175,8 @@ def _curve_lines(statistics, target) -> list[tuple[str, Style, list]]:
   if not any(mean.seeds for _, _, means in lines for mean in means):
     return []
   for i, name in enumerate(statistics.baselines()):
-    # The mean is best in RMSE, the median in MAE.
-    if name != {'mae': 'mean', 'rmse': 'median'}[study.metric]:
+    # The mean is best in RMSE, the median in MAE; classes have the mean alone.
+    if name != {'mae': 'mean', 'rmse': 'median'}.get(study.metric):
       means = [statistics.baseline(name, s, target) for s in sizes]
       lines.append((study.label(name), style(name, i), means))
   controls = {(p.representation, p.size): p for p in study.points('controls')}
@@ -191,8 +197,8 @@ def _curve(study, target, lines) -> list:
     'interval over seeds (points of one size stand side by side)',
   )
   table = markdown.table(
-    f'{target}: {study.error} ({study.unit(target)}), mean (95 % t interval '
-    'over seeds; their number)',
+    f'{target}: {with_unit(study.error, study.unit(target))}, mean (95 % t '
+    'interval over seeds; their number)',
     ('input', *(f'n = {size_word(s)}' for s in study.sizes), 'exponent of n'),
     [
       (text, *map(mean_word, means), _slope(study.sizes, means))
@@ -207,7 +213,7 @@ def _curve_chart(study, target, lines, title) -> Chart:
     Series.of_means(text, look, study.sizes, means)
     for text, look, means in lines
   ]
-  y = f'{study.error} ({study.unit(target)})'
+  y = with_unit(study.error, study.unit(target))
   return Chart(title, y, series, ticks=study.sizes)
 
 
@@ -257,13 +263,13 @@ def _differences(statistics, first, target) -> list:
   chart = Chart(
     f'{text}, paired, with 95 % intervals over seeds and test examples; below '
     'zero is better',
-    f'difference ({study.unit(target)})',
+    with_unit('difference', study.unit(target)),
     series,
     log_y=False,
     ticks=study.sizes,
   )
   table = markdown.table(
-    f'{text} ({study.unit(target)}), 95 % interval',
+    f'{with_unit(text, study.unit(target))}, 95 % interval',
     ('input', *(f'n = {size_word(s)}' for s in study.sizes)),
     rows,
   )

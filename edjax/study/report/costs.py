@@ -5,7 +5,7 @@ import numpy as np
 from edjax.fields import channels
 from edjax.study.report import markdown
 from edjax.study.report.figures import Chart, Figure, Series, style
-from edjax.study.report.numbers import number, size_word
+from edjax.study.report.numbers import number, size_word, with_unit
 from edjax.study.results import Run, main_point
 from edjax.study.statistics import Statistics
 
@@ -114,6 +114,6 @@ def _figure(statistics, target, seconds) -> Figure | None:
     f'{target}: {study.error} against seconds in all (xTB, and training with '
     'its voxels)'
   )
-  y = f'{study.error} ({study.unit(target)})'
+  y = with_unit(study.error, study.unit(target))
   chart = Chart(title, y, series, 'seconds in all')
   return Figure(f'cost_{target}', title, [chart])

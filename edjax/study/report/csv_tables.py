@@ -10,7 +10,8 @@ from edjax.study.report.costs import cost
 from edjax.study.results import DONE, MAIN, Point, Run, Study, main_point
 from edjax.study.statistics import Mean, Statistics
 
-_METRICS = ('mae', 'rmse', 'pearson', 'spearman')
+_ERRORS = ('mae', 'rmse', 'log_loss')
+_METRICS = (*_ERRORS, 'pearson', 'spearman', 'auroc', 'auprc')
 
 
 def runs(study: Study) -> str:
@@ -44,11 +45,13 @@ def _measured(run: Run) -> dict:
     row[f'{target}_trunk_share'] = share
   for target, entry in results['targets'].items():
     row[f'{target}_unit'] = entry['unit']
-    for metric in _METRICS:
+    if 'measured' in entry:
+      row[f'{target}_test_examples'] = entry['measured']['test']
+    for metric in filter(entry.__contains__, _METRICS):
       row[f'{target}_{metric}'] = entry[metric]['value']
     row[f'{target}_rotation_spread'] = entry.get('rotation_spread')
     for name, scores in entry.get('baselines', {}).items():
-      for metric in ('mae', 'rmse'):
+      for metric in filter(scores.__contains__, _ERRORS):
         row[f'{target}_{name}_{metric}'] = scores[metric]['value']
   return row
 

@@ -97,11 +97,10 @@ def _difference(study, evidence, target) -> str:
     return evidence.lacking
   level = 0.9 if kind == 'equivalent' else 0.95
   text = spread(difference.value, *difference.interval(level), signed=True)
-  text = text.replace(' (', f' {study.unit(target)}, {level:.0%} interval ', 1)[
-    :-1
-  ]
+  unit = f' {study.unit(target)}'.rstrip()
+  text = text.replace(' (', f'{unit}, {level:.0%} interval ', 1)[:-1]
   if kind != 'less' and target in study.margins:
-    text += f', margin {study.margins[target]:g} {study.unit(target)}'
+    text += f', margin {study.margins[target]:g}{unit}'
   text += f'; {difference.seeds} seeds, {difference.examples} test examples'
   if difference.units < difference.examples:
     text += f' in {difference.units} clusters'

@@ -4,7 +4,7 @@ import numpy as np
 
 from edjax.evaluate import vitals
 from edjax.study.report import markdown
-from edjax.study.report.numbers import number, size_word
+from edjax.study.report.numbers import number, size_word, with_unit
 from edjax.study.results import Study
 
 
@@ -72,7 +72,7 @@ def rotations(study: Study) -> list:
     markdown.table(
       'Standard deviation of a test example’s predictions over rotations, '
       'mean over examples and runs',
-      ('input', 'n', *(f'{t} ({study.unit(t)})' for t in study.targets)),
+      ('input', 'n', *(with_unit(t, study.unit(t)) for t in study.targets)),
       rows,
     ),
   )

@@ -20,6 +20,11 @@ def number(value: float | None) -> str:
   return f'{value:,.{places}f}'.replace(',', _SPACE)
 
 
+def with_unit(text: str, unit: str) -> str:
+  """Returns 'gap (meV)'; the text alone where there is no unit."""
+  return f'{text} ({unit})' if unit else text
+
+
 def spread(value: float, low: float, high: float, signed=False) -> str:
   """Returns '1.23 (1.10 to 1.36)', with decimals to about 1/20 of the width."""
   if math.isnan(value):

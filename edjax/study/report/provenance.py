@@ -132,7 +132,7 @@ def _refused(statistics) -> dict[str, str]:
 def methods(study: Study) -> list:
   """Returns the section on how the numbers are made."""
   margins = ', '.join(
-    f'{margin:g} {study.unit(target)} ({target})'
+    f'{margin:g}{f" {study.unit(target)}".rstrip()} ({target})'
     for target, margin in study.margins.items()
   )
   named = f'with margins {margins}' if margins else '(no margin is named here)'
