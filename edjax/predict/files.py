@@ -171,17 +171,16 @@ def _rows(members, half_T, pairs) -> list[list]:
       continue
     examples[i] = outcome.example
   predicted = _predicted(members, half_T, examples)
-  empty = [''] * (len(_header(members)) - 2)
+  empty = [''] * (len(_header(members)) - 3)
   rows = []
   for i, (raw, outcome) in enumerate(pairs):
     if i in errors:
-      rows.append([raw.example_id, *empty[1:], '', '', errors[i]])
+      rows.append([raw.example_id, *empty, '', errors[i]])
       continue
     cells, of_row = predicted[i]
     if not all(math.isfinite(x) for x in cells[:: len(_columns(members))]):
-      rows.append(
-        [raw.example_id, *empty[1:], of_row, 'the prediction is not finite']
-      )
+      reason = 'the prediction is not finite'
+      rows.append([raw.example_id, *empty, of_row, reason])
       continue
     notes = '; '.join(filter(None, [of_row, outcome.notes]))
     rows.append([raw.example_id, *map(_text, cells), notes, ''])

@@ -19,7 +19,7 @@ from edjax.fields import channels
 from edjax.runtime import atomic_files, checkpoint, multihost
 from edjax.task import Task
 
-NAME = 'model.npz'
+NAME = 'predictor.npz'
 # Version of the contents, to be raised with every change.
 FORMAT = 1
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,7 +54,7 @@ def load(path) -> 'Model':
   """Loads the model of a finished run.
 
   Args:
-    path: of the run directory, or of its model.npz.
+    path: of the run directory, or of its predictor.npz.
 
   Raises:
     FileNotFoundError, ConfigError: see `kept.read`.
@@ -83,7 +84,9 @@ class Model:
     )
     self.model = models.build_model(self.config.model, len(kept.names))
     self._selection = tasks.selection_of(self.config)
+    # They only grow: what was compiled is used again.
     self._padding = padded.Padding(0, 0, 0, 4, 0)
+    self._batch_size = 0
 
   @functools.cached_property
   def _predict(self):
@@ -127,7 +130,6 @@ class Model:
     """
     rows, selection = np.arange(len(source)), self._selection
     tight = padded.padding_of(source, rows, selection)
-    # Never shorter than before: what was compiled is used again.
     self._padding = _roomier(self._padding, tight)
     memory = self.config.data.memory_gib * 2**30
     molecules = batching.molecules_of(
@@ -181,17 +183,14 @@ class Model:
     return output_RT.mean(0) * scale_T + mean_T + offset_T
 
   def _of_molecules(self, molecules, n, offset_NT, label='') -> Prediction:
-    devices = jax.device_count()
-    # A batch of few molecules is not filled up to that of evaluations.
-    most = -(-self.config.eval.batch_size // devices) * devices
-    size = min(most, devices * 2 ** int(np.ceil(np.log2(-(-n // devices)))))
+    self._batch_size = max(self._batch_size, self._batch_size_of(n))
     output_RNT = predicting.all_of(
       self._predict,
       self.kept.params,
       molecules,
       n,
       self.config.eval.rotations,
-      size,
+      self._batch_size,
       label,
     )
     labels = self.kept.labels(offset_NT)
@@ -202,6 +201,12 @@ class Model:
     return Prediction(
       self.kept.names, self.kept.units, prediction_RNT.mean(0), sd_NT
     )
+
+  def _batch_size_of(self, n: int) -> int:
+    """Returns the size of a batch that few molecules do not leave empty."""
+    devices = jax.device_count()
+    most = -(-self.config.eval.batch_size // devices) * devices
+    return min(most, devices * 2 ** math.ceil(math.log2(-(-n // devices))))
 
   def _additive(self) -> Additive:
     """Returns the delta baseline as a sum over atoms.
@@ -261,6 +266,11 @@ class Model:
           f'molecule {i} has {elements.SYMBOLS[heaviest]}; the input of this '
           f'run knows elements up to {elements.SYMBOLS[self.max_number]}'
         )
+      weight_A = origin_weights(
+        self.config.data.origin, np.asarray(mol.numbers_A), mol.groups_A
+      )
+      if not weight_A[np.asarray(mol.mask_A)].any():
+        raise ValueError(f'molecule {i} has no heavy ligand atom')
     stacked = jax.tree.map(_padded_stack, *molecules)
     return jax.device_get(jax.jit(jax.vmap(self._framed))(stacked))
 

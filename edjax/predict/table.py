@@ -82,7 +82,7 @@ class Table:
       self._refuse(f'is not one that {self._beside.name} describes')
     for name in sorted(made_of.keys() | before.keys()):
       if made_of.get(name) != before.get(name):
-        self._refuse(f'was made with another {name}')
+        self._refuse(f'was made with other {name}')
     self._file.truncate(whole)
     lines = csv.reader(io.StringIO(text[:whole].decode()))
     if next(lines) != list(header):
@@ -95,9 +95,12 @@ class Table:
     )
 
   def append(self, rows: Sequence[Sequence]) -> None:
-    """Writes rows, at once."""
+    """Writes rows, at once; blanks take the place of ends of lines."""
     lines = io.StringIO()
-    csv.writer(lines, lineterminator='\n').writerows(rows)
+    writer = csv.writer(lines, lineterminator='\n')
+    writer.writerows(
+      [' '.join(str(x).splitlines()) for x in row] for row in rows
+    )
     self._file.write(lines.getvalue().encode())
     self._file.flush()
 

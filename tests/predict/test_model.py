@@ -110,49 +110,55 @@ def test_molecules_get_the_predictions_of_the_run(run, pack, model):
 
 
 def test_a_pure_function_of_a_molecule(pack, model):
-  molecules = [molecule_of(pack, row, max_atoms=24) for row in (3, 4)]
+  """What it gives, and its derivatives with respect to coordinates and density.
+
+  Derivatives are compared with differences along random directions.
+  """
+  padded = {'max_atoms': 12, 'max_orbitals': 16, 'orbital_width': 4}
+  small = [
+    int(row)
+    for row in np.flatnonzero(pack.atom_counts <= 12)
+    if pack.orbital_counts[row] <= 16 and pack.orbital_widths[row] == 4
+  ][:2]
+  molecules = [molecule_of(pack, row, **padded) for row in small]
+  apply = jax.jit(model.apply)
+  found_NT = np.array([apply(mol) for mol in molecules])
   expected_NT = model.predict(molecules).mean_NT
-  found = [jax.jit(model.apply)(mol) for mol in molecules]
-  np.testing.assert_allclose(found, expected_NT, rtol=2e-5, atol=2e-5)
-  # What it depends on: not on place and padding, but on coordinates.
+  np.testing.assert_allclose(found_NT, expected_NT, rtol=2e-5, atol=2e-5)
+  assert np.abs(found_NT[0] - found_NT[1]).max() > 1e-3
+  # It does not depend on the place in the frame.
   mol = molecules[0]
-  moved = dataclasses.replace(
-    mol, coords_A3=jnp.where(mol.mask_A[:, None], mol.coords_A3 + 1.5, 0)
-  )
-  np.testing.assert_allclose(model.apply(moved), found[0], rtol=1e-4, atol=1e-4)
-  wider = dataclasses.replace(mol, coords_A3=mol.coords_A3 * 1.05)
-  assert np.abs(model.apply(wider) - found[0]).max() > 1e-3
+  moved_A3 = jnp.where(mol.mask_A[:, None], mol.coords_A3 + 1.5, 0)
+  moved = apply(dataclasses.replace(mol, coords_A3=moved_A3))
+  np.testing.assert_allclose(moved, found_NT[0], rtol=1e-4, atol=1e-4)
 
+  def second_target(at):
+    """Of coordinates and orbitals."""
+    changed = dict(zip(('coords_A3', 'orbitals_OL9'), at, strict=True))
+    return model.apply(dataclasses.replace(mol, **changed))[1]
 
-def test_derivatives_are_differences(pack, model):
-  """With respect to coordinates and to the density, in random directions."""
-  mol = molecule_of(pack, 3)
-  rng = np.random.default_rng(0)
+  at = mol.coords_A3, mol.orbitals_OL9
+  f, gradients = jax.jit(second_target), jax.jit(jax.grad(second_target))(at)
+  rng, step = np.random.default_rng(0), 2e-2
+  for k in (0, 1):
+    assert np.isfinite(gradients[k]).all()
+    size = np.linalg.norm(gradients[k])
+    # Half along the gradient, half along something else.
+    other = rng.normal(size=at[k].shape) * (np.abs(at[k]) > 0)
+    way = gradients[k] / size + other / np.linalg.norm(other)
 
-  def of_coords(x):
-    return model.apply(dataclasses.replace(mol, coords_A3=x))[1]
+    def along(h, k=k, way=way):
+      moved = [*at]
+      moved[k] = moved[k] + np.float32(h) * way.astype(jnp.float32)
+      return float(f(tuple(moved)))
 
-  def of_orbitals(x):
-    return model.apply(dataclasses.replace(mol, orbitals_OL9=x))[1]
-
-  for f, at, step in (
-    (of_coords, mol.coords_A3, 2e-2),
-    (of_orbitals, mol.orbitals_OL9, 2e-2),
-  ):
-    f, gradient = jax.jit(f), jax.jit(jax.grad(f))(at)
-    assert np.isfinite(gradient).all()
-    for _ in range(2):
-      way = rng.normal(size=at.shape).astype(np.float32) * (np.abs(at) > 0)
-      way /= np.linalg.norm(way)
-      # Float32 leaves no smaller steps; their error is of the fourth order.
-      one, two = (
-        (f(at + h * way) - f(at - h * way)) / (2 * h) for h in (step, 2 * step)
-      )
-      expected = (4 * one - two) / 3
-      found = float((gradient * way).sum())
-      size = np.linalg.norm(gradient)
-      assert abs(found - expected) < 0.02 * size
-      assert abs(found) > 0.02 * size or abs(expected) > 0.001 * size
+    # Float32 leaves no smaller steps; what is left is of the fourth order.
+    one, two = ((along(h) - along(-h)) / (2 * h) for h in (step, 2 * step))
+    difference = (4 * one - two) / 3
+    assert difference == pytest.approx(
+      float((gradients[k] * way).sum()), rel=0.03
+    )
+    assert abs(difference) > 0.2 * size
 
 
 def test_what_a_molecule_lacks_is_named(pack, model):
@@ -188,7 +194,7 @@ def test_gfn2s_numbers_are_not_in_a_molecule(pack, run, model, tmp_path):
 
 
 def test_the_file_of_a_run(run, pack, model):
-  kept = keeping.read(run / 'model.npz')
+  kept = keeping.read(run / 'predictor.npz')
   assert set(kept.numbers_E) <= {1, 6, 7, 8, 9}
   assert len(kept.validation_ids) == len(kept.target_VT) == 8
   results = json.loads((run / 'results.json').read_text())
@@ -209,8 +215,10 @@ def test_evaluation_writes_the_file_again(run, pack, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(run, copy)
   before = keeping.read(copy)
-  (copy / 'model.npz').unlink()
-  with pytest.raises(FileNotFoundError, match=r'model.npz.*--mode evaluate'):
+  (copy / 'predictor.npz').unlink()
+  with pytest.raises(
+    FileNotFoundError, match=r'predictor.npz.*--mode evaluate'
+  ):
     edjax.load(copy)
   with small_run.of_pack(pack):
     commands.evaluate_again(small_run.config_of(run), copy)
@@ -218,12 +226,12 @@ def test_evaluation_writes_the_file_again(run, pack, tmp_path):
 
 
 def test_a_damaged_file_is_no_model(run, tmp_path):
-  path = tmp_path / 'model.npz'
-  data = (run / 'model.npz').read_bytes()
+  path = tmp_path / 'predictor.npz'
+  data = (run / 'predictor.npz').read_bytes()
   path.write_bytes(data[: len(data) // 2])
   with pytest.raises(configuration.ConfigError, match='cannot be read'):
     edjax.load(path)
-  with np.load(run / 'model.npz') as stored:
+  with np.load(run / 'predictor.npz') as stored:
     arrays = dict(stored)
   arrays['mean_T'] = arrays['mean_T'] + 1e-3
   np.savez(path, **arrays)

@@ -15,7 +15,7 @@ def opened(path, header=HEADER, made_of=MADE_OF):
 
 def test_goes_on_after_its_last_whole_row(tmp_path):
   path = tmp_path / 'out.csv'
-  rows = [['m,1', 1.5, ''], ['m2', '', 'said "no"'], ['m3', 2, '']]
+  rows = [['m,1', 1.5, ''], ['m2', '', 'said\n"no"'], ['m3', 2, '']]
   with opened(path) as table:
     assert table.rows == 0
     table.append(rows[:2])
@@ -41,8 +41,8 @@ def test_killed_in_the_header(tmp_path):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'made_of': MADE_OF | {'runs': ['c']}}, 'made with another runs'),
-    ({'made_of': MADE_OF | {'input': 'c'}}, 'made with another input'),
+    ({'made_of': MADE_OF | {'runs': ['c']}}, 'made with other runs'),
+    ({'made_of': MADE_OF | {'input': 'c'}}, 'made with other input'),
     ({'header': ['id', 'mu', 'error']}, 'has other columns'),
   ],
 )
