@@ -112,6 +112,16 @@ def voxels(
   Returns:
     vox_BXYZC.
   """
+  chunk = voxel_chunk(voxelizer, molecules)
+  return batched(turned(motions, voxelizer, rotation_number, inputs), chunk)(
+    molecules
+  )
+
+
+def turned(
+  motions: geometry.Motions, voxelizer, rotation_number, inputs
+) -> Callable[[Molecule], jax.Array]:
+  """Returns one molecule -> its vox_XYZC, moved; see `voxels`."""
   key = jax.random.key(inputs.seed)
   key = jax.random.fold_in(key, _EVALUATE)
   key = jax.random.fold_in(key, rotation_number)
@@ -120,5 +130,4 @@ def voxels(
   def moved(mol):
     return voxelize(geometry.random_motion(key, mol, motions))
 
-  chunk = voxel_chunk(voxelizer, molecules)
-  return batched(moved, chunk)(molecules)
+  return moved

@@ -131,8 +131,8 @@ def _chunks(pairs, bar) -> Iterator[list]:
       bar.update()
       yield pair
 
-  pairs = counted()
-  while chunk := list(itertools.islice(pairs, _CHUNK)):
+  one_by_one = counted()
+  while chunk := list(itertools.islice(one_by_one, _CHUNK)):
     yield chunk
 
 

@@ -159,21 +159,19 @@ class Model:
     additive = self._additive()
     mol = self._framed(self._needed(mol, 'the molecule'))
     inputs = compile_cache.step_inputs(self.config, self.voxelizer)
-    one = jax.tree.map(lambda x: jnp.asarray(x)[None], mol)
+    variables = {'params': self.kept.params}
 
-    def turned(rotation_number):
-      vox_BXYZC = predicting.voxels(
+    def output(rotation_number):
+      voxelize = predicting.turned(
         predicting.motions_of(self.config),
         compile_cache.bare(self.voxelizer),
-        one,
         rotation_number,
         inputs,
       )
-      variables = {'params': self.kept.params}
-      return self.model.apply(variables, vox_BXYZC, train=False)[0]
+      return self.model.apply(variables, voxelize(mol)[None], train=False)[0]
 
     rotations = jnp.arange(self.config.eval.rotations, dtype=jnp.uint32)
-    output_RT = jax.lax.map(turned, rotations)
+    output_RT = jax.lax.map(output, rotations)
     if self.kept.classes:
       return jax.nn.sigmoid(output_RT).mean(0)
     scale_T, mean_T = (

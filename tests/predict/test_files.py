@@ -4,8 +4,11 @@ import csv
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
+from scipy import special
 from support import small_run
 
 from data_builders.support import worker_pool
@@ -165,9 +168,9 @@ def test_mistakes_end_in_a_message(runs, pack, source, tmp_path, capsys):
   other = tmp_path / 'other'
   other.mkdir()
   made = small_run.untrained(pack)
-  data = made.config.data.to_dict() | {'targets': ('gap', 'homo')}
-  config = made.config.copy_and_resolve_references().unlock()
-  config.data.update(data)
+  config = made.config.to_dict()
+  config['data'] |= {'targets': ('gap', 'homo')}
+  config = FrozenConfigDict(config)
   kept.write(other / kept.NAME, dataclasses.replace(made, config=config))
   code, text = status([*runs, str(other)], source)
   assert (code, 'other targets' in text) == (2, True)
@@ -176,6 +179,35 @@ def test_mistakes_end_in_a_message(runs, pack, source, tmp_path, capsys):
   text.write_text(text.read_text().replace('H ', 'Rn ', 1))
   assert status(runs[:1], alone)[0] == 1
   assert read(tmp_path / 'out.csv')[0]['error']
+
+
+def test_classes_have_probabilities_and_no_interval(pack, source, tmp_path):
+  """The mean over rotations of each one's probability."""
+  path = tmp_path / 'run'
+  path.mkdir()
+  logits = {'mean_T': np.zeros(2), 'scale_T': np.ones(2), 'units': ('', '')}
+  made = small_run.untrained(pack, **logits)
+  classes = dataclasses.replace(made, classes=True)
+  kept.write(path / kept.NAME, classes)
+  assert files.predict_files([str(path)], source, str(tmp_path / 'p.csv')) == 9
+  row = read(tmp_path / 'p.csv')[0]
+  assert [*row] == [
+    'id', 'gap', 'gap_unit', 'gap_sd_rotations', 'mu', 'mu_unit',
+    'mu_sd_rotations', 'flags', 'error',
+  ]  # fmt: skip
+  assert 0 < float(row['gap']) < 1
+  # Of two rotations the mean and the deviation have both logits.
+  logit, probability = (
+    model.Model(k).predict_pack(pack) for k in (made, classes)
+  )
+  half_NT = logit.sd_NT / np.sqrt(2)
+  both = (special.expit(logit.mean_NT + sign * half_NT) for sign in (1, -1))
+  np.testing.assert_allclose(
+    probability.mean_NT, np.mean([*both], axis=0), rtol=1e-6
+  )
+  mol = small_run.molecule_of(pack, 2)
+  found = jax.jit(model.Model(classes).apply)(mol)
+  np.testing.assert_allclose(found, probability.mean_NT[2], rtol=1e-4)
 
 
 def test_flags(pack, tmp_path):
@@ -192,8 +224,8 @@ def test_flags(pack, tmp_path):
   }
   found = {row for row, text in enumerate(plain) if 'F was not in' in text}
   assert found == fluorine
-  large = {row for row, text in enumerate(plain) if '7 were in' in text}
-  assert large == {*np.flatnonzero(pack.heavy_atoms() > 7).tolist()}
+  large = {row for row, text in enumerate(plain) if '5 were in' in text}
+  assert large == {*np.flatnonzero(pack.heavy_atoms() > 5).tolist()}
   assert 0 < len(large) < len(pack)
   # The strictest member counts.
   strict = model.Model(dataclasses.replace(made, heavy_atoms=1))

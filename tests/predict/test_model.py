@@ -14,7 +14,6 @@ from support import small_run
 import edjax
 from edjax import commands
 from edjax import config as configuration
-from edjax.molecule import Molecule
 from edjax.predict import kept as keeping
 from edjax.predict import model as model_module
 
@@ -47,20 +46,6 @@ def rows_of(run):
   }
 
 
-def molecule_of(pack, row, **changes):
-  """Makes the Molecule of a row, in the frame of its file."""
-  begin, end = pack.atom_offsets[row : row + 2]
-  shape = pack.orbital_counts[row], end - begin, pack.orbital_widths[row]
-  first, last = pack.orbital_offsets[row : row + 2]
-  options = {
-    'orbitals': pack.orbitals[first:last].reshape(shape),
-    'index': int(pack.index[row]),
-  }
-  return Molecule.from_arrays(
-    pack.numbers[begin:end], pack.positions[begin:end], **options | changes
-  )
-
-
 def expected_of(run, pack):
   """Test rows, and what the run has predicted for them."""
   written = rows_of(run)
@@ -89,7 +74,7 @@ def test_molecules_get_the_predictions_of_the_run(run, pack, model):
   """Wherever they lie in their frames, and padded as they like."""
   rows, expected_NT = expected_of(run, pack)
   molecules = [
-    molecule_of(pack, row, center=i % 2 == 0, max_atoms=30 - i)
+    small_run.molecule_of(pack, row, center=i % 2 == 0, max_atoms=30 - i)
     for i, row in enumerate(rows)
   ]
   found = model.predict(molecules)
@@ -120,7 +105,7 @@ def test_a_pure_function_of_a_molecule(pack, model):
     for row in np.flatnonzero(pack.atom_counts <= 12)
     if pack.orbital_counts[row] <= 16 and pack.orbital_widths[row] == 4
   ][:2]
-  molecules = [molecule_of(pack, row, **padded) for row in small]
+  molecules = [small_run.molecule_of(pack, row, **padded) for row in small]
   apply = jax.jit(model.apply)
   found_NT = np.array([apply(mol) for mol in molecules])
   expected_NT = model.predict(molecules).mean_NT
@@ -162,9 +147,9 @@ def test_a_pure_function_of_a_molecule(pack, model):
 
 
 def test_what_a_molecule_lacks_is_named(pack, model):
-  bare = molecule_of(pack, 3, orbitals=None)
+  bare = small_run.molecule_of(pack, 3, orbitals=None)
   with pytest.raises(ValueError, match=r'molecule 1 has no orbitals, which'):
-    model.predict([molecule_of(pack, 4), bare])
+    model.predict([small_run.molecule_of(pack, 4), bare])
   with pytest.raises(ValueError, match='the molecule has no orbitals'):
     model.apply(bare)
   with pytest.raises(ValueError, match='there is no molecule'):
@@ -187,7 +172,7 @@ def test_gfn2s_numbers_are_not_in_a_molecule(pack, run, model, tmp_path):
   np.testing.assert_allclose(
     found.mean_NT[rows] / spread_T, expected_NT / spread_T, rtol=0, atol=1e-5
   )
-  mol = molecule_of(pack, 3)
+  mol = small_run.molecule_of(pack, 3)
   for f in (lambda: of_kernel.predict([mol]), lambda: of_kernel.apply(mol)):
     with pytest.raises(ValueError, match=r"data.delta='gfn2_kernel'.*--mode"):
       f()

@@ -14,6 +14,7 @@ from edjax import config as configuration
 from edjax import models, train
 from edjax.config.representation import make_voxelizer
 from edjax.data import loading, packed_dataset
+from edjax.molecule import Molecule
 from edjax.predict import kept
 
 CHOSEN = slice(0, 800, 10)
@@ -95,10 +96,24 @@ def untrained(pack, seed=0, **fields) -> kept.Kept:
     scale_C=np.ones(len(voxelizer.raw_names)),
     delta=None,
     numbers_E=np.array([1, 6, 7, 8]),
-    heavy_atoms=7,
+    heavy_atoms=5,
     params=params,
     validation_ids=pack.ids[50:],
     target_VT=np.zeros((n, 2)),
     prediction_VT=error_V1 * [1, -1],
   )
   return dataclasses.replace(made, **fields)
+
+
+def molecule_of(pack, row, **changes):
+  """Makes the Molecule of a row, in the frame of its file."""
+  begin, end = pack.atom_offsets[row : row + 2]
+  shape = pack.orbital_counts[row], end - begin, pack.orbital_widths[row]
+  first, last = pack.orbital_offsets[row : row + 2]
+  options = {
+    'orbitals': pack.orbitals[first:last].reshape(shape),
+    'index': int(pack.index[row]),
+  }
+  return Molecule.from_arrays(
+    pack.numbers[begin:end], pack.positions[begin:end], **options | changes
+  )
