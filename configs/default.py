@@ -14,31 +14,34 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
 
   config.data = data = ConfigDict()
-  # 'qm9_mini' (embedded, no download), 'qm9', 'molecules' (of your own files),
-  # 'pdbbind' (complexes) or 'pdbbind_ligands' (ligands as bound there, without
-  # proteins).
+  # 'qm9_mini' (embedded, no download), 'qm9', 'molecules' or 'complexes' (of
+  # your own files), 'pdbbind' (complexes) or 'pdbbind_ligands' (ligands as
+  # bound there, without proteins).
   data.name = 'qm9_mini'
   # Directory of built datasets and packs; with --beam also an address (gs://,
   # s3://), to which the dataset is written.
   data.data_dir = '~/.cache/edjax'
   # Directory of downloaded archives ('': <data_dir>/manual).
   data.manual_dir = ''
-  # For molecules: your file or folder (docs/own_molecules.md).
+  # For molecules and complexes: your file or folder (docs/own_molecules.md,
+  # docs/datasets.md).
   data.source = ''
-  # For molecules: names of the columns of ids, SMILES, total charge and number
-  # of unpaired electrons; '': those with usual names, where there are some.
+  # For molecules and complexes: the column of ids; '': one with a usual name.
   data.id_column = ''
+  # For molecules: names of the columns of SMILES, total charge and number of
+  # unpaired electrons; '': those with usual names, where there are some.
   data.smiles_column = ''
   data.charge_column = ''
   data.unpaired_column = ''
-  # For molecules, with split='column': the column that holds train, validation
-  # or test.
+  # For molecules and complexes, with split='column': the column that holds
+  # train, validation or test.
   data.split_column = ''
   # 'random', 'size' (train on small molecules, test on the largest), 'file';
   # for qm9 also the published 'cormorant' and 'dimenet'; for molecules also
-  # 'scaffold' (Bemis-Murcko) and 'column' (split_column); for pdbbind also
-  # 'clusters' (k-fold over clusters of protein sequences), 'time' (by year),
-  # 'refined_core' and 'published' (a file or folder from its authors).
+  # 'scaffold' (Bemis-Murcko) and 'column' (split_column); for complexes and
+  # pdbbind 'random', 'file', 'clusters' (k-fold over clusters of protein
+  # sequences), 'time' (by year) and 'published' (a file or folder from its
+  # authors), and 'column' or 'refined_core'.
   data.split = 'random'
   # For 'file': a json with lists of ids named train, validation, test. For
   # 'published': LP_PDBBind.csv, CleanSplit's json, or a folder of id lists
@@ -93,8 +96,8 @@ def get_config() -> ConfigDict:
   data.noise = 0.0
   # Origin of each molecule's frame, about which it is rotated: the centre of
   # 'valence' charge (the default), where the first moment of a valence density
-  # is the dipole moment, or of 'mass'; for pdbbind 'ligand', the centre of mass
-  # of its heavy atoms. '': the default.
+  # is the dipole moment, or of 'mass'; for complexes 'ligand', the centre of
+  # mass of its heavy atoms. '': the default.
   data.origin = ''
   # A control: labels are shuffled within training and within validation.
   data.shuffle_labels = False
@@ -112,10 +115,10 @@ def get_config() -> ConfigDict:
   # For complexes: those whose index states a pK and an affinity that differ by
   # more, in pK, are left out.
   data.max_pk_difference = 0.5
-  # For pdbbind: shortest distance, Å, between heavy atoms of ligand and pocket,
-  # and largest number of the ligand's heavy atoms within 2 Å of the pocket's,
-  # metals aside (a covalent ligand has one or two). Complexes beyond these are
-  # left out with the reason; 0 and a large number keep all.
+  # For pdbbind and complexes: shortest distance, Å, between heavy atoms of
+  # ligand and pocket, and largest number of the ligand's heavy atoms within 2 Å
+  # of the pocket's, metals aside (a covalent ligand has one or two). Complexes
+  # beyond these are left out with the reason; 0 and a large number keep all.
   data.min_contact = 1.2
   data.max_clashes = 2
   # For density='map': whether CCP4 and MRC maps are of crystals ('yes') or end

@@ -29,7 +29,6 @@ def get_config(variant: str = ''):
   qm9_base.add_bins(config)
   config.model.blocks = (0, 1, 1)
   config.model.input_moments = True
-  config.train.batch_size = 8
   config.train.steps = 600
   config.train.eval_every = 100
   config.train.checkpoint_every = 100

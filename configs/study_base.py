@@ -29,7 +29,8 @@ def get_study() -> ConfigDict:
   study.representations = (
     'atoms', 'density', 'gradient', 'promolecule', 'shape',
   )  # fmt: skip
-  # Labels of a run, validation included, smallest first.
+  # Labels of a run, validation included, smallest first: whole numbers, or
+  # shares of those that are not in the test set, such as (0.5, 1.0).
   study.sizes = (100, 400)
   # Number of subset seeds 0, 1, ... at each size. Subsets of a seed are nested.
   study.subset_seeds = 5
@@ -79,9 +80,10 @@ def get_study() -> ConfigDict:
   # Subset seed and initialisation of the trials, which no run may have.
   study.trial_seed = 999
 
-  # For verdicts: targets (Holm correction over them), 'mae' or 'rmse' (of
-  # classes 'log_loss'), margins of equivalence (in units of the tables, one per
-  # target, or () if none is claimed) and hypotheses of edjax/study/verdicts.py.
+  # For verdicts: targets (() for all of them; Holm correction over them), 'mae'
+  # or 'rmse' (of classes 'log_loss'), margins of equivalence (in units of the
+  # tables, one per target, or () if none is claimed) and hypotheses of
+  # edjax/study/verdicts.py.
   study.primary = ('gap',)
   study.metric = 'mae'
   study.margins = ()

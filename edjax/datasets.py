@@ -135,6 +135,16 @@ _MOLECULE_SPLITS = ('random', 'size', 'file')
 # Splits of complexes by protein, by year or by published list.
 COMPLEX_SPLITS = ('clusters', 'time', 'refined_core', 'published')
 _GEOMETRIES = ('published', 'gfn2', 'noise')
+# Limits of complexes, and of their maps.
+_LIMITS = {
+  'min_contact': 1.2,
+  'max_clashes': 2,
+  'map_periodic': '',
+  'map_columns': (),
+  'min_map_coverage': 0.9,
+  'max_map_missing': 0.1,
+  'min_map_at_atoms': 0.5,
+}
 _MOLECULE_DELTAS = ('composition', 'gfn2', 'gfn2_kernel')
 
 DATASETS: Mapping[str, Dataset] = {
@@ -181,17 +191,23 @@ DATASETS: Mapping[str, Dataset] = {
       is_complexes=True,
       has_pockets=True,
       radius=24.0,
+      settings={'affinity_unit': '', 'max_pk_difference': 0.5, **_LIMITS},
+    ),
+    Dataset(
+      'complexes',
+      'data_builders.own.complexes_dataset_builder',
+      {},
+      ('random', 'file', 'clusters', 'time', 'published', 'column'),
+      is_complexes=True,
+      has_pockets=True,
+      radius=24.0,
       settings={
-        'affinity_unit': '',
-        'max_pk_difference': 0.5,
-        'min_contact': 1.2,
-        'max_clashes': 2,
-        'map_periodic': '',
-        'map_columns': (),
-        'min_map_coverage': 0.9,
-        'max_map_missing': 0.1,
-        'min_map_at_atoms': 0.5,
+        'source': '',
+        'id_column': '',
+        'split_column': '',
+        **_LIMITS,
       },
+      open_targets=True,
     ),
     Dataset(
       'pdbbind_ligands',

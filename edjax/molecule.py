@@ -17,6 +17,7 @@ for one molecule; `vmap` batches it. `numbers_A == 0` is padding.
 """
 
 import dataclasses
+import importlib
 from collections.abc import Iterable
 
 import jax
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from edjax import arguments
-from edjax.chem import elements, gfn2_occupations
+from edjax.chem import elements, gfn2_occupations, toolkits
 
 # Slots of the atomic orbitals of one atom: s; p x, y, z; d xy, yz, z2, xz,
 # x2-y2. Arrays of width 4 hold molecules without d shells.
@@ -193,6 +194,40 @@ class Molecule:
       origin_3=jnp.asarray(origin_3, jnp.float32),
       **padded,
     )
+
+  @classmethod
+  def from_rdkit(cls, molecule, conformer: int = -1, **keywords) -> 'Molecule':
+    """Takes the atoms of an RDKit molecule, in their order.
+
+    Args:
+      molecule: rdkit.Chem.Mol with all hydrogens as atoms.
+      conformer: id of the conformer; -1 is the first.
+      **keywords: of `from_arrays`.
+
+    Raises:
+      ValueError: see `toolkits.of_rdkit` and `from_arrays`.
+    """
+    return cls.from_arrays(*toolkits.of_rdkit(molecule, conformer), **keywords)
+
+  @classmethod
+  def from_ase(cls, atoms, **keywords) -> 'Molecule':
+    """Takes the atoms of an ase.Atoms, in their order.
+
+    Args:
+      atoms: ase.Atoms without periodic boundaries.
+      **keywords: of `from_arrays`.
+
+    Raises:
+      ValueError: see `toolkits.of_ase` and `from_arrays`.
+    """
+    return cls.from_arrays(*toolkits.of_ase(atoms), **keywords)
+
+
+def __getattr__(name: str):
+  # `read` makes molecules, and lies above: it is imported when asked for.
+  if name == 'read':
+    return importlib.import_module('edjax.formats').read
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
 def frame_origin(

@@ -89,6 +89,12 @@ class Builder(Base, skip_registration=True):
       )
     super().__init__(**kwargs)
 
+  def _create_builder_config(self, builder_config, version):
+    """Takes a configuration as it is: TFDS warns of those made at run time."""
+    if isinstance(builder_config, tfds.core.BuilderConfig):
+      return builder_config
+    return super()._create_builder_config(builder_config, version)
+
   def _config_name(self, variant: str) -> str:
     """Returns the name of the TFDS configuration of a variant; '' for none."""
     return variant

@@ -5,6 +5,7 @@ Comput. Chem. 1996, 17, 490 (MMFF94); A. K. Rappé et al., J. Am. Chem. Soc.
 1992, 114, 10024 (UFF, for elements that MMFF94 lacks, such as boron).
 """
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ def _make(smiles: str) -> Conformer:
   from rdkit import Chem, rdBase
   from rdkit.Chem import rdDistGeom
 
-  with rdBase.BlockLogs():
+  with rdBase.BlockLogs(), _refusing():
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
     settings = rdDistGeom.ETKDGv3()
     settings.randomSeed, settings.timeout = _SEED, _TIMEOUT
@@ -68,6 +69,16 @@ def _make(smiles: str) -> Conformer:
     molecule.GetConformer().GetPositions(),
     '; '.join(filter(None, notes)),
   )
+
+
+@contextlib.contextmanager
+def _refusing():
+  """Turns errors that RDKit raises within the block into RecordErrors."""
+  try:
+    yield
+  except RuntimeError as error:  # a violated invariant, of many lines
+    reason = ' '.join(str(error).split())[:80]
+    raise RecordError(f'RDKit fails to make a geometry: {reason}') from error
 
 
 def _minimise(molecule) -> str:

@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from data_builders.molecules import records as records_lib
 from data_builders.pdbbind import (
   complexes,
@@ -19,11 +21,11 @@ from data_builders.pdbbind.readers import types
 from data_builders.support import worker_pool as workers_lib
 from edjax.data import pdb_ids
 
-# Float64 columns: the target, properties that splits need, flags (0 or 1), and
-# the share of a 24 Å box that the file of the pocket fills.
+# Float64 columns beside the targets: properties that splits need, flags (0 or
+# 1), and the share of a 24 Å box that the file of the pocket fills.
 COLUMNS = (
-  'pk', 'year', 'resolution', 'approximate', 'ic50', 'cluster', 'refined',
-  'core', 'box_filled',
+  'year', 'resolution', 'approximate', 'ic50', 'cluster', 'refined', 'core',
+  'box_filled',
 )  # fmt: skip
 
 
@@ -162,7 +164,7 @@ def example(
     'map_values': item.map_values.ravel(),
     'map_points': len(item.map_values),
     'map_spacing': item.map_spacing,
-    'pk': float(entry.pk),
+    **_targets(entry),
     'year': float(entry.year),
     'resolution': float(entry.resolution),
     'approximate': float(entry.relation == '~'),
@@ -173,6 +175,13 @@ def example(
     'box_filled': item.row.get('box_filled', 1.0),
     **{f'ligand_{name}': v for name, v in item.descriptors.items()},
   }
+
+
+def _targets(entry: types.Entry) -> dict[str, Any]:
+  """Returns PDBbind's target, or those of a user in the order of columns."""
+  if entry.values:
+    return {'values': np.array(entry.values, np.float64)}
+  return {'pk': float(entry.pk)}
 
 
 def finish(
@@ -194,6 +203,10 @@ def finish(
     start: of the build, `time.time()`.
   """
   cluster_of, of_clusters = clustered
+  if 'columns' in facts:
+    # Records hold a user's values in the order of these names.
+    names = '\n'.join(facts['columns'])
+    content += records_lib.example_hash({'columns': names})
   manifest.write(
     directory,
     [

@@ -1,5 +1,6 @@
 """The manifest: a row for every complex, with its status and the reason."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 from data_builders.pdbbind.readers import types
@@ -21,7 +22,7 @@ def row(entry: types.Entry) -> dict:
   """Returns the columns that come from the index."""
   return {
     'id': entry.pdb_id,
-    'pk': entry.pk,
+    'pk': '' if math.isnan(entry.pk) else entry.pk,
     'measure': entry.measure,
     'relation': entry.relation,
     'year': entry.year,

@@ -37,24 +37,25 @@ class Builder(builder.Base, skip_registration=True):
       ('maps', 'with experimental maps about the ligand'),
     )
   ]
+  description = 'Protein-ligand complexes with measured affinities'
+  homepage: str | None = 'https://www.pdbbind-plus.org.cn'
   summary = staticmethod(examples.summary)
   # The function that makes a complex of a job, and the one that clusters them.
   _function = 'data_builders.pdbbind.complexes:read'
   _cluster = staticmethod(examples.by_sequence)
 
-  def __init__(
-    self, *, config='heavy', download=False, settings=None, **kwargs
-  ):
+  def __init__(self, *, config=None, download=False, settings=None, **kwargs):
     """Opens the dataset.
 
     Args:
-      config: name of one of BUILDER_CONFIGS.
+      config: name of one of BUILDER_CONFIGS; None is 'heavy'.
       download: whether to fetch the entries (and maps) that the index names and
         the manual directory lacks.
       settings: values of `Dataset.settings`, by name, where they are not the
         defaults. Those with 'map' in their names are of the variant 'maps'.
       **kwargs: see `builder.Base`.
     """
+    config = config or 'heavy'
     self._download = download
     dataset = datasets.DATASETS[self.name.removeprefix('edjax_')]
     self._settings = {
@@ -68,7 +69,15 @@ class Builder(builder.Base, skip_registration=True):
       maps=config == 'maps',
       settings=self._settings,
     )
-    super().__init__(config=config, **kwargs)
+    super().__init__(config=self._tfds_config(config), **kwargs)
+
+  def _tfds_config(self, variant: str) -> str | tfds.core.BuilderConfig:
+    """Returns the TFDS configuration of a variant."""
+    return variant
+
+  def _target_features(self) -> dict:
+    """Returns the features of the targets, by name."""
+    return {'pk': records_lib.double()}
 
   def changes(self, report: dict) -> list[str]:
     """Compares the manual directory with the sources of a dataset.
@@ -110,21 +119,25 @@ class Builder(builder.Base, skip_registration=True):
     )
 
   def _info(self) -> tfds.core.DatasetInfo:
-    descriptors = [f'ligand_{name}' for name in ligand.DESCRIPTORS]
     return tfds.core.DatasetInfo(
       builder=self,
-      description='Protein-ligand complexes with measured affinities',
-      homepage='https://www.pdbbind-plus.org.cn',
-      features=records_lib.features(
-        ('map_spacing', *examples.COLUMNS, *descriptors),
-        b_factors=records_lib.double((None,)),
-        n_ligand=tfds.features.Tensor(shape=(), dtype=np.int32),
-        map_values=tfds.features.Tensor(
-          shape=(None,), dtype=np.float32, encoding='zlib'
-        ),
-        map_points=tfds.features.Tensor(shape=(), dtype=np.int32),
-      ),
+      description=self.description,
+      homepage=self.homepage,
+      features=self._all_features(),
       disable_shuffling=True,
+    )
+
+  def _all_features(self) -> tfds.features.FeaturesDict:
+    descriptors = [f'ligand_{name}' for name in ligand.DESCRIPTORS]
+    return records_lib.features(
+      ('map_spacing', *examples.COLUMNS, *descriptors),
+      b_factors=records_lib.double((None,)),
+      **self._target_features(),
+      n_ligand=tfds.features.Tensor(shape=(), dtype=np.int32),
+      map_values=tfds.features.Tensor(
+        shape=(None,), dtype=np.float32, encoding='zlib'
+      ),
+      map_points=tfds.features.Tensor(shape=(), dtype=np.int32),
     )
 
   def _generate_examples(self):

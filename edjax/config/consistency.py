@@ -205,6 +205,10 @@ def _complexes(config) -> list[str]:
     )
   if data.download and not dataset.has_pockets:
     errors.append('config.data.download: there is nothing to fetch for ligands')
+  if data.download and dataset.open_targets:
+    errors.append(
+      'config.data.download: your own complexes are nowhere to be fetched'
+    )
   variant = dataset_variant(config)
   if data.hydrogens and variant != 'hydrogens':
     errors.append(

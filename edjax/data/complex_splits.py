@@ -10,7 +10,7 @@ import io
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from edjax.data import molecule_splits
+from edjax.data import molecule_splits, pdb_ids
 from edjax.data.molecule_splits import Split
 from edjax.data.pdb_ids import complex_id, pdb_id, read_ids
 from edjax.runtime import reading
@@ -50,7 +50,7 @@ def make_split(
   another part stay in both.
 
   Args:
-    ids: PDB ids of the dataset.
+    ids: of the dataset; case does not matter.
     parts: the split (`refined_core`, `by_time`, `read`, ...).
     clusters: PDB id -> cluster, for all of `ids`.
     validation: share of the training set, where the split has no validation.
@@ -61,7 +61,7 @@ def make_split(
       one part. Names the part or id.
   """
   dataset = _distinct(ids)
-  parts = {name: list(map(complex_id, keys)) for name, keys in parts.items()}
+  parts = {name: list(map(pdb_ids.key, keys)) for name, keys in parts.items()}
   if not parts.keys() - {TRAIN, VALIDATION}:
     raise ValueError('the split has no test set')
   _check_repeated(parts)
@@ -318,7 +318,7 @@ def _distinct(ids: Iterable[str]) -> dict[str, None]:
   """Returns ids as keys, in their order."""
   result = {}
   for text in ids:
-    key = complex_id(text)
+    key = pdb_ids.key(text)
     if key in result:
       raise ValueError(f'{key} is there twice')
     result[key] = None

@@ -246,12 +246,18 @@ def _translated(parts: dict, keys: list) -> dict:
   names = {}
   for key in keys:
     ending = key.rsplit('_', 1)[-1]
-    if ending.isdecimal() and names.setdefault(int(ending), key) != key:
-      raise ValueError(f'ids {names[int(ending)]} and {key} have one number')
+    if ending.isdecimal():
+      names.setdefault(int(ending), []).append(key)
+  known = set(keys)
 
   def translate(i):
     text = str(i)
-    return names.get(int(text), text) if text.isdecimal() else text
+    if text in known or not text.isdecimal():
+      return text
+    found = names.get(int(text), [text])
+    if len(found) > 1:
+      raise ValueError(f'ids {found[0]} and {found[1]} have one number: {text}')
+    return found[0]
 
   parts = {part: [translate(i) for i in parts[part]] for part in PARTS}
   seen = {}

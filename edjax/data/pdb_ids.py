@@ -29,6 +29,11 @@ def pdb_id(text: str) -> str:
   return key
 
 
+def key(text: str) -> str:
+  """Returns what two writings of one id have in common: the lower case."""
+  return text.strip().lower()
+
+
 def complex_id(text) -> str:
   """Returns the id of a complex in lower case: a PDB id, or one of one's own.
 

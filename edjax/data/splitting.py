@@ -16,6 +16,7 @@ from edjax.data import (
   grouped_splits,
   molecule_splits,
   packed_dataset,
+  pdb_ids,
 )
 from edjax.data.molecule_splits import Split
 
@@ -64,7 +65,6 @@ def make_split(source: packed_dataset.Pack, data) -> Rows:
     split = _measured(_split(source, data), source, data)
   except ValueError as error:
     raise ConfigError(f'config.data.split: {error}') from error
-  split = _with_labels(split, source, data.targets)
   train, validation = split.parts['train'], split.parts['validation']
   limit = data.max_eval or None
   pool, fewest = train, 1
@@ -168,41 +168,37 @@ def _split(source: packed_dataset.Pack, data) -> Split:
   )
 
 
-def _with_labels(split: Split, source, targets: Sequence[str]) -> Split:
-  """Leaves out molecules of which no target was measured."""
-  columns = [source.columns[name] for name in targets]
-  without = np.flatnonzero(np.isnan(columns).all(0))
-  if not len(without):
-    return split
-  left_out = {source.ids[row] for row in without}
-  return split._replace(
-    parts={
-      part: tuple(name for name in ids if name not in left_out)
-      for part, ids in split.parts.items()
-    }
-  )
-
-
 def _complex_split(source: packed_dataset.Pack, data) -> Split:
+  """Returns the split of complexes, whose ids have any case in its lists."""
+  name_of = {pdb_ids.key(name): name for name in source.ids}
+  split = _split_of_keys(source, list(name_of), data)
+  parts = {
+    part: tuple(name_of[key] for key in keys)
+    for part, keys in split.parts.items()
+  }
+  return split._replace(parts=parts)
+
+
+def _split_of_keys(source: packed_dataset.Pack, ids: list[str], data) -> Split:
   columns = source.columns
-  cluster_of = dict(zip(source.ids, columns['cluster'].tolist(), strict=True))
+  cluster_of = dict(zip(ids, columns['cluster'].tolist(), strict=True))
   if data.split == 'clusters':
     return complex_splits.grouped_kfold(
       cluster_of, data.folds, data.fold, data.seed
     )
   if data.split == 'time':
-    years = dict(zip(source.ids, columns['year'].astype(int), strict=True))
+    years = dict(zip(ids, columns['year'].astype(int), strict=True))
     parts = complex_splits.by_time(years, data.split_year)
   elif data.split == 'refined_core':
     refined, core = (
-      [source.ids[row] for row in np.flatnonzero(columns[name])]
+      [ids[row] for row in np.flatnonzero(columns[name])]
       for name in ('refined', 'core')
     )
     parts = complex_splits.refined_core(refined, core)
   else:
     parts = complex_splits.read(pathlib.Path(data.split_file).expanduser())
   split = complex_splits.make_split(
-    source.ids, parts, cluster_of, data.validation_fraction, data.seed
+    ids, parts, cluster_of, data.validation_fraction, data.seed
   )
   seen = {*split.parts['train'], *split.parts['validation']}
   for name, ids in split.tests.items():

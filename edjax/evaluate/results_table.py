@@ -221,8 +221,8 @@ def _percent(share: float | None) -> str:
 
 
 def _interval(entry: dict) -> str:
-  low, high = _figure(entry['low']), _figure(entry['high'])
-  return f'{_figure(entry["value"])} ({low} to {high})'
+  value, low, high = (_figure(entry[k]) for k in ('value', 'low', 'high'))
+  return '-' if value == '-' else f'{value} ({low} to {high})'
 
 
 def _value(entry: dict) -> str:

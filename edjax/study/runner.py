@@ -92,6 +92,16 @@ def run(config, workdir, shard: str = '', make_slots=None) -> int:
   return int(bool(failed))
 
 
+def _whole_sizes(sizes, base, beam: str) -> tuple[int, ...]:
+  """Returns numbers of labels in the place of shares of the data."""
+  if isinstance(sizes[0], int):
+    return sizes
+  config = configuration.resolve(base)
+  pack = loading.load_pack(config.data, dataset_variant(config), beam)
+  pool = splitting.make_split(pack, config.data).pool
+  return tuple(dict.fromkeys(max(2, round(share * pool)) for share in sizes))
+
+
 def prepare(config, beam: str = '') -> tuple:
   """Plans a study, checks all of its configurations and builds its datasets.
 
@@ -110,6 +120,7 @@ def prepare(config, beam: str = '') -> tuple:
     # On a CPU, data on the device save no time, and a program would depend on
     # their number.
     base.train.device_data_gib = 0.0
+  study.sizes = _whole_sizes(study.sizes, base, beam)
   entries = planning.entries(study, base)
   names = list(dict.fromkeys(entry.representation for entry in entries))
   trials = tuning.trials(study, base, names)

@@ -37,10 +37,24 @@ def _trial_transforms(value) -> str:
   return next(filter(None, map(schema.transform, filter(None, value))), '')
 
 
+def _sizes(value) -> str:
+  """Allows growing whole numbers, or growing shares."""
+  share = rules.number(float, 0, 1, open_low=True)
+  if (
+    isinstance(value, tuple)
+    and value
+    and not any(isinstance(size, int) or share(size) for size in value)
+    and sorted(set(value)) == list(value)
+  ):
+    return ''
+  wrong = rules.growing(2)(value)
+  return f'{wrong}, or of growing shares up to 1.0' if wrong else ''
+
+
 RULES: Mapping[str, rules.Rule] = {
   'title': rules.text,
   'representations': rules.some_of(REPRESENTATIONS),
-  'sizes': rules.growing(2),
+  'sizes': _sizes,
   'subset_seeds': rules.number(int, 1, INIT_STRIDE - 1),
   'small_size': rules.number(int, 0),
   'small_seeds': rules.number(int, 0, INIT_STRIDE - 1),
@@ -62,7 +76,7 @@ RULES: Mapping[str, rules.Rule] = {
   'trial_size': rules.number(int, 2),
   'trial_steps': rules.number(int, 1),
   'trial_seed': rules.number(int, 0),
-  'primary': rules.names(),
+  'primary': rules.names(empty=True),
   'metric': rules.one_of(*paired.METRICS),
   'margins': rules.numbers(0, open_low=True, distinct=False),
   'hypotheses': rules.some_of(verdicts.HYPOTHESES, empty=True),
@@ -97,6 +111,7 @@ def split(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
     complaints = list(_contradictions(study, base))
   if complaints:
     raise ConfigError('\n'.join(['wrong configuration:', *complaints]))
+  study.primary = study.primary or base.data.targets
   return study, base
 
 

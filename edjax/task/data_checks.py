@@ -179,7 +179,7 @@ def unseen(voxelizer, molecules) -> dict[str, int]:
 
 
 def remarks(data, pack: Pack, rows) -> list[str]:
-  """Returns sentences on the split of molecules of the user's files."""
+  """Returns sentences on the labels and the split of a user's files."""
   lines = []
   unmeasured = int(np.sum(splitting.unmeasured(pack, data)))
   if unmeasured:
@@ -187,6 +187,14 @@ def remarks(data, pack: Pack, rows) -> list[str]:
       f'{unmeasured} molecules have no value of {", ".join(data.targets)}, and '
       'are left out'
     )
+  for name in data.targets:
+    values = {part: pack.columns[name][r] for part, r in rows.items()}
+    if any(np.isnan(v).any() for v in values.values()):
+      counts = {part: int(np.isfinite(v).sum()) for part, v in values.items()}
+      lines.append(
+        f'{name} is measured for {counts["train"]} training, '
+        f'{counts["validation"]} validation and {counts["test"]} test molecules'
+      )
   if 'structure' in pack.columns:
     near = near_duplicates.count(pack, rows['train'], rows['test'])
     lines.append(

@@ -165,6 +165,7 @@ def test_every_field_is_read():
     ('data.fold', 5, r'data.fold=5 is not one of 0 to 4'),
     ('data.parts', ('ligand',), 'data.parts is for complexes'),
     ('data.hydrogens', True, 'data.hydrogens is for complexes'),
+    ('data.units', ('eV',), 'targets of qm9_mini have their units'),
     ('data.affinity_unit', 'nM', 'affinity_unit is for pdbbind, not for qm9'),
     ('data.affinity_unit', 'kcal', 'data.affinity_unit must be one of'),
     ('data.max_pk_difference', 1.0, 'is for pdbbind and pdbbind_ligands, not'),
@@ -272,6 +273,10 @@ def test_contradictions():
     ),
     ({'data.split': 'file', 'data.split_file': 'no.txt'}, 'does not exist'),
     ({'train.steps_per_call': 7}, 'is no multiple of config.train.steps_per'),
+    (
+      {'optim.loss': 'log_loss', 'data.delta': 'composition'},
+      r"data\.delta='composition' is for numbers: .* targets are classes",
+    ),
   ],
 )  # fmt: skip
 def test_impossible_combinations_are_named(changes, complaint):

@@ -1,5 +1,6 @@
 """Labels with gaps, and classes."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -67,16 +68,26 @@ def test_shuffled_labels_keep_their_gaps():
   np.testing.assert_array_equal(found_NT[:, 0] + 1, found_NT[:, 1])
 
 
+@dataclasses.dataclass
+class Source:
+  """The part of a pack that a random split reads."""
+
+  ids: list
+  columns: dict
+  uncharacterized: tuple = ()
+
+  def heavy_atoms(self):
+    return np.ones(30)
+
+  def __len__(self):
+    return 30
+
+
 def test_molecules_without_any_label_are_in_no_part():
   ids = [f'm{i}' for i in range(30)]
   columns = dict(zip(NAMES, columns_with_gaps().T, strict=True))
   columns['pIC50'][:6] = np.nan  # 0 and 3 have neither
-  source = types.SimpleNamespace(
-    ids=ids,
-    columns=columns,
-    heavy_atoms=lambda: np.ones(30),
-    uncharacterized=(),
-  )
+  source = Source(ids, columns)
   data = types.SimpleNamespace(
     split='random', seed=0, train_size=1.0, max_eval=0, split_file='',
     validation_fraction=0.2, test_fraction=0.2, subset_seed=0,

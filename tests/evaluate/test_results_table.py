@@ -4,7 +4,7 @@ import numpy as np
 from support.made_up_results import made_up_results
 
 from edjax import datasets
-from edjax.evaluate import results_table
+from edjax.evaluate import metrics, results_table, roc
 from edjax.runtime import run_directory
 
 
@@ -149,3 +149,71 @@ def test_parity_has_the_diagonal_and_the_points():
     shown = np.column_stack([points.get_xdata(), points.get_ydata()])
     np.testing.assert_array_equal(shown, predictions[name] * factor)
     assert axis.get_xlabel() == f'target ({unit})'
+
+
+def made_up_classes():
+  """Results on two classes; of the second, the test molecules are all 1."""
+  rng = np.random.default_rng(0)
+  truth = (rng.random(30) < 0.4).astype(float)
+  guess = np.clip(0.3 * truth + 0.6 * rng.random(30), 0.01, 0.99)
+  results, *_ = made_up_results()
+
+  def entry(truth, guess):
+    scores = metrics.bootstrap(truth, guess, 100, classes=True)
+    less = {'value': -0.5, 'low': -0.75, 'high': -0.25}
+    return {
+      'unit': '',
+      'share': truth.mean(),
+      'rotation_std': 0.01,
+      **scores,
+      'baselines': {
+        'mean': scores,
+        'logistic_composition': scores | {'log_loss_difference': less},
+      },
+    }
+
+  results |= {
+    'classes': True,
+    'reference': 'logistic_composition',
+    'targets': {'active': entry(truth, guess)},
+  }
+  toxic = entry(np.ones(20), guess[:20])
+  measured = results['examples'] | {'test': 20}
+  results['targets']['toxic'] = toxic | {'measured': measured}
+  with_gaps = np.r_[np.ones(20), np.full(10, np.nan)]
+  predictions = {
+    'active': np.column_stack([truth, guess]),
+    'toxic': np.column_stack([with_gaps, guess]),
+  }
+  return results, predictions
+
+
+def test_classes_have_a_table_of_their_own():
+  results, predictions = made_up_classes()
+  lines = results_table.table(results).splitlines()
+  assert len({len(line) for line in lines[1:5]}) == 1
+  for head in ('log loss (95 %)', 'AUROC (95 %)', 'AUPRC (95 %)', 'class 1'):
+    assert head in lines[1]
+  assert 'MAE' not in lines[1]
+  truth, guess = predictions['active'].T
+  loss = -np.log(np.where(truth == 1, guess, 1 - guess)).mean()
+  assert lines[3].split()[:2] == ['active', f'{loss:#.3g}']
+  assert lines[3].endswith(' -0.500 (-0.750 to -0.250)')
+  assert f' {100 * truth.mean():.1f} % ' in lines[3]
+  # One class alone: dashes and a sentence.
+  assert lines[4].split()[5:8] == ['-', '-', '100.0']
+  assert lines[-2:] == [
+    'toxic was measured for 80 molecules to learn from and 20 test molecules.',
+    'toxic is 1 for all 20 test molecules: with one class alone there is no '
+    'AUROC and no AUPRC.',
+  ]
+
+
+def test_a_curve_has_the_area_that_the_table_says():
+  results, predictions = made_up_classes()
+  (axis,) = roc.figure(predictions, results).axes
+  _, curve = axis.lines  # of toxic there is none
+  area = np.trapezoid(curve.get_ydata(), curve.get_xdata())
+  found = results['targets']['active']['auroc']['value']
+  assert abs(area - found) < 1e-12
+  assert axis.get_legend().get_texts()[0].get_text().startswith('active: AUROC')

@@ -300,6 +300,14 @@ def test_where_the_data_lie_may_change(tmp_path):
     ({'margins': (1.0,)}, r'config\.study\.margins has 1 numbers for the 4'),
     ({'hypotheses': ('H9',)}, r'config\.study\.hypotheses has'),
     ({'metric': 'r2'}, r'config\.study\.metric must be one of'),
+    ({'metric': 'log_loss'}, r"metric='log_loss' with .*loss='huber'"),
+    (
+      {
+        'variants': {'a': {'optim': {'loss': 'log_loss'}}},
+        'ablations': ('variants',),
+      },
+      r"metric='mae' with .*every variant",
+    ),
     ({'boxes': (12.5,), 'ablations': ('spacing',)}, r'study\.boxes: 12\.5'),
     ({'noises': (0.1, 0.1)}, r'config\.study\.noises'),
     ({'folds': 2}, r'config\.study\.folds=2: .* three are the fewest'),

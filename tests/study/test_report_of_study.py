@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from support import made_up_study as made
 
+from edjax import datasets
 from edjax.runtime import run_directory
 from edjax.study import representations, statistics, verdicts
 from edjax.study.pairing import PairingError
@@ -767,3 +768,65 @@ def test_every_hypothesis_reads_known_inputs():
     for claim in hypothesis.claims:
       assert {claim.a, claim.b} <= representations.REPRESENTATIONS.keys()
   assert figures.STYLES.keys() >= representations.REPRESENTATIONS.keys()
+
+
+@pytest.fixture
+def of_classes(tmp_path, monkeypatch):
+  """Density ahead on two classes, of which the second has gaps."""
+  mine = datasets.Dataset('mine', '', {}, ('random',), open_targets=True)
+  monkeypatch.setitem(datasets.DATASETS, 'mine', mine)
+  plan = made.plan(
+    entries(NAMES[:2]), 'mine', ('active', 'toxic'), metric='log_loss',
+  )  # fmt: skip
+  levels = {'atoms': 0.6, 'density': 0.3}
+  writer = made.Writer(tmp_path, plan, made.falling(levels), gaps=15)
+  writer.finish()
+  return tmp_path
+
+
+def test_a_study_of_classes(of_classes):
+  write.write(of_classes)
+  words = (of_classes / 'report.md').read_text(encoding='utf-8')
+  assert 'active: log loss, mean (95 % t interval' in words
+  assert '- toxic: density, 0.' in words
+  assert '()' not in words  # there is no unit
+  assert 'H4: supported' in words
+  row = table(of_classes / 'study.csv')[0]
+  assert float(row['active_auroc']) > 0.5
+  assert 'active_mae' not in row
+  assert (row['active_test_examples'], row['toxic_test_examples']) == (
+    '60', '45',
+  )  # fmt: skip
+
+
+def test_errors_of_a_study_are_of_what_was_measured(of_classes):
+  stats = read(of_classes)
+  for target, tests in (('active', 60), ('toxic', 45)):
+    point = main_point('density', 1000)
+    difference, _ = stats.difference(main_point('atoms', 1000), point, target)
+    assert difference.examples == tests
+    score = stats.score(point, target)
+    for seed, value in zip(score.seeds, score.value_S, strict=True):
+      run = next(
+        r for r in stats.study.runs if (r.point, r.subset_seed) == (point, seed)
+      )
+      stored = run.results['targets'][target]['log_loss']['value']
+      assert value == pytest.approx(stored, rel=1e-9)
+
+
+def test_folds_count_by_what_was_measured():
+  """A baseline over folds of 10 and 30 measured examples of 50."""
+
+  def run(measured, value):
+    entry = {'baselines': {'mean': {'mae': {'value': value}}}}
+    results = {'examples': {'test': 50}, 'targets': {'y': entry}}
+    if measured:
+      entry['measured'] = {'test': measured}
+    return Run('r', main_point('density', 10), 0, 0, 0, results=results)
+
+  def pooled(*runs):
+    return statistics._pooled_baseline(runs, 'y', 'mean', 'mae')
+
+  assert pooled(run(10, 1.0), run(30, 2.0)) == pytest.approx(1.75)
+  # Results of before have no such counts.
+  assert pooled(run(0, 1.0), run(0, 2.0)) == pytest.approx(1.5)

@@ -65,19 +65,23 @@ class Writer:
   Args:
     directory: of the study.
     content: plan.json.
-    error: (entry, target) -> mean absolute error, display units.
+    error: (entry, target) -> mean absolute error, display units; mean log loss
+      where that is the plan's metric.
     tests: number of test examples (of a fold).
     clusters: number of test examples in a cluster; 0: no clusters.
     pool: number of labels that subsets are drawn from.
+    gaps: test examples of which the last target was not measured, the first
+      ones.
   """
 
   def __init__(
-    self, directory, content, error, tests=60, clusters=0, pool=10_000
+    self, directory, content, error, tests=60, clusters=0, pool=10_000, gaps=0
   ):
     self.path = pathlib.Path(directory)
     self.path.mkdir(parents=True, exist_ok=True)
     self.plan, self.error = content, error
     self.tests, self.clusters, self.pool = tests, clusters, pool
+    self.gaps, self.classes = gaps, content['metric'] == 'log_loss'
     text = json.dumps(content)
     (self.path / 'plan.json').write_text(text, encoding='utf-8')
 
@@ -95,6 +99,9 @@ class Writer:
     truth_NT = 5 + np.random.default_rng(fold).normal(
       size=(self.tests, len(names))
     )
+    if self.classes:
+      truth_NT = (truth_NT > 5).astype(float)
+    truth_NT[: self.gaps, -1] = np.nan
     rng = np.random.default_rng(list(e['name'].encode()))
     # Shared by all runs: some molecules are harder than others.
     hard_N = np.random.default_rng(99 + fold).uniform(0.5, 1.5, self.tests)
@@ -122,29 +129,36 @@ class Writer:
       },
     }  # fmt: skip
     for j, name in enumerate(names):
-      _, unit, factor = known.DATASETS[self.plan['dataset']].targets[name]
+      _, unit, factor = known.DATASETS[self.plan['dataset']].target(name)
       size_N = hard_N / hard_N.mean() * (1 + 0.05 * rng.normal())
       error_N = self.error(e, name) * size_N * sign_N / factor
-      prediction_NT[:, j] += error_N
+      if self.classes:
+        of_true_N = np.exp(-np.abs(error_N))
+        one_N = truth_NT[:, j] == 1
+        prediction_NT[:, j] = np.where(one_N, of_true_N, 1 - of_true_N)
+      else:
+        prediction_NT[:, j] += error_N
       ridge = 3 / e['size'] ** 0.1 * (1 + 0.02 * np.sin(e['subset_seed']))
-      pair = truth_NT[:, j] * factor, prediction_NT[:, j] * factor
+      measured_N = np.isfinite(truth_NT[:, j])
+      pair = (x[measured_N, j] * factor for x in (truth_NT, prediction_NT))
       results['targets'][name] = {
         'unit': unit,
         **{
           name: {'value': entry['value']}
-          for name, entry in metrics.bootstrap(*pair, resamples=1).items()
+          for name, entry in metrics.bootstrap(
+            *pair, resamples=1, classes=self.classes
+          ).items()
         },
+        'measured': results['examples'] | {'test': int(measured_N.sum())},
         'rotation_spread': 0.1,
         'baselines': {
-          b: {'mae': {'value': ridge * k}, 'rmse': {'value': 1.3 * ridge * k}}
+          b: self._scores(ridge * k)
           for b, k in (('mean', 1.6), ('median', 1.5), ('ridge_composition', 1))
         },
       }
       # The baseline that sees the input: each input has its own.
       of_input = 2 * ridge + len(e['representation'])
-      results['targets'][name]['baselines']['moments'] = {
-        'mae': {'value': of_input}, 'rmse': {'value': of_input},
-      }  # fmt: skip
+      results['targets'][name]['baselines']['moments'] = self._scores(of_input)
     run = run_directory.RunDirectory(self.path / 'runs' / e['name'])
     run.path.mkdir(parents=True)
     text = json.dumps(FACTS)
@@ -157,6 +171,12 @@ class Writer:
     )
     run.finish(results)
     return run.path
+
+  def _scores(self, error):
+    """Returns the scores of a baseline."""
+    if self.classes:
+      return {'log_loss': {'value': error}}
+    return {'mae': {'value': error}, 'rmse': {'value': 1.3 * error}}
 
 
 def falling(levels):

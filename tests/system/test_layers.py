@@ -20,7 +20,7 @@ ORDER = [
   {'datasets'},
   {'grid', 'molecule'},
   {'kernels'},
-  {'geometry', 'fields', 'transforms', 'view'},
+  {'formats', 'geometry', 'fields', 'transforms', 'view'},
   {'models', 'optim'},
   {'voxelize'},
   {'config'},

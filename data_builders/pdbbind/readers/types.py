@@ -15,7 +15,7 @@ class Entry(NamedTuple):
   """One row of an index.
 
   Attributes:
-    pdb_id: of the PDB, or another id of one's own; lower case.
+    pdb_id: of the PDB, or another id of one's own; lower case in PDBbind.
     ligand: the PDB's name of the ligand; '' where the index has none.
     pk: -log10 of Kd, Ki or IC50 in mol/l.
     measure: 'Kd', 'Ki', 'IC50', or '' where the index does not say.
@@ -24,6 +24,7 @@ class Entry(NamedTuple):
     year: of release; 0 where unknown.
     source: name of the file and number of the line.
     stated: pK of the affinity that the row states beside `pk`; NaN for none.
+    values: of a user's columns, NaN for none; () for PDBbind, which has `pk`.
   """
 
   pdb_id: str
@@ -35,6 +36,7 @@ class Entry(NamedTuple):
   year: int
   source: str
   stated: float = math.nan
+  values: tuple[float, ...] = ()
 
 
 class Atoms(NamedTuple):
