@@ -100,8 +100,8 @@ def _ways(members: Sequence[Model]):
     dataset = datasets.DATASETS[data.name]
     if dataset.is_complexes:
       raise ConfigError(
-        f'a run on {data.name} cannot predict files, which have no complexes; '
-        'edjax.load(...).predict takes molecules'
+        f'a run on {data.name} cannot predict files: --mode predict reads no '
+        'complexes yet; edjax.load(...).predict takes their molecules'
       )
     if (model.kept.names, model.kept.units, model.kept.classes) != of_first:
       raise ConfigError(

@@ -12,7 +12,7 @@ import pytest
 from support import small_run
 
 import edjax
-from edjax import commands
+from edjax import baselines, commands
 from edjax import config as configuration
 from edjax.predict import kept as keeping
 from edjax.predict import model as model_module
@@ -158,24 +158,24 @@ def test_what_a_molecule_lacks_is_named(pack, model):
     model.predict([pack])
 
 
-def test_gfn2s_numbers_are_not_in_a_molecule(pack, run, model, tmp_path):
+def test_gfn2s_numbers_are_not_in_a_molecule(pack, model):
   """A run that learned a difference to them predicts packs alone."""
-  config = small_run.config_of(tmp_path)
-  config.data.delta = 'gfn2_kernel'
-  config.train.steps = 10
-  config.train.eval_every = 10
-  small_run.trained(tmp_path, pack, config)
-  of_kernel = edjax.load(tmp_path)
-  rows, expected_NT = expected_of(tmp_path, pack)
-  found = of_kernel.predict_pack(pack)
-  spread_T = expected_NT.std(0)
-  np.testing.assert_allclose(
-    found.mean_NT[rows] / spread_T, expected_NT / spread_T, rtol=0, atol=1e-5
+  columns_NT = np.column_stack([pack.columns[name] for name in ('gap', 'mu')])
+  fitted = baselines.fit(pack, columns_NT, np.arange(50), np.arange(50, 70))
+  kernel = fitted.delta('gfn2_kernel')
+  with_kernel, without = (
+    model_module.Model(dataclasses.replace(model.kept, delta=delta))
+    for delta in (kernel, None)
   )
+  difference_NT = (
+    with_kernel.predict_pack(pack).mean_NT - without.predict_pack(pack).mean_NT
+  )
+  np.testing.assert_allclose(difference_NT, kernel.predict(pack), atol=1e-6)
+  assert difference_NT.std(0).min() > 1e-3
   mol = small_run.molecule_of(pack, 3)
-  for f in (lambda: of_kernel.predict([mol]), lambda: of_kernel.apply(mol)):
-    with pytest.raises(ValueError, match=r"data.delta='gfn2_kernel'.*--mode"):
-      f()
+  for f in (with_kernel.predict, lambda mols: with_kernel.apply(mols[0])):
+    with pytest.raises(ValueError, match=r'GFN2-xTB.s numbers leaves.*--mode'):
+      f([mol])
 
 
 def test_the_file_of_a_run(run, pack, model):
