@@ -2,6 +2,7 @@
 
 import collections
 import json
+import types
 
 import jax
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from configs import study_choices, study_pdbbind, study_qm9
 from edjax import config as configuration
 from edjax.config import ConfigError
-from edjax.study import planning, settings, tuning
+from edjax.study import planning, runner, settings, tuning
 from edjax.study.representations import REPRESENTATIONS
 
 
@@ -290,6 +291,8 @@ def test_where_the_data_lie_may_change(tmp_path):
     ({'representations': ('atoms', 'desnity')}, r'representations has'),
     ({'sizes': (240, 60)}, r'config\.study\.sizes must be a tuple of growing'),
     ({'sizes': (1,)}, r'config\.study\.sizes'),
+    ({'sizes': (1.0, 0.5)}, r'sizes must be .* or of growing shares up to 1'),
+    ({'sizes': (0.5, 60)}, r'sizes must be .* or of growing shares'),
     ({'subset_seeds': 0}, r'config\.study\.subset_seeds must be'),
     ({'subset_seeds': 999, 'trial_seed': 7}, r'config\.study\.trial_seed=7'),
     ({'folds': 5}, r"config\.study\.folds=5 with config\.data\.split='random'"),
@@ -374,3 +377,17 @@ def test_every_variant_is_a_study(module, variant):
   for item in (*kinds.values(), *trials):
     configuration.resolve(planning.with_fields(base, item.fields))
   assert {e.ablation for e in entries} == {'main', *study.ablations}
+
+
+def test_shares_of_the_data_become_numbers(monkeypatch):
+  """Of labels outside of the test set; all targets are primary."""
+  study, base = settings.split(smoke(sizes=(0.25, 0.5, 1.0), primary=()))
+  assert study.primary == base.data.targets
+  monkeypatch.setattr(runner.loading, 'load_pack', lambda *_: 'pack')
+  monkeypatch.setattr(
+    runner.splitting,
+    'make_split',
+    lambda pack, data: types.SimpleNamespace(pool=143),
+  )
+  assert runner._whole_sizes(study.sizes, base, '') == (36, 72, 143)
+  assert runner._whole_sizes((60, 240), base, '') == (60, 240)
