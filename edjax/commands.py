@@ -113,7 +113,8 @@ def show(config, workdir) -> None:
 def _print(run, results) -> None:
   print(f'\n{results_table.table(results)}')
   name = results_table.parity_plot(run.path, results).name
-  print(f'\nparity plot: {paths.join(run.place, name)}')
+  what = 'ROC curves' if results.get('classes') else 'parity plot'
+  print(f'\n{what}: {paths.join(run.place, name)}')
 
 
 def run_study(config, workdir, shard: str = '', dask: str = '') -> int:

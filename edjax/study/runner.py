@@ -13,9 +13,10 @@ from collections.abc import Callable
 import jax
 
 from edjax import config as configuration
+from edjax import task as tasks
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
-from edjax.data import loading, splitting
+from edjax.data import loading
 from edjax.runtime import stores
 from edjax.study import planning, settings, tuning, work_queue, worker
 
@@ -139,7 +140,7 @@ def prepare(config, beam: str = '') -> tuple:
       if dataset not in packs:
         packs[dataset] = loading.load_pack(data, variant, beam)
       if (dataset, data) not in drawn:
-        splitting.make_split(packs[dataset], data)
+        tasks.divide(packs[dataset], item_config)
       drawn.add((dataset, data))
     except ConfigError as error:
       raise ConfigError(f'{item.name}: {error}') from error

@@ -142,6 +142,34 @@ def _finish(voxelizer):
   return jax.jit(finish)
 
 
+def divide(
+  pack: Pack, config
+) -> tuple[splitting.Rows, dict[str, np.ndarray], np.ndarray]:
+  """Divides a dataset, and checks the targets of each part.
+
+  Args:
+    pack: the dataset.
+    config: resolved.
+
+  Returns:
+    The split; part -> its rows; targets, [N, T] in native units, NaN where not
+    measured.
+
+  Raises:
+    ConfigError: see `splitting.make_split` and `labelling.check`.
+  """
+  split = splitting.make_split(pack, config.data)
+  rows = {
+    'train': split.train,
+    'validation': split.validation,
+    'test': split.test,
+  }
+  columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
+  classes = config.optim.loss == optim.CLASSES
+  labelling.check(columns_NT, rows, config.data.targets, classes)
+  return split, rows, columns_NT
+
+
 def make_task(config, shared=None) -> Task:
   """Loads the data of a resolved configuration and sets up its network.
 
@@ -154,15 +182,8 @@ def make_task(config, shared=None) -> Task:
       be standardised.
   """
   pack = loading.load_pack(config.data, dataset_variant(config))
-  split = splitting.make_split(pack, config.data)
-  columns_NT = np.column_stack([pack.columns[t] for t in config.data.targets])
-  rows = {
-    'train': split.train,
-    'validation': split.validation,
-    'test': split.test,
-  }
+  split, rows, columns_NT = divide(pack, config)
   classes = config.optim.loss == optim.CLASSES
-  labelling.check(columns_NT, rows, config.data.targets, classes)
   if config.data.shuffle_labels:
     columns_NT = labelling.shuffled(columns_NT, split, config.data.seed)
   learn_from = split.train, split.validation

@@ -43,7 +43,10 @@ def run(tmp_path_factory):
   load = loading.load_pack
 
   def with_columns(*args, **kwargs):
-    pack = load(*args, **kwargs)
+    built = dataclasses.replace(WATERS, open_targets=False)
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setitem(datasets.DATASETS, 'waters', built)
+      pack = load(*args, **kwargs)
     new = columns(pack.columns['length'])
     return dataclasses.replace(pack, columns=pack.columns | new)
 
