@@ -16,7 +16,7 @@ from edjax import config as configuration
 from edjax import task as tasks
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
-from edjax.data import loading
+from edjax.data import loading, splitting
 from edjax.runtime import stores
 from edjax.study import planning, settings, tuning, work_queue, worker
 
