@@ -82,6 +82,7 @@ def predict_files(workdirs: Sequence[str], source: str, output: str) -> int:
           f'stopped: {done} of {len(raws)} molecules are in {output}; the same '
           'command goes on from there'
         )
+    bar.close()
     return _summary(table, members, half_T)
 
 
