@@ -1,7 +1,8 @@
 """Voxel 3D CNNs on electron density.
 
 `edjax.train`, `edjax.fields`, ... are imported on first use, so that the
-physics (jax and numpy) does not pay for the training stack.
+physics (jax and numpy) does not pay for the training stack; so is
+`edjax.load`, which loads a trained model.
 """
 
 import importlib
@@ -10,6 +11,8 @@ __version__ = '0.1.0'
 
 
 def __getattr__(name: str):
+  if name == 'load':
+    return importlib.import_module('edjax.predict').load
   try:
     return importlib.import_module(f'edjax.{name}')
   except ModuleNotFoundError as error:

@@ -25,11 +25,22 @@ _CONFIG = config_flags.DEFINE_config_file(
   'A configuration, with :variant if it has variants: a file, or one of those '
   'below. --config.FIELD=VALUE sets one of its fields.',
 )
-_WORKDIR = flags.DEFINE_string(
-  'workdir', '', 'Run directory (default: runs/<config>[-<variant>]).'
+_WORKDIR = flags.DEFINE_multi_string(
+  'workdir',
+  [],
+  'Run directory (default: runs/<config>[-<variant>]). With --mode predict it '
+  'may be given several times: the mean of the runs predicts.',
 )
 _MODE = flags.DEFINE_enum(
   'mode', 'train', sorted(commands.MODES), 'What to do with the configuration.'
+)
+_INPUT = flags.DEFINE_string(
+  'input',
+  '',
+  'With --mode predict: file or folder of molecules (docs/predicting.md).',
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', 'predictions.csv', 'With --mode predict: CSV file to write.'
 )
 _SHARD = flags.DEFINE_string(
   'shard', '', 'i/n: every n-th run of a study, i from 0 (default: all).'
@@ -68,14 +79,19 @@ def main() -> None:
 def _run(argv) -> None:
   del argv  # `_parse` refuses what is no flag
   malloc.keep()
-  path = config_flags.get_config_filename(flags.FLAGS['config'])
-  workdir = _WORKDIR.value or commands.default_workdir(path)
+  files = ()
+  if _MODE.value == 'predict':
+    workdir, files = _WORKDIR.value, (_INPUT.value, _OUTPUT.value)
+  else:
+    path = config_flags.get_config_filename(flags.FLAGS['config'])
+    workdir = ''.join(_WORKDIR.value) or commands.default_workdir(path)
   together = ()
   if _COORDINATOR.value:
     together = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
   shard, beam, dask = _SHARD.value, _BEAM.value, _DASK.value
+  config = None if files else _CONFIG.value
   status = commands.run(
-    _CONFIG.value, workdir, _MODE.value, shard, together, beam, dask
+    config, workdir, _MODE.value, shard, together, beam, dask, files
   )
   if status == commands.INTERRUPTED:
     # What an interrupt has left half compiled may crash the interpreter's end.
@@ -91,6 +107,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     raise SystemExit(0)
   try:
     rest = flags.FLAGS(checked(argv))[1:]
+    _check_predict()
     if rest:
       raise ConfigError(
         f'unknown argument {rest[0]!r}; a field is set by --config.FIELD=VALUE'
@@ -99,6 +116,25 @@ def _parse(argv: Sequence[str]) -> list[str]:
     sys.stderr.write(f'error: {error}\nSee --help.\n')
     raise SystemExit(2) from None
   return [argv[0]]
+
+
+def _check_predict() -> None:
+  """Refuses flags of --mode predict elsewhere, and what it lacks."""
+  if _MODE.value != 'predict':
+    for flag, wrong in (
+      ('input', bool(_INPUT.value)),
+      ('output', flags.FLAGS['output'].present > 0),
+      ('workdir, more than once,', len(_WORKDIR.value) > 1),
+    ):
+      if wrong:
+        raise ConfigError(f'--{flag} goes with --mode predict')
+    return
+  for flag, value, what in (
+    ('workdir', _WORKDIR.value, 'the directory of a finished run'),
+    ('input', _INPUT.value, 'a file or folder of molecules'),
+  ):
+    if not value:
+      raise ConfigError(f'--mode predict needs --{flag}: {what}')
 
 
 def help_text() -> str:
@@ -135,8 +171,8 @@ def checked(argv: Sequence[str]) -> list[str]:
     argv: with the name of the program.
 
   Raises:
-    ConfigError: there is no --config, no such file, variant or field, or a
-      tuple lacks its quotes.
+    ConfigError: there is no --config (or one with --mode predict), no such
+      file, variant or field, or a tuple lacks its quotes.
   """
   argv, config = list(argv), None
   for i, argument in enumerate(argv):
@@ -147,7 +183,12 @@ def checked(argv: Sequence[str]) -> list[str]:
       path, config = _load(value)
       argv[i] = f'--config={path}'
       break
-  if config is None:
+  predicting = _is_predict(argv)
+  if predicting and config is not None:
+    raise ConfigError(
+      '--mode predict takes no --config: the run directory has it'
+    )
+  if not predicting and config is None:
     raise ConfigError(
       '--config is missing, for example --config configs/qm9_density.py'
     )
@@ -156,6 +197,12 @@ def checked(argv: Sequence[str]) -> list[str]:
       value = match[2] if '=' in argument else ''.join(argv[i + 1 : i + 2])
       _check_field(config, match[1], value)
   return argv
+
+
+def _is_predict(argv: Sequence[str]) -> bool:
+  """Returns whether argv has --mode predict, in any form of absl."""
+  text = ' '.join(argv)
+  return bool(re.search(r'(^| )--?mode[= ]predict( |$)', text))
 
 
 def _stock() -> pathlib.Path:

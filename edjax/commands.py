@@ -13,6 +13,8 @@ from edjax import task as tasks
 from edjax.config.representation import dataset_variant
 from edjax.data import loading
 from edjax.evaluate import evaluator, predicting, results_table, vitals
+from edjax.predict import keep
+from edjax.predict.files import predict_files
 from edjax.runtime import (
   checkpoint,
   multihost,
@@ -86,6 +88,7 @@ def _evaluate(config, run) -> dict:
   step, params = selected
   predict = predicting.make_predict(config, task)
   results = evaluator.final_evaluation(config, task, params, run, predict)
+  keep(config, task, params, step, run)
   results |= vitals.Observer(config, task).carried(params)
   results['cost'] = before.get('cost', {}) | results['cost']
   results = before | results | {'selected_step': step}
@@ -137,9 +140,26 @@ def run_study(config, workdir, shard: str = '', dask: str = '') -> int:
   return status
 
 
+def predict(config, workdirs, source: str, output: str) -> int:
+  """Predicts the molecules of a file by one run, or several together.
+
+  Args:
+    config: None: runs have theirs.
+    workdirs: of the runs.
+    source: file or folder of molecules.
+    output: CSV file of the predictions.
+
+  Returns:
+    1 where there is no prediction at all.
+  """
+  del config
+  return int(not predict_files(workdirs, source, output))
+
+
 MODES = {
   'build': build,
   'train': train,
+  'predict': predict,
   'evaluate': evaluate_again,
   'study': run_study,
   'report': show,
@@ -178,28 +198,35 @@ def run(
   together=(),
   beam='',
   dask='',
+  files=(),
 ) -> int:
   """Runs one mode; an error that the user can correct ends in a message.
 
   Args:
-    config: as loaded from a file of configs/.
-    workdir: run directory.
+    config: as loaded from a file of configs/; None for --mode predict.
+    workdir: run directory; several for --mode predict.
     mode: a key of MODES.
     shard: 'i/n' of a study; '' for all of it.
     together: arguments of `multihost.start`, for one run on several processes;
       () for this process alone.
     beam: flags of Apache Beam, for --mode build.
     dask: address of a Dask cluster, for --mode study.
+    files: what is read and what is written, for --mode predict.
 
   Returns:
-    Exit status: 0 for success; 1 for failed runs of a study or numbers that
-    were not finite; 2 for a wrong configuration, missing files, and storage
-    that fails or is full; 75 (`preemption.EXIT_STATUS`) after SIGTERM or Ctrl-C
-    with the state saved; `INTERRUPTED` after Ctrl-C otherwise.
+    Exit status: 0 for success; 1 for failed runs of a study, numbers that were
+    not finite, or no molecule that could be predicted; 2 for a wrong
+    configuration, missing files, and storage that fails or is full; 75
+    (`preemption.EXIT_STATUS`) after SIGTERM or Ctrl-C with the state saved;
+    `INTERRUPTED` after Ctrl-C otherwise.
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
-  options = {'study': (shard, dask), 'build': (beam,)}.get(mode, ())
+  options = {
+    'study': (shard, dask),
+    'build': (beam,),
+    'predict': files,
+  }.get(mode, ())
   try:
     if together:
       if mode != 'train':

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from edjax import command_line
 from edjax.config.errors import ConfigError
@@ -43,6 +45,8 @@ def _inside_the_checkout(monkeypatch):
      r"""'shape'\)\""""),
     ([f'--config={DENSITY}', '--config.data.targets', '(gap,)'],
      r'''write --config.data.targets="\('gap',\)"'''),
+    ([f'--config={DENSITY}', '--mode', 'predict'],
+     r'--mode predict takes no --config: the run directory has it'),
   ],
 )  # fmt: skip
 def test_mistakes_are_named(arguments, message):
@@ -68,6 +72,33 @@ def test_what_is_right_stays(tmp_path, monkeypatch):
   own.write_text('def get_config():\n  raise ValueError("mine")\n')
   with pytest.raises(ConfigError, match=r'qm9_density\.py: mine'):
     command_line.checked(['launch.py', '--config=qm9_density.py'])
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--mode=predict', '--input=a.sdf'], 'needs --workdir'),
+    (['--mode=predict', '--workdir=a', '--workdir=b'], 'needs --input'),
+    (['--input=a.sdf'], '--input goes with --mode predict'),
+    (['--output=a.csv'], '--output goes with --mode predict'),
+    (['--workdir=a', '--workdir=b'], 'more than once, goes with --mode predic'),
+    (['--mode=predict', '--workdir=a', '--workdir=b', '--input=a.sdf'], ''),
+    (['--workdir=a'], ''),
+  ],
+)  # fmt: skip
+def test_flags_of_predictions(arguments, message):
+  with flagsaver.flagsaver():
+    flags.FLAGS(['launch.py', *arguments])
+    if not message:
+      command_line._check_predict()
+      return
+    with pytest.raises(ConfigError, match=message):
+      command_line._check_predict()
+
+
+def test_predictions_need_no_configuration():
+  argv = ['launch.py', '--mode=predict', '--workdir=a', '--input', 'b.sdf']
+  assert command_line.checked(argv) == argv
 
 
 def test_every_listed_variant_loads_and_none_is_left_out():

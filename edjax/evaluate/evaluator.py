@@ -5,13 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from edjax import datasets
-from edjax.data import batching
-from edjax.evaluate import class_metrics, metrics
+from edjax.evaluate import class_metrics, metrics, predicting
 from edjax.evaluate.summary import cost, summarise
-from edjax.runtime import multihost, parallel
 from edjax.runtime.run_directory import RunDirectory
 from edjax.task import Task
 
@@ -47,20 +44,15 @@ class Evaluator:
       [rotations, n, T] in native units.
     """
     rows = self._task.rows[self.part]
-    placed = parallel.replicate(params)
-    numbers = [parallel.replicate(np.uint32(r)) for r in range(rotations)]
-    outputs = []
-    batches = [*batching.cover(len(rows), self._config.eval.batch_size)]
-    silent = not (label and multihost.is_first())
-    for indices_B in tqdm(batches, label, unit='batch', disable=silent):
-      batch = batching.take(
-        self._task.molecules[self.part], parallel.shard(indices_B)
-      )
-      turned_RBT = [
-        parallel.gather(self._predict(placed, batch, r)) for r in numbers
-      ]
-      outputs.append(np.stack(turned_RBT))
-    standardised_RBT = np.concatenate(outputs, 1)[:, : len(rows)]
+    standardised_RBT = predicting.all_of(
+      self._predict,
+      params,
+      self._task.molecules[self.part],
+      len(rows),
+      rotations,
+      self._config.eval.batch_size,
+      label,
+    )
     return self._task.labels.to_native(standardised_RBT, rows)
 
   def targets(self) -> np.ndarray:

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from edjax import geometry
+from edjax.data import batching
 from edjax.kernels.numerics import batched
-from edjax.runtime import compile_cache, parallel
+from edjax.molecule import Molecule
+from edjax.runtime import compile_cache, multihost, parallel
 from edjax.task import Task
 from edjax.voxelize import voxel_chunk
 
@@ -25,7 +29,7 @@ def make_predict(
 
   Args:
     config: resolved.
-    task: the task.
+    task: the task, or what has its voxelizer and model.
     shared: compiled programs of several runs in one process.
 
   Returns:
@@ -37,6 +41,41 @@ def make_predict(
   predict = shared.get(_predict, motions_of(config), task.model, voxelizer)
   inputs = parallel.replicate(compile_cache.step_inputs(config, task.voxelizer))
   return lambda *args: predict(*args, inputs)
+
+
+def all_of(
+  predict: Callable,
+  params,
+  molecules: Molecule | batching.Stream,
+  n: int,
+  rotations: int,
+  size: int,
+  label: str = '',
+) -> np.ndarray:
+  """Predicts molecules exactly once per rotation.
+
+  Args:
+    predict: from `make_predict`.
+    params: of the network, on the host.
+    molecules: see `batching.take`.
+    n: their number.
+    rotations: how many rotations.
+    size: of a batch, over all devices.
+    label: of the progress bar; '' for none.
+
+  Returns:
+    [rotations, n, T], standardised.
+  """
+  placed = parallel.replicate(params)
+  numbers = [parallel.replicate(np.uint32(r)) for r in range(rotations)]
+  outputs = []
+  batches = [*batching.cover(n, size)]
+  silent = not (label and multihost.is_first())
+  for indices_B in tqdm(batches, label, unit='batch', disable=silent):
+    batch = batching.take(molecules, parallel.shard(indices_B))
+    turned_RBT = [parallel.gather(predict(placed, batch, r)) for r in numbers]
+    outputs.append(np.stack(turned_RBT))
+  return np.concatenate(outputs, 1)[:, :n]
 
 
 def motions_of(config: ConfigDict) -> geometry.Motions:
@@ -73,6 +112,16 @@ def voxels(
   Returns:
     vox_BXYZC.
   """
+  chunk = voxel_chunk(voxelizer, molecules)
+  return batched(turned(motions, voxelizer, rotation_number, inputs), chunk)(
+    molecules
+  )
+
+
+def turned(
+  motions: geometry.Motions, voxelizer, rotation_number, inputs
+) -> Callable[[Molecule], jax.Array]:
+  """Returns one molecule -> its vox_XYZC, moved; see `voxels`."""
   key = jax.random.key(inputs.seed)
   key = jax.random.fold_in(key, _EVALUATE)
   key = jax.random.fold_in(key, rotation_number)
@@ -81,5 +130,4 @@ def voxels(
   def moved(mol):
     return voxelize(geometry.random_motion(key, mol, motions))
 
-  chunk = voxel_chunk(voxelizer, molecules)
-  return batched(moved, chunk)(molecules)
+  return moved

@@ -16,6 +16,7 @@ from edjax import config as configuration
 from edjax import optim
 from edjax import task as tasks
 from edjax.evaluate import evaluator, predicting, vitals
+from edjax.predict import keep
 from edjax.runtime import (
   checkpoint,
   compile_cache,
@@ -113,6 +114,7 @@ def _train_and_evaluate(
   # Evaluate the selected weights.
   step, params = selected
   results = evaluator.final_evaluation(config, task, params, run, predict)
+  keep(config, task, params, step, run)
   results |= vitals.Observer(config, task, shared).carried(params)
   state = trained.state
   results |= {

@@ -29,6 +29,7 @@ ORDER = [
   {'baselines'},
   {'task'},
   {'evaluate'},
+  {'predict'},
   {'train'},
   {'study'},
   {'commands'},
