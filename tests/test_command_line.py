@@ -28,7 +28,7 @@ def _inside_the_checkout(monkeypatch):
     ([], r'--config is missing'),
     (['--mode=train'], r'--config is missing'),
     (['--config=configs/qm9_densty.py'],
-     r'no configuration configs/qm9_densty.py; there are pdbbind_atoms, .*'
+     r'no configuration configs/qm9_densty.py; there are complexes_atoms, .*'
      r'qm9_shape.*mean configs/qm9_density.py\?$'),
     (['--config=elsewhere/qm9_density.py'],
      r'no configuration elsewhere/qm9_density.py'),
