@@ -112,7 +112,7 @@ def test_every_listed_variant_loads_and_none_is_left_out():
     path, _, rest = usage.partition('.py')
     module = importlib.import_module(path.replace('/', '.'))
     variants = set(re.findall(r':(\w+)', rest))
-    if '[' in rest:
+    if '[' in rest or not variants:
       variants.add('')
     for variant in variants:
       module.get_config(variant)
