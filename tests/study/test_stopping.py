@@ -129,6 +129,8 @@ def scripted(monkeypatch):
       'final_evaluation',
       lambda *args: {'params': args[2], 'cost': {}},
     )
+    # Without predictions there is nothing to keep for others.
+    monkeypatch.setattr(loop, 'keep', lambda *args: None)
     monkeypatch.setattr(
       run_directory.RunDirectory, 'finish', lambda self, results: None
     )
