@@ -7,10 +7,15 @@ import numpy as np
 from edjax.chem import elements
 from edjax.data import box_coverage, packed_dataset, padded
 from edjax.molecule import LIGAND
+from edjax.predict.kept import geometries_of
 from edjax.predict.model import Model
 
 # Share of the valence electrons outside of the box, in the worst orientation.
 MAX_OUTSIDE = 0.01
+_GEOMETRY = {
+  'SMILES': 'geometry made from SMILES, unlike those of training',
+  'file': 'geometry of the file, where those of training are made from SMILES',
+}
 
 
 def flags(members: Sequence[Model], source: packed_dataset.Pack) -> list[str]:
@@ -23,7 +28,8 @@ def flags(members: Sequence[Model], source: packed_dataset.Pack) -> list[str]:
   seen = set.intersection(*({*m.kept.numbers_E.tolist()} for m in members))
   largest = min(m.kept.heavy_atoms for m in members)
   outside_MN = [_outside(m, source) for m in members]
-  made_up_N = source.columns.get('made_up', np.zeros(len(source)))
+  origins = set.intersection(*({*m.kept.geometries} for m in members))
+  origin_N = geometries_of(source)
   heavy_N = source.heavy_atoms()
   found = []
   for row in range(len(source)):
@@ -37,8 +43,8 @@ def flags(members: Sequence[Model], source: packed_dataset.Pack) -> list[str]:
       )
     if worst > MAX_OUTSIDE:
       lines.append(f'{worst:.1%} of the electrons are outside of the box')
-    if made_up_N[row]:
-      lines.append('geometry made from SMILES')
+    if origin_N[row] not in origins:
+      lines.append(_GEOMETRY[str(origin_N[row])])
     found.append('; '.join(lines))
   return found
 

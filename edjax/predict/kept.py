@@ -41,6 +41,7 @@ class Kept:
     numbers_E: elements of the training molecules.
     heavy_atoms: largest number of atoms but hydrogen in a training molecule
       (of the ligand, in complexes).
+    geometries: where those of training come from, see `geometries_of`.
     params: of the network.
     validation_ids: of the validation molecules.
     target_VT: their targets, native units, NaN where not measured.
@@ -58,6 +59,7 @@ class Kept:
   delta: baselines.Regression | None
   numbers_E: np.ndarray
   heavy_atoms: int
+  geometries: tuple[str, ...]
   params: Mapping[str, Any]
   validation_ids: tuple[str, ...]
   target_VT: np.ndarray
@@ -122,6 +124,7 @@ def keep(config, task: Task, params, step: int, run) -> None:
     delta=task.delta,
     numbers_E=_elements(pack, rows['train']),
     heavy_atoms=int(heavy_atoms(pack)[rows['train']].max()),
+    geometries=tuple(np.unique(geometries_of(pack)[rows['train']]).tolist()),
     params=params,
     validation_ids=tuple(pack.ids[row] for row in rows['validation']),
     target_VT=np.column_stack([pairs[name][:, 0] for name in names]),
@@ -152,6 +155,12 @@ def heavy_atoms(pack) -> np.ndarray:
   is_heavy = np.concatenate([[0], np.cumsum(pack.numbers > 1)])
   begin = pack.atom_offsets[:-1]
   return is_heavy[begin + pack.ligand_counts] - is_heavy[begin]
+
+
+def geometries_of(pack) -> np.ndarray:
+  """Returns where geometries come from: 'file', or made from 'SMILES', [N]."""
+  made_up_N = pack.columns.get('made_up', np.zeros(len(pack)))
+  return np.where(made_up_N > 0, 'SMILES', 'file')
 
 
 def _elements(pack, rows) -> np.ndarray:
@@ -203,7 +212,7 @@ _ARRAYS = (
 # Fields that JSON holds as they are.
 _FACTS = (
   'units', 'step', 'classes', 'weights_by_validation', 'heavy_atoms',
-  'validation_ids',
+  'geometries', 'validation_ids',
 )  # fmt: skip
 
 

@@ -241,9 +241,14 @@ def test_flags(pack, tmp_path):
   }  # fmt: skip
   packed_dataset.write(tmp_path / 'far', [example], 'fingerprint')
   far = packed_dataset.open_pack(tmp_path / 'far')
+  outside = '100.0% of the electrons are outside of the box'
   assert files.flags([one], far) == [
-    '100.0% of the electrons are outside of the box; geometry made from SMILES'
+    f'{outside}; geometry made from SMILES, unlike those of training'
   ]
+  # Where geometries of training were made so, those of files differ.
+  made_up = model.Model(dataclasses.replace(made, geometries=('SMILES',)))
+  assert files.flags([made_up], far) == [outside]
+  assert all('geometry of the file' in x for x in files.flags([made_up], pack))
 
 
 def test_what_the_table_is_made_of(table, runs):

@@ -100,6 +100,7 @@ def untrained(pack, seed=0, **fields) -> kept.Kept:
     delta=None,
     numbers_E=np.array([1, 6, 7, 8]),
     heavy_atoms=5,
+    geometries=('file',),
     params=params,
     validation_ids=pack.ids[50:],
     target_VT=np.zeros((n, 2)),
