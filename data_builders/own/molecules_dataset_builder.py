@@ -52,6 +52,7 @@ class Builder(builder.Builder, skip_registration=True):
         'molecules with it'
       )
     self._source = sources.located(self._settings['source'])
+    self._sha256 = sources.sha256(self._source)
     super().__init__(config=config, **kwargs)
 
   def changes(self, report: dict) -> list[str]:
@@ -69,7 +70,7 @@ class Builder(builder.Builder, skip_registration=True):
 
   def _config_name(self, variant: str) -> str:
     others = {k: v for k, v in self._settings.items() if k != 'source'}
-    facts = [self._source.name, sources.sha256(self._source), others]
+    facts = [self._source.name, self._sha256, others]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     stem = re.sub(r'[^A-Za-z0-9]+', '_', self._source.name.partition('.')[0])
     return '-'.join(filter(None, [stem.strip('_'), digest, variant]))
@@ -93,7 +94,7 @@ class Builder(builder.Builder, skip_registration=True):
     facts = {
       'dataset': self.name,
       'source': str(self._source),
-      'source_sha256': sources.sha256(self._source),
+      'source_sha256': self._sha256,
       'settings': self._settings,
       'geometry': self._variant or 'as in the file, or made of SMILES',
     }
