@@ -110,9 +110,13 @@ class Pack:
     return bool((self.ligand_counts < self.atom_counts).any())
 
   def heavy_atoms(self) -> np.ndarray:
-    """Returns the numbers of atoms that are not hydrogen, [N]."""
+    """Returns the numbers of atoms that are not hydrogen, [N].
+
+    With pockets, of the ligands.
+    """
     heavy = np.concatenate([[0], np.cumsum(self.numbers > 1)])
-    return heavy[self.atom_offsets[1:]] - heavy[self.atom_offsets[:-1]]
+    begin = self.atom_offsets[:-1]
+    return heavy[begin + self.ligand_counts] - heavy[begin]
 
 
 def name_of(dataset: str, fingerprint: str) -> str:

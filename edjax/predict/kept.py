@@ -123,7 +123,7 @@ def keep(config, task: Task, params, step: int, run) -> None:
     scale_C=np.array(task.voxelizer.scales),
     delta=task.delta,
     numbers_E=_elements(pack, rows['train']),
-    heavy_atoms=int(heavy_atoms(pack)[rows['train']].max()),
+    heavy_atoms=int(pack.heavy_atoms()[rows['train']].max()),
     geometries=tuple(np.unique(geometries_of(pack)[rows['train']]).tolist()),
     params=params,
     validation_ids=tuple(pack.ids[row] for row in rows['validation']),
@@ -148,13 +148,6 @@ def write(path: pathlib.Path, kept: Kept) -> None:
   buffer = io.BytesIO()
   np.savez_compressed(buffer, about=np.array(json.dumps(about)), **arrays)
   atomic_files.write(path, buffer.getvalue())
-
-
-def heavy_atoms(pack) -> np.ndarray:
-  """Returns the numbers of atoms but hydrogen, of ligands in complexes, [N]."""
-  is_heavy = np.concatenate([[0], np.cumsum(pack.numbers > 1)])
-  begin = pack.atom_offsets[:-1]
-  return is_heavy[begin + pack.ligand_counts] - is_heavy[begin]
 
 
 def geometries_of(pack) -> np.ndarray:
