@@ -221,6 +221,28 @@ class Motions(NamedTuple):
   translate: float
 
 
+def drawn_motion(
+  key: jax.Array, index: jax.Array, motions: Motions
+) -> tuple[jax.Array | None, jax.Array | None]:
+  """Draws a rotation and a shift.
+
+  Args:
+    key: of a step, or of a pass over the data.
+    index: of the molecule.
+    motions: which of them.
+
+  Returns:
+    rotation_33 and shift_3 in Å; x' = R x + shift. None for what is not asked
+    for.
+  """
+  rotation_key, shift_key = jax.random.split(jax.random.fold_in(key, index))
+  rotation_33 = random_rotation(rotation_key) if motions.rotate else None
+  shift_3 = None
+  if motions.translate:
+    shift_3 = random_translation(shift_key, motions.translate)
+  return rotation_33, shift_3
+
+
 def random_motion(key: jax.Array, mol: Molecule, motions: Motions) -> Molecule:
   """Rotates and shifts a molecule; the key and its index decide how.
 
@@ -232,9 +254,9 @@ def random_motion(key: jax.Array, mol: Molecule, motions: Motions) -> Molecule:
   Returns:
     The moved molecule.
   """
-  rotation_key, shift_key = jax.random.split(jax.random.fold_in(key, mol.index))
-  if motions.rotate:
-    mol = rotate(mol, random_rotation(rotation_key))
-  if motions.translate:
-    mol = translate(mol, random_translation(shift_key, motions.translate))
+  rotation_33, shift_3 = drawn_motion(key, mol.index, motions)
+  if rotation_33 is not None:
+    mol = rotate(mol, rotation_33)
+  if shift_3 is not None:
+    mol = translate(mol, shift_3)
   return mol

@@ -219,26 +219,45 @@ class Voxelizer:
     Returns:
       vox_XYZC or vox_BXYZC.
     """
+    return self.means(self.transformed(raw, scale_C))
+
+  def transformed(
+    self, raw: Sequence[jax.Array], scale_C: jax.Array | None = None
+  ) -> tuple[tuple[jax.Array, ...], ...]:
+    """Divides raw channels by scales and transforms them, where they are known.
+
+    Args:
+      raw, scale_C: see `finish`.
+
+    Returns:
+      For each kind of input an array per term of its transform, with the axes
+      of its raw array and one of the term's channels.
+    """
     if scale_C is None:
       scale_C = np.array(self.scales or (1.0,) * len(self.raw_names))
-    splits = np.cumsum(self.raw_counts)[:-1]
-    parts = zip(
-      raw, jnp.split(scale_C, splits), self._terms, self.at_sub_points,
-      strict=True,
-    )  # fmt: skip
-    return jnp.concatenate([self._transformed(*part) for part in parts], -1)
+    scales = jnp.split(scale_C, np.cumsum(self.raw_counts)[:-1])
+    found = []
+    for x, scale_n, terms in zip(raw, scales, self._terms, strict=True):
+      shape = (1,) * (x.ndim - 1) + (-1,)
+      x = x / scale_n.astype(x.dtype).reshape(shape)
+      found.append(tuple(term.function(x) for term in terms))
+    return tuple(found)
 
-  def _transformed(self, x, scale_n, terms, at_sub_points: bool) -> jax.Array:
-    """Returns all channels that are made of one kind."""
-    shape = (1,) * (x.ndim - 1) + (-1,)
-    x = x / scale_n.astype(x.dtype).reshape(shape)
-    values = [term.function(x) for term in terms]  # last axes: n, of the term
-    if at_sub_points:
-      axis = x.ndim - 4
-      # One term after another: all of them at once leave the cache.
-      values = [grids.pool(v, self.options.supersample, axis) for v in values]
-    together = jnp.concatenate(values, axis=-1)
-    return together.reshape(*together.shape[:-2], -1)
+  def means(self, values: Sequence[Sequence[jax.Array]]) -> jax.Array:
+    """Joins what `transformed` returns to voxels: means over their sub-points.
+
+    Returns:
+      vox_XYZC or vox_BXYZC.
+    """
+    parts = []
+    for terms, at_points in zip(values, self.at_sub_points, strict=True):
+      if at_points:
+        axis = terms[0].ndim - 5
+        # One term after another: all of them at once leave the cache.
+        terms = [grids.pool(v, self.options.supersample, axis) for v in terms]
+      together = jnp.concatenate(terms, axis=-1)
+      parts.append(together.reshape(*together.shape[:-2], -1))
+    return jnp.concatenate(parts, -1)
 
 
 def make_voxelizer(

@@ -122,12 +122,16 @@ def turned(
   motions: geometry.Motions, voxelizer, rotation_number, inputs
 ) -> Callable[[Molecule], jax.Array]:
   """Returns one molecule -> its vox_XYZC, moved; see `voxels`."""
-  key = jax.random.key(inputs.seed)
-  key = jax.random.fold_in(key, _EVALUATE)
-  key = jax.random.fold_in(key, rotation_number)
+  key = motion_key(inputs.seed, rotation_number)
   voxelize = compile_cache.scaled(voxelizer, inputs)
 
   def moved(mol):
     return voxelize(geometry.random_motion(key, mol, motions))
 
   return moved
+
+
+def motion_key(seed, rotation_number) -> jax.Array:
+  """Returns the key of a random motion at evaluation."""
+  key = jax.random.fold_in(jax.random.key(seed), _EVALUATE)
+  return jax.random.fold_in(key, rotation_number)

@@ -157,7 +157,7 @@ class Model:
       ValueError: see `predict`.
     """
     additive = self._additive()
-    mol = self._framed(self._needed(mol, 'the molecule'))
+    mol = self.in_frame(mol)
     inputs = compile_cache.step_inputs(self.config, self.voxelizer)
     variables = {'params': self.kept.params}
 
@@ -179,6 +179,14 @@ class Model:
     )
     offset_T = additive.traced(mol.numbers_A, mol.groups_A)
     return output_RT.mean(0) * scale_T + mean_T + offset_T
+
+  def in_frame(self, mol: Molecule) -> Molecule:
+    """Returns a molecule as the run sees it: fields, atoms and origin.
+
+    Raises:
+      ValueError: it lacks a field that the input reads.
+    """
+    return self._framed(self._needed(mol, 'the molecule'))
 
   def _of_molecules(self, molecules, n, offset_NT, label='') -> Prediction:
     self._batch_size = max(self._batch_size, self._batch_size_of(n))

@@ -66,19 +66,22 @@ def trained(directory, pack, config=None) -> dict:
     return train.train_and_evaluate(config, directory)
 
 
-def untrained(pack, seed=0, **fields) -> kept.Kept:
-  """Returns what a run on atom types would keep, with random weights.
+def untrained(
+  pack, seed=0, channels=('atoms',), representation=(), **fields
+) -> kept.Kept:
+  """Returns what a run would keep, with random weights.
 
   It says that the first 50 molecules of the pack were for training and the
   others validated, and that errors there were 0.01, 0.02, ... in turn.
   """
-  config = config_of('nowhere', channels=('atoms',))
+  config = config_of('nowhere', channels=channels, **dict(representation))
   config.data.delta = ''
   config = configuration.resolve(config)
   voxelizer = make_voxelizer(config.representation)
   model = models.build_model(config.model, 2)
+  size, count = voxelizer.grid.size, voxelizer.num_channels
   vox_BXYZC = np.random.default_rng(seed).random(
-    (4, *voxelizer.raw_shapes[0]), np.float32
+    (4, size, size, size, count), np.float32
   )
   params = model.init(jax.random.key(seed), vox_BXYZC, train=False)['params']
   # The output layers start at zero.

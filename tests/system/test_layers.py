@@ -30,7 +30,7 @@ ORDER = [
   {'task'},
   {'evaluate'},
   {'predict'},
-  {'train'},
+  {'explain', 'train'},
   {'study'},
   {'commands'},
   {'command_line'},

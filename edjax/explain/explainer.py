@@ -1,0 +1,177 @@
+"""Explains a network's output: what each atom, and each place, contributes."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import ndimage
+
+from edjax import geometry
+from edjax import grid as grids
+from edjax.chem import form_factors
+from edjax.evaluate import predicting
+from edjax.explain import integrated_gradients, references, stockholder
+from edjax.grid import Grid
+from edjax.molecule import Molecule
+from edjax.predict import Model
+from edjax.runtime import compile_cache
+
+
+class Explanation(NamedTuple):
+  """What makes the outputs for a molecule differ from those for a reference.
+
+  Numbers are means over the rotations of the run's evaluation, in the units of
+  the targets (of classes, in log odds). Contributions, `rest_T` included, add
+  up to output_T - reference_T, as far as the quadrature is exact.
+
+  Attributes:
+    output_T: of the network, without a baseline that is added to it.
+    reference_T: the same of the reference.
+    contribution_AT: of atoms, by Hirshfeld's weights; 0 on padding.
+    sd_AT: standard deviation over rotations; NaN for a single one.
+    rest_T: contribution of places that are far from all atoms.
+    map_TXYZ: contribution per Å^3, in the molecule's frame (`Model.in_frame`).
+    grid: of the map.
+  """
+
+  output_T: np.ndarray
+  reference_T: np.ndarray
+  contribution_AT: np.ndarray
+  sd_AT: np.ndarray
+  rest_T: np.ndarray
+  map_TXYZ: np.ndarray
+  grid: Grid
+
+  @property
+  def gap_T(self) -> np.ndarray:
+    """What the contributions miss of the difference: 0 for exact integrals."""
+    found_T = self.contribution_AT.sum(0) + self.rest_T
+    return found_T - (self.output_T - self.reference_T)
+
+
+_PLACES = {
+  references.FREE_ATOMS: integrated_gradients.EVEN,
+  references.EMPTY: integrated_gradients.GEOMETRIC,
+}
+
+
+class Explainer:
+  """Explains molecules, by integrated gradients from one reference.
+
+  Args:
+    model: of a finished run.
+    reference: a name of `references.of(model.voxelizer)`.
+
+  Raises:
+    ValueError: the run's input has no such reference.
+  """
+
+  def __init__(self, model: Model, reference: str):
+    self.model = model
+    self._voxelizer = compile_cache.bare(model.voxelizer)
+    self._start = references.raw(self._voxelizer, reference)
+    self._places_S = _PLACES[reference]
+    fine = any(self._voxelizer.at_sub_points)
+    supersample = self._voxelizer.options.supersample if fine else 1
+    self.grid = self._voxelizer.grid.refine(supersample)
+    self._of_rotations = jax.jit(self._rotations)
+
+  def __call__(self, mol: Molecule) -> Explanation:
+    """Explains one molecule.
+
+    Args:
+      mol: see `Model.predict`; the model may add a regression on GFN2's
+        numbers, which is not part of this.
+
+    Raises:
+      ValueError: the molecule lacks what the run's input needs.
+    """
+    found = jax.device_get(self._of_rotations(self.model.in_frame(mol)))
+    output_RT, reference_RT, parts_RTA, rest_RT, map_TXYZ = found
+    sd_AT = np.full(parts_RTA.shape[:0:-1], np.nan)
+    if len(parts_RTA) > 1:
+      sd_AT = parts_RTA.std(0, ddof=1).T
+    return Explanation(
+      output_T=output_RT.mean(0),
+      reference_T=reference_RT.mean(0),
+      contribution_AT=parts_RTA.mean(0).T,
+      sd_AT=sd_AT,
+      rest_T=rest_RT.mean(0),
+      map_TXYZ=map_TXYZ,
+      grid=self.grid,
+    )
+
+  def _rotations(self, mol: Molecule):
+    """Returns the results of each rotation, and the mean of their maps."""
+    count = self.model.config.eval.rotations
+    shape = len(self.model.kept.names), *(self.grid.size,) * 3
+
+    def add(sum_TXYZ, number):
+      *found, map_TXYZ = self._rotation(mol, number)
+      return sum_TXYZ + map_TXYZ / count, found
+
+    numbers = jnp.arange(count, dtype=jnp.uint32)
+    map_TXYZ, found = jax.lax.scan(add, jnp.zeros(shape), numbers)
+    return *found, map_TXYZ
+
+  def _rotation(self, mol: Molecule, number: jax.Array):
+    motions = predicting.motions_of(self.model.config)
+    key = predicting.motion_key(np.uint32(self.model.config.train.seed), number)
+    moved = geometry.random_motion(key, mol, motions)
+    end = self._voxelizer.raw(moved)
+    attributions, output_T, reference_T = integrated_gradients.integrate(
+      self._output, self._transform, self._start(moved, end), end,
+      self._places_S,
+    )  # fmt: skip
+    values_TXYZ = self._on_one_grid(attributions)
+    b_iso = form_factors.tied_b_iso(self.grid.spacing)
+    parts_TA, rest_T = jax.vmap(
+      lambda values_XYZ: stockholder.shares(moved, values_XYZ, self.grid, b_iso)
+    )(values_TXYZ)
+    motion = geometry.drawn_motion(key, mol.index, motions)
+    map_TXYZ = self._turned_back(values_TXYZ, motion)
+    return output_T, reference_T, parts_TA, rest_T, map_TXYZ
+
+  def _transform(self, raw):
+    scale_C = jnp.asarray(self.model.kept.scale_C, jnp.float32)
+    return self._voxelizer.transformed(raw, scale_C)
+
+  def _output(self, values) -> jax.Array:
+    """Returns the network's outputs in the units of the targets, [T]."""
+    kept = self.model.kept
+    vox_XYZC = self._voxelizer.means(values)
+    output_T = self.model.model.apply(
+      {'params': kept.params}, vox_XYZC[None], train=False
+    )[0]
+    scale_T, mean_T = (
+      jnp.asarray(x, jnp.float32) for x in (kept.scale_T, kept.mean_T)
+    )
+    return output_T * scale_T + mean_T
+
+  def _on_one_grid(self, attributions) -> jax.Array:
+    """Adds channels up, those of whole voxels spread over their sub-points."""
+    total = 0
+    for attribution in jax.tree.leaves(attributions):
+      values_TXYZ = attribution
+      times = self.grid.size // values_TXYZ.shape[1]
+      for axis in (1, 2, 3):
+        values_TXYZ = jnp.repeat(values_TXYZ, times, axis) / times
+      total = total + values_TXYZ
+    return total
+
+  def _turned_back(self, values_TXYZ, motion) -> jax.Array:
+    """Returns attributions per Å^3 in the molecule's own frame."""
+    points_G3 = jnp.asarray(grids.centres(self.grid), jnp.float32)
+    rotation_33, shift_3 = motion
+    if rotation_33 is not None:
+      points_G3 = points_G3 @ rotation_33.T
+    if shift_3 is not None:
+      points_G3 = points_G3 + shift_3
+    index_3G = (points_G3 / self.grid.spacing).T + (self.grid.size - 1) / 2
+    sample = functools.partial(ndimage.map_coordinates, order=1)
+    turned_TG = jax.vmap(lambda values: sample(values, list(index_3G)))(
+      values_TXYZ / self.grid.voxel_volume
+    )
+    return turned_TG.reshape(values_TXYZ.shape)
