@@ -124,26 +124,43 @@ def test_a_pure_function_of_a_molecule(pack, model):
 
   at = mol.coords_A3, mol.orbitals_OL9
   f, gradients = jax.jit(second_target), jax.jit(jax.grad(second_target))(at)
-  rng, step = np.random.default_rng(0), 2e-2
   for k in (0, 1):
-    assert np.isfinite(gradients[k]).all()
-    size = np.linalg.norm(gradients[k])
-    # Half along the gradient, half along something else.
-    other = rng.normal(size=at[k].shape) * (np.abs(at[k]) > 0)
-    way = gradients[k] / size + other / np.linalg.norm(other)
+    check_slope(f, at, gradients, k)
 
-    def along(h, k=k, way=way):
-      moved = [*at]
-      moved[k] = moved[k] + np.float32(h) * way.astype(jnp.float32)
-      return float(f(tuple(moved)))
 
-    # Float32 leaves no smaller steps; what is left is of the fourth order.
-    one, two = ((along(h) - along(-h)) / (2 * h) for h in (step, 2 * step))
-    difference = (4 * one - two) / 3
-    assert difference == pytest.approx(
-      float((gradients[k] * way).sum()), rel=0.03
-    )
-    assert abs(difference) > 0.2 * size
+def check_slope(f, at, gradients, k):
+  """Compares the gradient of one argument with differences along a way."""
+  rng, step = np.random.default_rng(0), 2e-2
+  assert np.isfinite(gradients[k]).all()
+  size = np.linalg.norm(gradients[k])
+  # Half along the gradient, half along something else.
+  other = rng.normal(size=at[k].shape) * (np.abs(at[k]) > 0)
+  way = gradients[k] / size + other / np.linalg.norm(other)
+
+  def along(h):
+    moved = [*at]
+    moved[k] = moved[k] + np.float32(h) * way.astype(jnp.float32)
+    return float(f(tuple(moved)))
+
+  # Float32 leaves no smaller steps; what is left is of the fourth order.
+  one, two = ((along(h) - along(-h)) / (2 * h) for h in (step, 2 * step))
+  difference = (4 * one - two) / 3
+  assert difference == pytest.approx(
+    float((gradients[k] * way).sum()), rel=0.03
+  )
+  assert abs(difference) > 0.2 * size
+
+
+def test_atom_types_have_a_slope_by_the_coordinates(pack):
+  model = model_module.Model(small_run.untrained(pack))
+  mol = small_run.molecule_of(pack, 3)
+
+  def first_target(at):
+    return model.apply(dataclasses.replace(mol, coords_A3=at[0]))[0]
+
+  at = (mol.coords_A3,)
+  f, gradients = jax.jit(first_target), jax.jit(jax.grad(first_target))(at)
+  check_slope(f, at, gradients, 0)
 
 
 def test_what_a_molecule_lacks_is_named(pack, model):
