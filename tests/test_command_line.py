@@ -90,10 +90,10 @@ def test_flags_of_predictions(arguments, message):
   with flagsaver.flagsaver():
     flags.FLAGS(['launch.py', *arguments])
     if not message:
-      command_line._check_predict()
+      command_line._check_files()
       return
     with pytest.raises(ConfigError, match=message):
-      command_line._check_predict()
+      command_line._check_files()
 
 
 def test_predictions_need_no_configuration():

@@ -30,6 +30,7 @@ ORDER = [
   {'task'},
   {'evaluate'},
   {'predict'},
+  {'export'},
   {'train'},
   {'study'},
   {'commands'},

@@ -1,0 +1,16 @@
+"""Fields of molecules as files of other programs, in the file's own frame."""
+
+from edjax.export.box import Box, around
+from edjax.export.formats import FORMATS, write
+from edjax.export.structure import write_pdb
+from edjax.export.volume import Volume, volumes
+
+__all__ = [
+  'FORMATS',
+  'Box',
+  'Volume',
+  'around',
+  'volumes',
+  'write',
+  'write_pdb',
+]
