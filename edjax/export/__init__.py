@@ -2,6 +2,7 @@
 
 from edjax.export.box import Box, around
 from edjax.export.formats import FORMATS, write
+from edjax.export.page import write as write_page
 from edjax.export.structure import write_pdb
 from edjax.export.volume import Volume, volumes
 
@@ -12,5 +13,6 @@ __all__ = [
   'around',
   'volumes',
   'write',
+  'write_page',
   'write_pdb',
 ]

@@ -7,6 +7,8 @@ import numpy as np
 from edjax.export.volume import Volume
 
 _PER_LINE = 3
+# Values that are made text at once, a multiple of those of a line.
+_AT_ONCE = 3 * 2**16
 
 
 def write(path, volume: Volume) -> None:
@@ -44,11 +46,13 @@ def write(path, volume: Volume) -> None:
     'component "connections" value 2',
     'component "data" value 3',
   ]
-  values = volume.values_XYZ.ravel().tolist()
-  whole, rest = divmod(count, _PER_LINE)
+  values = volume.values_XYZ.ravel()
   row = ' '.join(['%.8e'] * _PER_LINE) + '\n'
-  last = ' '.join(['%.8e'] * rest) + '\n' * bool(rest)
   with pathlib.Path(path).open('w', encoding='ascii') as file:
     file.write('\n'.join(head) + '\n')
-    file.write((row * whole + last) % tuple(values))
+    for begin in range(0, count, _AT_ONCE):
+      part = values[begin : begin + _AT_ONCE].tolist()
+      whole, rest = divmod(len(part), _PER_LINE)
+      last = ' '.join(['%.8e'] * rest) + '\n' * bool(rest)
+      file.write((row * whole + last) % tuple(part))
     file.write('\n'.join(tail) + '\n')

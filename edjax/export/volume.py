@@ -84,6 +84,8 @@ def volumes(
     ValueError: an unknown name, a grid that is too large, or a molecule that
       lacks what a field needs or has an element that it does not know.
   """
+  if np.ndim(mol.numbers_A) != 1:
+    raise ValueError(f'mol is a batch of {len(mol.numbers_A)}; give one of it')
   if mol.origin_3 is None:
     raise ValueError(
       'the molecule has no origin_3, which says where its file had it: make it '
@@ -94,9 +96,9 @@ def volumes(
   number_A, is_atom_A = np.asarray(mol.numbers_A), np.asarray(mol.mask_A)
   origin_3 = np.asarray(mol.origin_3, np.float64)
   coords_A3 = np.asarray(mol.coords_A3, np.float64) + origin_3
-  box = around(
-    coords_A3[is_atom_A & (np.asarray(mol.groups_A) == LIGAND)], spacing, margin
-  )
+  is_ligand_A = is_atom_A & (np.asarray(mol.groups_A) == LIGAND)
+  within_A = is_ligand_A if is_ligand_A.any() else is_atom_A
+  box = around(coords_A3[within_A], spacing, margin)
   kinds = tuple(dict.fromkeys(channel for channel, _ in chosen))
   _check_elements(kinds, options, number_A.max())
   several = Voxelizer(
@@ -106,7 +108,6 @@ def volumes(
     scales=(),
   )
   raw = dict(zip(kinds, _on_box(mol, several, box, origin_3), strict=True))
-  units = dict(zip(kinds, several.units, strict=True))
   found = []
   for channel, only in chosen:
     for i, name in enumerate(channel.channel_names(options)):
@@ -118,7 +119,7 @@ def volumes(
       found.append(
         Volume(
           name=name,
-          unit=units[channel],
+          unit=_unit(channel, options),
           about=_about(channel, options),
           values_XYZ=values_XYZ,
           box=box,
@@ -213,6 +214,14 @@ def _on_box(mol: Molecule, voxelizer: Voxelizer, box: Box, origin_3):
   raw = jax.device_get(voxelizer.raw(moved))
   x, y, z = box.shape
   return [values[:x, :y, :z] for values in raw]
+
+
+def _unit(channel: Channel, options: Options) -> str:
+  """Returns the unit of a field; maps have that of their files."""
+  parts = _parts(channel, options)
+  if any(part.needs == channels.MAP for part in parts):
+    return f'unit of the map{channel.unit * channel.of_density}'
+  return ''.join(part.unit for part in reversed(parts))
 
 
 def _about(channel: Channel, options: Options) -> str:

@@ -130,8 +130,52 @@ def test_titles_say_unit_and_settings(found):
   assert found['density'].title == 'density, e/A^3'
   assert found['density'].about == 'density=xtb'
   assert found['atoms_O'].title == 'atoms_O'
+  assert found['all_electron'].unit == 'e/Å^3'
   tied = f'b_iso={form_factors.tied_b_iso(0.5):.4g} A^2'
   assert found['promolecule'].about == tied
+
+
+def test_maps_lie_where_the_file_has_them(voxelizer):
+  """A linear map, which interpolation keeps, on steps that are not parallel."""
+  origin_3 = PLACE - 4
+  steps_33 = np.array([[0.8, 0.1, 0], [0, 0.7, 0.2], [-0.1, 0, 0.9]])
+  index_XYZ3 = np.stack(np.meshgrid(*[np.arange(12)] * 3, indexing='ij'), -1)
+  slope_3 = np.array([0.3, -0.2, 0.5])
+  linear_XYZ = (origin_3 + index_XYZ3 @ steps_33 - PLACE) @ slope_3
+  mol = molecule.Molecule.from_arrays(
+    [6, 8],
+    np.array([[0, 0, 0], [0.9, 0.4, 0.2]]) + PLACE,
+    density_map=molecule.DensityMap(linear_XYZ, origin_3, steps_33),
+  )
+  (volume,) = export.volumes(mol, voxelizer, ('map',), spacing=0.5, margin=1)
+  assert (volume.name, volume.unit) == ('map', 'unit of the map')
+  index_XYZ3 = np.stack(
+    np.meshgrid(*map(np.arange, volume.box.shape), indexing='ij'), -1
+  )
+  points_XYZ3 = volume.box.origin_3 + 0.5 * index_XYZ3
+  expected_XYZ = (points_XYZ3 - PLACE) @ slope_3
+  np.testing.assert_allclose(volume.values_XYZ, expected_XYZ, atol=1e-3)
+  assert np.ptp(expected_XYZ) > 2
+
+
+def test_pockets_have_fields_of_their_own_about_the_ligand():
+  mol = molecule.Molecule.from_arrays(
+    ['C', 'O', 'N'],
+    np.array([[0, 0, 0], [1.2, 0, 0], [0, 3.0, 0]]) + PLACE,
+    groups=[0, 0, 1],
+  )
+  apart = voxelize.make_voxelizer(
+    ('density',), Grid(24, 0.5), density='promolecule', groups=True
+  )
+  ligand, pocket = export.volumes(mol, apart, spacing=0.5, margin=3.5)
+  assert (ligand.name, pocket.name) == ('ligand_density', 'pocket_density')
+  box = export.around(np.array([[0, 0, 0], [1.2, 0, 0]]) + PLACE, 0.5, 3.5)
+  assert ligand.box == pocket.box == box
+  assert len(ligand.numbers_A) == 3
+  for volume, place in ((ligand, [1.2, 0, 0]), (pocket, [0, 3.0, 0])):
+    highest = np.unravel_index(volume.values_XYZ.argmax(), box.shape)
+    found = box.origin_3 + 0.5 * np.array(highest) - PLACE
+    assert np.linalg.norm(found - place) < 0.5
 
 
 def test_bad_requests_are_named(mol, voxelizer):
@@ -149,6 +193,8 @@ def test_bad_requests_are_named(mol, voxelizer):
   assert 'homo' in message(('homo',))
   assert 'density map' in message(('map',))
   assert 'origin_3' in message(mol=dataclasses.replace(mol, origin_3=None))
-  gold = molecule.Molecule.from_arrays([96], [[0, 0, 0]])
-  text = message(('free_atoms',), mol=gold)
+  batch = molecule.stack([mol, mol])
+  assert message(mol=batch) == 'mol is a batch of 2; give one of it'
+  curium = molecule.Molecule.from_arrays([96], [[0, 0, 0]])
+  text = message(('free_atoms',), mol=curium)
   assert text == 'free_atoms knows elements up to Rn, and this is Cm'
