@@ -127,7 +127,8 @@ def centre_of(ink, left):
 def shown(tmp_path_factory):
   """A page with O, C and S in a triangle; a field on O, and one of both signs.
 
-  On the left is a Gaussian on O. On the right is one on C minus one on S.
+  On the left is a Gaussian on O. On the right is one on C minus one on S. O has
+  a number below 0, by which it is coloured.
   """
   numbers_A = np.array([8, 6, 16])
   coords_A3 = np.array([[-22.0, 3, 5], [-18, 3, 5], [-20.5, 6, 5.5]])
@@ -148,7 +149,7 @@ def shown(tmp_path_factory):
     coords_A3=coords_A3,
   )
   path = tmp_path_factory.mktemp('page') / 'page.html'
-  page.write(path, 'three atoms', [on[0], both])
+  page.write(path, 'three atoms', [on[0], both], {'x': [-2, 0, 0]})
   return screenshot(path)
 
 
@@ -161,7 +162,8 @@ def test_surfaces_lie_on_their_atoms(shown):
   pale = np.minimum(red, np.minimum(green, blue)) > 0.35
   blues = pale & (blue - red > 0.1) & (blue > 0.8)
   oranges = pale & (red - blue > 0.1) & (red > 0.8)
-  oxygen = (red > 0.5) & (green < 0.2) & (blue < 0.2)
+  # By its number; by its element it would be red.
+  oxygen = (red > 0.6) & (green > 0.25) & (green < 0.6) & (blue < 0.35)
   on_left, count = centre_of(blues, left=True)
   assert count > 500
   on_oxygen, count = centre_of(oxygen, left=False)
@@ -178,4 +180,4 @@ def test_surfaces_lie_on_their_atoms(shown):
   to_sulfur = (on_sulfur - on_carbon) / scale
   np.testing.assert_allclose(to_sulfur, [-2.5, -3], atol=0.3)
   # No other surface on the left: nothing is below 0 there.
-  assert not (oranges[80:, :500] & ~oxygen[80:, :500]).sum() > 50
+  assert oranges[80:, :500].sum() < 50
