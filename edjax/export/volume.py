@@ -217,7 +217,12 @@ def _on_box(mol: Molecule, voxelizer: Voxelizer, box: Box, origin_3):
 
 
 def _unit(channel: Channel, options: Options) -> str:
-  """Returns the unit of a field; maps have that of their files."""
+  """Returns the unit of a field; maps have that of their files.
+
+  A user's function may be of the density without having its unit.
+  """
+  if channel.name not in {**channels.CHANNELS, **channels.DENSITIES}:
+    return channel.unit
   parts = _parts(channel, options)
   if any(part.needs == channels.MAP for part in parts):
     return f'unit of the map{channel.unit * channel.of_density}'

@@ -158,6 +158,18 @@ def test_maps_lie_where_the_file_has_them(voxelizer):
   assert np.ptp(expected_XYZ) > 2
 
 
+def test_a_function_of_a_users_has_no_unit_that_it_does_not_state(mol):
+  def squared(mol, grid, supersample):
+    return fields.shape_grid(mol, grid, supersample) ** 2
+
+  own = voxelize.make_voxelizer(('shape', squared), Grid(24, 0.5))
+  shape, its_square = export.volumes(mol, own, spacing=1.0, margin=1)
+  assert (its_square.name, its_square.unit) == ('squared', '')
+  np.testing.assert_allclose(
+    its_square.values_XYZ, shape.values_XYZ**2, rtol=1e-5, atol=1e-7
+  )
+
+
 def test_pockets_have_fields_of_their_own_about_the_ligand():
   mol = molecule.Molecule.from_arrays(
     ['C', 'O', 'N'],
