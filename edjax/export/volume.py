@@ -92,7 +92,7 @@ def volumes(
       'with Molecule.from_arrays'
     )
   options = _fixed(voxelizer)
-  chosen = _chosen(names or voxelizer.kinds, options)
+  chosen = _chosen(names, voxelizer)
   number_A, is_atom_A = np.asarray(mol.numbers_A), np.asarray(mol.mask_A)
   origin_3 = np.asarray(mol.origin_3, np.float64)
   coords_A3 = np.asarray(mol.coords_A3, np.float64) + origin_3
@@ -140,9 +140,11 @@ def check_names(names: Sequence[str], voxelizer: Voxelizer) -> set[str]:
   Raises:
     ValueError: a name is unknown or repeated.
   """
-  options = voxelizer.options
-  chosen = _chosen(names or voxelizer.kinds, options)
-  return {part.needs for c, _ in chosen for part in _parts(c, options)}
+  return {
+    part.needs
+    for channel, _ in _chosen(names, voxelizer)
+    for part in _parts(channel, voxelizer.options)
+  }
 
 
 def _fixed(voxelizer: Voxelizer) -> Options:
@@ -153,19 +155,20 @@ def _fixed(voxelizer: Voxelizer) -> Options:
 
 
 def _chosen(
-  names: Sequence[str], options: Options
+  names: Sequence[str], voxelizer: Voxelizer
 ) -> list[tuple[Channel, str]]:
   """Returns kinds, each with the name of a single channel or '' for all."""
   if len(set(names)) < len(names):
     raise ValueError(f'a field is repeated: {", ".join(names)}')
-  known = {**channels.known(), **channels.DENSITIES}
+  own = {channel.name: channel for channel in voxelizer.channels}
+  known = {**channels.known(), **channels.DENSITIES, **own}
   single = {
     name: channel
     for channel in known.values()
-    for name in channel.channel_names(options)
+    for name in channel.channel_names(voxelizer.options)
   }
   chosen = []
-  for name in names:
+  for name in names or voxelizer.kinds:
     if name not in known and name not in single:
       raise ValueError(
         f'unknown field {name!r}; there are {", ".join({**known, **single})}'
