@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from edjax.config import ConfigError, flatten
-from edjax.config.representation import make_voxelizer
+from edjax.config.representation import dataset_variant, make_voxelizer
 from edjax.export import formats, molecules
 from edjax.export.volume import MARGIN, SPACING, check_names, volumes
 from edjax.predict import kept
@@ -73,7 +73,7 @@ def export_files(
   if folder.exists() and not folder.is_dir():
     raise ConfigError(f'--output={output} is a file; give a folder')
   folder.mkdir(parents=True, exist_ok=True)
-  stems = _stems([raw.example_id for raw in opened.raws])
+  stems = _stems(opened.ids)
   with contextlib.ExitStack() as stack:
     made_of = _made_of(config, opened, settings)
     table = stack.enter_context(Table(folder / REPORT, _HEADER, made_of))
@@ -136,7 +136,7 @@ def _made_of(config, opened: molecules.Source, settings: Settings) -> dict:
   representation = flatten(config.representation)
   return {
     'representation': {k: str(v) for k, v in representation.items()},
-    'geometry': opened.variant,
+    'geometry': dataset_variant(config),
     'input': opened.sha256,
     **settings._asdict(),
   }
@@ -157,7 +157,7 @@ def _stems(ids: Sequence[str]) -> list[str]:
 
 
 def _rows(chunk, stems, folder, config, needs, voxelizer, settings: Settings):
-  """Yields a row of the report for each (record, outcome) of a chunk."""
+  """Yields a row of the report for each (id, outcome) of a chunk."""
   errors = [molecules.failure(outcome) for _, outcome in chunk]
   examples = [
     outcome.example
@@ -165,9 +165,9 @@ def _rows(chunk, stems, folder, config, needs, voxelizer, settings: Settings):
     if not error
   ]
   made = iter(molecules.molecules(examples, needs, config) if examples else ())
-  for (raw, outcome), error, stem in zip(chunk, errors, stems, strict=False):
+  for (name, outcome), error, stem in zip(chunk, errors, stems, strict=False):
     if error:
-      yield [raw.example_id, '', '', error]
+      yield [name, '', '', error]
       continue
     mol = next(made)
     try:
@@ -180,9 +180,9 @@ def _rows(chunk, stems, folder, config, needs, voxelizer, settings: Settings):
       )
       files = formats.write(folder, stem, found, settings.formats)
     except ValueError as unfit:
-      yield [raw.example_id, '', '', str(unfit)]
+      yield [name, '', '', str(unfit)]
       continue
-    yield [raw.example_id, ' '.join(files), outcome.notes, '']
+    yield [name, ' '.join(files), outcome.notes, '']
 
 
 def _summary(table: Table, folder: pathlib.Path) -> int:

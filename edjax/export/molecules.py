@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +32,23 @@ _AT_ONCE = 16
 _COLUMNS = ('id', 'smiles', 'charge', 'unpaired')
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-  """Records of a file or folder.
+class Source(NamedTuple):
+  """What a file or folder holds.
 
   Attributes:
-    raws: `data_builders.own.types.Raw`, in order.
+    ids: of the records, in order.
+    function: 'module:name', see `worker_pool.map_ordered`; it returns a
+      `records.Calculated`.
+    jobs: its arguments for each record.
     sha256: of the contents.
-    variant: of the geometry.
+    chunk: jobs that a worker gets at once.
   """
 
-  raws: Sequence[Any]
+  ids: Sequence[str]
+  function: str
+  jobs: Sequence[tuple]
   sha256: str
-  variant: str
+  chunk: int
 
 
 def read(config, path: str) -> Source:
@@ -58,7 +62,7 @@ def read(config, path: str) -> Source:
     ConfigError: the source cannot be used, or the configuration is for others.
     OSError: it cannot be read.
   """
-  from data_builders.own import sources
+  from data_builders.own import records, sources
   from data_builders.own.types import Options
 
   if datasets.DATASETS[config.data.name].is_complexes:
@@ -69,32 +73,38 @@ def read(config, path: str) -> Source:
     )
   columns = {name: config.data[f'{name}_column'] for name in _COLUMNS}
   try:
+    sha256 = sources.sha256(path)
     raws = list(sources.read(path, Options(**columns)))
-    return Source(raws, sources.sha256(path), dataset_variant(config))
   except ValueError as error:
     raise ConfigError(f'--input={path}: {error}') from error
+  geometry = dataset_variant(config)
+  return Source(
+    [raw.example_id for raw in raws],
+    records.FUNCTION,
+    [(raw, geometry) for raw in raws],
+    sha256,
+    _AT_ONCE,
+  )
 
 
 @contextlib.contextmanager
 def calculated(source: Source, first: int) -> Iterator[Iterator]:
-  """Runs xTB on records, in processes that end with the block.
+  """Runs the jobs of records, in processes that end with the block.
 
   Args:
     source: the records.
     first: number of records to pass over.
 
   Yields:
-    An iterator of (record, `Calculated` or `Failure`).
+    An iterator of (id, `Calculated` or `Failure`).
   """
-  from data_builders.own import records
   from data_builders.support import worker_pool
 
-  todo = source.raws[first:]
   outcomes = worker_pool.map_ordered(
-    records.FUNCTION, [(raw, source.variant) for raw in todo], chunk=_AT_ONCE
+    source.function, source.jobs[first:], chunk=source.chunk
   )
   with contextlib.closing(outcomes):
-    yield zip(todo, outcomes, strict=True)
+    yield zip(source.ids[first:], outcomes, strict=True)
 
 
 def failure(outcome) -> str:
@@ -103,7 +113,9 @@ def failure(outcome) -> str:
 
   if not isinstance(outcome, worker_pool.Failure):
     return ''
-  return outcome.reason.removeprefix('RecordError: ')
+  kind, _, reason = outcome.reason.partition(': ')
+  is_known = kind in ('RecordError', 'ComplexError')
+  return reason if is_known else outcome.reason
 
 
 def molecules(examples, needs: Collection[str], config) -> list[Molecule]:
