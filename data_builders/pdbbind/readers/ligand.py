@@ -1,5 +1,6 @@
 """Ligands of PDBbind: atoms, charge, bonds where they can be read."""
 
+import functools
 import pathlib
 import re
 from collections.abc import Iterator
@@ -65,15 +66,17 @@ def read_ligand(files: types.Files) -> types.Ligand:
   for path, kind in paths:
     if path is None:
       continue
+    number = files.record if kind == 'sdf' else 0
+    name = f'{path.name}, record {number}' if number else path.name
     try:
-      record = _single(path, kind)
+      record = _numbered(path, number, name) if number else _single(path, kind)
     except types.ComplexError as error:
       problems.append(str(error))
       continue
     if record.molecule is not None:
-      return _ligand(record, path.name, problems)
-    problems.append(f'{path.name}: {record.refusal}')
-    unbonded = unbonded or (record, path.name)
+      return _ligand(record, name, problems)
+    problems.append(f'{name}: {record.refusal}')
+    unbonded = unbonded or (record, name)
   if unbonded:
     return _ligand(*unbonded, problems)
   if not problems:
@@ -257,6 +260,19 @@ def _single(path, kind) -> molfile.Record:
       f'{path.name} holds {len(records)} molecules where one is expected'
     )
   return _parsed(records[0], kind, path.name)
+
+
+def _numbered(path, number: int, name: str) -> molfile.Record:
+  records = _records(path, path.stat().st_mtime_ns)
+  if number > len(records):
+    raise types.ComplexError(f'{path.name} has no record {number}')
+  return _parsed(records[number - 1], 'sdf', name)
+
+
+@functools.lru_cache(maxsize=1)  # a process reads a file record by record
+def _records(path, modified: int) -> list[str]:
+  del modified
+  return molfile.split(layout.read_text(path), 'sdf')
 
 
 def _parsed(text, kind, name) -> molfile.Record:
