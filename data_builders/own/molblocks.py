@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from data_builders.own import columns
 from data_builders.own.types import Options, Raw, RecordError
@@ -22,16 +22,27 @@ def read(path, options: Options) -> Iterator[Raw]:
   values = [properties(text) for text in records]
   names = list(dict.fromkeys(name for row in values for name in row))
   of = columns.found(names, options, str(path))
-  stem = path.name.partition('.')[0]
-  if of.id:
-    ids = columns.ids(values, of.id, stem)
-  else:
-    titles = [text.partition('\n')[0].strip() for text in records]
-    ids = columns.ids_of_titles(titles, stem)
+  ids = ids_of(path, records, values, of.id)
   for i, (text, row) in enumerate(zip(records, values, strict=True)):
     where = f'{path.name}, record {i + 1}'
     raw = Raw(ids[i], i + 1, where, values=row)
     yield with_molecule(raw, text, 'sdf', of)
+
+
+def ids_of(path, records: Sequence[str], values, column: str) -> list[str]:
+  """Returns the ids of records: of a column, else titles where they differ.
+
+  Args:
+    path: of the file, from whose name numbers are made where there are none.
+    records: texts.
+    values: their properties.
+    column: of ids; '' for none.
+  """
+  stem = path.name.partition('.')[0]
+  if column:
+    return columns.ids(values, column, stem)
+  titles = [text.partition('\n')[0].strip() for text in records]
+  return columns.ids_of_titles(titles, stem)
 
 
 def split(path) -> list[str]:

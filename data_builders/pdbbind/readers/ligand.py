@@ -107,12 +107,29 @@ def read_ligand_set(
   for i, (entry, record_text) in enumerate(_set_records(path), 1):
     name = f'{pathlib.Path(path).name}, record {i} ({entry.pdb_id})'
     try:
-      record = _parsed(record_text, 'sdf', name)
+      yield entry, of_text(record_text, 'sdf', name, entry.source)
     except types.ComplexError as error:
       yield entry, error
-      continue
-    problems = [f'{name}: {record.refusal}'] if record.refusal else []
-    yield entry, _ligand(record, entry.source, problems)
+
+
+def of_text(text: str, kind: str, name: str, source: str) -> types.Ligand:
+  """Reads a ligand from the text of its record.
+
+  Without bonds that RDKit accepts it is a ligand with a problem, as in
+  `read_ligand`.
+
+  Args:
+    text: one record.
+    kind: 'sdf' or 'mol2'.
+    name: of the record, for messages.
+    source: see `types.Ligand`.
+
+  Raises:
+    types.ComplexError: the molecule is unusable.
+  """
+  record = _parsed(text, kind, name)
+  problems = [f'{name}: {record.refusal}'] if record.refusal else []
+  return _ligand(record, source, problems)
 
 
 def read_set_entries(path) -> list[types.Entry]:
