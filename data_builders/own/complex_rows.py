@@ -127,7 +127,7 @@ def _expanded(one: Listed) -> list[tuple[str, Listed, Mapping[str, str]]]:
   try:
     if reading.unpacked(path).count(b'$$$$') < 2:  # most files, done fast
       return []
-    records = molblocks.split(path)
+    records = molblocks.split(path, 'sdf')
   except (ValueError, OSError):  # the reader of ligands says what is wrong
     return []
   if len(records) < 2:

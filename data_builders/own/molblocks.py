@@ -18,7 +18,7 @@ KINDS = {'.sdf': 'sdf', '.sd': 'sdf', '.mol': 'sdf', '.mol2': 'mol2'}
 def read(path, options: Options) -> Iterator[Raw]:
   """Reads an SDF file with any number of records; see `sources.read`."""
   path = pathlib.Path(path)
-  records = split(path)
+  records = split(path, 'sdf')
   values = [properties(text) for text in records]
   names = list(dict.fromkeys(name for row in values for name in row))
   of = columns.found(names, options, str(path))
@@ -45,11 +45,12 @@ def ids_of(path, records: Sequence[str], values, column: str) -> list[str]:
   return columns.ids_of_titles(titles, stem)
 
 
-def split(path) -> list[str]:
+def split(path, kind: str) -> list[str]:
   """Returns the texts of a file's records.
 
   Args:
-    path: with a suffix of KINDS, gzipped or not.
+    path: of the file, gzipped or not.
+    kind: 'sdf' or 'mol2'.
 
   Raises:
     ValueError: there is none, or it is no text.
@@ -57,12 +58,11 @@ def split(path) -> list[str]:
   path = pathlib.Path(path)
   text = reading.decoded(reading.unpacked(path), path, 'replace')
   text = text.replace('\r\n', '\n')
-  suffix = pathlib.Path(path.name.lower().removesuffix('.gz')).suffix
   if not text.strip():
     raise ValueError(f'{path} is empty')
-  records = molfile.split(text, KINDS[suffix])
+  records = molfile.split(text, kind)
   if not records:
-    raise ValueError(f'{path} has no {suffix} record')
+    raise ValueError(f'{path} has no {kind} record')
   return records
 
 

@@ -102,7 +102,7 @@ def of_ligands(source, options: pipeline.Options) -> Jobs:
       f'{path} is no file of bound ligands: {", ".join(molblocks.KINDS)} '
       '(.gz too)'
     )
-  texts = molblocks.split(path)
+  texts = molblocks.split(path, kind)
   values = [molblocks.properties(text) for text in texts]
   names = dict.fromkeys(name for row in values for name in row)
   column = next((name for name in names if name.lower() == 'pdb_id'), '')
