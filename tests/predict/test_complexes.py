@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 from support import made_up_complexes as made_up
+from support import made_up_ligands
 
 from configs import complexes_density
 from edjax import commands, train
@@ -155,11 +156,11 @@ def test_a_complex_that_fails_is_a_row_with_its_reason(run, table, tmp_path):
   assert given.jobs[0][2].settings['min_contact'] == 1.1
 
 
-def changed(run, directory, **data):
-  """Writes what a run keeps with other values of config.data."""
+def changed(run, directory, section='data', **fields):
+  """Writes what a run keeps with other values of its configuration."""
   made = kept.read(run)
   config = made.config.to_dict()
-  config['data'] |= data
+  config[section] |= fields
   directory.mkdir()
   kept.write(
     directory / kept.NAME,
@@ -188,6 +189,47 @@ def test_runs_together_read_files_in_one_way(run, table, tmp_path):
   alone = changed(run, tmp_path / 'alone', name='pdbbind_ligands')
   with pytest.raises(ConfigError, match='complexes and pdbbind_ligands cannot'):
     files.predict_files([str(run), alone], *paths)
+
+
+def test_a_ligand_without_orbitals(run, table, tmp_path):
+  """Its promolecule stands in their place, or it has no prediction."""
+  bare = made_up_ligands.embedded('CCO', hydrogens=False)
+  atoms = made_up_ligands.moved(made_up_ligands.tables(bare)[0], 5)
+  root = table.parent
+  (root / 'bad.sdf').write_text(  # bonds that RDKit refuses
+    made_up_ligands.sdf(atoms, [(1, 2, 3), (2, 3, 3)])
+  )
+  (root / 'bad.csv').write_text('protein,ligand\np0.pdb,bad.sdf\n')
+  made = {}
+  for name, fields in (
+    ('promolecule', {}),
+    ('xtb', {'density': 'xtb'}),
+    ('refused', {'density': 'xtb', 'groups': False}),
+  ):
+    other = changed(run, tmp_path / name, 'representation', **fields)
+    path = tmp_path / f'{name}.csv'
+    files.predict_files([other], str(root / 'bad.csv'), str(path))
+    (made[name],) = read(path).values()
+  assert made['xtb']['pKd'] == made['promolecule']['pKd'] != ''
+  reason = 'no GFN2-xTB orbitals of the ligand (file:no_bonds none)'
+  assert reason in made['xtb']['flags']
+  assert reason not in made['promolecule']['flags']
+  assert made['refused']['pKd'] == ''
+  assert reason in made['refused']['error']
+
+
+def test_only_ligands_have_to_fit_into_the_box(run, tmp_path):
+  """Of a run that sees no ligands, nothing is outside."""
+  small = changed(run, tmp_path / 'small', 'representation', grid_size=2)
+  alone = changed(tmp_path / 'small', tmp_path / 'alone', parts=('pocket',))
+  models = model.load(small), model.load(alone)
+  pack = loading.load_pack(models[0].config.data, 'heavy')
+  outside = [
+    [text for text in files.flags([one], pack) if 'outside' in text]
+    for one in models
+  ]
+  assert len(outside[0]) == len(pack)
+  assert not outside[1]
 
 
 def test_another_input_is_another_table(run, table, table_of_predictions):
