@@ -11,14 +11,12 @@ import numpy as np
 from data_builders import xtb
 from data_builders.molecules import records as records_lib
 from data_builders.molecules.records import Calculated
-from data_builders.own import columns, selection
+from data_builders.own import builders, columns, selection
 from data_builders.own.types import Raw
 from data_builders.support import manifest
 from data_builders.support import worker_pool as workers_lib
 
 _COLUMNS = ('id', 'where', 'status', 'reason', 'notes')
-# Reasons that a line lists; the manifest has all.
-_LISTED = 3
 
 
 def example(
@@ -132,19 +130,13 @@ def summary(report: dict[str, Any]) -> str:
     f'{report["dataset"]}: {report["written"]} of {report["read"]} records of '
     f'{report["source"]}'
   ]
-  for name, cells in report['columns'].items():
-    if cells['no_number']:
-      lines.append(
-        f'column {name}: {cells["no_number"]} cells are no numbers, and count '
-        'as missing'
-      )
+  lines += builders.of_columns(report['columns'])
   if report['failed']:
-    shown = [f'{r["where"]}: {r["reason"]}' for r in report['failures']]
-    more = len(shown) - _LISTED
     lines.append(
       f'{report["failed"]} are left out, and {manifest.NAME} beside the '
       'dataset says why:'
     )
-    lines += [f'  {line}' for line in shown[:_LISTED]]
-    lines += [f'  ... and {more} more'] if more > 0 else []
+    lines += builders.first(
+      [f'{r["where"]}: {r["reason"]}' for r in report['failures']]
+    )
   return '\n'.join(lines)

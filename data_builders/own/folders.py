@@ -96,7 +96,7 @@ def _molecule(raw: Raw, path, row, of: Options, options: Options) -> Raw:
   try:
     kind = molblocks.KINDS.get(suffix(path))
     if kind:
-      records = molblocks.split(path)
+      records = molblocks.split(path, kind)
       if len(records) != 1:
         raise RecordError(f'holds {len(records)} records, not one')
       values, molecule = molblocks.properties(records[0]), records[0]

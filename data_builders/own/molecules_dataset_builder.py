@@ -1,15 +1,19 @@
 """TFDS builder of molecules of users' own files."""
 
-import hashlib
-import json
-import re
 import time
 
 import tensorflow_datasets as tfds
 
 from data_builders.molecules import builder
 from data_builders.molecules import records as records_lib
-from data_builders.own import columns, examples, records, selection, sources
+from data_builders.own import (
+  builders,
+  columns,
+  examples,
+  records,
+  selection,
+  sources,
+)
 from data_builders.own.types import Options
 from data_builders.support import worker_pool as workers_lib
 from edjax.datasets import DATASETS
@@ -46,11 +50,7 @@ class Builder(builder.Builder, skip_registration=True):
     known = DATASETS[self.name.removeprefix('edjax_')].settings
     self._settings = {**known, **(settings or {})}
     self._targets = targets
-    if not self._settings['source']:
-      raise ValueError(
-        'config.data.source is missing: name the file or folder of your '
-        'molecules with it'
-      )
+    builders.check_source(self._settings, 'file or folder of your molecules')
     self._source = sources.located(self._settings['source'])
     self._sha256 = sources.sha256(self._source)
     super().__init__(config=config, **kwargs)
@@ -69,11 +69,12 @@ class Builder(builder.Builder, skip_registration=True):
     )
 
   def _config_name(self, variant: str) -> str:
-    others = {k: v for k, v in self._settings.items() if k != 'source'}
-    facts = [self._source.name, self._sha256, others]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    stem = re.sub(r'[^A-Za-z0-9]+', '_', self._source.name.partition('.')[0])
-    return '-'.join(filter(None, [stem.strip('_'), digest, variant]))
+    return builders.config_name(
+      self._source.name,
+      [self._source.name, self._sha256],
+      self._settings,
+      variant,
+    )
 
   def _features(self) -> dict:
     names = (*records.COLUMNS, selection.PART)

@@ -34,7 +34,7 @@ class Molecules(beam.PTransform):
     _ = (
       made
       | 'Count' >> beam.MapTuple(_tally)
-      | 'Together' >> beam.CombineGlobally(_merged)
+      | 'Together' >> beam.CombineGlobally(on_beam.merged, examples.Tally)
       | 'Report' >> beam.Map(examples.finish, self._selected, *self._finish)
     )
     return made | 'Kept' >> beam.FlatMapTuple(_kept)
@@ -49,13 +49,6 @@ def _tally(raw, outcome, made):
   tally = examples.Tally()
   tally.add(raw, outcome, made)
   return tally
-
-
-def _merged(tallies):
-  whole = examples.Tally()
-  for tally in tallies:
-    whole.merge(tally)
-  return whole
 
 
 def _kept(raw, outcome, made):

@@ -60,9 +60,18 @@ def count(
   return {n: {kind: c[kind] for kind in kinds} for n, c in counts.items()}
 
 
+def mostly_numbers(cells: Mapping[str, int]) -> bool:
+  """Returns whether a column is of numbers, and has cells that are none.
+
+  Args:
+    cells: see `count`.
+  """
+  return cells['numbers'] >= cells['no_number'] > 0
+
+
 def noted(raws: Sequence[Raw], counts: Mapping[str, Mapping]) -> list[Raw]:
   """Notes cells that are no numbers, in columns that are mostly numbers."""
-  mostly = [n for n, c in counts.items() if c['numbers'] >= c['no_number'] > 0]
+  mostly = [name for name, cells in counts.items() if mostly_numbers(cells)]
   result = []
   for raw in raws:
     cells = {n: str(raw.values.get(n, '')).strip() for n in mostly}

@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from data_builders.own import folders, molblocks, smiles, tables, xyz
+from data_builders.own import folders, molblocks, smi, smiles, tables, xyz
 from data_builders.own.types import Options, Raw
 from data_builders.support.download import file_sha256
 from edjax.runtime import reading
@@ -13,6 +13,7 @@ from edjax.runtime import reading
 _READERS = {
   **dict.fromkeys(('.sdf', '.sd', '.mol'), molblocks.read),
   **dict.fromkeys(tables.SUFFIXES, smiles.read),
+  '.smi': smi.read,
   **dict.fromkeys(folders.XYZ, xyz.read),
 }
 
@@ -21,9 +22,9 @@ def read(source: str | os.PathLike, options: Options) -> Iterator[Raw]:
   """Reads the molecules of a file or folder.
 
   Args:
-    source: SDF; CSV, TSV or Parquet with a column of SMILES; XYZ or extended
-      XYZ; or a folder of XYZ, SDF, MOL and mol2 files with a molecule each and
-      a table of values. All but Parquet may be gzipped.
+    source: SDF; CSV, TSV or Parquet with a column of SMILES; .smi; XYZ or
+      extended XYZ; or a folder of XYZ, SDF, MOL and mol2 files with a molecule
+      each and a table of values. All but Parquet may be gzipped.
     options: names of columns.
 
   Returns:

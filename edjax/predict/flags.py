@@ -52,6 +52,8 @@ def flags(members: Sequence[Model], source: packed_dataset.Pack) -> list[str]:
 def _outside(model: Model, source: packed_dataset.Pack) -> np.ndarray:
   """Returns the shares of the electrons outside of the box, at worst, [N]."""
   rows = np.arange(len(source))
+  if 'ligand' not in model.config.data.parts:
+    return np.zeros(len(source))  # pockets go on beyond every box
   selection = padded.Selection(origin=model.config.data.origin)
   molecules = padded.make_molecules(
     source, rows, padded.padding_of(source, rows, selection), selection

@@ -84,8 +84,10 @@ class Model:
     )
     self.model = models.build_model(self.config.model, len(kept.names))
     self._selection = tasks.selection_of(self.config)
-    # They only grow: what was compiled is used again.
-    self._padding = padded.Padding(0, 0, 0, 4, 0)
+    # They only grow: what was compiled is used again. There is room for an
+    # orbital where they are read, also if no ligand has any.
+    orbitals = int(self._selection.orbitals)
+    self._padding = padded.Padding(0, 0, orbitals, 4, 0)
     self._batch_size = 0
 
   @functools.cached_property

@@ -65,11 +65,7 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
     ConfigError: some ligands lack orbitals, and nothing replaces them; or all
       do.
   """
-  of_orbitals = [
-    part.name
-    for part in parts_of(config.representation)
-    if part.needs == ORBITALS
-  ]
+  of_orbitals = _of_orbitals(config.representation)
   named = f'config.representation has {", ".join(of_orbitals)}'
   used = np.concatenate(list(rows.values()))
   lacking = used[pack.orbital_counts[used] == 0]
@@ -78,9 +74,7 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
       f'{named}: GFN2-xTB has orbitals for none of the ligands; the manifest '
       'of the dataset says why (column xtb)'
     )
-  # Only density='xtb' has something in their place.
-  replaced = config.representation.groups and set(of_orbitals) == {'xtb'}
-  if len(lacking) and not replaced:
+  if len(lacking) and not replaces_orbitals(config.representation):
     names = ', '.join(sorted(pack.ids[row] for row in lacking)[:5])
     raise ConfigError(
       f'{named}: {len(lacking)} ligands have no orbitals ({names}, ...; column '
@@ -88,6 +82,19 @@ def check_orbitals(config, pack: Pack, rows: dict[str, np.ndarray]) -> None:
       'config.representation.groups=True their promolecule takes the place; '
       "or leave them out with config.data.split='file'"
     )
+
+
+def replaces_orbitals(representation) -> bool:
+  """Returns whether a ligand without orbitals has something in their place.
+
+  With density='xtb' alone, and groups, it is the promolecule.
+  """
+  return representation.groups and set(_of_orbitals(representation)) == {'xtb'}
+
+
+def _of_orbitals(representation) -> list[str]:
+  """Returns the channels, and the source of density, that need orbitals."""
+  return [p.name for p in parts_of(representation) if p.needs == ORBITALS]
 
 
 def check_elements(representation, pack: Pack, rows, molecules) -> None:
