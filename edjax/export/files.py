@@ -14,7 +14,7 @@ from edjax.config import ConfigError, flatten
 from edjax.config.representation import dataset_variant, make_voxelizer
 from edjax.export import formats, molecules
 from edjax.export.volume import MARGIN, SPACING, check_names, volumes
-from edjax.predict import kept
+from edjax.predict import inputs, kept
 from edjax.predict.table import Table
 from edjax.runtime import preemption
 
@@ -54,7 +54,7 @@ def export_files(
     config: whose representation, columns and geometry are used; None for that
       of a run.
     workdirs: of the run, where there is no config.
-    source: see `data_builders.own.sources.read`.
+    source: see `edjax.predict.inputs.read`.
     output: folder; one that the same command has begun is continued.
     settings: what is exported.
 
@@ -68,22 +68,22 @@ def export_files(
   """
   config = kept.read(workdirs[0]).config if config is None else config
   needs, voxelizer = _checked(config, settings)
-  opened = molecules.read(config, source)
+  opened = molecules.read(config, needs, source)
   folder = pathlib.Path(output).expanduser()
   if folder.exists() and not folder.is_dir():
     raise ConfigError(f'--output={output} is a file; give a folder')
   folder.mkdir(parents=True, exist_ok=True)
   stems = _stems(opened.ids)
   with contextlib.ExitStack() as stack:
-    made_of = _made_of(config, opened, settings)
+    made_of = _made_of(config, needs, opened, settings)
     table = stack.enter_context(Table(folder / REPORT, _HEADER, made_of))
     done = table.rows
     if done:
       print(f'{done} rows of {table.path} are there already', flush=True)
     asked_to_stop = stack.enter_context(preemption.noticed())
     bar = stack.enter_context(
-      tqdm(desc='export', total=len(stems), initial=done, unit=' molecules',
-           dynamic_ncols=True)
+      tqdm(desc='export', total=len(stems), initial=done,
+           unit=f' {opened.noun}', dynamic_ncols=True)
     )  # fmt: skip
     pairs = stack.enter_context(molecules.calculated(opened, done))
     while chunk := list(itertools.islice(pairs, _CHUNK)):
@@ -95,11 +95,11 @@ def export_files(
         done += 1
         if asked_to_stop() and done < len(stems):
           raise preemption.PreemptedError(
-            f'stopped: {done} of {len(stems)} molecules are in {output}; the '
-            'same command goes on from there'
+            f'stopped: {done} of {len(stems)} {opened.noun} are in {output}; '
+            'the same command goes on from there'
           )
     bar.close()
-    return _summary(table, folder)
+    return _summary(table, folder, opened.noun)
 
 
 def _checked(config, settings: Settings):
@@ -132,11 +132,11 @@ def _checked(config, settings: Settings):
   return check_names(settings.fields, voxelizer), voxelizer
 
 
-def _made_of(config, opened: molecules.Source, settings: Settings) -> dict:
+def _made_of(config, needs, opened: inputs.Input, settings: Settings) -> dict:
   representation = flatten(config.representation)
   return {
     'representation': {k: str(v) for k, v in representation.items()},
-    'geometry': dataset_variant(config),
+    'variant': dataset_variant(molecules.with_needs(config, needs)),
     'input': opened.sha256,
     **settings._asdict(),
   }
@@ -158,7 +158,7 @@ def _stems(ids: Sequence[str]) -> list[str]:
 
 def _rows(chunk, stems, folder, config, needs, voxelizer, settings: Settings):
   """Yields a row of the report for each (id, outcome) of a chunk."""
-  errors = [molecules.failure(outcome) for _, outcome in chunk]
+  errors = [molecules.failure(x, needs, config) for _, x in chunk]
   examples = [
     outcome.example
     for (_, outcome), error in zip(chunk, errors, strict=True)
@@ -185,11 +185,11 @@ def _rows(chunk, stems, folder, config, needs, voxelizer, settings: Settings):
     yield [name, ' '.join(files), outcome.notes, '']
 
 
-def _summary(table: Table, folder: pathlib.Path) -> int:
+def _summary(table: Table, folder: pathlib.Path, noun: str) -> int:
   """Prints what there is; returns the number of exported molecules."""
   rows = table.read()
   exported = sum(not row['error'] for row in rows)
-  said = f'{folder}: {exported} of {len(rows)} molecules exported'
+  said = f'{folder}: {exported} of {len(rows)} {noun} exported'
   if exported < len(rows):
     said += f', {len(rows) - exported} not (column error of {REPORT})'
   print(said, flush=True)

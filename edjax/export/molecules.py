@@ -1,98 +1,80 @@
-"""Molecules of users' files with what fields need, in the files' frames.
-
-The one place that knows what kinds of sources there are: `--mode predict` reads
-the same ones.
-"""
+"""Molecules of users' files with what fields need, in the files' frames."""
 
 import contextlib
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+import types
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from edjax import datasets
 from edjax.config import ConfigError
 from edjax.config.consistency import default_origin
-from edjax.config.representation import dataset_variant
 from edjax.data import packed_dataset, padded
 from edjax.fields import channels
 from edjax.molecule import LIGAND, POCKET, Molecule, frame_origin
-from edjax.task import selection_of
+from edjax.predict import inputs
+from edjax.task import data_checks, selection_of
 
 # Padded lengths are multiples of these, so that molecules of other sizes share
 # a compiled program.
 _LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8}
-# Molecules that a worker gets at once.
-_AT_ONCE = 16
-# Fields of `own.types.Options`; those of config.data have _column at their end.
-_COLUMNS = ('id', 'smiles', 'charge', 'unpaired')
 
 
-class Source(NamedTuple):
-  """What a file or folder holds.
+class _Member(NamedTuple):
+  """A configuration in place of a run, of which `inputs` asks no more."""
 
-  Attributes:
-    ids: of the records, in order.
-    function: 'module:name', see `worker_pool.map_ordered`; it returns a
-      `records.Calculated`.
-    jobs: its arguments for each record.
-    sha256: of the contents.
-    chunk: jobs that a worker gets at once.
-  """
-
-  ids: Sequence[str]
-  function: str
-  jobs: Sequence[tuple]
-  sha256: str
-  chunk: int
+  config: Any
+  kept: Any = types.SimpleNamespace(names=(), units=(), classes=False)
 
 
-def read(config, path: str) -> Source:
-  """Reads the records of a file or folder.
+def read(config, needs: Collection[str], path: str) -> inputs.Input:
+  """Reads the records of a file or folder, as predictions do.
 
   Args:
-    config: of a run: names of columns, geometry.
-    path: see `data_builders.own.sources.read`.
+    config: of a run: kind of data, names of columns, geometry.
+    needs: data that fields need, of `fields.channels`.
+    path: see `inputs.read`.
 
   Raises:
-    ConfigError: the source cannot be used, or the configuration is for others.
+    ConfigError: the source cannot be used.
     OSError: it cannot be read.
   """
-  from data_builders.own import records, sources
-  from data_builders.own.types import Options
-
-  if datasets.DATASETS[config.data.name].is_complexes:
-    raise ConfigError(
-      f'a configuration for {config.data.name} cannot export files: --mode '
-      'export reads no complexes yet; edjax.export.volumes takes their '
-      'molecules'
-    )
-  columns = {name: config.data[f'{name}_column'] for name in _COLUMNS}
   try:
-    sha256 = sources.sha256(path)
-    raws = list(sources.read(path, Options(**columns)))
+    return inputs.read([_Member(with_needs(config, needs))], path)
+  except ConfigError:
+    raise
   except ValueError as error:
     raise ConfigError(f'--input={path}: {error}') from error
-  geometry = dataset_variant(config)
-  return Source(
-    [raw.example_id for raw in raws],
-    records.FUNCTION,
-    [(raw, geometry) for raw in raws],
-    sha256,
-    _AT_ONCE,
-  )
+
+
+def with_needs(config, needs: Collection[str]):
+  """Returns a configuration whose molecules have what fields need.
+
+  Args:
+    config: of a run, whose own fields may need less or something else.
+    needs: see `read`.
+  """
+  of_needs = {channels.MAP: 'map', **dict.fromkeys(channels.BY_XTB, 'xtb')}
+  density = next((of_needs[need] for need in of_needs if need in needs), '')
+  if not density:
+    return config
+  changed = ConfigDict(config.to_dict())
+  changed.representation.channels = ('density',)
+  changed.representation.density = density
+  return changed
 
 
 @contextlib.contextmanager
-def calculated(source: Source, first: int) -> Iterator[Iterator]:
+def calculated(source: inputs.Input, first: int) -> Iterator[Iterator]:
   """Runs the jobs of records, in processes that end with the block.
 
   Args:
-    source: the records.
+    source: what was read.
     first: number of records to pass over.
 
   Yields:
@@ -107,15 +89,24 @@ def calculated(source: Source, first: int) -> Iterator[Iterator]:
     yield zip(source.ids[first:], outcomes, strict=True)
 
 
-def failure(outcome) -> str:
-  """Returns why there is no molecule; '' where there is one."""
+def failure(outcome, needs: Collection[str], config) -> str:
+  """Returns why there is no molecule; '' where there is one.
+
+  Args:
+    outcome: `Calculated` or `Failure`.
+    needs: see `read`.
+    config: of a run.
+  """
   from data_builders.support import worker_pool
 
-  if not isinstance(outcome, worker_pool.Failure):
-    return ''
-  kind, _, reason = outcome.reason.partition(': ')
-  is_known = kind in ('RecordError', 'ComplexError')
-  return reason if is_known else outcome.reason
+  if isinstance(outcome, worker_pool.Failure):
+    kind, _, reason = outcome.reason.partition(': ')
+    is_known = kind in ('RecordError', 'ComplexError')
+    return reason if is_known else outcome.reason
+  # In a batch they would be padded with zeros, which are no density.
+  is_bare = channels.ORBITALS in needs and not outcome.example['n_orbitals']
+  replaced = data_checks.replaces_orbitals(config.representation)
+  return outcome.notes if is_bare and not replaced else ''
 
 
 def molecules(examples, needs: Collection[str], config) -> list[Molecule]:
@@ -144,6 +135,8 @@ def molecules(examples, needs: Collection[str], config) -> list[Molecule]:
       name: -(-getattr(tight, name) // step) * step
       for name, step in _LENGTHS.items()
     }
+    # Where not one ligand has orbitals, they are zeros, not absent.
+    roomy['orbitals'] = max(roomy['orbitals'], int(selection.orbitals))
     batch = padded.make_molecules(
       pack, list(rows), dataclasses.replace(tight, **roomy), selection
     )

@@ -152,7 +152,7 @@ def test_mistakes_end_in_a_message(source, tmp_path, capsys):
   text = message(config=study_molecules.get_config())
   assert 'a study has several representations' in text
   text = message(config=complexes_density.get_config())
-  assert 'reads no complexes yet' in text
+  assert f'--input={source}: {source} is neither a table' in text
   assert 'predictor.npz' in message(workdirs=[str(tmp_path)])
 
 
@@ -203,4 +203,4 @@ def test_errors_of_a_source_name_it(tmp_path):
   path = tmp_path / 'empty.sdf'
   path.write_text('')
   with pytest.raises(ConfigError, match=r'--input=.*empty\.sdf'):
-    molecules.read(molecules_density.get_config(), str(path))
+    molecules.read(molecules_density.get_config(), {'orbitals'}, str(path))
