@@ -83,7 +83,12 @@ def write(
 
   first = found[0]
   if set(_WITHOUT_ATOMS) & set(formats):
-    add(f'{stem}.pdb', write_pdb, first.numbers_A, first.coords_A3)
+    add(
+      f'{stem}.pdb',
+      lambda part: write_pdb(
+        part, first.numbers_A, first.coords_A3, groups_A=first.groups_A
+      ),
+    )
   for kind in _OF_A_FIELD:
     if kind in formats:
       for volume in found:

@@ -16,6 +16,7 @@ from edjax import arguments
 from edjax.chem import elements
 from edjax.export import ccp4
 from edjax.export.volume import Volume
+from edjax.molecule import POCKET
 
 # The build of https://www.npmjs.com/package/3dmol/v/2.5.5, unchanged, and its
 # licences, which each page has as well.
@@ -36,7 +37,7 @@ def write(
   """Writes the page: atoms and isosurfaces of two fields side by side.
 
   Each side has a choice of the field and a slider for the level; both turn
-  together. Values below 0 have a surface of another colour.
+  together. Values below 0 have a surface of another colour. Pockets are thin.
 
   Args:
     path: of the file.
@@ -58,6 +59,7 @@ def write(
     atoms.append({'title': name, 'values': values_A.tolist()})
   data = {
     'xyz': _xyz(first),
+    'is_pocket': (first.groups_A == POCKET).tolist(),
     'volumes': [_entry(volume) for volume in found],
     'atoms': atoms,
   }

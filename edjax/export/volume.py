@@ -36,6 +36,7 @@ class Volume:
     box: where the points lie.
     numbers_A: atomic numbers.
     coords_A3: Å, in the frame of the box.
+    groups_A: LIGAND or POCKET of `edjax.molecule`.
   """
 
   name: str
@@ -45,6 +46,7 @@ class Volume:
   box: Box
   numbers_A: np.ndarray
   coords_A3: np.ndarray
+  groups_A: np.ndarray
 
   @property
   def title(self) -> str:
@@ -94,9 +96,10 @@ def volumes(
   options = _fixed(voxelizer)
   chosen = _chosen(names, voxelizer)
   number_A, is_atom_A = np.asarray(mol.numbers_A), np.asarray(mol.mask_A)
+  group_A = np.asarray(mol.groups_A)
   origin_3 = np.asarray(mol.origin_3, np.float64)
   coords_A3 = np.asarray(mol.coords_A3, np.float64) + origin_3
-  is_ligand_A = is_atom_A & (np.asarray(mol.groups_A) == LIGAND)
+  is_ligand_A = is_atom_A & (group_A == LIGAND)
   within_A = is_ligand_A if is_ligand_A.any() else is_atom_A
   box = around(coords_A3[within_A], spacing, margin)
   kinds = tuple(dict.fromkeys(channel for channel, _ in chosen))
@@ -125,6 +128,7 @@ def volumes(
           box=box,
           numbers_A=number_A[is_atom_A],
           coords_A3=coords_A3[is_atom_A],
+          groups_A=group_A[is_atom_A],
         )
       )
   return found

@@ -163,6 +163,11 @@ def test_pdb_files_hold_a_number_for_each_atom(tmp_path, volume):
   (chain,) = gemmi.read_structure(str(path))[0]
   found = [atom.b_iso for residue in chain for atom in residue]
   assert found == [1.5, -20, 0]
+  export.write_pdb(path, volume.numbers_A, volume.coords_A3, groups_A=[0, 1, 0])
+  ligand, pocket = gemmi.read_structure(str(path))[0]
+  assert [atom.name for atom in ligand[0]] == ['N1', 'H3']
+  assert (ligand[0].name, pocket[0].name) == ('LIG', 'PKT')
+  assert pocket[0][0].b_iso == 0
   with pytest.raises(ValueError, match='below 999'):
     export.write_pdb(path, volume.numbers_A, volume.coords_A3, [1e4, 0, 0])
   with pytest.raises(ValueError, match='and these from 199'):

@@ -41,7 +41,7 @@ def test_viewer_is_that_of_npm():
 
 def test_page_holds_the_fields_on_their_places(tmp_path):
   """Read by gemmi, to what a page keeps of a value."""
-  volume = made_up_volumes.random_volume()
+  volume = made_up_volumes.random_volume(groups_A=np.array([0, 0, 1]))
   other = made_up_volumes.gaussian_volume(
     'shape', volume.coords_A3[0], 0.3, around=volume
   )
@@ -53,6 +53,7 @@ def test_page_holds_the_fields_on_their_places(tmp_path):
   assert 'Redistribution and use in source and binary forms' in text
   data = data_of(path)
   assert data['atoms'] == [{'title': 'gap, meV', 'values': [1.5, -2.0, 0.25]}]
+  assert data['is_pocket'] == [False, False, True]
   first, second = data['volumes']
   assert (first['title'], first['unit']) == ('density, e/Å^3', 'e/Å^3')
   assert (first['signed'], second['signed']) == (True, False)
@@ -70,7 +71,10 @@ def test_first_level_holds_three_quarters_of_a_field(tmp_path):
   """Of a Gaussian: within 2.03 standard deviations, chi's distribution."""
   box = export.around([[0, 0, 0]], 0.1, 2.5)
   volume = made_up_volumes.random_volume(
-    box=box, numbers_A=np.array([1]), coords_A3=np.zeros((1, 3))
+    box=box,
+    numbers_A=np.array([1]),
+    coords_A3=np.zeros((1, 3)),
+    groups_A=np.zeros(1, int),
   )
   volume = made_up_volumes.gaussian_volume('x', [0, 0, 0], 0.5, volume)
   page.write(tmp_path / 'page.html', 'x', [volume])

@@ -1,5 +1,7 @@
 """Fields on small boxes that have no symmetry and lie off the origin."""
 
+import dataclasses
+
 import numpy as np
 
 from edjax.export import Box, Volume
@@ -24,6 +26,7 @@ def random_volume(unit='e/Å^3', **changes):
     'box': BOX,
     'numbers_A': NUMBERS,
     'coords_A3': BOX.origin_3 + PLACES,
+    'groups_A': np.zeros(3, int),
   }
   return Volume(**fields | changes)
 
@@ -47,6 +50,6 @@ def gaussian_volume(name, place_3, width, around, unit=''):
     for x, at in zip(axes, place_3, strict=True)
   ]
   values_XYZ = np.einsum('x,y,z->xyz', *factors).astype(np.float32)
-  return Volume(
-    name, unit, '', values_XYZ, box, around.numbers_A, around.coords_A3
+  return dataclasses.replace(
+    around, name=name, unit=unit, about='', values_XYZ=values_XYZ
   )
