@@ -37,7 +37,8 @@ _MODE = flags.DEFINE_enum(
 _INPUT = flags.DEFINE_string(
   'input',
   '',
-  'With --mode predict: file or folder of molecules (docs/predicting.md).',
+  'With --mode predict: file or folder of molecules or complexes '
+  '(docs/predicting.md).',
 )
 _OUTPUT = flags.DEFINE_string(
   'output', 'predictions.csv', 'With --mode predict: CSV file to write.'
@@ -131,7 +132,7 @@ def _check_predict() -> None:
     return
   for flag, value, what in (
     ('workdir', _WORKDIR.value, 'the directory of a finished run'),
-    ('input', _INPUT.value, 'a file or folder of molecules'),
+    ('input', _INPUT.value, 'a file or folder of molecules or complexes'),
   ):
     if not value:
       raise ConfigError(f'--mode predict needs --{flag}: {what}')
