@@ -39,7 +39,8 @@ _MODE = flags.DEFINE_enum(
 _INPUT = flags.DEFINE_string(
   'input',
   '',
-  'With --mode predict and export: file or folder of molecules '
+  'With --mode predict and export: file or folder of molecules or '
+  'complexes '
   '(docs/predicting.md).',
 )
 _OUTPUT = flags.DEFINE_string(
@@ -169,7 +170,7 @@ def _check_files() -> None:
   output = flags.FLAGS['output'].present
   for flag, value, what in (
     ('workdir', _WORKDIR.value or is_config, 'the directory of a finished run'),
-    ('input', _INPUT.value, 'a file or folder of molecules'),
+    ('input', _INPUT.value, 'a file or folder of molecules or complexes'),
     ('output', mode == 'predict' or output, 'a folder'),
   ):
     if not value:
