@@ -39,8 +39,7 @@ _MODE = flags.DEFINE_enum(
 _INPUT = flags.DEFINE_string(
   'input',
   '',
-  'With --mode predict and export: file or folder of molecules or '
-  'complexes '
+  'With --mode predict and export: file or folder of molecules or complexes '
   '(docs/predicting.md).',
 )
 _OUTPUT = flags.DEFINE_string(
