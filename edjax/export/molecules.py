@@ -19,6 +19,7 @@ from edjax.config import ConfigError
 from edjax.config.consistency import default_origin
 from edjax.config.representation import dataset_variant
 from edjax.data import packed_dataset, padded
+from edjax.export.volume import MAP_UNIT
 from edjax.fields import channels
 from edjax.molecule import LIGAND, POCKET, Molecule, frame_origin
 from edjax.task import selection_of
@@ -116,6 +117,16 @@ def failure(outcome) -> str:
   kind, _, reason = outcome.reason.partition(': ')
   is_known = kind in ('RecordError', 'ComplexError')
   return reason if is_known else outcome.reason
+
+
+def map_unit(config) -> str:
+  """Returns the unit of the maps of a configuration's molecules.
+
+  Those of complexes are divided by their standard deviation when they are read.
+  """
+  if datasets.DATASETS[config.data.name].is_complexes:
+    return channels.DENSITIES['map'].unit
+  return MAP_UNIT
 
 
 def molecules(examples, needs: Collection[str], config) -> list[Molecule]:
