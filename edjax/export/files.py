@@ -177,6 +177,7 @@ def _rows(chunk, stems, folder, config, needs, voxelizer, settings: Settings):
         settings.fields,
         spacing=settings.spacing,
         margin=settings.margin,
+        map_unit=molecules.map_unit(config),
       )
       files = formats.write(folder, stem, found, settings.formats)
     except ValueError as unfit:

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from edjax import datasets
 from edjax.config import ConfigError
 from edjax.config.consistency import default_origin
 from edjax.data import packed_dataset, padded
+from edjax.export.volume import MAP_UNIT
 from edjax.fields import channels
 from edjax.molecule import LIGAND, POCKET, Molecule, frame_origin
 from edjax.predict import inputs
@@ -107,6 +109,16 @@ def failure(outcome, needs: Collection[str], config) -> str:
   is_bare = channels.ORBITALS in needs and not outcome.example['n_orbitals']
   replaced = data_checks.replaces_orbitals(config.representation)
   return outcome.notes if is_bare and not replaced else ''
+
+
+def map_unit(config) -> str:
+  """Returns the unit of the maps of a configuration's molecules.
+
+  Those of complexes are divided by their standard deviation when they are read.
+  """
+  if datasets.DATASETS[config.data.name].is_complexes:
+    return channels.DENSITIES['map'].unit
+  return MAP_UNIT
 
 
 def molecules(examples, needs: Collection[str], config) -> list[Molecule]:

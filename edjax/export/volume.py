@@ -17,6 +17,8 @@ from edjax.voxelize import Voxelizer
 
 # Defaults of the command and of `volumes`, Å.
 SPACING, MARGIN = 0.2, 3.0
+# A molecule does not say in which unit its map is.
+MAP_UNIT = 'unit of the map'
 # Edges of cubes are multiples of it, so that molecules of similar sizes share
 # compiled programs.
 _STEP = 16
@@ -62,6 +64,7 @@ def volumes(
   *,
   spacing: float = SPACING,
   margin: float = MARGIN,
+  map_unit: str = MAP_UNIT,
 ) -> list[Volume]:
   """Evaluates fields on a box around a molecule, in the frame of its file.
 
@@ -78,6 +81,7 @@ def volumes(
       density ('promolecule'); (): the voxelizer's own.
     spacing: between points, Å.
     margin: around the atoms (of the ligand, where there is a pocket), Å.
+    map_unit: of the molecule's density map.
 
   Returns:
     One volume for each channel.
@@ -122,7 +126,7 @@ def volumes(
       found.append(
         Volume(
           name=name,
-          unit=_unit(channel, options),
+          unit=_unit(channel, options, map_unit),
           about=_about(channel, options),
           values_XYZ=values_XYZ,
           box=box,
@@ -223,8 +227,8 @@ def _on_box(mol: Molecule, voxelizer: Voxelizer, box: Box, origin_3):
   return [values[:x, :y, :z] for values in raw]
 
 
-def _unit(channel: Channel, options: Options) -> str:
-  """Returns the unit of a field; maps have that of their files.
+def _unit(channel: Channel, options: Options, map_unit: str) -> str:
+  """Returns the unit of a field.
 
   A user's function may be of the density without having its unit.
   """
@@ -232,7 +236,7 @@ def _unit(channel: Channel, options: Options) -> str:
     return channel.unit
   parts = _parts(channel, options)
   if any(part.needs == channels.MAP for part in parts):
-    return f'unit of the map{channel.unit * channel.of_density}'
+    return f'{map_unit}{channel.unit * channel.of_density}'
   return ''.join(part.unit for part in reversed(parts))
 
 

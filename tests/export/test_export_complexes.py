@@ -50,6 +50,11 @@ def read(path):
   return values_XYZ, 0.4 * (start_3 + index_XYZ3)
 
 
+def labels(path):
+  found = gemmi.read_ccp4_map(str(path))
+  return [found.header_str(57 + 20 * i) for i in range(2)]
+
+
 def test_ligand_and_pocket_lie_where_their_files_have_them(folder, tmp_path):
   good, bad = run(config_of(), folder / 'mine.csv', tmp_path)
   assert good['files'].split() == [
@@ -110,6 +115,8 @@ def test_an_exported_map_is_read_as_one_of_a_users(folder, tmp_path):
   def alike(a, b):
     return np.corrcoef(a.ravel(), b.ravel())[0, 1]
 
+  (label, _) = labels(output / 'good.density.ccp4')
+  assert label.startswith('edjax: density, sigma, point values')
   assert alike(found_XYZ, given_XYZ) > 0.9999
   for axis in range(3):
     assert alike(np.roll(found_XYZ, 1, axis), given_XYZ) < 0.98

@@ -149,6 +149,14 @@ def test_maps_lie_where_the_file_has_them(voxelizer):
   )
   (volume,) = export.volumes(mol, voxelizer, ('map',), spacing=0.5, margin=1)
   assert (volume.name, volume.unit) == ('map', 'unit of the map')
+  (slope,) = export.volumes(
+    mol,
+    voxelize.make_voxelizer(('gradient',), Grid(24, 0.5), density='map'),
+    spacing=0.5,
+    margin=1,
+    map_unit='sigma',
+  )
+  assert slope.unit == 'sigma/Å'
   index_XYZ3 = np.stack(
     np.meshgrid(*map(np.arange, volume.box.shape), indexing='ij'), -1
   )
