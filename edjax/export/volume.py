@@ -1,6 +1,8 @@
 """Fields and channels on a box in the frame of a molecule's file."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -19,11 +21,16 @@ from edjax.voxelize import Voxelizer
 SPACING, MARGIN = 0.2, 3.0
 # A molecule does not say in which unit its map is.
 MAP_UNIT = 'unit of the map'
-# Edges of cubes are multiples of it, so that molecules of similar sizes share
-# compiled programs.
+# Fields know cubes alone. Cubes of this edge, in points, cover a box; one program
+# is compiled for all of them, and for all molecules.
+_TILE = 32
+# Not so fields that depend on the whole grid: the potential of a charge, and
+# noise, which would repeat.
+_OF_A_CUBE = ('potential', 'noise')
+# The edges of their cubes are multiples of it, for the same reason.
 _STEP = 16
 # Largest memory of the values of a molecule's fields, MB of 10^6 bytes.
-MAX_MB = 1000
+MAX_MB = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +115,8 @@ def volumes(
   box = around(coords_A3[within_A], spacing, margin)
   kinds = tuple(dict.fromkeys(channel for channel, _ in chosen))
   _check_elements(kinds, options, number_A.max())
-  several = Voxelizer(
-    channels=kinds,
-    options=dataclasses.replace(options, grid=_cube(box, kinds, options)),
-    transforms=('none',) * len(kinds),
-    scales=(),
-  )
-  raw = dict(zip(kinds, _on_box(mol, several, box, origin_3), strict=True))
+  _check_size(box, kinds, options)
+  raw = _on_box(mol, kinds, options, box, origin_3)
   found = []
   for channel, only in chosen:
     for i, name in enumerate(channel.channel_names(options)):
@@ -202,29 +204,69 @@ def _check_elements(kinds, options: Options, heaviest: int) -> None:
       )
 
 
-def _cube(box: Box, kinds, options: Options) -> Grid:
-  """Returns the cube of which a box is a corner; fields know cubes alone."""
-  size = -(-max(box.shape) // _STEP) * _STEP
-  count = sum(len(channel.channel_names(options)) for channel in kinds)
-  megabytes = 4e-6 * size**3 * count
-  if megabytes > MAX_MB:
-    shape = ' x '.join(map(str, box.shape))
+def _check_size(box: Box, kinds, options: Options) -> None:
+  """Raises ValueError where values would take too much memory."""
+  numbers = 0
+  for channel in kinds:
+    edge = _edge(box, channel)
+    points = np.prod(box.shape, dtype=float) if edge == _TILE else edge**3
+    numbers += points * len(channel.channel_names(options))
+  if 4e-6 * numbers > MAX_MB:
     raise ValueError(
-      f'{count} fields on {shape} points, computed on cubes of {size}^3, take '
-      f'{megabytes:.0f} MB, more than {MAX_MB} MB: take a larger spacing, a '
-      'smaller margin or fewer fields'
+      f'{" x ".join(map(str, box.shape))} points of {len(kinds)} kinds of '
+      f'fields take {4e-6 * numbers:.0f} MB, more than {MAX_MB} MB: take a '
+      'larger spacing, a smaller margin or fewer fields'
     )
-  return Grid(size, box.spacing)
 
 
-def _on_box(mol: Molecule, voxelizer: Voxelizer, box: Box, origin_3):
-  """Returns the raw channels of each kind on a box, [X, Y, Z, n]."""
-  grid = voxelizer.grid
-  centre_3 = box.origin_3 + (grid.size - 1) / 2 * box.spacing
-  moved = geometry.translate(mol, (origin_3 - centre_3).astype(np.float32))
-  raw = jax.device_get(voxelizer.raw(moved))
-  x, y, z = box.shape
-  return [values[:x, :y, :z] for values in raw]
+def _edge(box: Box, channel: Channel) -> int:
+  """Returns the edge, in points, of the cubes that a field is computed on.
+
+  What a field is at a point depends on the cube where it is a sum over all of
+  it, or may do so: then one cube holds the box.
+  """
+  is_local = channel.name in {**channels.CHANNELS, **channels.DENSITIES}
+  if is_local and channel.name not in _OF_A_CUBE:
+    return _TILE
+  return -(-max(box.shape) // _STEP) * _STEP
+
+
+def _on_box(
+  mol: Molecule, kinds, options: Options, box: Box, origin_3
+) -> dict[Channel, np.ndarray]:
+  """Returns the values of each kind on a box, [X, Y, Z, n] float32."""
+  values = {
+    channel: np.empty(
+      (*box.shape, len(channel.channel_names(options))), np.float32
+    )
+    for channel in kinds
+  }
+  for edge in {_edge(box, channel) for channel in kinds}:
+    group = tuple(c for c in kinds if _edge(box, c) == edge)
+    grid = Grid(edge, box.spacing)
+    voxelizer = Voxelizer(
+      channels=group,
+      options=dataclasses.replace(options, grid=grid),
+      transforms=('none',) * len(group),
+      scales=(),
+    )
+    starts = itertools.product(*(range(0, n, edge) for n in box.shape))
+    for start_3 in map(np.array, starts):
+      centre_3 = box.origin_3 + (start_3 + (edge - 1) / 2) * box.spacing
+      shift_3 = (origin_3 - centre_3).astype(np.float32)
+      raw = jax.device_get(_raw(voxelizer, geometry.translate(mol, shift_3)))
+      # Tiles may go beyond the end of the box.
+      lengths = np.minimum(edge, box.shape - start_3)
+      there = tuple(map(slice, start_3, start_3 + lengths))
+      for channel, part in zip(group, raw, strict=True):
+        values[channel][there] = part[tuple(map(slice, lengths))]
+  return values
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _raw(voxelizer: Voxelizer, mol: Molecule):
+  """Evaluates raw channels, without a warning of atoms outside of a tile."""
+  return voxelizer.raw(mol)
 
 
 def _unit(channel: Channel, options: Options, map_unit: str) -> str:

@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_a_row_and_no_molecule_a_status(
   source, tmp_path, capsys
 ):
   """A grid that is too large, after the molecules have been calculated."""
-  fine = SETTINGS._replace(fields=('shape',), spacing=0.01)
+  fine = SETTINGS._replace(fields=('shape',), spacing=0.01, margin=9)
   assert export(source, tmp_path, fine) == 1
   assert '0 of 4 molecules exported, 4 not' in capsys.readouterr().out
   errors = [row['error'] for row in read(tmp_path)]

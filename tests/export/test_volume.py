@@ -209,7 +209,7 @@ def test_bad_requests_are_named(mol, voxelizer):
   assert 'atoms_O' in text
   assert 'repeated: shape, shape' in message(('shape', 'shape'))
   text = message(spacing=0.01)
-  assert 'MB, more than 1000 MB: take a larger spacing' in text
+  assert 'MB, more than 500 MB: take a larger spacing' in text
   assert 'homo' in message(('homo',))
   assert 'density map' in message(('map',))
   assert 'origin_3' in message(mol=dataclasses.replace(mol, origin_3=None))
