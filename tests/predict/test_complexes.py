@@ -191,6 +191,32 @@ def test_runs_together_read_files_in_one_way(run, table, tmp_path):
     files.predict_files([str(run), alone], *paths)
 
 
+def test_runs_together_go_on_where_they_were(
+  run, table, table_of_predictions, tmp_path
+):
+  """The second run is the first with all predictions 1 higher."""
+  made = kept.read(run)
+  (tmp_path / 'other').mkdir()
+  kept.write(
+    tmp_path / 'other' / kept.NAME,
+    dataclasses.replace(made, mean_T=made.mean_T + 1),
+  )
+  path = tmp_path / 'out.csv'
+  both = [str(run), str(tmp_path / 'other')]
+  files.predict_files(both, str(table), str(path))
+  alone, together = read(table_of_predictions), read(path)
+  for name, row in together.items():
+    assert float(row['pKd']) == pytest.approx(float(alone[name]['pKd']) + 0.5)
+    assert float(row['pKd_sd_ensemble']) == pytest.approx(0.5**0.5)
+  lines = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(b''.join(lines[:8]) + lines[8][:5])
+  assert files.predict_files(both, str(table), str(path)) == 11
+  assert path.read_bytes().splitlines(keepends=True)[:8] == lines[:8]
+  for name, row in read(path).items():
+    before = float(together[name]['pKd'])
+    assert float(row['pKd']) == pytest.approx(before, rel=1e-5)
+
+
 def test_a_ligand_without_orbitals(run, table, tmp_path):
   """Its promolecule stands in their place, or it has no prediction."""
   bare = made_up_ligands.embedded('CCO', hydrogens=False)
