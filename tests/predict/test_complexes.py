@@ -181,6 +181,30 @@ def test_runs_on_pdbbind_have_ids_in_lower_case(run, table, tmp_path):
   assert ours[2] == theirs[2]
 
 
+def test_ligands_alone(run, table, tmp_path):
+  """A run that sees no pockets predicts the same of ligands without them."""
+  root = table.parent
+  (root / 'set.sdf').write_text(series(['1aa0', '1aa1', '1aa2']))
+  (root / 'set.csv').write_text('protein,ligand\np1.pdb,set.sdf\n')
+  blind = changed(run, tmp_path / 'blind', parts=('ligand',))
+  alone = changed(
+    tmp_path / 'blind', tmp_path / 'alone', name='pdbbind_ligands'
+  )
+  found = []
+  for path, source in (
+    (blind, 'set.csv'),
+    (alone, 'set.sdf'),
+    (run, 'set.csv'),
+  ):
+    output = tmp_path / f'{len(found)}.csv'
+    assert (
+      files.predict_files([str(path)], str(root / source), str(output)) == 3
+    )
+    found.append({k: float(row['pKd']) for k, row in read(output).items()})
+  assert found[1] == pytest.approx(found[0], rel=1e-5)
+  assert found[2] != pytest.approx(found[0], rel=1e-3)
+
+
 def test_runs_together_read_files_in_one_way(run, table, tmp_path):
   other = changed(run, tmp_path / 'other', max_clashes=9)
   paths = str(table), str(tmp_path / 'out.csv')
