@@ -6,6 +6,7 @@ the names of files are the ids. An SDF file with several ligands makes a complex
 of each.
 """
 
+import collections
 import math
 import os
 import pathlib
@@ -61,8 +62,9 @@ def listed(
 ) -> Source:
   """Reads the table of a source and looks for the files that it names.
 
-  Ids of ligands in one file are their titles, where with these all ids of the
-  source differ; else the row's id with the number of the record ('ID_0001').
+  Ids of the ligands in a file are their titles, where each has one that no
+  other complex of the source has; else the row's id with the number of the
+  record ('ID_0001').
 
   Args:
     source: the table or folder.
@@ -125,8 +127,8 @@ def _expanded(one: Listed) -> list[tuple[str, Listed, Mapping[str, str]]]:
   if not path:
     return []
   try:
-    if reading.unpacked(path).count(b'$$$$') < 2:  # most files, done fast
-      return []
+    if not reading.unpacked(path).partition(b'$$$$')[2].strip():
+      return []  # most files, done fast
     records = molblocks.split(path, 'sdf')
   except (ValueError, OSError):  # the reader of ligands says what is wrong
     return []
@@ -159,13 +161,15 @@ def _remark(one: Listed, ligands, id_column: str) -> Iterator[tuple[str, str]]:
 
 def _named(found) -> list[Listed]:
   """Gives the ligands of files their ids; see `listed`."""
-  titles = [title for _, ligands in found for title, *_ in ligands]
-  others = [one.name for one, ligands in found if not ligands]
-  keys = {pdb_ids.key(title) for title in titles}
-  differ = len(keys) == len(titles)
-  are_ids = all(titles) and differ and keys.isdisjoint(map(pdb_ids.key, others))
+  count = collections.Counter(
+    pdb_ids.key(name)
+    for one, ligands in found
+    for name in ([title for title, *_ in ligands] or [one.name])
+  )
   result = []
   for one, ligands in found:
+    titles = [title for title, *_ in ligands]
+    are_ids = all(title and count[pdb_ids.key(title)] == 1 for title in titles)
     for title, ligand, _ in ligands:
       name = title if are_ids else ligand.name
       files = ligand.files._replace(pdb_id=name)

@@ -169,7 +169,7 @@ def _calculated(made: pipeline.Complex, options) -> Calculated:
   notes = [made.row['ligand_problems']]
   if options.orbitals and not len(made.orbitals):
     notes.append(f'no GFN2-xTB orbitals of the ligand ({made.row["xtb"]})')
-  filled = made.row.get('box_filled', 1)
+  filled = round(made.row.get('box_filled', 1), 2)
   if filled < 1:
     notes.append(f'the protein was cut: it fills {filled:.0%} of a 24 Å box')
   return Calculated(example, 0.0, '; '.join(filter(None, notes)))

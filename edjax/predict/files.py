@@ -153,11 +153,12 @@ def _refusal(members: Sequence[Model], outcome) -> str:
       f'the input of the run knows elements up to {elements.SYMBOLS[last]}, '
       f'and this is {elements.SYMBOLS[heaviest]}'
     )
-  of_members = [model.config.representation for model in members]
-  if not outcome.example['n_orbitals'] and any(
-    needs_orbitals(one) and not data_checks.replaces_orbitals(one)
-    for one in of_members
-  ):
+  needed = any(
+    needs_orbitals(model.config.representation)
+    and not data_checks.replaces_orbitals(model.config.representation)
+    for model in members
+  )
+  if needed and not outcome.example['n_orbitals']:
     return outcome.notes
   return ''
 

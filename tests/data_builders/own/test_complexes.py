@@ -326,6 +326,21 @@ def test_ids_of_several_ligands(tmp_path, titles, ids):
   assert not found.notes
 
 
+def test_titles_that_two_files_share_are_no_ids(tmp_path):
+  """And the last record of a file may lack its end."""
+  table = with_series(tmp_path, ['x', 'y'], other='B,proteins/p2.pdb,s.sdf,,')
+  text = (tmp_path / 's.sdf').read_text()
+  (tmp_path / 'z.sdf').write_text(
+    text.replace('x\n', 'z\n', 1).replace('y\n', 'ζ\n', 1)[: -len('$$$$\n')],
+    encoding='utf-8',
+  )
+  with table.open('a') as file:
+    file.write('C,proteins/p1.pdb,z.sdf,,\n')
+  assert list(complexes.find(table).inputs.files) == [
+    'A_0001', 'A_0002', 'B_0001', 'B_0002', 'z', 'ζ',
+  ]  # fmt: skip
+
+
 def test_values_in_a_file_of_ligands_make_the_dataset(tmp_path):
   table = with_series(tmp_path, ['x', 'y'])
   before = complexes.find(table).inputs.sha256

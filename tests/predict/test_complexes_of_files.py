@@ -181,6 +181,30 @@ def test_runs_on_pdbbind_have_ids_in_lower_case(run, table, tmp_path):
   assert ours[2] == theirs[2]
 
 
+def test_ligands_alone(run, table, tmp_path):
+  """A run that sees no pockets predicts the same of ligands without them."""
+  root = table.parent
+  (root / 'set.sdf').write_text(series(['1aa0', '1aa1', '1aa2']))
+  (root / 'set.csv').write_text('protein,ligand\np1.pdb,set.sdf\n')
+  blind = changed(run, tmp_path / 'blind', parts=('ligand',))
+  alone = changed(
+    tmp_path / 'blind', tmp_path / 'alone', name='pdbbind_ligands'
+  )
+  found = []
+  for path, source in (
+    (blind, 'set.csv'),
+    (alone, 'set.sdf'),
+    (run, 'set.csv'),
+  ):
+    output = tmp_path / f'{len(found)}.csv'
+    assert (
+      files.predict_files([str(path)], str(root / source), str(output)) == 3
+    )
+    found.append({k: float(row['pKd']) for k, row in read(output).items()})
+  assert found[1] == pytest.approx(found[0], rel=1e-5)
+  assert found[2] != pytest.approx(found[0], rel=1e-3)
+
+
 def test_runs_together_read_files_in_one_way(run, table, tmp_path):
   other = changed(run, tmp_path / 'other', max_clashes=9)
   paths = str(table), str(tmp_path / 'out.csv')
@@ -189,6 +213,32 @@ def test_runs_together_read_files_in_one_way(run, table, tmp_path):
   alone = changed(run, tmp_path / 'alone', name='pdbbind_ligands')
   with pytest.raises(ConfigError, match='complexes and pdbbind_ligands cannot'):
     files.predict_files([str(run), alone], *paths)
+
+
+def test_runs_together_go_on_where_they_were(
+  run, table, table_of_predictions, tmp_path
+):
+  """The second run is the first with all predictions 1 higher."""
+  made = kept.read(run)
+  (tmp_path / 'other').mkdir()
+  kept.write(
+    tmp_path / 'other' / kept.NAME,
+    dataclasses.replace(made, mean_T=made.mean_T + 1),
+  )
+  path = tmp_path / 'out.csv'
+  both = [str(run), str(tmp_path / 'other')]
+  files.predict_files(both, str(table), str(path))
+  alone, together = read(table_of_predictions), read(path)
+  for name, row in together.items():
+    assert float(row['pKd']) == pytest.approx(float(alone[name]['pKd']) + 0.5)
+    assert float(row['pKd_sd_ensemble']) == pytest.approx(0.5**0.5)
+  lines = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(b''.join(lines[:8]) + lines[8][:5])
+  assert files.predict_files(both, str(table), str(path)) == 11
+  assert path.read_bytes().splitlines(keepends=True)[:8] == lines[:8]
+  for name, row in read(path).items():
+    before = float(together[name]['pKd'])
+    assert float(row['pKd']) == pytest.approx(before, rel=1e-5)
 
 
 def test_a_ligand_without_orbitals(run, table, tmp_path):
