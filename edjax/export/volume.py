@@ -21,8 +21,8 @@ from edjax.voxelize import Voxelizer
 SPACING, MARGIN = 0.2, 3.0
 # A molecule does not say in which unit its map is.
 MAP_UNIT = 'unit of the map'
-# Fields know cubes alone. Cubes of this edge, in points, cover a box; one program
-# is compiled for all of them, and for all molecules.
+# Fields know cubes alone. Those of this edge, in points, cover a box, and one
+# program is compiled for all of them, and for all molecules.
 _TILE = 32
 # Not so fields that depend on the whole grid: the potential of a charge, and
 # noise, which would repeat.
