@@ -5,12 +5,15 @@ import csv
 import gemmi
 import numpy as np
 import pytest
+from ml_collections import FrozenConfigDict
 from rdkit import Chem
 from support import made_up_complexes as made_up
 
 from configs import complexes_density
+from data_builders.molecules.records import Calculated
 from edjax import commands, export, molecule, voxelize
-from edjax.export import files
+from edjax.config.representation import dataset_variant
+from edjax.export import files, molecules
 from edjax.grid import Grid
 
 
@@ -120,3 +123,28 @@ def test_an_exported_map_is_read_as_one_of_a_users(folder, tmp_path):
   assert alike(found_XYZ, given_XYZ) > 0.9999
   for axis in range(3):
     assert alike(np.roll(found_XYZ, 1, axis), given_XYZ) < 0.98
+
+
+@pytest.mark.parametrize(
+  ('needs', 'variant'),
+  [(set(), 'heavy'), ({''}, 'heavy'), ({'map'}, 'maps'),
+   ({'orbitals'}, 'orbitals'), ({'map', 'orbitals'}, 'maps')],
+)  # fmt: skip
+def test_complexes_are_read_with_what_fields_need(needs, variant):
+  """Whatever the configuration's own fields need."""
+  config = config_of()
+  made = molecules.with_needs(FrozenConfigDict(config), needs)
+  assert dataset_variant(made) == variant
+  assert config.representation.density == 'promolecule'
+
+
+def test_a_ligand_without_orbitals_has_no_density_of_zeros():
+  outcome = Calculated({'n_orbitals': 0}, 0.0, 'no GFN2-xTB orbitals')
+  config, needs = config_of(), {'orbitals'}
+  assert molecules.failure(outcome, needs, config) == 'no GFN2-xTB orbitals'
+  assert not molecules.failure(outcome, {'map'}, config)
+  some = Calculated({'n_orbitals': 3}, 0.0, '')
+  assert not molecules.failure(some, needs, config)
+  # In groups it has the promolecule in its place.
+  in_groups = config_of(density='xtb')
+  assert not molecules.failure(outcome, needs, in_groups)
