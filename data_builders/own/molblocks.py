@@ -77,17 +77,18 @@ def with_molecule(raw: Raw, text: str, kind: str, of: Options) -> Raw:
     unpaired = columns.whole(raw.values, of.unpaired)
     record = molfile.parse(text, kind, raw.where)
     if record.molecule is None:
-      return raw._replace(**_without_bonds(record, charge, unpaired))
+      for_xtb = not raw.density
+      return raw._replace(**_without_bonds(record, charge, unpaired, for_xtb))
     return raw._replace(**_with_bonds(record.molecule, charge, unpaired, of))
   except (RecordError, ComplexError) as error:
     reason = str(error).removeprefix(f'{raw.where}: ')
     return raw._replace(problem=reason)
 
 
-def _without_bonds(record, charge, unpaired) -> dict:
+def _without_bonds(record, charge, unpaired, for_xtb: bool) -> dict:
   """Returns fields of `Raw` where RDKit refuses the bonds."""
   charge = record.formal_charge if charge is None else charge
-  if charge is None or not (record.numbers == 1).any():
+  if for_xtb and (charge is None or not (record.numbers == 1).any()):
     raise RecordError(
       f'RDKit refuses its bonds ({record.refusal}), without which neither '
       'charge nor missing hydrogens are known'
@@ -95,7 +96,7 @@ def _without_bonds(record, charge, unpaired) -> dict:
   return {
     'numbers': record.numbers,
     'coords': record.coords,
-    'charge': charge,
+    'charge': charge or 0,
     'unpaired': unpaired or 0,
     'notes': f'without bonds: {record.refusal}',
   }

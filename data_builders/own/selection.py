@@ -24,6 +24,8 @@ _RESERVED = (
   'xtb_energy', 'xtb_gap', 'xtb_dipole', 'xtb_levels', PART, *records.COLUMNS,
   'example_id', 'index', 'numbers', 'positions', 'orbitals', 'n_orbitals',
   'orbital_width', 'frontier', 'n_homo', 'n_lumo', 'smiles', 'values',
+  'map_values', 'map_shape', 'map_origin', 'map_steps', 'map_kind',
+  'map_electrons',
 )  # fmt: skip
 # Å to which coordinates of duplicates agree: files round them.
 _DIGITS = 3

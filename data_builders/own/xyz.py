@@ -116,7 +116,7 @@ def with_molecule(raw: Raw, atoms, of: Options) -> Raw:
       )
     if not np.isfinite(coords).all() or (numbers < 1).any():
       raise RecordError('coordinates that are not finite, or dummy atoms')
-    if _lacks_hydrogens(numbers, coords):
+    if not raw.density and _lacks_hydrogens(numbers, coords):
       raise RecordError('its hydrogens are missing, without which xTB is wrong')
     return raw._replace(
       numbers=numbers,

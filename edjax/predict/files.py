@@ -45,17 +45,17 @@ def predict_files(workdirs: Sequence[str], source: str, output: str) -> int:
     preemption.PreemptedError: SIGTERM or Ctrl-C; the rows so far are written.
     OSError: something cannot be read or written.
   """
-  from data_builders.own import records, sources
+  from data_builders.own import sources
   from data_builders.support import worker_pool
 
   members = [load(workdir) for workdir in workdirs]
-  geometry, options = _ways(members)
+  way, options = _ways(members)
   try:
     made_of = {
       'runs': [model.kept.sha256() for model in members],
-      'input': sources.sha256(source),
+      'input': sources.sha256(source, way.densities),
     }
-    raws = list(sources.read(source, options))
+    raws = list(sources.read(source, options, way.densities))
   except ValueError as error:
     raise ConfigError(f'--input={source}: {error}') from error
   half_T = conformal.half_widths([model.kept for model in members])
@@ -70,7 +70,7 @@ def predict_files(workdirs: Sequence[str], source: str, output: str) -> int:
     )  # fmt: skip
     todo = raws[table.rows :]
     outcomes = worker_pool.map_ordered(
-      records.FUNCTION, [(raw, geometry) for raw in todo], chunk=_AT_ONCE
+      way.function, [(raw, way.argument) for raw in todo], chunk=_AT_ONCE
     )
     stack.enter_context(contextlib.closing(outcomes))
     done = table.rows
@@ -87,11 +87,12 @@ def predict_files(workdirs: Sequence[str], source: str, output: str) -> int:
 
 
 def _ways(members: Sequence[Model]):
-  """Returns how molecules are read and calculated: geometry, columns.
+  """Returns how molecules are made ready, `ways.Way`, and columns.
 
   Raises:
     ConfigError: the runs cannot predict files, or not together.
   """
+  from data_builders.own import ways
   from data_builders.own.types import Options
 
   first = members[0]
@@ -109,15 +110,25 @@ def _ways(members: Sequence[Model]):
         'the runs have other targets or units: '
         f'{", ".join(first.kept.names)} and {", ".join(model.kept.names)}'
       )
-    fields = 'geometry', 'noise', *(f'{name}_column' for name in _COLUMNS)
+    variants = {dataset_variant(m.config) for m in (first, model)}
+    if len(variants) > 1 and ways.MAPS in variants:
+      raise ConfigError(
+        "a run with config.representation.density='map' and one without read "
+        'other things of a molecule: predict with each alone'
+      )
+    fields = ['geometry', 'noise', *(f'{name}_column' for name in _COLUMNS)]
+    if ways.MAPS in variants:
+      fields += datasets.MAP_LIMITS
     for field in fields:
       if data[field] != first.config.data[field]:
         raise ConfigError(
           f'the runs have other config.data.{field}: '
           f'{first.config.data[field]!r} and {data[field]!r}'
         )
-  columns = {field: first.config.data[f'{field}_column'] for field in _COLUMNS}
-  return dataset_variant(first.config), Options(**columns)
+  data = first.config.data
+  columns = {field: data[f'{field}_column'] for field in _COLUMNS}
+  variant = dataset_variant(first.config)
+  return ways.of(variant, data), Options(**columns)
 
 
 # Fields of `Options`; those of config.data have _column at their end.
@@ -170,6 +181,9 @@ def _rows(members, half_T, pairs) -> list[list]:
         f'and this is {elements.SYMBOLS[heaviest]}'
       )
       continue
+    if wrong := _wrong_unit(members, outcome.example):
+      errors[i] = wrong
+      continue
     examples[i] = outcome.example
   predicted = _predicted(members, half_T, examples)
   empty = [''] * (len(_header(members)) - 3)
@@ -186,6 +200,18 @@ def _rows(members, half_T, pairs) -> list[list]:
     notes = '; '.join(filter(None, [of_row, outcome.notes]))
     rows.append([raw.example_id, *map(_text, cells), notes, ''])
   return rows
+
+
+def _wrong_unit(members, example) -> str:
+  """Says that a density of a file is in another unit than those of training."""
+  if 'map_kind' not in example:
+    return ''
+  is_sigma = datasets.MAP_KINDS[int(example['map_kind'])] == 'sigma'
+  if all(('sigma' in m.kept.geometries) == is_sigma for m in members):
+    return ''
+  units = 'standard deviations', 'e/Å^3'
+  own, other = units if is_sigma else units[::-1]
+  return f'its density is in {own}, and those of training are in {other}'
 
 
 def _predicted(members, half_T, examples) -> dict[int, tuple[list, str]]:

@@ -31,7 +31,7 @@ from edjax.runtime import compile_cache
 
 # Padded lengths are multiples of these, so that molecules of other sizes share
 # a compiled program.
-_LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8}
+_LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8, 'map_shape': 8}
 
 
 class Prediction(NamedTuple):
@@ -85,7 +85,7 @@ class Model:
     self.model = models.build_model(self.config.model, len(kept.names))
     self._selection = tasks.selection_of(self.config)
     # They only grow: what was compiled is used again.
-    self._padding = padded.Padding(0, 0, 0, 4, 0)
+    self._padding = padded.Padding(0, 0, 0, 4)
     self._batch_size = 0
 
   @functools.cached_property
@@ -316,7 +316,8 @@ def _roomier(before: padded.Padding, tight: padded.Padding) -> padded.Padding:
   lengths = {}
   for field in dataclasses.fields(padded.Padding):
     name = field.name
-    most = max(getattr(before, name), getattr(tight, name))
+    most = np.maximum(getattr(before, name), getattr(tight, name))
     step = _LENGTHS.get(name, 1)
-    lengths[name] = -(-most // step) * step
+    length = -(-most // step) * step
+    lengths[name] = tuple(length.tolist()) if length.ndim else int(length)
   return padded.Padding(**lengths)

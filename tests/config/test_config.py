@@ -170,7 +170,7 @@ def test_every_field_is_read():
     ('data.affinity_unit', 'kcal', 'data.affinity_unit must be one of'),
     ('data.max_pk_difference', 1.0, 'is for pdbbind and pdbbind_ligands, not'),
     ('data.max_pk_difference', -0.1, 'max_pk_difference must be >= 0'),
-    ('data.map_periodic', 'yes', 'is for pdbbind and complexes, not'),
+    ('data.map_periodic', 'yes', 'is for molecules and pdbbind and complexes, not'),
     ('data.map_periodic', 'maybe', 'data.map_periodic must be one of'),
     ('data.max_map_missing', 1.5, 'data.max_map_missing must be >= 0'),
     ('representation.groups', True, 'representation.groups is for complexes'),
