@@ -142,6 +142,8 @@ _GEOMETRIES = ('published', 'gfn2', 'noise')
 # electrons; or of which it cannot be told whether there are cores. Records have
 # the place in it as map_kind.
 MAP_KINDS = ('sigma', 'valence', 'all_electron', 'electrons')
+# Å between points of densities with cores, at least.
+CORE_STEP = 0.25
 # How density maps are read, and which are left out.
 MAP_LIMITS = {
   'map_periodic': '',

@@ -18,15 +18,15 @@ from data_builders.own.types import Raw, RecordError
 from data_builders.pdbbind import maps as maps_lib
 from data_builders.pdbbind.readers.types import Files
 from edjax.chem import gfn2_occupations
-from edjax.datasets import MAP_KINDS
+from edjax.datasets import CORE_STEP, MAP_KINDS
 from edjax.molecule import DensityMap, frame_origin
 
 # The function that worker processes run on each record.
 FUNCTION = 'data_builders.own.densities:calculate'
-# Å between means of a cube's values: of valence electrons at most, whose
-# density changes little over it; of all electrons at least, so that sub-points
-# of voxels that are as close do not miss cores (`data_checks.check_densities`).
-_STEP = 0.25
+# Å between a cube's points: of valence electrons at most, whose density changes
+# little over it; of all electrons at least, so that sub-points of voxels do not
+# miss the cores (`data_checks.check_densities`).
+_STEP = CORE_STEP
 # Å between values of other maps, at most, and how far beyond the atom that is
 # farthest from the origin they are kept.
 _MAP_STEP, _AROUND = 0.5, 3.0
@@ -45,7 +45,6 @@ class Density(NamedTuple):
     density_map: e/Å^3, or sd.
     kind: of `datasets.MAP_KINDS`.
     electrons: sum over the file; NaN for sd.
-    notes: what it is, for the manifest.
   """
 
   numbers: np.ndarray
@@ -53,7 +52,6 @@ class Density(NamedTuple):
   density_map: DensityMap
   kind: str
   electrons: float
-  notes: str
 
 
 def calculate(raw: Raw, options: maps_lib.Options) -> Calculated:
@@ -102,8 +100,7 @@ def calculate(raw: Raw, options: maps_lib.Options) -> Calculated:
     'map_electrons': np.float64(found.electrons),
     **records.described(raw, found.numbers, made_up=False),
   }
-  notes = '; '.join(filter(None, [raw.notes, found.notes]))
-  return Calculated(example, 0.0, notes)
+  return Calculated(example, 0.0, raw.notes)
 
 
 def _of_cube(raw: Raw, path, options: maps_lib.Options) -> Density:
@@ -123,9 +120,8 @@ def _of_cube(raw: Raw, path, options: maps_lib.Options) -> Density:
       f'{options.max_missing:g}'
     )
   kind = kind_of(cube.numbers, raw.charge, cube.electrons)
-  notes = f'{kind} density of {cube.electrons:.4g} electrons'.replace('_', '-')
   coarse = coarsened(full, has_cores=kind == 'all_electron')
-  return Density(cube.numbers, cube.coords, coarse, kind, cube.electrons, notes)
+  return Density(cube.numbers, cube.coords, coarse, kind, cube.electrons)
 
 
 def _check_atoms(raw: Raw, path) -> None:
@@ -156,7 +152,7 @@ def _of_map(raw: Raw, path, options: maps_lib.Options) -> Density:
     Files(raw.example_id, density_map=path), raw.coords, options
   )
   missing = crystal_maps.missing_at(crystal_map, _near(raw.coords))
-  at_atoms = maps_lib.check(
+  maps_lib.check(
     crystal_map,
     missing,
     raw.coords[raw.numbers > 1] if (raw.numbers > 1).any() else raw.coords,
@@ -178,7 +174,6 @@ def _of_map(raw: Raw, path, options: maps_lib.Options) -> Density:
     DensityMap(*cut[:3]),
     'sigma',
     float('nan'),
-    f'map with {at_atoms:.2f} sd on average at its atoms',
   )
 
 
@@ -192,30 +187,48 @@ def _near(coords_A3) -> np.ndarray:
 
 
 def coarsened(density_map: DensityMap, has_cores: bool) -> DensityMap:
-  """Takes means over blocks of points, which have about _STEP between them.
+  """Makes the points of a density about _STEP apart; no electrons are lost.
 
-  Sum and first moments stay: no electrons are lost, and none are moved.
+  Values are means over blocks of points. Where there are cores, a point gives
+  its electrons to both neighbours on the coarser grid, by its distance from
+  them: with means over blocks their places would move by up to half a step, and
+  the dipole moment with them.
 
   Args:
     density_map: of numpy arrays.
-    has_cores: whether the means are at least _STEP apart, and not at most (or
-      where they were).
+    has_cores: whether points are at least _STEP apart, and not at most.
+
+  Returns:
+    The map, or one of equal values if its points are as far apart.
   """
   steps_33, values_XYZ = density_map.steps_33, density_map.values_XYZ
-  lengths_3 = np.linalg.norm(steps_33, axis=1)
-  ratio_3 = _STEP / lengths_3
+  ratio_3 = _STEP / np.linalg.norm(steps_33, axis=1)
   whole_3 = np.ceil(ratio_3 - 1e-6) if has_cores else np.floor(ratio_3 + 1e-6)
   block_3 = np.maximum(1, whole_3).astype(int)
-  short_3 = -np.array(values_XYZ.shape) % block_3
-  values_XYZ = np.pad(values_XYZ, [(0, n) for n in short_3])
-  blocks_3 = values_XYZ.shape // block_3
-  x, y, z = zip(blocks_3.tolist(), block_3.tolist(), strict=True)
-  means_XYZ = values_XYZ.reshape(*x, *y, *z).mean((1, 3, 5), np.float64)
+  weights = _shared if has_cores else _in_blocks
+  for axis, block in enumerate(block_3.tolist()):
+    weight_WW = weights(values_XYZ.shape[axis], block) / block
+    coarse = np.tensordot(weight_WW, values_XYZ, (1, axis))
+    values_XYZ = np.moveaxis(coarse, 0, axis)
+  first_3 = np.zeros(3) if has_cores else (block_3 - 1) / 2
   return DensityMap(
-    means_XYZ.astype(np.float32),
-    density_map.origin_3 + (block_3 - 1) / 2 @ steps_33,
+    values_XYZ.astype(np.float32),
+    density_map.origin_3 + first_3 @ steps_33,
     steps_33 * block_3[:, None],
   )
+
+
+def _in_blocks(points: int, block: int) -> np.ndarray:
+  """Returns which of an axis' points are in a block, [coarse, points]."""
+  number_W = np.arange(points) // block
+  return (np.arange(number_W[-1] + 1)[:, None] == number_W).astype(float)
+
+
+def _shared(points: int, block: int) -> np.ndarray:
+  """Returns the shares of points that coarser points get, [coarse, points]."""
+  place_W = np.arange(points) / block
+  coarse_W = np.arange(np.ceil(place_W[-1]) + 1)
+  return np.maximum(0, 1 - np.abs(coarse_W[:, None] - place_W))
 
 
 def kind_of(numbers_A, charge: int, electrons: float) -> str:

@@ -21,6 +21,13 @@ from edjax import datasets
 _COLUMNS = ('id', 'where', 'status', 'reason', 'notes')
 # Reasons that a line lists; the manifest has all.
 _LISTED = 3
+# Kinds of `datasets.MAP_KINDS`, with the number of electrons.
+_WORDS = {
+  'sigma': 'in standard deviations',
+  'valence': 'of {} valence electrons',
+  'all_electron': 'of all {} electrons',
+  'electrons': 'of {} electrons',
+}
 
 
 def example(
@@ -66,11 +73,15 @@ class Tally:
       known = kind in ('RecordError', 'XtbError', 'ValueError')
       self.failures[raw.index] = reason if known else outcome.reason
       return
-    self.notes[raw.index] = outcome.notes
+    notes = [outcome.notes]
     self.xtb_seconds += outcome.xtb_seconds
     self.content += records_lib.example_hash(made)
     if 'map_kind' in made:
-      self.densities[datasets.MAP_KINDS[int(made['map_kind'])]] += 1
+      kind = datasets.MAP_KINDS[int(made['map_kind'])]
+      self.densities[kind] += 1
+      of_kind = _WORDS[kind].format(f'{made["map_electrons"]:.4g}')
+      notes.append(f'density {of_kind}')
+    self.notes[raw.index] = '; '.join(filter(None, notes))
 
   def merge(self, other: 'Tally') -> None:
     """Adds the counts of another part."""
@@ -164,22 +175,14 @@ def summary(report: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-# Kinds of `datasets.MAP_KINDS` in words.
-_WORDS = {
-  'sigma': 'in standard deviations',
-  'valence': 'of valence electrons',
-  'all_electron': 'of all electrons',
-  'electrons': 'of electrons',
-}
-
-
 def _of_densities(report: dict[str, Any]) -> list[str]:
   """Returns lines on densities that were read, or passed by."""
   counts = report.get('densities', {})
   lines = []
   if counts:
-    kinds = (f'{n} {_WORDS[kind]}' for kind, n in sorted(counts.items()))
-    lines.append(f'densities: {", ".join(kinds)}')
+    kinds = (f'{n} {_WORDS[kind].format("")}' for kind, n in counts.items())
+    text = ', '.join(sorted(kinds)).replace('  ', ' ')
+    lines.append(f'densities: {text}')
   if {'valence', 'all_electron'} <= {*counts}:
     lines.append(
       '  a network can tell these apart: if it is not what you want to learn '

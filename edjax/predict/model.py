@@ -22,6 +22,7 @@ from edjax.config.representation import (
   parts_of,
 )
 from edjax.data import batching, packed_dataset, padded
+from edjax.datasets import CORE_STEP
 from edjax.evaluate import predicting
 from edjax.geometry import translate
 from edjax.molecule import LIGAND, POCKET, Molecule, origin_weights
@@ -250,6 +251,22 @@ class Model:
       mol, origin_3=None, **dict.fromkeys(unread, None)
     )
 
+  def _check_points(self, mol: Molecule, name: str) -> None:
+    """Refuses densities with cores that are finer than those of training.
+
+    Raises:
+      ValueError: sub-points of voxels would miss the cores.
+    """
+    if 'all_electron' not in self.kept.geometries or mol.density_map is None:
+      return
+    apart = np.linalg.norm(mol.density_map.steps_33, axis=1).min()
+    if apart < CORE_STEP - 1e-3:
+      raise ValueError(
+        f'{name} has a density with points {apart:.2f} Å apart; those of '
+        f'training hold cores, and have {CORE_STEP:g} Å: give it to '
+        'data_builders.own.densities.coarsened first, as --mode predict does'
+      )
+
   def _batch(self, molecules: Sequence[Molecule]) -> Molecule:
     """Pads molecules to one shape, and moves them to the frames of the run."""
     molecules = [
@@ -258,6 +275,7 @@ class Model:
     if not molecules:
       raise ValueError('there is no molecule to predict')
     for i, mol in enumerate(molecules):
+      self._check_points(mol, f'molecule {i}')
       heaviest = int(np.max(mol.numbers_A))
       if heaviest > self.max_number:
         raise ValueError(

@@ -27,9 +27,9 @@ from edjax.molecule import LIGAND
 
 # By how much the share of molecules with B factors may differ between parts.
 _B_SHARE = 0.02
-# Å between sub-points that do not miss cores, of which files' densities have
-# means over 0.25 Å and more (`data_builders.own.densities`).
-_CORE_STEP = 0.3
+# Å between sub-points that do not miss cores, which files' densities share
+# between points 0.25 Å and more apart (`data_builders.own.densities`).
+_SEES_CORES = 0.45
 
 
 def check_b_factors(pack: Pack, rows: dict[str, np.ndarray]) -> None:
@@ -103,23 +103,23 @@ def check_densities(representation, pack: Pack, rows) -> None:
   """Refuses sub-points of voxels between which cores of files' densities lie.
 
   Of formaldehyde's 16 electrons (6-31G, on points 0.11 to 0.21 Å apart) the sum
-  over voxels varies with the orientation by 0.8 to 1.2 (one standard deviation)
-  where sub-points are 0.44 Å apart, and by 0.03 where they are 0.29 Å apart.
+  over voxels varies with the orientation by 0.7 (one standard deviation) where
+  sub-points are 0.5 Å apart, by 0.16 at 0.44 Å, and by 0.01 at 0.29 Å.
 
   Raises:
-    ConfigError: they are farther apart than 0.3 Å, and a density has cores.
+    ConfigError: they are farther apart than 0.45 Å, and a density has cores.
   """
   if not needs_map(representation):
     return
   kinds = pack.map_kinds()[np.concatenate(list(rows.values()))]
   spacing, supersample = representation.spacing, representation.supersample
-  needed = math.ceil(spacing / _CORE_STEP - 1e-6)
+  needed = math.ceil(spacing / _SEES_CORES - 1e-6)
   has_cores = kinds == 'all_electron'
   if supersample < needed and has_cores.any():
     raise ConfigError(
       f'{has_cores.sum()} densities of the files hold all electrons, whose '
       f'cores sub-points of voxels {spacing / supersample:.2f} Å apart miss: '
-      f'up to {_CORE_STEP:g} Å apart they are with config.representation.'
+      f'up to {_SEES_CORES:g} Å apart they are with config.representation.'
       f'supersample={needed}, or with a smaller config.representation.spacing'
     )
 
