@@ -8,6 +8,7 @@ import types
 
 import ase
 import ase.io
+import gemmi
 import jax
 import numpy as np
 import pytest
@@ -22,12 +23,13 @@ from data_builders import cube_files, xtb
 from data_builders.own import densities, sources, ways
 from data_builders.own.types import Options
 from edjax import config as configuration
-from edjax import geometry, grid, voxelize
+from edjax import fields, geometry, grid, voxelize
 from edjax.chem import units
 from edjax.config import ConfigError
 from edjax.config.representation import dataset_variant
 from edjax.data import loading, near_duplicates, padded
-from edjax.molecule import Molecule
+from edjax.datasets import MAP_KINDS
+from edjax.molecule import DensityMap, Molecule
 from edjax.runtime import run_directory
 from edjax.task import data_checks
 
@@ -368,6 +370,58 @@ def test_maps_in_standard_deviations(maps):
     own += np.einsum('i,j,k', *(np.exp(-((x - p) ** 2) / 1.62) for p in at))
   top = (own.max() - own.mean()) / own.std()
   assert values.max() == pytest.approx(top, rel=0.02)
+
+
+def test_cubes_of_other_programs(shared_data, tmp_path):
+  """Acrolein's 22 valence electrons; what others hold is no density."""
+  for path in (shared_data / 'maps' / 'cube').glob('*.cube*'):
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+  way = ways.of('maps', resolved(tmp_path, 'nowhere').data)
+  reasons = {}
+  for raw in sources.read(tmp_path, Options(), densities=True):
+    try:
+      made = densities.calculate(raw, way.argument).example
+    except ValueError as error:
+      reasons[raw.example_id] = str(error)
+      continue
+    assert raw.example_id == 'acrolein1gs'
+    assert made['map_electrons'] == pytest.approx(22, abs=0.05)
+    assert MAP_KINDS[int(made['map_kind'])] == 'valence'
+  assert 'orbitals' in reasons['benzene-homo']
+  assert 'no density' in reasons['h2o-elf']
+
+
+def test_a_measured_map(shared_data, tmp_path):
+  """Of a peptide in a crystal, with its heavy atoms; a control is 2 Å off."""
+  folder = shared_data / 'maps' / 'xray'
+  model = gemmi.read_structure(str(folder / '5wkd.pdb'))[0]
+  atoms = [
+    site.atom
+    for site in model.all()
+    if site.atom.element.atomic_number > 1 and site.residue.name != 'HOH'
+  ]
+  coords = np.array([atom.pos.tolist() for atom in atoms])
+  symbols = [atom.element.name for atom in atoms]
+  for name, shift in (('a', 0.0), ('b', 2.0)):
+    there = ase.Atoms(symbols, coords + shift)
+    ase.io.write(tmp_path / f'{name}.xyz', there)
+    place = tmp_path / f'{name}.mtz.gz'
+    place.write_bytes((folder / '5wkd_phases.mtz.gz').read_bytes())
+  way = ways.of('maps', resolved(tmp_path, 'nowhere').data)
+  own, off = sources.read(tmp_path, Options(), densities=True)
+  made = densities.calculate(own, way.argument).example
+  mol = Molecule.from_arrays(
+    made['numbers'],
+    made['positions'],
+    density_map=DensityMap(
+      made['map_values'].reshape(made['map_shape']),
+      made['map_origin'],
+      made['map_steps'],
+    ),
+  )
+  assert np.mean(fields.map_density(mol, mol.coords_A3)) > 2
+  with pytest.raises(ValueError, match='min_map_at_atoms'):
+    densities.calculate(off, way.argument)
 
 
 def test_sources_that_have_none_or_two_units(built, maps, tmp_path):
