@@ -3,6 +3,7 @@
   python launch.py --config configs/molecules_density.py[:full] \
     --config.data.source=FILE_OR_FOLDER --config.data.targets="('COLUMN',)"
 
+From densities in files (cubes, maps) with --config.representation.density=map.
 Your own molecules: docs/own_molecules.md.
 """
 
