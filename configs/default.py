@@ -123,17 +123,18 @@ def get_config() -> ConfigDict:
   data.max_clashes = 2
   # For density='map': whether CCP4 and MRC maps are of crystals ('yes') or end
   # with their box ('no'); '': as files and models say, and a map is left out if
-  # they do not.
+  # they do not. A cube ends with its box, unless it is 'yes'.
   data.map_periodic = ''
   # For density='map': names of amplitudes and phases in MTZ files, such as
   # ('FC', 'PHIC'); (): those that common programs give 2Fo-Fc maps.
   data.map_columns = ()
-  # For density='map', limits beyond which complexes are left out: the smallest
+  # For density='map', limits beyond which records are left out: the smallest
   # share of the asymmetric unit with data;
   data.min_map_coverage = 0.9
-  # the largest share of the cube about the ligand without;
+  # the largest share without, of the cube about the ligand or, of molecules, of
+  # the space near their atoms;
   data.max_map_missing = 0.1
-  # the smallest mean at the atoms of ligand and pocket, sd (-10 allows any).
+  # the smallest mean at the atoms (of ligand and pocket), sd (-10 allows any).
   data.min_map_at_atoms = 0.5
   # Processes of a dataset build; 0: one per core.
   data.workers = 0
@@ -152,7 +153,8 @@ def get_config() -> ConfigDict:
   # electrons, blurred), 'free_atoms' (GFN2's valence, as sharp as 'xtb'),
   # 'deformation' (xtb minus free_atoms), 'charge' (smeared nuclei minus xtb,
   # whose first moment is the dipole moment), 'all_electron' (xtb and blurred
-  # cores); for pdbbind also 'map' (experimental, in sigma).
+  # cores); for pdbbind and complexes also 'map' (experimental, in sigma), and
+  # for molecules 'map' (cubes of your own files, in e/Å^3, or maps in sigma).
   representation.density = 'xtb'
   # Voxels along an edge, and the edge of a voxel in Å.
   representation.grid_size = 24

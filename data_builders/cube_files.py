@@ -103,6 +103,26 @@ def read_cube(
   return CubeFile(*field, electrons)
 
 
+def read_atoms(path) -> tuple[np.ndarray, np.ndarray]:
+  """Reads the atoms alone, in bohr as the format has it, without the values.
+
+  Args:
+    path: of the file, plain or gzipped.
+
+  Returns:
+    [A] atomic numbers, int32; [A, 3] Å.
+
+  Raises:
+    OSError: no such file.
+    ValueError: a damaged head, or a unit that the file does not tell.
+  """
+  with _naming(path):
+    head = cube_text.parse_head(reading.unpacked(path))
+    if not len(head.numbers):
+      raise ValueError('it has no atoms')
+    return head.numbers, head.coords * _LENGTHS_A[_length_unit(head, '')]
+
+
 def read_field(
   path, *, field: int = 1, length_unit: str = '', periodic: bool = False
 ) -> CubeField:
@@ -149,7 +169,9 @@ def _one_of(table, name, argument):
   return table[name]
 
 
-def _length_unit(text: cube_text.Cube, length_unit: str) -> str:
+def _length_unit(
+  text: cube_text.Cube | cube_text.Head, length_unit: str
+) -> str:
   if text.negative and not length_unit:
     raise ValueError(
       'by negative numbers of points (lines 4 to 6) some programs mean Å, '

@@ -51,16 +51,37 @@ class Cube(NamedTuple):
   of_orbitals: bool
 
 
-def parse(data: bytes) -> Cube:
-  """Reads the text of a file.
+class Head(NamedTuple):
+  """What stands before the values; see `Cube`.
 
-  Atoms of number 0, ghosts that carry functions alone, are left out.
+  Attributes:
+    shape: points of the axes.
+    n_fields: as line 3 has it; orbitals are counted after the atoms.
+    rest: the text that follows.
+    line: number of its first line.
+  """
+
+  title: str
+  numbers: np.ndarray
+  coords: np.ndarray
+  origin: np.ndarray
+  steps: np.ndarray
+  negative: bool
+  of_orbitals: bool
+  shape: tuple[int, int, int]
+  n_fields: int
+  rest: bytes
+  line: int
+
+
+def parse_head(data: bytes) -> Head:
+  """Reads what stands before the values: atoms and grid.
 
   Args:
     data: the text.
 
   Raises:
-    ValueError: it is no cube file, or is damaged; the message names the line.
+    ValueError: see `parse`.
   """
   head = data.split(b'\n', 6)
   if len(head) < 7:
@@ -79,20 +100,47 @@ def parse(data: bytes) -> Cube:
   if len(rest) <= count:
     raise ValueError(f'line 3 announces {count} atoms, the file ends before')
   numbers, coords = _atoms(rest[:count])
-  text, line = rest[count], 7 + count
-  if of_orbitals:
-    n_fields, text, line = _orbitals(text, line)
-    _check_size(shape, n_fields)
-  values = _values(text, line, int(np.prod(shape)) * n_fields)
-  return Cube(
+  return Head(
     title=b'\n'.join(head[:2]).decode('utf-8', 'replace').strip(),
     numbers=numbers,
     coords=coords,
     origin=origin,
     steps=np.array([axis[1] for axis in axes]),
     negative=negative.pop(),
-    values=values.reshape(*shape, n_fields),
     of_orbitals=of_orbitals,
+    shape=shape,
+    n_fields=n_fields,
+    rest=rest[count],
+    line=7 + count,
+  )
+
+
+def parse(data: bytes) -> Cube:
+  """Reads the text of a file.
+
+  Atoms of number 0, ghosts that carry functions alone, are left out.
+
+  Args:
+    data: the text.
+
+  Raises:
+    ValueError: it is no cube file, or is damaged; the message names the line.
+  """
+  head = parse_head(data)
+  n_fields, text, line = head.n_fields, head.rest, head.line
+  if head.of_orbitals:
+    n_fields, text, line = _orbitals(text, line)
+    _check_size(head.shape, n_fields)
+  values = _values(text, line, int(np.prod(head.shape)) * n_fields)
+  return Cube(
+    title=head.title,
+    numbers=head.numbers,
+    coords=head.coords,
+    origin=head.origin,
+    steps=head.steps,
+    negative=head.negative,
+    values=values.reshape(*head.shape, n_fields),
+    of_orbitals=head.of_orbitals,
   )
 
 

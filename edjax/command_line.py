@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from edjax import commands
+from edjax import commands, explain, export
 from edjax.config.errors import ConfigError
 from edjax.runtime import malloc
 
@@ -37,10 +37,43 @@ _MODE = flags.DEFINE_enum(
 _INPUT = flags.DEFINE_string(
   'input',
   '',
-  'With --mode predict: file or folder of molecules (docs/predicting.md).',
+  'With --mode predict, export and explain: file or folder of molecules or '
+  'complexes (docs/predicting.md).',
 )
 _OUTPUT = flags.DEFINE_string(
-  'output', 'predictions.csv', 'With --mode predict: CSV file to write.'
+  'output',
+  'predictions.csv',
+  'With --mode predict: CSV file to write. With --mode export and explain: '
+  'folder.',
+)
+_FIELDS = flags.DEFINE_list(
+  'fields',
+  [],
+  'With --mode export: fields, channels and sources of density, as '
+  'density,promolecule,atoms_O (default: the channels of the configuration).',
+)
+_FORMATS = flags.DEFINE_list(
+  'formats',
+  [],
+  f'With --mode export and explain: some of {",".join(export.FORMATS)} '
+  '(default: ccp4, with html for explain; docs/exporting.md).',
+)
+_SPACING = flags.DEFINE_float(
+  'spacing',
+  0.0,
+  'With --mode export and explain: between points, Å (default: 0.2, or that '
+  'of the input that is explained).',
+)
+_MARGIN = flags.DEFINE_float(
+  'margin',
+  export.Settings().margin,
+  'With --mode export and explain: around the atoms, Å.',
+)
+_REFERENCE = flags.DEFINE_string(
+  'reference',
+  '',
+  f'With --mode explain: {explain.FREE_ATOMS} or {explain.EMPTY} '
+  '(docs/explaining.md).',
 )
 _SHARD = flags.DEFINE_string(
   'shard', '', 'i/n: every n-th run of a study, i from 0 (default: all).'
@@ -80,8 +113,10 @@ def _run(argv) -> None:
   del argv  # `_parse` refuses what is no flag
   malloc.keep()
   files = ()
-  if _MODE.value == 'predict':
+  if _MODE.value in _OF_FILES:
     workdir, files = _WORKDIR.value, (_INPUT.value, _OUTPUT.value)
+    if _MODE.value != 'predict':
+      files += (_settings(),)
   else:
     path = config_flags.get_config_filename(flags.FLAGS['config'])
     workdir = ''.join(_WORKDIR.value) or commands.default_workdir(path)
@@ -89,7 +124,7 @@ def _run(argv) -> None:
   if _COORDINATOR.value:
     together = _COORDINATOR.value, _PROCESSES.value, _PROCESS.value
   shard, beam, dask = _SHARD.value, _BEAM.value, _DASK.value
-  config = None if files else _CONFIG.value
+  config = _CONFIG.value  # None where the run directory has it
   status = commands.run(
     config, workdir, _MODE.value, shard, together, beam, dask, files
   )
@@ -107,7 +142,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     raise SystemExit(0)
   try:
     rest = flags.FLAGS(checked(argv))[1:]
-    _check_predict()
+    _check_files()
     if rest:
       raise ConfigError(
         f'unknown argument {rest[0]!r}; a field is set by --config.FIELD=VALUE'
@@ -118,23 +153,50 @@ def _parse(argv: Sequence[str]) -> list[str]:
   return [argv[0]]
 
 
-def _check_predict() -> None:
-  """Refuses flags of --mode predict elsewhere, and what it lacks."""
-  if _MODE.value != 'predict':
-    for flag, wrong in (
-      ('input', bool(_INPUT.value)),
-      ('output', flags.FLAGS['output'].present > 0),
-      ('workdir, more than once,', len(_WORKDIR.value) > 1),
-    ):
-      if wrong:
-        raise ConfigError(f'--{flag} goes with --mode predict')
+# Modes that read files of molecules, and need no --config.
+_OF_FILES = ('predict', 'export', 'explain')
+
+
+def _check_files() -> None:
+  """Refuses flags of these modes elsewhere, and what the modes lack."""
+  mode, of_maps = _MODE.value, ('export', 'explain')
+  for flag, modes in (
+    ('input', _OF_FILES), ('output', _OF_FILES), ('fields', ('export',)),
+    ('formats', of_maps), ('spacing', of_maps), ('margin', of_maps),
+    ('reference', ('explain',)),
+  ):  # fmt: skip
+    if mode not in modes and flags.FLAGS[flag].present:
+      raise ConfigError(f'--{flag} goes with --mode {" or ".join(modes)}')
+  if mode != 'predict' and len(_WORKDIR.value) > 1:
+    raise ConfigError('--workdir, more than once, goes with --mode predict')
+  if mode not in _OF_FILES:
     return
+  is_config = bool(flags.FLAGS['config'].present)
+  if mode == 'export' and is_config == bool(_WORKDIR.value):
+    raise ConfigError(
+      '--mode export needs either --config, a configuration with the fields, '
+      'or --workdir, the directory of a finished run'
+    )
+  output = flags.FLAGS['output'].present
   for flag, value, what in (
-    ('workdir', _WORKDIR.value, 'the directory of a finished run'),
-    ('input', _INPUT.value, 'a file or folder of molecules'),
+    ('workdir', _WORKDIR.value or is_config, 'the directory of a finished run'),
+    ('input', _INPUT.value, 'a file or folder of molecules or complexes'),
+    ('output', mode == 'predict' or output, 'a folder'),
   ):
     if not value:
-      raise ConfigError(f'--mode predict needs --{flag}: {what}')
+      raise ConfigError(f'--mode {mode} needs --{flag}: {what}')
+
+
+def _settings():
+  """Returns what --mode export and explain do, with their own defaults."""
+  given = {'margin': _MARGIN.value}
+  if _FORMATS.value:
+    given['formats'] = tuple(_FORMATS.value)
+  if flags.FLAGS['spacing'].present:
+    given['spacing'] = _SPACING.value
+  if _MODE.value == 'explain':
+    return explain.Settings(reference=_REFERENCE.value, **given)
+  return export.Settings(fields=tuple(_FIELDS.value), **given)
 
 
 def help_text() -> str:
@@ -171,8 +233,9 @@ def checked(argv: Sequence[str]) -> list[str]:
     argv: with the name of the program.
 
   Raises:
-    ConfigError: there is no --config (or one with --mode predict), no such
-      file, variant or field, or a tuple lacks its quotes.
+    ConfigError: there is no --config where it is needed (or one with --mode
+      predict or explain), no such file, variant or field, or a tuple lacks its
+      quotes.
   """
   argv, config = list(argv), None
   for i, argument in enumerate(argv):
@@ -183,12 +246,12 @@ def checked(argv: Sequence[str]) -> list[str]:
       path, config = _load(value)
       argv[i] = f'--config={path}'
       break
-  predicting = _is_predict(argv)
-  if predicting and config is not None:
-    raise ConfigError(
-      '--mode predict takes no --config: the run directory has it'
-    )
-  if not predicting and config is None:
+  for mode in ('predict', 'explain'):
+    if _is_mode(argv, mode) and config is not None:
+      raise ConfigError(
+        f'--mode {mode} takes no --config: the run directory has it'
+      )
+  if config is None and not any(_is_mode(argv, mode) for mode in _OF_FILES):
     raise ConfigError(
       '--config is missing, for example --config configs/qm9_density.py'
     )
@@ -199,10 +262,9 @@ def checked(argv: Sequence[str]) -> list[str]:
   return argv
 
 
-def _is_predict(argv: Sequence[str]) -> bool:
-  """Returns whether argv has --mode predict, in any form of absl."""
-  text = ' '.join(argv)
-  return bool(re.search(r'(^| )--?mode[= ]predict( |$)', text))
+def _is_mode(argv: Sequence[str], mode: str) -> bool:
+  """Returns whether argv has a mode, in any form of absl."""
+  return bool(re.search(rf'(^| )--?mode[= ]{mode}( |$)', ' '.join(argv)))
 
 
 def _stock() -> pathlib.Path:

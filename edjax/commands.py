@@ -13,6 +13,8 @@ from edjax import task as tasks
 from edjax.config.representation import dataset_variant
 from edjax.data import loading
 from edjax.evaluate import evaluator, predicting, results_table, vitals
+from edjax.explain import explain_files
+from edjax.export import export_files
 from edjax.predict import keep
 from edjax.predict.files import predict_files
 from edjax.runtime import (
@@ -156,10 +158,45 @@ def predict(config, workdirs, source: str, output: str) -> int:
   return int(not predict_files(workdirs, source, output))
 
 
+def export(config, workdirs, source: str, output: str, settings) -> int:
+  """Writes fields of the molecules of a file in formats of other programs.
+
+  Args:
+    config: whose representation is used; None for that of a run.
+    workdirs: of the run, where there is no config.
+    source: file or folder of molecules.
+    output: folder.
+    settings: see `export.Settings`.
+
+  Returns:
+    1 where not one molecule is exported.
+  """
+  return int(not export_files(config, workdirs, source, output, settings))
+
+
+def explain(config, workdirs, source: str, output: str, settings) -> int:
+  """Explains what a run predicts for the molecules of a file.
+
+  Args:
+    config: None: the run has one.
+    workdirs: of the run.
+    source: file or folder of molecules.
+    output: folder.
+    settings: see `explain.Settings`.
+
+  Returns:
+    1 where not one molecule is explained.
+  """
+  del config
+  return int(not explain_files(workdirs, source, output, settings))
+
+
 MODES = {
   'build': build,
   'train': train,
   'predict': predict,
+  'export': export,
+  'explain': explain,
   'evaluate': evaluate_again,
   'study': run_study,
   'report': show,
@@ -203,22 +240,25 @@ def run(
   """Runs one mode; an error that the user can correct ends in a message.
 
   Args:
-    config: as loaded from a file of configs/; None for --mode predict.
-    workdir: run directory; several for --mode predict.
+    config: as loaded from a file of configs/; None for --mode predict and
+      explain, and for --mode export of a run.
+    workdir: run directory; a list of them for --mode predict, export and
+      explain.
     mode: a key of MODES.
     shard: 'i/n' of a study; '' for all of it.
     together: arguments of `multihost.start`, for one run on several processes;
       () for this process alone.
     beam: flags of Apache Beam, for --mode build.
     dask: address of a Dask cluster, for --mode study.
-    files: what is read and what is written, for --mode predict.
+    files: what is read and what is written, for --mode predict; and the
+      settings, for --mode export and explain.
 
   Returns:
     Exit status: 0 for success; 1 for failed runs of a study, numbers that were
-    not finite, or no molecule that could be predicted; 2 for a wrong
-    configuration, missing files, and storage that fails or is full; 75
-    (`preemption.EXIT_STATUS`) after SIGTERM or Ctrl-C with the state saved;
-    `INTERRUPTED` after Ctrl-C otherwise.
+    not finite, or no molecule that could be predicted, exported or explained;
+    2 for a wrong configuration, missing files, and storage that fails or is
+    full; 75 (`preemption.EXIT_STATUS`) after SIGTERM or Ctrl-C with the state
+    saved; `INTERRUPTED` after Ctrl-C otherwise.
   """
   # Orbax reports every file it writes.
   logging.set_verbosity(logging.WARNING)
@@ -226,6 +266,8 @@ def run(
     'study': (shard, dask),
     'build': (beam,),
     'predict': files,
+    'export': files,
+    'explain': files,
   }.get(mode, ())
   try:
     if together:

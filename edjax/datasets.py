@@ -75,8 +75,8 @@ class Dataset:
     geometries: names of `config.data.geometry`.
     deltas: names of `config.data.delta` beside ''.
     is_complexes: whether molecules are ligands of proteins.
-    has_pockets: whether it has atoms of the proteins, density maps and files to
-      download.
+    has_pockets: whether it has atoms of the proteins and files to download.
+    has_maps: whether densities may come from files.
     radius: distance from the centre of the ligand up to which it has atoms, Å.
     settings: fields of `config.data` that say how files are read and which
       entries are left out -> their defaults.
@@ -92,6 +92,7 @@ class Dataset:
   deltas: Collection[str] = ('composition',)
   is_complexes: bool = False
   has_pockets: bool = False
+  has_maps: bool = False
   radius: float = float('inf')
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   open_targets: bool = False
@@ -122,6 +123,8 @@ class Dataset:
       hydrogens: whether the hydrogens of the files are kept.
     """
     if not self.is_complexes:
+      if 'map' in needs:
+        return 'maps'
       names = {'published': '', 'noise': f'noise_{float(noise)!r}'}
       return names.get(geometry, geometry)
     if 'orbitals' in needs:
@@ -135,16 +138,22 @@ _MOLECULE_SPLITS = ('random', 'size', 'file')
 # Splits of complexes by protein, by year or by published list.
 COMPLEX_SPLITS = ('clusters', 'time', 'refined_core', 'published')
 _GEOMETRIES = ('published', 'gfn2', 'noise')
-# Limits of complexes, and of their maps.
-_LIMITS = {
-  'min_contact': 1.2,
-  'max_clashes': 2,
+# What the densities of files are: in standard deviations; in e/Å^3, of these
+# electrons; or of which it cannot be told whether there are cores. Records have
+# the place in it as map_kind.
+MAP_KINDS = ('sigma', 'valence', 'all_electron', 'electrons')
+# Å between points of densities with cores, at least.
+CORE_STEP = 0.25
+# How density maps are read, and which are left out.
+MAP_LIMITS = {
   'map_periodic': '',
   'map_columns': (),
   'min_map_coverage': 0.9,
   'max_map_missing': 0.1,
   'min_map_at_atoms': 0.5,
 }
+# Of complexes, too.
+_LIMITS = {'min_contact': 1.2, 'max_clashes': 2, **MAP_LIMITS}
 _MOLECULE_DELTAS = ('composition', 'gfn2', 'gfn2_kernel')
 
 DATASETS: Mapping[str, Dataset] = {
@@ -173,6 +182,7 @@ DATASETS: Mapping[str, Dataset] = {
       (*_MOLECULE_SPLITS, 'scaffold', 'column'),
       _GEOMETRIES,
       _MOLECULE_DELTAS,
+      has_maps=True,
       settings={
         'source': '',
         'id_column': '',
@@ -180,6 +190,7 @@ DATASETS: Mapping[str, Dataset] = {
         'charge_column': '',
         'unpaired_column': '',
         'split_column': '',
+        **MAP_LIMITS,
       },
       open_targets=True,
     ),
@@ -190,6 +201,7 @@ DATASETS: Mapping[str, Dataset] = {
       ('random', 'file', *COMPLEX_SPLITS),
       is_complexes=True,
       has_pockets=True,
+      has_maps=True,
       radius=24.0,
       settings={'affinity_unit': '', 'max_pk_difference': 0.5, **_LIMITS},
     ),
@@ -200,6 +212,7 @@ DATASETS: Mapping[str, Dataset] = {
       ('random', 'file', 'clusters', 'time', 'published', 'column'),
       is_complexes=True,
       has_pockets=True,
+      has_maps=True,
       radius=24.0,
       settings={
         'source': '',

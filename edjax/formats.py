@@ -31,10 +31,12 @@ def read(path, **keywords) -> Molecule:
       space; an SDF, MOL or mol2 file lacks hydrogens; a cell is periodic. The
       message names the file.
   """
+  from data_builders.own import folders
+
   path = pathlib.Path(path).expanduser()
   if not path.is_file():
     raise FileNotFoundError(f'there is no file {path}')
-  suffix = pathlib.Path(path.name.lower().removesuffix('.gz')).suffix
+  suffix = folders.suffix(path)
   if suffix not in _READERS:
     raise ValueError(
       f'{path} is of no known kind: {", ".join(_READERS)} (.gz too)'
@@ -74,8 +76,8 @@ def _molblock(path, suffix) -> dict[str, Any]:
   from data_builders.own import molblocks
   from data_builders.pdbbind.readers import molfile
 
-  text = molblocks.split(path)[0]
   kind = molblocks.KINDS[suffix]
+  text = molblocks.split(path, kind)[0]
   record = molfile.parse(text, kind, f'{path.name}, record 1')
   with _naming(path):
     if record.molecule is not None:

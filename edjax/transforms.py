@@ -6,7 +6,7 @@ A transform is written as terms joined by '+', each of which gives channels:
   log1p       log(1 + x), for values that are never below 0
   arcsinh     log(x + sqrt(x^2 + 1)), which keeps the sign
   power:p     sign(x) |x|^p
-  bins:n      n soft bins of log x, for values that are never below 0
+  bins:n      n soft bins of log x, in none of which values below 0 are
 
 Values are divided by the root mean square of their kind of channel before.
 """
@@ -43,7 +43,8 @@ class Term:
     function: x of any shape -> values of a shape with a last axis of channels.
     channels: their number.
     linear: whether the mean of the function is the function of the mean.
-    of_either_sign: whether values may be below 0.
+    of_either_sign: whether it tells values below 0 apart.
+    defined_below_0: whether it is a number there.
   """
 
   name: str
@@ -51,6 +52,7 @@ class Term:
   channels: int = 1
   linear: bool = False
   of_either_sign: bool = True
+  defined_below_0: bool = True
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ def _term(text: str) -> Term:
       lambda x: function(x)[..., None],
       linear=text == 'none',
       of_either_sign=text != 'log1p',
+      defined_below_0=text != 'log1p',
     )
   kind, _, number = text.partition(':')
   if kind == 'power' and re.fullmatch(r'\d+(\.\d+)?|\d+/\d+', number):
@@ -138,7 +141,7 @@ def soft_bins(x: jax.Array, count: int) -> jax.Array:
   in none; above the last centre the last one stays 1.
 
   Args:
-    x: values, 0 or more.
+    x: values; those below 0 are in no bin.
     count: number of bins, 2 or more.
 
   Returns:

@@ -435,10 +435,13 @@ def _check_options(chosen: tuple[Channel, ...], options: Options) -> None:
 def _check_transform(channel: Channel, transform: str, density: str) -> None:
   """Refuses unknown transforms, and logarithms of values of either sign."""
   # The length of a gradient is not signed.
-  of_either = channel.name == 'density' and DENSITIES[density].signed
-  signed = channel.signed or of_either
-  for term in transforms.parse(transform):
-    if signed and not term.of_either_sign:
+  source = DENSITIES[density] if channel.name == 'density' else channel
+  signed = channel.signed or source.signed
+  terms = transforms.parse(transform)
+  is_kept = source.passes_bins and any(term.of_either_sign for term in terms)
+  for term in terms:
+    can_take = term.of_either_sign or (is_kept and term.defined_below_0)
+    if signed and not can_take:
       raise ValueError(
         f'{term.name} cannot take {channel.name} with density={density!r}, '
         "which has either sign: use 'arcsinh' or a power"

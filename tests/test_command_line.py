@@ -90,10 +90,62 @@ def test_flags_of_predictions(arguments, message):
   with flagsaver.flagsaver():
     flags.FLAGS(['launch.py', *arguments])
     if not message:
-      command_line._check_predict()
+      command_line._check_files()
       return
     with pytest.raises(ConfigError, match=message):
-      command_line._check_predict()
+      command_line._check_files()
+
+
+OF_EXPORT = ['--mode=export', '--input=a.sdf', '--output=folder']
+
+
+# ml_collections loads configurations so.
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (OF_EXPORT, 'needs either --config, a configuration with the fields, or'),
+    ([*OF_EXPORT, '--workdir=a', f'--config={DENSITY}'], 'needs either'),
+    ([*OF_EXPORT, '--workdir=a', '--workdir=b'], 'more than once, goes with'),
+    ([*OF_EXPORT[:2], '--workdir=a'], 'needs --output: a folder'),
+    (['--mode=export', '--workdir=a'], 'needs --input: a file or folder'),
+    (['--workdir=a', '--fields=density'], '--fields goes with --mode export'),
+    (['--workdir=a', '--spacing=1'], '--spacing goes with --mode export'),
+    ([*OF_EXPORT, '--workdir=a', '--fields=density,elf', '--margin=4'], ''),
+    ([*OF_EXPORT, f'--config={DENSITY}', '--formats=cube,html'], ''),
+  ],
+)  # fmt: skip
+def test_flags_of_exports(arguments, message):
+  with flagsaver.flagsaver():
+    flags.FLAGS(['launch.py', *arguments])
+    if not message:
+      command_line._check_files()
+      return
+    with pytest.raises(ConfigError, match=message):
+      command_line._check_files()
+
+
+def test_settings_of_exports():
+  fields = '--fields=density,elf', '--formats=cube', '--spacing=0.5'
+  with flagsaver.flagsaver():
+    flags.FLAGS(['launch.py', *OF_EXPORT, '--workdir=a', *fields])
+    settings = command_line._settings()
+  assert settings == (('density', 'elf'), ('cube',), 0.5, 3.0)
+
+
+def test_settings_of_explanations():
+  with flagsaver.flagsaver():
+    flags.FLAGS(['launch.py', '--mode=explain', '--reference=empty'])
+    settings = command_line._settings()
+    assert settings == ('empty', ('ccp4', 'html'), 0.0, 3.0)
+    flags.FLAGS(['launch.py', '--mode=explain', '--fields=density'])
+    with pytest.raises(ConfigError, match='--fields goes with --mode export'):
+      command_line._check_files()
+
+
+def test_exports_of_a_run_need_no_configuration():
+  argv = ['launch.py', *OF_EXPORT, '--workdir=a']
+  assert command_line.checked(argv) == argv
 
 
 def test_predictions_need_no_configuration():

@@ -115,7 +115,7 @@ def test_a_cube_has_its_density(tmp_path):
     (
       'a.xyz',
       '1\nLattice="9 0 0 0 9 0 0 0 9"\nHe 0 0 0\n',
-      r'a\.xyz: the ASE atoms are periodic',
+      r'a\.xyz: the atoms are periodic.*pbc="F F F"',
     ),
     ('a.sdf', 'no molecule', r'a\.sdf, record 1: no V2000'),
     ('a.pdb', 'REMARK\n', r'a\.pdb: no atoms'),

@@ -108,9 +108,24 @@ def test_wrong_transforms_are_refused(transform, complaint):
     transforms.parse(transform)
 
 
+def test_bins_of_maps_beside_what_keeps_the_sign():
+  for transform in ('none+bins:4', 'arcsinh+bins:4'):
+    made = make_voxelizer(
+      ('density',), GRID, density='map', transforms={'density': transform}
+    )
+    assert made.num_channels == 5
+  for transform in ('bins:4', 'none+log1p'):
+    with pytest.raises(ValueError, match='either sign'):
+      make_voxelizer(
+        ('density',), GRID, density='map', transforms={'density': transform}
+      )
+  below = np.asarray(transforms.soft_bins(np.array([-3.0, -1e-3]), 4))
+  np.testing.assert_allclose(below, 0, atol=1e-6)
+
+
 @pytest.mark.parametrize('transform', ['log1p', 'bins:4', 'none+bins:4'])
 def test_no_logarithm_of_values_of_either_sign(transform):
-  for channel, density in (('noise', 'promolecule'), ('density', 'map')):
+  for channel, density in (('noise', 'promolecule'), ('density', 'charge')):
     with pytest.raises(ValueError, match='either sign'):
       make_voxelizer(
         (channel,), GRID, density=density, transforms={channel: transform}

@@ -207,14 +207,24 @@ def settled(crystal_map: CrystalMap, coords) -> CrystalMap:
 
 def mean_at(crystal_map: CrystalMap, coords) -> float:
   """Returns the mean at atoms [A, 3] Å in sd; NaN where none has data."""
+  values_A = _values_at(crystal_map, coords)
+  if not len(values_A):
+    return float('nan')
+  return float(values_A.mean()) / _sigma(crystal_map)
+
+
+def missing_at(crystal_map: CrystalMap, points_G3) -> float:
+  """Returns the share of points [G, 3] Å without data."""
+  return 1 - len(_values_at(crystal_map, points_G3)) / len(points_G3)
+
+
+def _values_at(crystal_map: CrystalMap, coords) -> np.ndarray:
+  """Returns the map's values at those of the places that have data."""
   offset_A3, outside_A = _offsets(crystal_map, coords)
   if not crystal_map.periodic:
     offset_A3 = offset_A3[~outside_A]
   values_A = crystal_map.grid.interpolate_position_array(offset_A3, order=3)
-  values_A = values_A[np.isfinite(values_A)]
-  if not len(values_A):
-    return float('nan')
-  return float(values_A.mean()) / _sigma(crystal_map)
+  return values_A[np.isfinite(values_A)]
 
 
 def _offsets(crystal_map, coords):

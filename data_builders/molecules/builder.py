@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+from collections.abc import Collection
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
@@ -70,17 +71,20 @@ class Builder(Base, skip_registration=True):
   summary = staticmethod(records_lib.summary)
   description: str
   homepage: str | None = None
+  # Variants whose densities do not come from xTB.
+  without_xtb: Collection[str] = ()
 
   def __init__(self, *, config=None, **kwargs):
     """Opens the dataset.
 
     Args:
-      config: variant of the geometry, see `data_builders.molecules.geometries`.
-        None is ''.
+      config: variant of the geometry, see `data_builders.molecules.geometries`,
+        or of `without_xtb`. None is ''.
       **kwargs: see `Base`.
     """
     config = config or ''
-    geometries.noise_of(config)  # raises for a variant that there is not
+    if config not in self.without_xtb:
+      geometries.noise_of(config)  # raises for a variant that there is not
     self._variant = config
     name = self._config_name(config)
     if name:
@@ -104,19 +108,27 @@ class Builder(Base, skip_registration=True):
     targets = DATASETS[self.name.removeprefix('edjax_')].targets
     return {name: records_lib.double() for name in targets}
 
+  def _calculated(self) -> dict:
+    """Returns the features of what xTB calculates, by name."""
+    return {
+      'xtb_energy': records_lib.double(),
+      'xtb_gap': records_lib.double(),
+      'frontier': records_lib.floats(),
+      'n_homo': records_lib.whole(),
+      'n_lumo': records_lib.whole(),
+      'xtb_dipole': records_lib.double((3,)),
+      'xtb_levels': records_lib.double((2 * records_lib.LEVELS,)),
+    }
+
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
       builder=self,
       description=self.description,
       homepage=self.homepage,
       features=records_lib.features(
-        ('xtb_energy', 'xtb_gap'),
+        (),
         smiles=tfds.features.Text(),
-        frontier=records_lib.floats(),
-        n_homo=records_lib.whole(),
-        n_lumo=records_lib.whole(),
-        xtb_dipole=records_lib.double((3,)),
-        xtb_levels=records_lib.double((2 * records_lib.LEVELS,)),
+        **self._calculated(),
         **self._features(),
       ),
       disable_shuffling=True,

@@ -160,7 +160,7 @@ class Molecules(beam.PTransform):
     _ = (
       outcomes
       | 'Count' >> beam.Map(_tally)
-      | 'Together' >> beam.CombineGlobally(_merged)
+      | 'Together' >> beam.CombineGlobally(merged, records_lib.Tally)
       | 'Report' >> beam.Map(records_lib.write_report, *self._report)
     )
     return outcomes | 'Examples' >> beam.FlatMap(_example)
@@ -173,8 +173,9 @@ def _tally(outcome):
   return tally
 
 
-def _merged(tallies):
-  whole = records_lib.Tally()
+def merged(tallies, kind: type):
+  """Returns the counts of all parts; `kind` makes those of none."""
+  whole = kind()
   for tally in tallies:
     whole.merge(tally)
   return whole

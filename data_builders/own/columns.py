@@ -97,13 +97,18 @@ def listed(names: Collection[str]) -> str:
 
 
 def _usual(names, field: str, where: str) -> str:
-  alike = [name for name in names if _plain(name) in USUAL[field]]
+  alike = [name for name in names if is_usual(name, field)]
   if len(alike) > 1:
     raise ValueError(
       f'{where}: which column is {field}: {", ".join(map(repr, alike))}? '
       f'Name it with config.data.{field}_column'
     )
   return alike[0] if alike else ''
+
+
+def is_usual(name: str, field: str) -> bool:
+  """Returns whether a column has a usual name of a field of `Options`."""
+  return _plain(name) in USUAL[field]
 
 
 def _plain(name: str) -> str:

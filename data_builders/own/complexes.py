@@ -1,34 +1,17 @@
-"""Tables and folders of users' own complexes, as sources of PDBbind's pipeline.
-
-A table has a row for each complex: an id, the paths of protein and ligand
-(relative to the table), perhaps of a map, and columns of numbers. In a folder
-the names of files are the ids in its table.
-"""
+"""Users' own complexes, as sources of PDBbind's pipeline."""
 
 import hashlib
 import math
 import os
 import pathlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from data_builders.own import columns, folders, selection, tables
-from data_builders.own.types import Options
+from data_builders.own import columns, complex_rows, selection, tables
 from data_builders.pdbbind import sources
 from data_builders.pdbbind.readers import types
 from data_builders.support.download import file_sha256
 from edjax.data import pdb_ids
-from edjax.runtime import reading
-
-# Role of a file -> its kinds, and for each the field of `types.Files`.
-_KINDS = {
-  'protein': dict.fromkeys(('.pdb', '.ent', '.cif', '.mmcif'), 'protein'),
-  'ligand': {
-    **dict.fromkeys(('.sdf', '.sd', '.mol'), 'ligand_sdf'),
-    '.mol2': 'ligand_mol2',
-  },
-  'map': dict.fromkeys(('.ccp4', '.map', '.mrc', '.mtz'), 'density_map'),
-}
 
 
 class Found(NamedTuple):
@@ -42,26 +25,6 @@ class Found(NamedTuple):
 
   inputs: sources.Sources
   counts: dict[str, dict[str, int]]
-
-
-def located(source: str | os.PathLike) -> pathlib.Path:
-  """Returns the path of a source.
-
-  Raises:
-    FileNotFoundError: there is none.
-    ValueError: it is neither a folder nor a table.
-  """
-  path = pathlib.Path(source).expanduser()
-  if not path.exists():
-    raise FileNotFoundError(
-      f'there is no {path}; {reading.found_in(path.parent)}'
-    )
-  if not path.is_dir() and folders.suffix(path) not in tables.SUFFIXES:
-    raise ValueError(
-      f'{path} is neither a table ({", ".join(tables.SUFFIXES)}) nor a folder '
-      'of files ID.pdb and ID.sdf with a table'
-    )
-  return path
 
 
 def find(
@@ -91,38 +54,25 @@ def find(
       in split_column; the folder has no table or several; or no row has its
       files.
   """
-  path = located(source)
-  index = _table_in(path) if path.is_dir() else path
-  table = tables.read(index)
-  rows, where = table.rows, str(index)
-  id_column = columns.found(table.names, Options(id=id_column), where).id
-  needed = ('protein', 'ligand', *(['map'] if maps else []))
-  if not path.is_dir():
-    files_of = _InTable(index, table.names, needed)
-  elif id_column:
-    files_of = _InFolder(path, needed)
-  else:
-    raise ValueError(
-      f'{where} has no column of ids, which are the names of the files (named '
-      f'id, or by config.data.id_column); it has {columns.listed(table.names)}'
-    )
+  read = complex_rows.listed(source, id_column=id_column, maps=maps)
+  listed, where = read.complexes, str(read.index)
+  rows = [one.row for one in listed]
   if split_column:
-    split_column = columns.named(table.names, split_column, where)
+    known = dict.fromkeys(name for row in rows for name in row.values)
+    split_column = columns.named(list(known), split_column, where)
     rows = selection.divided(rows, split_column, where)
-  reserved = {*reserved, id_column}
+  reserved = {*reserved, read.id_column}
   names = [n for n in selection.numeric(rows) if n not in reserved]
-  stem = index.name.partition('.')[0]
-  ids = columns.ids([row.values for row in rows], id_column, stem)
-  ids, excluded = _without_repeats(ids, rows)
+  ids, excluded = _without_repeats([one.name for one in listed], rows)
   entries, files, unusable = {}, {}, {}
-  for row, name in zip(rows, ids, strict=True):
-    entries[name] = _entry(name, row, names, split_column)
-    try:
-      if row.problem:
-        raise ValueError(f'{row.where}: {row.problem}')
-      files[name] = types.Files(name, **files_of(row, name))
-    except ValueError as error:
-      unusable[name] = str(error)
+  for one, row, name in zip(listed, rows, ids, strict=True):
+    entries[name] = entry(name, row, names, split_column)
+    if row.problem:
+      unusable[name] = f'{row.where}: {row.problem}'
+    elif one.files is None:
+      unusable[name] = one.problem
+    else:
+      files[name] = one.files._replace(pdb_id=name)
   if not files:
     reasons = '; '.join(list(unusable.values())[:3])
     raise ValueError(
@@ -130,13 +80,14 @@ def find(
       f'first reasons: {reasons}'
     )
   inputs = sources.Sources(
-    directory=index.parent,
-    index=index,
+    directory=read.index.parent,
+    index=read.index,
     entries=entries,
     excluded=excluded,
-    sha256=_digest(index, files),
+    sha256=_digest(read.index, files),
     files=files,
     unusable=unusable,
+    notes=read.notes,
   )
   counts = selection.count(rows, names)
   if split_column:
@@ -158,83 +109,20 @@ def _without_repeats(ids, rows) -> tuple[list[str], dict[str, str]]:
   return result, excluded
 
 
-def _table_in(folder: pathlib.Path) -> pathlib.Path:
-  found = [
-    path
-    for path in sorted(folder.iterdir())
-    if folders.suffix(path) in tables.SUFFIXES and path.name[0] != '.'
-  ]
-  if len(found) != 1:
-    has = columns.listed(path.name for path in found)
-    raise ValueError(
-      f'{folder} must have one table with ids and values, directly in it; it '
-      f'has {has} ({reading.found_in(folder)})'
-    )
-  return found[0]
+def entry(
+  name: str,
+  row: tables.Row,
+  names: Sequence[str] = (),
+  split_column: str = '',
+) -> types.Entry:
+  """Makes the entry of a row, as PDBbind's pipeline has them.
 
-
-class _InTable:
-  """The files of a row whose paths stand in the table."""
-
-  def __init__(self, index: pathlib.Path, names, needed: Collection[str]):
-    self._root, self._needed = index.parent, needed
-    there = {name.lower() for name in names}
-    self._columns = {
-      role: columns.named(names, role, str(index))
-      for role in _KINDS
-      if role in needed or role in there
-    }
-
-  def __call__(self, row: tables.Row, name: str) -> dict[str, pathlib.Path]:
-    """Returns fields of `types.Files`; ValueError names row and column."""
-    del name
-    return dict(self._files(row))
-
-  def _files(self, row) -> Iterator[tuple[str, pathlib.Path]]:
-    for role, column in self._columns.items():
-      text = columns.text_of(row.values, column)
-      where = f'{row.where}, column {column!r}'
-      if not text and role in self._needed:
-        raise ValueError(f'{where}: the cell is empty')
-      if not text:
-        continue
-      path = self._root / pathlib.Path(text).expanduser()
-      if not path.is_file():
-        raise ValueError(f'{where}: there is no file {path}')
-      kinds = _KINDS[role]
-      if role == 'map':  # of which the reader knows more kinds
-        yield 'density_map', path
-      elif folders.suffix(path) in kinds:
-        yield kinds[folders.suffix(path)], path
-      else:
-        raise ValueError(
-          f'{where}: {path.name} is none of {", ".join(kinds)} (.gz too)'
-        )
-
-
-class _InFolder:
-  """The files of a row that have its id as their name."""
-
-  def __init__(self, folder: pathlib.Path, needed: Collection[str]):
-    self._folder, self._needed, self._found = folder, needed, {}
-    for path in reading.below(folder).files:
-      stem = path.name.removesuffix('.gz').rpartition('.')[0]
-      for role, kinds in _KINDS.items():
-        if folders.suffix(path) in kinds:
-          fields = self._found.setdefault(pdb_ids.key(stem), {})
-          fields.setdefault((role, kinds[folders.suffix(path)]), path)
-
-  def __call__(self, row: tables.Row, name: str) -> dict[str, pathlib.Path]:
-    """Returns fields of `types.Files`; ValueError says what is missing."""
-    found = self._found.get(pdb_ids.key(name), {})
-    for needed in self._needed:
-      if not any(role == needed for role, _ in found):
-        kinds = ' or '.join(f'{name}{kind}' for kind in _KINDS[needed])
-        raise ValueError(f'{row.where}: {self._folder} has no {kinds}')
-    return {field: path for (_, field), path in found.items()}
-
-
-def _entry(name, row: tables.Row, names, split_column) -> types.Entry:
+  Args:
+    name: its id.
+    row: of the table.
+    names: columns of numbers, which become the values.
+    split_column: whose part is the last value; '' for none.
+  """
   of_any_case = {column.lower(): cell for column, cell in row.values.items()}
   year = columns.number(of_any_case.get('year', ''))
   values = [columns.number(row.values.get(n, '')) for n in names]
@@ -254,11 +142,21 @@ def _entry(name, row: tables.Row, names, split_column) -> types.Entry:
 
 
 def _digest(index: pathlib.Path, files: Mapping[str, types.Files]) -> str:
-  """Hashes the table by content, structures by name and size."""
-  paths = {path for one in files.values() for path in one[1:] if path}
+  """Hashes the table by content, structures by name and size.
+
+  Files with several ligands are hashed by content: they hold values.
+  """
+  paths = {
+    path
+    for one in files.values()
+    for path in one
+    if isinstance(path, pathlib.Path)
+  }
   lines = [
     f'{os.path.relpath(path, index.parent)} {path.stat().st_size}'
     for path in sorted(paths)
   ]
+  several = {one.ligand_sdf for one in files.values() if one.record}
+  lines += map(file_sha256, sorted(several))
   text = '\n'.join([file_sha256(index), *lines])
   return hashlib.sha256(text.encode()).hexdigest()

@@ -1,17 +1,10 @@
 """TFDS builder of complexes of users' own files."""
 
-import hashlib
-import json
-import re
-
 import tensorflow_datasets as tfds
 
 from data_builders.molecules import records as records_lib
-from data_builders.own import columns, complexes
+from data_builders.own import builders, columns, complexes
 from data_builders.pdbbind import examples, pdbbind_dataset_builder, sources
-
-# Reasons that a line lists; the manifest has all.
-_LISTED = 3
 
 
 class Builder(pdbbind_dataset_builder.Builder, skip_registration=True):
@@ -49,18 +42,15 @@ class Builder(pdbbind_dataset_builder.Builder, skip_registration=True):
   @staticmethod
   def summary(report: dict) -> str:
     """Returns a report as a few lines for the user."""
-    lines = [examples.summary(report)]
-    lines += [
-      f'column {name}: {cells["no_number"]} cells are no numbers, and count as '
-      'missing'
-      for name, cells in report['columns'].items()
-      if cells['numbers'] >= cells['no_number'] > 0
-    ]
-    reasons = report['without_files']
-    lines += [f'  {reason}' for reason in reasons[:_LISTED]]
-    more = len(reasons) - _LISTED
-    lines += [f'  ... and {more} more'] if more > 0 else []
-    return '\n'.join(lines)
+    remarks = [': '.join(note) for note in report['index_notes']]
+    return '\n'.join(
+      [
+        examples.summary(report),
+        *builders.of_columns(report['columns']),
+        *builders.first(remarks),
+        *builders.first(report['without_files']),
+      ]
+    )
 
   def changes(self, report: dict) -> list[str]:
     """Returns no difference: another source or setting has another name."""
@@ -68,11 +58,7 @@ class Builder(pdbbind_dataset_builder.Builder, skip_registration=True):
     return []
 
   def _tfds_config(self, variant: str) -> tfds.core.BuilderConfig:
-    if not self._settings['source']:
-      raise ValueError(
-        'config.data.source is missing: name the table or folder of your '
-        'complexes with it'
-      )
+    builders.check_source(self._settings, 'table or folder of your complexes')
     reserved = frozenset(self._all_features())
     self._found = complexes.find(
       self._settings['source'],
@@ -81,12 +67,10 @@ class Builder(pdbbind_dataset_builder.Builder, skip_registration=True):
       split_column=self._settings['split_column'],
       maps=self._options.maps,
     )
-    others = {k: v for k, v in self._settings.items() if k != 'source'}
     inputs = self._found.inputs
-    facts = json.dumps([inputs.sha256, others])
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:12]
-    stem = re.sub(r'[^A-Za-z0-9]+', '_', inputs.index.name.partition('.')[0])
-    name = '-'.join(filter(None, [stem.strip('_'), digest, variant]))
+    name = builders.config_name(
+      inputs.index.name, [inputs.sha256], self._settings, variant
+    )
     return tfds.core.BuilderConfig(name=name, description=str(inputs.index))
 
   def _sources(self) -> sources.Sources:

@@ -3,6 +3,7 @@
 The functions are shared by builds in this process and on Apache Beam.
 """
 
+import collections
 import dataclasses
 from typing import Any
 
@@ -11,14 +12,20 @@ import numpy as np
 from data_builders import xtb
 from data_builders.molecules import records as records_lib
 from data_builders.molecules.records import Calculated
-from data_builders.own import columns, selection
+from data_builders.own import builders, columns, selection
 from data_builders.own.types import Raw
 from data_builders.support import manifest
 from data_builders.support import worker_pool as workers_lib
+from edjax import datasets
 
 _COLUMNS = ('id', 'where', 'status', 'reason', 'notes')
-# Reasons that a line lists; the manifest has all.
-_LISTED = 3
+# Kinds of `datasets.MAP_KINDS`, with the number of electrons.
+_WORDS = {
+  'sigma': 'in standard deviations',
+  'valence': 'of {} valence electrons',
+  'all_electron': 'of all {} electrons',
+  'electrons': 'of {} electrons',
+}
 
 
 def example(
@@ -45,12 +52,17 @@ class Tally:
     failures: index -> reason, of the others.
     xtb_seconds: on one core, of the written molecules.
     content: sum of `records.example_hash`.
+    densities: kind of the densities of files -> how many, of the written
+      molecules.
   """
 
   notes: dict[int, str] = dataclasses.field(default_factory=dict)
   failures: dict[int, str] = dataclasses.field(default_factory=dict)
   xtb_seconds: float = 0.0
   content: int = 0
+  densities: collections.Counter = dataclasses.field(
+    default_factory=collections.Counter
+  )
 
   def add(self, raw: Raw, outcome, made: dict[str, Any] | None) -> None:
     """Counts a molecule with what `example` made of it."""
@@ -59,9 +71,15 @@ class Tally:
       known = kind in ('RecordError', 'XtbError', 'ValueError')
       self.failures[raw.index] = reason if known else outcome.reason
       return
-    self.notes[raw.index] = outcome.notes
+    notes = [outcome.notes]
     self.xtb_seconds += outcome.xtb_seconds
     self.content += records_lib.example_hash(made)
+    if 'map_kind' in made:
+      kind = datasets.MAP_KINDS[int(made['map_kind'])]
+      self.densities[kind] += 1
+      of_kind = _WORDS[kind].format(f'{made["map_electrons"]:.4g}')
+      notes.append(f'density {of_kind}')
+    self.notes[raw.index] = '; '.join(filter(None, notes))
 
   def merge(self, other: 'Tally') -> None:
     """Adds the counts of another part."""
@@ -69,6 +87,7 @@ class Tally:
     self.failures |= other.failures
     self.xtb_seconds += other.xtb_seconds
     self.content += other.content
+    self.densities += other.densities
 
 
 def finish(
@@ -99,7 +118,10 @@ def finish(
     )
   manifest.write(directory, _COLUMNS, rows)
   report = facts | {
-    'method': f'{xtb.METHOD}, tblite {xtb.version()}',
+    'method': 'densities of files'
+    if tally.densities
+    else f'{xtb.METHOD}, tblite {xtb.version()}',
+    'densities': dict(tally.densities),
     'read': len(rows),
     'written': len(tally.notes),
     'failed': len(left_out),
@@ -132,19 +154,35 @@ def summary(report: dict[str, Any]) -> str:
     f'{report["dataset"]}: {report["written"]} of {report["read"]} records of '
     f'{report["source"]}'
   ]
-  for name, cells in report['columns'].items():
-    if cells['no_number']:
-      lines.append(
-        f'column {name}: {cells["no_number"]} cells are no numbers, and count '
-        'as missing'
-      )
+  lines += _of_densities(report)
+  lines += builders.of_columns(report['columns'])
   if report['failed']:
-    shown = [f'{r["where"]}: {r["reason"]}' for r in report['failures']]
-    more = len(shown) - _LISTED
     lines.append(
       f'{report["failed"]} are left out, and {manifest.NAME} beside the '
       'dataset says why:'
     )
-    lines += [f'  {line}' for line in shown[:_LISTED]]
-    lines += [f'  ... and {more} more'] if more > 0 else []
+    lines += builders.first(
+      [f'{r["where"]}: {r["reason"]}' for r in report['failures']]
+    )
   return '\n'.join(lines)
+
+
+def _of_densities(report: dict[str, Any]) -> list[str]:
+  """Returns lines on densities that were read, or passed by."""
+  counts = report.get('densities', {})
+  lines = []
+  if counts:
+    kinds = (f'{n} {_WORDS[kind].format("")}' for kind, n in counts.items())
+    text = ', '.join(sorted(kinds)).replace('  ', ' ')
+    lines.append(f'densities: {text}')
+  if {'valence', 'all_electron'} <= {*counts}:
+    lines.append(
+      '  a network can tell these apart: if it is not what you want to learn '
+      'from, leave one kind'
+    )
+  if unread := report.get('unread_densities', 0):
+    lines.append(
+      f'{unread} densities of files are not read, and GFN2-xTB calculates '
+      "others: config.representation.density='map' reads them"
+    )
+  return lines

@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from data_builders.own import columns
 from data_builders.own.types import Options, Raw, RecordError
@@ -18,27 +18,39 @@ KINDS = {'.sdf': 'sdf', '.sd': 'sdf', '.mol': 'sdf', '.mol2': 'mol2'}
 def read(path, options: Options) -> Iterator[Raw]:
   """Reads an SDF file with any number of records; see `sources.read`."""
   path = pathlib.Path(path)
-  records = split(path)
+  records = split(path, 'sdf')
   values = [properties(text) for text in records]
   names = list(dict.fromkeys(name for row in values for name in row))
   of = columns.found(names, options, str(path))
-  stem = path.name.partition('.')[0]
-  if of.id:
-    ids = columns.ids(values, of.id, stem)
-  else:
-    titles = [text.partition('\n')[0].strip() for text in records]
-    ids = columns.ids_of_titles(titles, stem)
+  ids = ids_of(path, records, values, of.id)
   for i, (text, row) in enumerate(zip(records, values, strict=True)):
     where = f'{path.name}, record {i + 1}'
     raw = Raw(ids[i], i + 1, where, values=row)
     yield with_molecule(raw, text, 'sdf', of)
 
 
-def split(path) -> list[str]:
+def ids_of(path, records: Sequence[str], values, column: str) -> list[str]:
+  """Returns the ids of records: of a column, else titles where they differ.
+
+  Args:
+    path: of the file, from whose name numbers are made where there are none.
+    records: texts.
+    values: their properties.
+    column: of ids; '' for none.
+  """
+  stem = path.name.partition('.')[0]
+  if column:
+    return columns.ids(values, column, stem)
+  titles = [text.partition('\n')[0].strip() for text in records]
+  return columns.ids_of_titles(titles, stem)
+
+
+def split(path, kind: str) -> list[str]:
   """Returns the texts of a file's records.
 
   Args:
-    path: with a suffix of KINDS, gzipped or not.
+    path: of the file, gzipped or not.
+    kind: 'sdf' or 'mol2'.
 
   Raises:
     ValueError: there is none, or it is no text.
@@ -46,12 +58,11 @@ def split(path) -> list[str]:
   path = pathlib.Path(path)
   text = reading.decoded(reading.unpacked(path), path, 'replace')
   text = text.replace('\r\n', '\n')
-  suffix = pathlib.Path(path.name.lower().removesuffix('.gz')).suffix
   if not text.strip():
     raise ValueError(f'{path} is empty')
-  records = molfile.split(text, KINDS[suffix])
+  records = molfile.split(text, kind)
   if not records:
-    raise ValueError(f'{path} has no {suffix} record')
+    raise ValueError(f'{path} has no {kind} record')
   return records
 
 
@@ -77,17 +88,18 @@ def with_molecule(raw: Raw, text: str, kind: str, of: Options) -> Raw:
     unpaired = columns.whole(raw.values, of.unpaired)
     record = molfile.parse(text, kind, raw.where)
     if record.molecule is None:
-      return raw._replace(**_without_bonds(record, charge, unpaired))
+      for_xtb = not raw.density
+      return raw._replace(**_without_bonds(record, charge, unpaired, for_xtb))
     return raw._replace(**_with_bonds(record.molecule, charge, unpaired, of))
   except (RecordError, ComplexError) as error:
     reason = str(error).removeprefix(f'{raw.where}: ')
     return raw._replace(problem=reason)
 
 
-def _without_bonds(record, charge, unpaired) -> dict:
+def _without_bonds(record, charge, unpaired, for_xtb: bool) -> dict:
   """Returns fields of `Raw` where RDKit refuses the bonds."""
   charge = record.formal_charge if charge is None else charge
-  if charge is None or not (record.numbers == 1).any():
+  if for_xtb and (charge is None or not (record.numbers == 1).any()):
     raise RecordError(
       f'RDKit refuses its bonds ({record.refusal}), without which neither '
       'charge nor missing hydrogens are known'
@@ -95,7 +107,7 @@ def _without_bonds(record, charge, unpaired) -> dict:
   return {
     'numbers': record.numbers,
     'coords': record.coords,
-    'charge': charge,
+    'charge': charge or 0,
     'unpaired': unpaired or 0,
     'notes': f'without bonds: {record.refusal}',
   }

@@ -1,18 +1,23 @@
 """TFDS builder of molecules of users' own files."""
 
-import hashlib
-import json
-import re
 import time
 
 import tensorflow_datasets as tfds
 
 from data_builders.molecules import builder
 from data_builders.molecules import records as records_lib
-from data_builders.own import columns, examples, records, selection, sources
+from data_builders.own import (
+  builders,
+  columns,
+  examples,
+  records,
+  selection,
+  sources,
+  ways,
+)
 from data_builders.own.types import Options
 from data_builders.support import worker_pool as workers_lib
-from edjax.datasets import DATASETS
+from edjax.datasets import DATASETS, MAP_LIMITS
 
 # Molecules that a worker gets at once: of 50 atoms, three seconds.
 _CHUNK = 8
@@ -24,6 +29,7 @@ class Builder(builder.Builder, skip_registration=True):
   name = 'edjax_molecules'
   VERSION = tfds.core.Version('1.0.0')
   description = "Molecules of a user's files with GFN2-xTB orbitals"
+  without_xtb = (ways.MAPS,)
   summary = staticmethod(examples.summary)
 
   def __init__(self, *, config=None, settings=None, targets=(), **kwargs):
@@ -33,7 +39,8 @@ class Builder(builder.Builder, skip_registration=True):
     configuration, so that another file, or a changed one, is another dataset.
 
     Args:
-      config: variant of the geometry, see `data_builders.molecules.geometries`.
+      config: variant of the geometry, see `data_builders.molecules.geometries`,
+        or 'maps' for densities of files, without xTB.
       settings: values of `Dataset.settings`, by name, where they are not the
         defaults; 'source' is the file or folder.
       targets: columns of the source that have to hold numbers.
@@ -46,13 +53,10 @@ class Builder(builder.Builder, skip_registration=True):
     known = DATASETS[self.name.removeprefix('edjax_')].settings
     self._settings = {**known, **(settings or {})}
     self._targets = targets
-    if not self._settings['source']:
-      raise ValueError(
-        'config.data.source is missing: name the file or folder of your '
-        'molecules with it'
-      )
+    builders.check_source(self._settings, 'file or folder of your molecules')
+    self._way = ways.of(config or '', self._settings)
     self._source = sources.located(self._settings['source'])
-    self._sha256 = sources.sha256(self._source)
+    self._sha256 = sources.sha256(self._source, self._way.densities)
     super().__init__(config=config, **kwargs)
 
   def changes(self, report: dict) -> list[str]:
@@ -69,11 +73,26 @@ class Builder(builder.Builder, skip_registration=True):
     )
 
   def _config_name(self, variant: str) -> str:
-    others = {k: v for k, v in self._settings.items() if k != 'source'}
-    facts = [self._source.name, self._sha256, others]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    stem = re.sub(r'[^A-Za-z0-9]+', '_', self._source.name.partition('.')[0])
-    return '-'.join(filter(None, [stem.strip('_'), digest, variant]))
+    settings = {
+      name: value
+      for name, value in self._settings.items()
+      if self._way.densities or name not in MAP_LIMITS
+    }
+    return builders.config_name(
+      self._source.name, [self._source.name, self._sha256], settings, variant
+    )
+
+  def _calculated(self) -> dict:
+    if not self._way.densities:
+      return super()._calculated()
+    return {
+      'map_values': records_lib.floats(),
+      'map_shape': records_lib.whole((3,)),
+      'map_origin': records_lib.double((3,)),
+      'map_steps': records_lib.double((3, 3)),
+      'map_kind': records_lib.double(),
+      'map_electrons': records_lib.double(),
+    }
 
   def _features(self) -> dict:
     names = (*records.COLUMNS, selection.PART)
@@ -86,7 +105,7 @@ class Builder(builder.Builder, skip_registration=True):
   def _generate_examples(self):
     start = time.time()
     selected = selection.select(
-      sources.read(self._source, self._options()),
+      sources.read(self._source, self._options(), self._way.densities),
       self._settings['split_column'],
       str(self._source),
     )
@@ -98,19 +117,24 @@ class Builder(builder.Builder, skip_registration=True):
       'settings': self._settings,
       'geometry': self._variant or 'as in the file, or made of SMILES',
     }
+    if self._way.densities:
+      facts['geometry'] = 'as in the file'
+    else:
+      facts['unread_densities'] = sources.unread_densities(self._source)
     finish = str(self.data_dir), facts, start
-    jobs = [(raw, self._variant) for raw in selected.raws if not raw.problem]
+    usable = [raw for raw in selected.raws if not raw.problem]
+    jobs = [(raw, self._way.argument) for raw in usable]
     if self._on_beam:
       from data_builders.own import on_beam  # Beam is an extra
 
-      return on_beam.Molecules(jobs, selected, finish)
+      return on_beam.Molecules(self._way.function, jobs, selected, finish)
     return self._here(jobs, selected, finish)
 
   def _here(self, jobs, selected, finish):
     """Makes the records in processes of this machine."""
     tally = examples.Tally()
     outcomes = workers_lib.map_ordered(
-      records.FUNCTION, jobs, self._workers, _CHUNK, 'GFN2-xTB'
+      self._way.function, jobs, self._workers, _CHUNK, self._way.label
     )
     for (raw, _), outcome in zip(jobs, outcomes, strict=True):
       example = examples.example(raw, outcome, selected)

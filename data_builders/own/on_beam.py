@@ -5,7 +5,7 @@ from typing import Any
 import apache_beam as beam
 
 from data_builders.molecules import on_beam
-from data_builders.own import examples, records, selection
+from data_builders.own import examples, selection
 
 
 class Molecules(beam.PTransform):
@@ -13,6 +13,7 @@ class Molecules(beam.PTransform):
 
   def __init__(
     self,
+    function: str,
     jobs: list[tuple],
     selected: selection.Selected,
     finish: tuple[Any, ...],
@@ -20,21 +21,23 @@ class Molecules(beam.PTransform):
     """Plans nothing yet.
 
     Args:
-      jobs: arguments of `records.calculate`.
+      function: 'module:name' that makes a record, see `records.FUNCTION`.
+      jobs: its arguments.
       selected: the records of the source.
       finish: directory, facts and start for `examples.finish`.
     """
     super().__init__()
-    self._jobs, self._selected, self._finish = jobs, selected, finish
+    self._calls = on_beam.Calls(function, jobs)
+    self._selected, self._finish = selected, finish
 
   def expand(self, pipeline):
     """Makes (index, example)."""
-    calls = on_beam.Calls(records.FUNCTION, self._jobs)
-    made = pipeline | calls | 'Examples' >> beam.Map(_made, self._selected)
+    outcomes = pipeline | self._calls
+    made = outcomes | 'Examples' >> beam.Map(_made, self._selected)
     _ = (
       made
       | 'Count' >> beam.MapTuple(_tally)
-      | 'Together' >> beam.CombineGlobally(_merged)
+      | 'Together' >> beam.CombineGlobally(on_beam.merged, examples.Tally)
       | 'Report' >> beam.Map(examples.finish, self._selected, *self._finish)
     )
     return made | 'Kept' >> beam.FlatMapTuple(_kept)
@@ -49,13 +52,6 @@ def _tally(raw, outcome, made):
   tally = examples.Tally()
   tally.add(raw, outcome, made)
   return tally
-
-
-def _merged(tallies):
-  whole = examples.Tally()
-  for tally in tallies:
-    whole.merge(tally)
-  return whole
 
 
 def _kept(raw, outcome, made):

@@ -63,20 +63,32 @@ def calculate(raw: Raw, variant: str = '') -> Calculated:
     variant,
   )
   example = records_lib.example(record, _about_frame(record, result))
-  structure, scaffold = groups(raw.smiles)
-  example |= {
-    'charge': float(raw.charge),
-    'unpaired': float(raw.unpaired),
-    'made_up': float(made_up),
-    'structure': structure,
-    'scaffold': scaffold,
-    **_descriptors(raw.smiles, record.numbers),
-  }
+  example |= described(raw, record.numbers, made_up)
   example = {
     name: np.float64(value) if isinstance(value, float) else value
     for name, value in example.items()
   }
   return Calculated(example, result.seconds, notes)
+
+
+def described(raw: Raw, numbers, made_up: bool) -> dict[str, np.float64]:
+  """Returns what a record has of `COLUMNS`.
+
+  Args:
+    raw: as it was read.
+    numbers: [A] atomic numbers.
+    made_up: whether its geometry was made from SMILES.
+  """
+  structure, scaffold = groups(raw.smiles)
+  values = {
+    'charge': raw.charge,
+    'unpaired': raw.unpaired,
+    'made_up': made_up,
+    'structure': structure,
+    'scaffold': scaffold,
+    **_descriptors(raw.smiles, numbers),
+  }
+  return {name: np.float64(value) for name, value in values.items()}
 
 
 def groups(smiles: str) -> tuple[float, float]:

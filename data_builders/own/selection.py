@@ -24,6 +24,8 @@ _RESERVED = (
   'xtb_energy', 'xtb_gap', 'xtb_dipole', 'xtb_levels', PART, *records.COLUMNS,
   'example_id', 'index', 'numbers', 'positions', 'orbitals', 'n_orbitals',
   'orbital_width', 'frontier', 'n_homo', 'n_lumo', 'smiles', 'values',
+  'map_values', 'map_shape', 'map_origin', 'map_steps', 'map_kind',
+  'map_electrons',
 )  # fmt: skip
 # Å to which coordinates of duplicates agree: files round them.
 _DIGITS = 3
@@ -60,9 +62,18 @@ def count(
   return {n: {kind: c[kind] for kind in kinds} for n, c in counts.items()}
 
 
+def mostly_numbers(cells: Mapping[str, int]) -> bool:
+  """Returns whether a column is of numbers, and has cells that are none.
+
+  Args:
+    cells: see `count`.
+  """
+  return cells['numbers'] >= cells['no_number'] > 0
+
+
 def noted(raws: Sequence[Raw], counts: Mapping[str, Mapping]) -> list[Raw]:
   """Notes cells that are no numbers, in columns that are mostly numbers."""
-  mostly = [n for n, c in counts.items() if c['numbers'] >= c['no_number'] > 0]
+  mostly = [name for name, cells in counts.items() if mostly_numbers(cells)]
   result = []
   for raw in raws:
     cells = {n: str(raw.values.get(n, '')).strip() for n in mostly}

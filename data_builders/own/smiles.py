@@ -10,7 +10,22 @@ from data_builders.own.types import Options, Raw, RecordError
 def read(path, options: Options) -> Iterator[Raw]:
   """Reads a table with a column of SMILES; see `sources.read`."""
   path = pathlib.Path(path)
-  table = tables.read(path)
+  return of_table(path, tables.read(path), options)
+
+
+def of_table(
+  path: pathlib.Path, table: tables.Table, options: Options
+) -> Iterator[Raw]:
+  """Yields the molecules of a table with a column of SMILES.
+
+  Args:
+    path: of the table, for messages and ids.
+    table: its rows.
+    options: see `sources.read`.
+
+  Raises:
+    ValueError: there is no such column.
+  """
   of = columns.found(table.names, options, str(path))
   if not of.smiles:
     raise ValueError(

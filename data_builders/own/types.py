@@ -38,6 +38,7 @@ class Raw(NamedTuple):
     values: name of a column -> what the file has there.
     notes: what was done to it, such as 'hydrogens added'; '' for nothing.
     problem: why it cannot be used; '' where it can.
+    density: path of the file with its density; '' where xTB calculates it.
   """
 
   example_id: str
@@ -51,6 +52,7 @@ class Raw(NamedTuple):
   values: Mapping[str, str | float] = {}
   notes: str = ''
   problem: str = ''
+  density: str = ''
 
 
 class RecordError(ValueError):

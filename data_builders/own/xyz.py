@@ -8,6 +8,7 @@ import numpy as np
 
 from data_builders.own import columns
 from data_builders.own.types import Options, Raw, RecordError
+from edjax.chem import toolkits
 from edjax.runtime import reading
 
 # Å up to which a carbon is bonded: 1.2 times the sum of the covalent radii of
@@ -109,22 +110,18 @@ def with_molecule(raw: Raw, atoms, of: Options) -> Raw:
   try:
     if isinstance(atoms, str):
       raise RecordError(atoms)
-    numbers, coords = atoms.numbers.astype(np.int32), atoms.positions
-    if atoms.pbc.any():
-      raise RecordError(
-        'it is periodic (a Lattice without pbc="F F F"): edjax reads molecules'
-      )
-    if not np.isfinite(coords).all() or (numbers < 1).any():
-      raise RecordError('coordinates that are not finite, or dummy atoms')
-    if _lacks_hydrogens(numbers, coords):
+    numbers, coords = toolkits.of_ase(atoms)
+    if not np.isfinite(coords).all():
+      raise RecordError('coordinates that are not finite')
+    if not raw.density and _lacks_hydrogens(numbers, coords):
       raise RecordError('its hydrogens are missing, without which xTB is wrong')
     return raw._replace(
-      numbers=numbers,
+      numbers=numbers.astype(np.int32),
       coords=coords,
       charge=columns.whole(raw.values, of.charge) or 0,
       unpaired=columns.whole(raw.values, of.unpaired) or 0,
     )
-  except RecordError as error:
+  except ValueError as error:
     return raw._replace(problem=str(error))
 
 

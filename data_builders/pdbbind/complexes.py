@@ -44,6 +44,16 @@ class Options(NamedTuple):
   settings: Mapping[str, Any] = datasets.DATASETS['pdbbind'].settings
 
 
+def options_of(variant: str, settings: Mapping[str, Any]) -> Options:
+  """Returns the contents of a variant of the dataset, with its settings."""
+  return Options(
+    hydrogens=variant == 'hydrogens',
+    orbitals=variant == 'orbitals',
+    maps=variant == 'maps',
+    settings=settings,
+  )
+
+
 class Complex(NamedTuple):
   """A complex as stored in the dataset.
 

@@ -86,14 +86,24 @@ def cube(
   return found.values, spacing, row
 
 
-def check(crystal_map, missing: float, coords, options: Options) -> float:
+def check(
+  crystal_map,
+  missing: float,
+  coords,
+  options: Options,
+  *,
+  region: str = 'the cube about the ligand',
+  model: str = 'ligand and pocket',
+) -> float:
   """Checks a map by its limits.
 
   Args:
     crystal_map: the map.
-    missing: share of a cube without data.
+    missing: share of a region without data.
     coords: [A, 3] Å, atoms of its model.
     options: the limits.
+    region: that `missing` is of, for the message.
+    model: what the atoms are, for the message.
 
   Returns:
     The mean at the atoms, sd.
@@ -103,15 +113,15 @@ def check(crystal_map, missing: float, coords, options: Options) -> float:
   """
   if missing > options.max_missing:
     raise ValueError(
-      f'{crystal_map.source}: {missing:.0%} of the cube about the ligand have '
-      'no map, more than config.data.max_map_missing='
+      f'{crystal_map.source}: {missing:.0%} of {region} have no map, more than '
+      'config.data.max_map_missing='
       f'{options.max_missing:g}'
     )
   at_atoms = crystal_maps.mean_at(crystal_map, coords)
   if not at_atoms >= options.min_at_atoms:
     raise ValueError(
       f'{crystal_map.source}: {at_atoms:.2f} sd on average at the atoms of '
-      'ligand and pocket, less than config.data.min_map_at_atoms='
+      f'{model}, less than config.data.min_map_at_atoms='
       f'{options.min_at_atoms:g}: is it of another crystal or frame, or a map '
       'of differences?'
     )

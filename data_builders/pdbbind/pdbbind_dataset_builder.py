@@ -63,12 +63,7 @@ class Builder(builder.Base, skip_registration=True):
       for name, value in {**dataset.settings, **(settings or {})}.items()
       if config == 'maps' or 'map' not in name
     }
-    self._options = complexes.Options(
-      hydrogens=config == 'hydrogens',
-      orbitals=config == 'orbitals',
-      maps=config == 'maps',
-      settings=self._settings,
-    )
+    self._options = complexes.options_of(config, self._settings)
     super().__init__(config=self._tfds_config(config), **kwargs)
 
   def _tfds_config(self, variant: str) -> str | tfds.core.BuilderConfig:

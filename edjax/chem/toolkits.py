@@ -73,8 +73,9 @@ def of_ase(atoms) -> tuple[np.ndarray, np.ndarray]:
   """
   if np.any(atoms.get_pbc()):
     raise ValueError(
-      'the ASE atoms are periodic, and edjax reads molecules: call '
-      'atoms.set_pbc(False) where the cell is a mere box about one'
+      'the atoms are periodic, and edjax reads molecules: where the cell is a '
+      'mere box about one, call atoms.set_pbc(False) of ASE, or write '
+      'pbc="F F F" beside Lattice in an extended XYZ file'
     )
   numbers_A = np.array(atoms.get_atomic_numbers())
   return _without_dummies(numbers_A), np.array(atoms.get_positions())

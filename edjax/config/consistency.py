@@ -170,6 +170,11 @@ def _complexes(config) -> list[str]:
   data, representation = config.data, config.representation
   source = density_source(representation)
   errors = _settings(data)
+  if len(data.map_columns) not in (0, 2):
+    errors.append(
+      f'config.data.map_columns={data.map_columns!r} must name amplitudes and '
+      "phases, such as ('FC', 'PHIC')"
+    )
   dataset = datasets.DATASETS[data.name]
   if data.origin and (data.origin == 'ligand') != dataset.has_pockets:
     errors.append(
@@ -190,15 +195,8 @@ def _complexes(config) -> list[str]:
           f'config.{field} is for complexes, and {data.name} has none'
         )
     if representation.density == 'map':
-      errors.append(
-        f"config.representation.density='map': {data.name} has none"
-      )
+      errors += _maps_of_molecules(data, representation)
     return errors
-  if len(data.map_columns) not in (0, 2):
-    errors.append(
-      f'config.data.map_columns={data.map_columns!r} must name amplitudes and '
-      "phases, such as ('FC', 'PHIC')"
-    )
   if needs_frontier(representation):
     errors.append(
       f'config.representation.channels: {data.name} has no HOMO and LUMO'
@@ -260,6 +258,30 @@ def _complexes(config) -> list[str]:
         'config.data.parts: a map is of ligand and pocket together: '
         "config.representation.density='map' needs both"
       )
+  return errors
+
+
+def _maps_of_molecules(data, representation) -> list[str]:
+  """Returns contradictions where densities of molecules are in files."""
+  maps = "config.representation.density='map'"
+  if not datasets.DATASETS[data.name].has_maps:
+    return [f'{maps}: {data.name} has none']
+  errors = []
+  if needs_orbitals(representation) or needs_frontier(representation):
+    errors.append(
+      f'config.representation.channels={representation.channels!r}: {maps} '
+      'runs no GFN2-xTB, whose orbitals some of them need'
+    )
+  if data.geometry != 'published':
+    errors.append(
+      f'config.data.geometry={data.geometry!r}: {maps} has densities of the '
+      "geometries in the files, 'published'"
+    )
+  if data.delta.startswith('gfn2'):
+    errors.append(
+      f'config.data.delta={data.delta!r}: {maps} runs no GFN2-xTB; take '
+      "'composition' or ''"
+    )
   return errors
 
 

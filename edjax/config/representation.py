@@ -10,10 +10,12 @@ from edjax.grid import Grid
 def dataset_variant(config) -> str:
   """Returns the dataset variant of a configuration; '' for the default."""
   data, representation = config.data, config.representation
+  dataset = datasets.DATASETS[data.name]
   needs = {part.needs for part in parts_of(representation)}
-  return datasets.DATASETS[data.name].variant(
-    data.geometry, data.noise, needs, data.hydrogens
-  )
+  if representation.density == 'map' and not dataset.is_complexes:
+    # Whatever the channels: inputs that are compared have the same molecules.
+    needs.add(channels.MAP)
+  return dataset.variant(data.geometry, data.noise, needs, data.hydrogens)
 
 
 def needs_orbitals(representation) -> bool:

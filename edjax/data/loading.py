@@ -53,8 +53,11 @@ def load_pack(data, variant: str = '', beam: str = '') -> packed_dataset.Pack:
         dropped = report.get('uncharacterized')
         packed_dataset.write(directory, records, fingerprint, dropped)
     pack = packed_dataset.open_pack(directory)
-  seconds = report.get('xtb_seconds_per_molecule')
-  return dataclasses.replace(pack, xtb_seconds=seconds)
+  return dataclasses.replace(
+    pack,
+    xtb_seconds=report.get('xtb_seconds_per_molecule'),
+    unread_densities=report.get('unread_densities', 0),
+  )
 
 
 def _with_columns(records, names) -> Iterator[dict]:

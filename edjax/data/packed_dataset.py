@@ -15,22 +15,25 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from edjax.datasets import MAP_KINDS
+from edjax.molecule import LIGAND, POCKET, frame_origin
+
 # Version of the layout below, to be raised with every change. It is part of a
 # pack's name, so that a pack of a new version is written beside the old one.
-VERSION = 4
+VERSION = 5
 _ARRAYS = (
   'numbers', 'positions', 'b_factors', 'orbitals', 'atom_offsets',
   'ligand_counts', 'orbital_offsets', 'orbital_counts', 'orbital_widths',
-  'index', 'maps', 'map_offsets', 'map_points', 'map_spacings', 'frontier',
-  'frontier_offsets', 'homo_counts', 'lumo_counts',
+  'index', 'maps', 'map_offsets', 'map_shapes', 'map_origins', 'map_steps',
+  'frontier', 'frontier_offsets', 'homo_counts', 'lumo_counts',
 )  # fmt: skip
 # Arrays that are written record by record.
 _LARGE = ('orbitals', 'maps', 'frontier')
-# Arrays of one number a molecule.
+# Arrays of a row a molecule.
 _TYPES = {
   'ligand_counts': np.int32, 'orbital_counts': np.int32,
-  'orbital_widths': np.int32, 'index': np.uint32, 'map_points': np.int32,
-  'map_spacings': np.float64, 'homo_counts': np.int32,
+  'orbital_widths': np.int32, 'index': np.uint32, 'map_shapes': np.int32,
+  'map_origins': np.float64, 'map_steps': np.float64, 'homo_counts': np.int32,
   'lumo_counts': np.int32,
 }  # fmt: skip
 
@@ -51,11 +54,11 @@ class Pack:
     orbital_counts: [N] occupied orbitals O.
     orbital_widths: [N] slots W, 4 or 9.
     index: [N] number of the molecule in its source, uint32.
-    maps: [sum M^3] float32, cubes of M^3 values about the centre of mass of
-      the ligand's heavy atoms, along the axes of the source's frame.
+    maps: [sum X*Y*Z] float32, see `molecule.DensityMap`.
     map_offsets: [N + 1] where each molecule's map begins.
-    map_points: [N] values along an edge M; 0 where there is no map.
-    map_spacings: [N] Å between them.
+    map_shapes: [N, 3] values along its axes; 0 where there is no map.
+    map_origins: [N, 3] Å, place of its first value, in the frame of positions.
+    map_steps: [N, 3, 3] Å, rows are the steps along its axes.
     frontier: [sum (H + U)*L*W] float32, see `Molecule.homo_OL9`: first HOMO,
       then LUMO.
     frontier_offsets: [N + 1] where each molecule's frontier orbitals begin.
@@ -71,6 +74,8 @@ class Pack:
       has no such list.
     xtb_seconds: seconds of one core for xTB on one molecule, from the report of
       the dataset; None where it has none. Not in the files of the pack.
+    unread_densities: number of densities in the user's files that the dataset
+      passes by, from the report. Not in the files of the pack.
   """
 
   numbers: np.ndarray
@@ -85,8 +90,9 @@ class Pack:
   index: np.ndarray
   maps: np.ndarray
   map_offsets: np.ndarray
-  map_points: np.ndarray
-  map_spacings: np.ndarray
+  map_shapes: np.ndarray
+  map_origins: np.ndarray
+  map_steps: np.ndarray
   frontier: np.ndarray
   frontier_offsets: np.ndarray
   homo_counts: np.ndarray
@@ -96,6 +102,7 @@ class Pack:
   fingerprint: str
   uncharacterized: Sequence[int] | None = None
   xtb_seconds: float | None = None
+  unread_densities: int = 0
 
   def __len__(self) -> int:
     return len(self.ids)
@@ -108,6 +115,15 @@ class Pack:
   def has_pockets(self) -> bool:
     """Whether any molecule has atoms of a pocket."""
     return bool((self.ligand_counts < self.atom_counts).any())
+
+  def map_kinds(self) -> np.ndarray:
+    """Returns what densities of files are, `datasets.MAP_KINDS`, [N].
+
+    It is '' where there are none, or none of the user's molecules.
+    """
+    if 'map_kind' not in self.columns:
+      return np.full(len(self), '')
+    return np.array(MAP_KINDS)[self.columns['map_kind'].astype(int)]
 
   def heavy_atoms(self) -> np.ndarray:
     """Returns the numbers of atoms that are not hydrogen, [N].
@@ -147,9 +163,9 @@ def write(
     directory: to be created; it must not exist.
     records: with numbers [A], positions [A, 3], orbitals (flat), n_orbitals,
       orbital_width, index, example_id, float64 scalars; those of molecules
-      also frontier (flat), n_homo, n_lumo, xtb_dipole and xtb_levels; and, with
-      a pocket, n_ligand, b_factors [A], map_values (flat), map_points and
-      map_spacing; other fields are ignored.
+      also frontier (flat), n_homo, n_lumo, xtb_dipole and xtb_levels; with a
+      pocket n_ligand and b_factors [A]; and with a map what `_map_of` reads.
+      Other fields are ignored.
     fingerprint: of the dataset.
     uncharacterized: see `Pack`.
 
@@ -197,13 +213,13 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
       lists['orbital_counts'].append(count)
       lists['orbital_widths'].append(width)
       lists['index'].append(int(record['index']))
-      values = np.asarray(record.get('map_values', ()), np.float32)
-      points = int(record.get('map_points', 0))
-      if values.size != points**3:
-        raise ValueError(f'{name}: a map of {values.size} values is no cube')
+      values, shape, origin, steps = _map_of(record, n_ligand)
+      if values.size != np.prod(shape):
+        raise ValueError(f'{name}: {values.size} values of a map of {shape}')
       lists['map_offsets'].append(values.size)
-      lists['map_points'].append(points)
-      lists['map_spacings'].append(float(record.get('map_spacing', 0)))
+      lists['map_shapes'].append(shape)
+      lists['map_origins'].append(origin)
+      lists['map_steps'].append(steps)
       frontier = np.asarray(record.get('frontier', ()), np.float32)
       n_homo, n_lumo = (int(record.get(n, 0)) for n in ('n_homo', 'n_lumo'))
       if frontier.size != (n_homo + n_lumo) * n_ligand * width:
@@ -250,6 +266,30 @@ def _write(directory, records, fingerprint, uncharacterized) -> None:
     'ids': ids,
   }
   (directory / 'pack.json').write_text(json.dumps(facts), encoding='utf-8')
+
+
+def _map_of(record: Mapping, n_ligand: int) -> tuple:
+  """Returns values, shape, origin and steps of a record's map.
+
+  Records have map_values (flat), and either map_shape [3], map_origin [3] and
+  map_steps [3, 3], or the map_points along an edge and the map_spacing of a
+  cube about the centre of mass of the ligand's heavy atoms; or no map.
+  """
+  values = np.asarray(record.get('map_values', ()), np.float32)
+  if 'map_shape' in record:
+    shape = np.asarray(record['map_shape'])
+    return values, shape, record['map_origin'], record['map_steps']
+  points = int(record.get('map_points', 0))
+  if not points:
+    return values, np.zeros(3, int), np.zeros(3), np.zeros((3, 3))
+  spacing = float(record['map_spacing'])
+  numbers = np.asarray(record['numbers'])
+  groups = np.where(np.arange(len(numbers)) < n_ligand, LIGAND, POCKET)
+  # As it is read again: rounded.
+  positions = np.asarray(record['positions'], np.float32)
+  centre = frame_origin(numbers, positions, groups, 'ligand')
+  origin = centre - (points - 1) / 2 * spacing
+  return values, np.full(3, points), origin, spacing * np.eye(3)
 
 
 def open_pack(directory: str | os.PathLike) -> Pack:

@@ -46,7 +46,7 @@ class Padding:
     pocket: slots for atoms of the pocket, after those of the ligand.
     orbitals: occupied orbitals; 0: none.
     width: slots for the orbitals of an atom.
-    map_points: values along the edge of a map; 0: none.
+    map_shape: values along the axes of a map; zeros: none.
     frontier: orbitals that may be the HOMO, and the LUMO; 0: none.
   """
 
@@ -54,7 +54,7 @@ class Padding:
   pocket: int
   orbitals: int
   width: int
-  map_points: int
+  map_shape: tuple[int, int, int] = (0, 0, 0)
   frontier: int = 0
 
 
@@ -76,7 +76,7 @@ def padding_of(
     pocket=pocket,
     orbitals=int(orbitals),
     width=int(source.orbital_widths[rows].max()),
-    map_points=int(source.map_points[rows].max()) if selection.maps else 0,
+    map_shape=_map_shape(source, rows) if selection.maps else (0, 0, 0),
     frontier=int(np.max(levels)) if selection.frontier else 0,
   )
 
@@ -119,26 +119,31 @@ def make_molecules(
     groups_A=groups_BA,
     index=np.asarray(source.index[rows]),
     orbitals_OL9=_orbitals(source, rows, padding) if padding.orbitals else None,
-    density_map=_maps(source, rows, padding) if padding.map_points else None,
+    density_map=_maps(source, rows, padding, atoms.centres)
+    if any(padding.map_shape)
+    else None,
     homo_OL9=homo,
     lumo_OL9=lumo,
   )
 
 
-def _maps(source, rows, padding) -> DensityMap:
-  """Returns cubes about the origin, padded at their ends with zeros."""
-  size = padding.map_points
-  values_BXYZ = np.zeros((len(rows), size, size, size), np.float32)
-  points_B, spacing_B = source.map_points[rows], source.map_spacings[rows]
-  for i, row in enumerate(rows):
+def _map_shape(source, rows) -> tuple[int, int, int]:
+  return tuple(source.map_shapes[rows].max(0).tolist())
+
+
+def _maps(source, rows, padding, centre_B3) -> DensityMap:
+  """Returns maps about the frames' origins, padded at their ends with zeros."""
+  values_BXYZ = np.zeros((len(rows), *padding.map_shape), np.float32)
+  for values_XYZ, row in zip(values_BXYZ, rows, strict=True):
     begin, end = source.map_offsets[row : row + 2]
-    n = points_B[i]
-    values_BXYZ[i, :n, :n, :n] = source.maps[begin:end].reshape(n, n, n)
-  origin_B = -(points_B - 1) / 2 * spacing_B
+    shape = source.map_shapes[row]
+    where = tuple(slice(n) for n in shape)
+    values_XYZ[where] = source.maps[begin:end].reshape(shape)
+  origin_B3 = source.map_origins[rows] - centre_B3
   return DensityMap(
     values_XYZ=values_BXYZ,
-    origin_3=np.repeat(origin_B[:, None], 3, axis=1).astype(np.float32),
-    steps_33=(spacing_B[:, None, None] * np.eye(3)).astype(np.float32),
+    origin_3=origin_B3.astype(np.float32),
+    steps_33=source.map_steps[rows].astype(np.float32),
   )
 
 
@@ -151,6 +156,7 @@ class _Atoms(NamedTuple):
     group: [M] LIGAND or POCKET.
     rank: [M] number of the atom within its row and group.
     coords: [M, 3] Å, in the frame of their row.
+    centres: [B, 3] Å, the origin of each row's frame in that of the pack.
   """
 
   index: np.ndarray
@@ -158,6 +164,7 @@ class _Atoms(NamedTuple):
   group: np.ndarray
   rank: np.ndarray
   coords: np.ndarray
+  centres: np.ndarray
 
 
 def _atoms(source: packed_dataset.Pack, rows, selection: Selection) -> _Atoms:
@@ -174,7 +181,8 @@ def _atoms(source: packed_dataset.Pack, rows, selection: Selection) -> _Atoms:
   centre = np.column_stack(
     [np.bincount(row, weight * x, minlength=len(rows)) for x in coords.T]
   )
-  coords -= (centre / total[:, None])[row]
+  centre /= total[:, None]
+  coords -= centre[row]
   wanted = [{'ligand': LIGAND, 'pocket': POCKET}[p] for p in selection.parts]
   near = np.square(coords).sum(1) <= selection.radius**2
   keep = np.isin(group, wanted) & ((group == LIGAND) | near)
@@ -183,7 +191,7 @@ def _atoms(source: packed_dataset.Pack, rows, selection: Selection) -> _Atoms:
   first = np.flatnonzero(np.diff(2 * row + group, prepend=-1))
   lengths = np.diff(np.append(first, len(row)))
   rank = np.arange(len(row)) - np.repeat(first, lengths)
-  return _Atoms(index, row, group, rank, coords[keep])
+  return _Atoms(index, row, group, rank, coords[keep], centre)
 
 
 def _orbitals(source, rows, padding) -> np.ndarray:

@@ -1,19 +1,16 @@
 """Explains a network's output: what each atom, and each place, contributes."""
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy import ndimage
+from scipy import ndimage
 
 from edjax import geometry
-from edjax import grid as grids
 from edjax.chem import form_factors
 from edjax.evaluate import predicting
 from edjax.explain import integrated_gradients, references, stockholder
-from edjax.grid import Grid
 from edjax.molecule import Molecule
 from edjax.predict import Model
 from edjax.runtime import compile_cache
@@ -32,8 +29,11 @@ class Explanation(NamedTuple):
     contribution_AT: of atoms, by Hirshfeld's weights; 0 on padding.
     sd_AT: standard deviation over rotations; NaN for a single one.
     rest_T: contribution of places that are far from all atoms.
-    map_TXYZ: contribution per Å^3, in the molecule's frame (`Model.in_frame`).
-    grid: of the map.
+    cells_RTXYZ: contribution of each cell of a grid, in each rotation.
+    spacing: of the grid, Å.
+    rotation_R33: of the molecule, about its origin.
+    shift_R3: after the rotation, Å.
+    origin_3: the origin in the frame of the molecule that was given, Å.
   """
 
   output_T: np.ndarray
@@ -41,14 +41,41 @@ class Explanation(NamedTuple):
   contribution_AT: np.ndarray
   sd_AT: np.ndarray
   rest_T: np.ndarray
-  map_TXYZ: np.ndarray
-  grid: Grid
+  cells_RTXYZ: np.ndarray
+  spacing: float
+  rotation_R33: np.ndarray
+  shift_R3: np.ndarray
+  origin_3: np.ndarray
 
   @property
-  def gap_T(self) -> np.ndarray:
+  def missed_T(self) -> np.ndarray:
     """What the contributions miss of the difference: 0 for exact integrals."""
     found_T = self.contribution_AT.sum(0) + self.rest_T
-    return found_T - (self.output_T - self.reference_T)
+    return self.output_T - self.reference_T - found_T
+
+  def density(self, points_G3) -> np.ndarray:
+    """Returns contributions per Å^3 at points, in the mean over rotations.
+
+    Args:
+      points_G3: in the frame of the molecule that was given, Å.
+
+    Returns:
+      [G, T], interpolated linearly; 0 outside of the grid.
+    """
+    points_G3 = np.asarray(points_G3) - self.origin_3
+    last = (self.cells_RTXYZ.shape[-1] - 1) / 2
+    sum_GT = 0
+    for cells_TXYZ, rotation_33, shift_3 in zip(
+      self.cells_RTXYZ, self.rotation_R33, self.shift_R3, strict=True
+    ):
+      moved_G3 = points_G3 @ rotation_33.T + shift_3
+      index_3G = moved_G3.T / self.spacing + last
+      looked_up = [
+        ndimage.map_coordinates(cells_XYZ, index_3G, order=1)
+        for cells_XYZ in cells_TXYZ
+      ]
+      sum_GT = sum_GT + np.stack(looked_up, -1)
+    return sum_GT / len(self.cells_RTXYZ) / self.spacing**3
 
 
 _PLACES = {
@@ -88,8 +115,9 @@ class Explainer:
     Raises:
       ValueError: the molecule lacks what the run's input needs.
     """
-    found = jax.device_get(self._of_rotations(self.model.in_frame(mol)))
-    output_RT, reference_RT, parts_RTA, rest_RT, map_TXYZ = found
+    framed = self.model.in_frame(mol)
+    found = jax.device_get(self._of_rotations(framed))
+    output_RT, reference_RT, parts_RTA, rest_RT, cells, rotation, shift = found
     sd_AT = np.full(parts_RTA.shape[:0:-1], np.nan)
     if len(parts_RTA) > 1:
       sd_AT = parts_RTA.std(0, ddof=1).T
@@ -99,22 +127,17 @@ class Explainer:
       contribution_AT=parts_RTA.mean(0).T,
       sd_AT=sd_AT,
       rest_T=rest_RT.mean(0),
-      map_TXYZ=map_TXYZ,
-      grid=self.grid,
+      cells_RTXYZ=cells,
+      spacing=self.grid.spacing,
+      rotation_R33=rotation,
+      shift_R3=shift,
+      origin_3=np.asarray(mol.coords_A3[0] - framed.coords_A3[0]),
     )
 
   def _rotations(self, mol: Molecule):
-    """Returns the results of each rotation, and the mean of their maps."""
-    count = self.model.config.eval.rotations
-    shape = len(self.model.kept.names), *(self.grid.size,) * 3
-
-    def add(sum_TXYZ, number):
-      *found, map_TXYZ = self._rotation(mol, number)
-      return sum_TXYZ + map_TXYZ / count, found
-
-    numbers = jnp.arange(count, dtype=jnp.uint32)
-    map_TXYZ, found = jax.lax.scan(add, jnp.zeros(shape), numbers)
-    return *found, map_TXYZ
+    """Returns the results of each rotation."""
+    numbers = jnp.arange(self.model.config.eval.rotations, dtype=jnp.uint32)
+    return jax.lax.map(lambda number: self._rotation(mol, number), numbers)
 
   def _rotation(self, mol: Molecule, number: jax.Array):
     motions = predicting.motions_of(self.model.config)
@@ -125,14 +148,19 @@ class Explainer:
       self._output, self._transform, self._start(moved, end), end,
       self._places_S,
     )  # fmt: skip
-    values_TXYZ = self._on_one_grid(attributions)
+    cells_TXYZ = self._on_one_grid(attributions)
     b_iso = form_factors.tied_b_iso(self.grid.spacing)
     parts_TA, rest_T = jax.vmap(
-      lambda values_XYZ: stockholder.shares(moved, values_XYZ, self.grid, b_iso)
-    )(values_TXYZ)
-    motion = geometry.drawn_motion(key, mol.index, motions)
-    map_TXYZ = self._turned_back(values_TXYZ, motion)
-    return output_T, reference_T, parts_TA, rest_T, map_TXYZ
+      lambda cells_XYZ: stockholder.shares(moved, cells_XYZ, self.grid, b_iso)
+    )(cells_TXYZ)
+    rotation_33, shift_3 = geometry.drawn_motion(key, mol.index, motions)
+    if rotation_33 is None:
+      rotation_33 = jnp.eye(3)
+    if shift_3 is None:
+      shift_3 = jnp.zeros(3)
+    return (
+      output_T, reference_T, parts_TA, rest_T, cells_TXYZ, rotation_33, shift_3
+    )  # fmt: skip
 
   def _transform(self, raw):
     scale_C = jnp.asarray(self.model.kept.scale_C, jnp.float32)
@@ -160,18 +188,3 @@ class Explainer:
         values_TXYZ = jnp.repeat(values_TXYZ, times, axis) / times
       total = total + values_TXYZ
     return total
-
-  def _turned_back(self, values_TXYZ, motion) -> jax.Array:
-    """Returns attributions per Å^3 in the molecule's own frame."""
-    points_G3 = jnp.asarray(grids.centres(self.grid), jnp.float32)
-    rotation_33, shift_3 = motion
-    if rotation_33 is not None:
-      points_G3 = points_G3 @ rotation_33.T
-    if shift_3 is not None:
-      points_G3 = points_G3 + shift_3
-    index_3G = (points_G3 / self.grid.spacing).T + (self.grid.size - 1) / 2
-    sample = functools.partial(ndimage.map_coordinates, order=1)
-    turned_TG = jax.vmap(lambda values: sample(values, list(index_3G)))(
-      values_TXYZ / self.grid.voxel_volume
-    )
-    return turned_TG.reshape(values_TXYZ.shape)

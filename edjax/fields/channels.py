@@ -78,6 +78,8 @@ class Channel:
     unit: of its values, '' for pure numbers; with `of_density`, what follows
       the unit of the density.
     signed: whether values may be below 0.
+    passes_bins: whether bins of its logarithm may pass over what is below 0,
+      beside a term that keeps it.
     needs: data that a molecule must hold: ORBITALS, MAP, FRONTIER or ''.
     of_density: whether it is made of the density that `options` name, and
       shares its needs.
@@ -96,6 +98,7 @@ class Channel:
   field: Callable[[Options], Field]
   unit: str = ''
   signed: bool = False
+  passes_bins: bool = False
   needs: str = ''
   of_density: bool = False
   has_groups: bool = True
@@ -330,12 +333,13 @@ _BUILT_IN_DENSITIES = (
     cost=_cost_of_orbitals,
     max_number=gfn2_basis.MAX_NUMBER,
   ),
-  # Experimental maps go below 0 as well.
+  # Experimental maps go below 0 as well, those of calculated densities hardly.
   _density_source(
     'map',
     _blurred(density_map.map_density_grid),
     unit='sigma',
     signed=True,
+    passes_bins=True,
     needs=MAP,
     cost=_cost_of_map,
   ),

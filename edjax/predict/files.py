@@ -1,4 +1,4 @@
-"""Predicts the molecules of files, as a table that a killed command goes on."""
+"""Predicts what files hold, as a table that a killed command goes on."""
 
 import contextlib
 import itertools
@@ -10,54 +10,45 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from edjax import datasets
-from edjax.chem import elements
 from edjax.config import ConfigError
-from edjax.config.representation import dataset_variant
 from edjax.data import packed_dataset
-from edjax.predict import conformal
+from edjax.predict import conformal, inputs
 from edjax.predict.flags import flags
 from edjax.predict.model import Model, load
 from edjax.predict.table import Table
 from edjax.runtime import preemption
 
-# Molecules whose rows are written together.
+# Rows that are written together.
 _CHUNK = 256
-# Molecules that a worker gets at once.
-_AT_ONCE = 16
 
 
 def predict_files(workdirs: Sequence[str], source: str, output: str) -> int:
-  """Writes the predictions of runs for the molecules of a file.
+  """Writes the predictions of runs for the molecules or complexes of files.
 
   Args:
     workdirs: of one run, or of the members of an ensemble.
-    source: see `data_builders.own.sources.read`.
+    source: see `inputs.read`.
     output: CSV file; one that the same runs have begun for the same source is
       continued.
 
   Returns:
-    Number of molecules with a prediction.
+    Number of rows with a prediction.
 
   Raises:
-    ConfigError: a run cannot predict files, the runs do not go together, or
-      the source or the output cannot be used.
+    ConfigError: the runs do not go together, or the source or the output cannot
+      be used.
     preemption.PreemptedError: SIGTERM or Ctrl-C; the rows so far are written.
     OSError: something cannot be read or written.
   """
-  from data_builders.own import records, sources
   from data_builders.support import worker_pool
 
   members = [load(workdir) for workdir in workdirs]
-  geometry, options = _ways(members)
-  try:
-    made_of = {
-      'runs': [model.kept.sha256() for model in members],
-      'input': sources.sha256(source),
-    }
-    raws = list(sources.read(source, options))
-  except ValueError as error:
-    raise ConfigError(f'--input={source}: {error}') from error
+  _check_targets(members)
+  given = inputs.read([model.config for model in members], source)
+  made_of = {
+    'runs': [model.kept.sha256() for model in members],
+    'input': given.sha256,
+  }
   half_T = conformal.half_widths([model.kept for model in members])
   with contextlib.ExitStack() as stack:
     table = stack.enter_context(Table(output, _header(members), made_of))
@@ -65,63 +56,39 @@ def predict_files(workdirs: Sequence[str], source: str, output: str) -> int:
       print(f'{table.rows} rows of {output} are there already', flush=True)
     asked_to_stop = stack.enter_context(preemption.noticed())
     bar = stack.enter_context(
-      tqdm(desc='predict', total=len(raws), initial=table.rows,
-           unit=' molecules', dynamic_ncols=True)
+      tqdm(desc='predict', total=len(given.ids), initial=table.rows,
+           unit=f' {given.noun}', dynamic_ncols=True)
     )  # fmt: skip
-    todo = raws[table.rows :]
+    todo = given.ids[table.rows :]
     outcomes = worker_pool.map_ordered(
-      records.FUNCTION, [(raw, geometry) for raw in todo], chunk=_AT_ONCE
+      given.function, given.jobs[table.rows :], chunk=given.chunk
     )
     stack.enter_context(contextlib.closing(outcomes))
     done = table.rows
     for pairs in _chunks(zip(todo, outcomes, strict=True), bar):
       table.append(_rows(members, half_T, pairs))
       done += len(pairs)
-      if asked_to_stop() and done < len(raws):
+      if asked_to_stop() and done < len(given.ids):
         raise preemption.PreemptedError(
-          f'stopped: {done} of {len(raws)} molecules are in {output}; the same '
-          'command goes on from there'
+          f'stopped: {done} of {len(given.ids)} {given.noun} are in {output}; '
+          'the same command goes on from there'
         )
     bar.close()
-    return _summary(table, members, half_T)
+    return _summary(table, members, half_T, given.noun)
 
 
-def _ways(members: Sequence[Model]):
-  """Returns how molecules are read and calculated: geometry, columns.
-
-  Raises:
-    ConfigError: the runs cannot predict files, or not together.
-  """
-  from data_builders.own.types import Options
-
-  first = members[0]
-  of_first = first.kept.names, first.kept.units, first.kept.classes
+def _check_targets(members: Sequence[Model]) -> None:
+  """Raises ConfigError where the runs have other targets or units."""
+  first = members[0].kept
   for model in members:
-    data = model.config.data
-    dataset = datasets.DATASETS[data.name]
-    if dataset.is_complexes:
-      raise ConfigError(
-        f'a run on {data.name} cannot predict files: --mode predict reads no '
-        'complexes yet; edjax.load(...).predict takes their molecules'
-      )
-    if (model.kept.names, model.kept.units, model.kept.classes) != of_first:
+    kept = model.kept
+    if (kept.names, kept.units, kept.classes) != (
+      first.names, first.units, first.classes
+    ):  # fmt: skip
       raise ConfigError(
         'the runs have other targets or units: '
-        f'{", ".join(first.kept.names)} and {", ".join(model.kept.names)}'
+        f'{", ".join(first.names)} and {", ".join(kept.names)}'
       )
-    fields = 'geometry', 'noise', *(f'{name}_column' for name in _COLUMNS)
-    for field in fields:
-      if data[field] != first.config.data[field]:
-        raise ConfigError(
-          f'the runs have other config.data.{field}: '
-          f'{first.config.data[field]!r} and {data[field]!r}'
-        )
-  columns = {field: first.config.data[f'{field}_column'] for field in _COLUMNS}
-  return dataset_variant(first.config), Options(**columns)
-
-
-# Fields of `Options`; those of config.data have _column at their end.
-_COLUMNS = ('id', 'smiles', 'charge', 'unpaired')
 
 
 def _chunks(pairs, bar) -> Iterator[list]:
@@ -154,37 +121,27 @@ def _header(members: Sequence[Model]) -> list[str]:
 
 
 def _rows(members, half_T, pairs) -> list[list]:
-  """Returns the rows of a chunk of (raw, outcome of its calculation)."""
-  from data_builders.support import worker_pool
-
+  """Returns the rows of a chunk of (id, outcome of its calculation)."""
   examples, errors = {}, {}
-  last = min(model.max_number for model in members)
   for i, (_, outcome) in enumerate(pairs):
-    if isinstance(outcome, worker_pool.Failure):
-      errors[i] = outcome.reason.removeprefix('RecordError: ')
-      continue
-    heaviest = int(np.max(outcome.example['numbers']))
-    if heaviest > last:
-      errors[i] = (
-        f'the input of the run knows elements up to {elements.SYMBOLS[last]}, '
-        f'and this is {elements.SYMBOLS[heaviest]}'
-      )
-      continue
-    examples[i] = outcome.example
+    if reason := inputs.refusal(members, outcome):
+      errors[i] = reason
+    else:
+      examples[i] = outcome.example
   predicted = _predicted(members, half_T, examples)
   empty = [''] * (len(_header(members)) - 3)
   rows = []
-  for i, (raw, outcome) in enumerate(pairs):
+  for i, (name, outcome) in enumerate(pairs):
     if i in errors:
-      rows.append([raw.example_id, *empty, '', errors[i]])
+      rows.append([name, *empty, '', errors[i]])
       continue
     cells, of_row = predicted[i]
     if not all(math.isfinite(x) for x in cells[:: len(_columns(members))]):
       reason = 'the prediction is not finite'
-      rows.append([raw.example_id, *empty, of_row, reason])
+      rows.append([name, *empty, of_row, reason])
       continue
     notes = '; '.join(filter(None, [of_row, outcome.notes]))
-    rows.append([raw.example_id, *map(_text, cells), notes, ''])
+    rows.append([name, *map(_text, cells), notes, ''])
   return rows
 
 
@@ -225,13 +182,13 @@ def _text(cell) -> str:
   return '' if math.isnan(cell) else f'{cell:.10g}'
 
 
-def _summary(table: Table, members, half_T) -> int:
+def _summary(table: Table, members, half_T, noun: str) -> int:
   """Prints what the table has; returns the number of predictions."""
   rows = table.read()
   predicted = sum(not row['error'] for row in rows)
   flagged = sum(bool(row['flags']) for row in rows)
   lines = [
-    f'{table.path}: {predicted} of {len(rows)} molecules predicted'
+    f'{table.path}: {predicted} of {len(rows)} {noun} predicted'
     + (
       f', {len(rows) - predicted} not (column error)' * (predicted < len(rows))
     )

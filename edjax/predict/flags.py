@@ -15,6 +15,8 @@ MAX_OUTSIDE = 0.01
 _GEOMETRY = {
   'SMILES': 'geometry made from SMILES, unlike those of training',
   'file': 'geometry of the file, where those of training are made from SMILES',
+  'valence': 'density of valence electrons alone, unlike training',
+  'all_electron': 'density of all electrons, unlike training',
 }
 
 
@@ -43,7 +45,7 @@ def flags(members: Sequence[Model], source: packed_dataset.Pack) -> list[str]:
       )
     if worst > MAX_OUTSIDE:
       lines.append(f'{worst:.1%} of the electrons are outside of the box')
-    if origin_N[row] not in origins:
+    if origin_N[row] not in origins and str(origin_N[row]) in _GEOMETRY:
       lines.append(_GEOMETRY[str(origin_N[row])])
     found.append('; '.join(lines))
   return found
@@ -52,6 +54,8 @@ def flags(members: Sequence[Model], source: packed_dataset.Pack) -> list[str]:
 def _outside(model: Model, source: packed_dataset.Pack) -> np.ndarray:
   """Returns the shares of the electrons outside of the box, at worst, [N]."""
   rows = np.arange(len(source))
+  if 'ligand' not in model.config.data.parts:
+    return np.zeros(len(source))  # pockets go on beyond every box
   selection = padded.Selection(origin=model.config.data.origin)
   molecules = padded.make_molecules(
     source, rows, padded.padding_of(source, rows, selection), selection

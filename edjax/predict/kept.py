@@ -41,7 +41,7 @@ class Kept:
     numbers_E: elements of the training molecules.
     heavy_atoms: largest number of atoms but hydrogen in a training molecule
       (of the ligand, in complexes).
-    geometries: where those of training come from, see `geometries_of`.
+    geometries: where inputs of training come from, see `geometries_of`.
     params: of the network.
     validation_ids: of the validation molecules.
     target_VT: their targets, native units, NaN where not measured.
@@ -151,7 +151,13 @@ def write(path: pathlib.Path, kept: Kept) -> None:
 
 
 def geometries_of(pack) -> np.ndarray:
-  """Returns where geometries come from: 'file', or made from 'SMILES', [N]."""
+  """Returns where inputs come from, [N].
+
+  They are geometries of a 'file', or made from 'SMILES'; or densities of files,
+  `datasets.MAP_KINDS`.
+  """
+  if 'map_kind' in pack.columns:
+    return pack.map_kinds()
   made_up_N = pack.columns.get('made_up', np.zeros(len(pack)))
   return np.where(made_up_N > 0, 'SMILES', 'file')
 

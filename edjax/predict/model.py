@@ -22,6 +22,7 @@ from edjax.config.representation import (
   parts_of,
 )
 from edjax.data import batching, packed_dataset, padded
+from edjax.datasets import CORE_STEP
 from edjax.evaluate import predicting
 from edjax.geometry import translate
 from edjax.molecule import LIGAND, POCKET, Molecule, origin_weights
@@ -31,7 +32,7 @@ from edjax.runtime import compile_cache
 
 # Padded lengths are multiples of these, so that molecules of other sizes share
 # a compiled program.
-_LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8}
+_LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8, 'map_shape': 8}
 
 
 class Prediction(NamedTuple):
@@ -84,8 +85,10 @@ class Model:
     )
     self.model = models.build_model(self.config.model, len(kept.names))
     self._selection = tasks.selection_of(self.config)
-    # They only grow: what was compiled is used again.
-    self._padding = padded.Padding(0, 0, 0, 4, 0)
+    # They only grow: what was compiled is used again. There is room for an
+    # orbital where they are read, also if no ligand has any.
+    orbitals = int(self._selection.orbitals)
+    self._padding = padded.Padding(0, 0, orbitals, 4)
     self._batch_size = 0
 
   @functools.cached_property
@@ -258,6 +261,22 @@ class Model:
       mol, origin_3=None, **dict.fromkeys(unread, None)
     )
 
+  def _check_points(self, mol: Molecule, name: str) -> None:
+    """Refuses densities with cores that are finer than those of training.
+
+    Raises:
+      ValueError: sub-points of voxels would miss the cores.
+    """
+    if 'all_electron' not in self.kept.geometries or mol.density_map is None:
+      return
+    apart = np.linalg.norm(mol.density_map.steps_33, axis=1).min()
+    if apart < CORE_STEP - 1e-3:
+      raise ValueError(
+        f'{name} has a density with points {apart:.2f} Å apart; those of '
+        f'training hold cores, and have {CORE_STEP:g} Å: give it to '
+        'data_builders.own.densities.coarsened first, as --mode predict does'
+      )
+
   def _batch(self, molecules: Sequence[Molecule]) -> Molecule:
     """Pads molecules to one shape, and moves them to the frames of the run."""
     molecules = [
@@ -266,6 +285,7 @@ class Model:
     if not molecules:
       raise ValueError('there is no molecule to predict')
     for i, mol in enumerate(molecules):
+      self._check_points(mol, f'molecule {i}')
       heaviest = int(np.max(mol.numbers_A))
       if heaviest > self.max_number:
         raise ValueError(
@@ -324,7 +344,8 @@ def _roomier(before: padded.Padding, tight: padded.Padding) -> padded.Padding:
   lengths = {}
   for field in dataclasses.fields(padded.Padding):
     name = field.name
-    most = max(getattr(before, name), getattr(tight, name))
+    most = np.maximum(getattr(before, name), getattr(tight, name))
     step = _LENGTHS.get(name, 1)
-    lengths[name] = -(-most // step) * step
+    length = -(-most // step) * step
+    lengths[name] = tuple(length.tolist()) if length.ndim else int(length)
   return padded.Padding(**lengths)

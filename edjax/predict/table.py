@@ -71,7 +71,7 @@ class Table:
     whole = text.rfind(b'\n') + 1
     if not whole:  # new, or killed in its first line
       if text and not self._beside.exists():
-        self._refuse('was not made by --mode predict')
+        self._refuse('was not made by this command')
       self._file.truncate(0)
       atomic_files.write_json(self._beside, made_of)
       self.append([header])

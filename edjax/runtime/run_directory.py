@@ -77,15 +77,21 @@ def _usable_cores() -> int:
   return os.cpu_count()
 
 
+def _units(task) -> list[str]:
+  """Returns the units of channels; those of cubes are not those of maps."""
+  units = task.voxelizer.units
+  if not {'valence', 'all_electron', 'electrons'} & {*task.pack.map_kinds()}:
+    return [*units]
+  return [unit.replace('sigma', 'e/Å^3') for unit in units]
+
+
 def describe(task) -> str:
   """Returns a few lines that say what is about to be learned."""
   config, rows = task.config, task.rows
   channels = ', '.join(task.voxelizer.channel_names)
   units = ', '.join(
     f'{kind} in {unit}'
-    for kind, unit in zip(
-      task.voxelizer.kinds, task.voxelizer.units, strict=True
-    )
+    for kind, unit in zip(task.voxelizer.kinds, _units(task), strict=True)
     if unit
   )
   lines = [

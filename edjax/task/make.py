@@ -214,6 +214,7 @@ def make_task(config, shared=None) -> Task:
     part: batching.molecules_of(pack, rows[part], padding, selection, memory)
     for part in rows
   }
+  data_checks.check_densities(config.representation, pack, rows)
   data_checks.check_elements(config.representation, pack, rows, molecules)
   raw = make_voxelizer(config.representation)
   # Compiling a field takes seconds: the scales, the first statistics of layers
@@ -269,5 +270,5 @@ def make_task(config, shared=None) -> Task:
     outside=data_checks.outside(config, pack, rows, molecules),
     voxelize_seconds=seconds / size,
     unseen=data_checks.unseen(voxelizer, molecules),
-    remarks=data_checks.remarks(config.data, pack, rows),
+    remarks=data_checks.remarks(config, pack, rows),
   )

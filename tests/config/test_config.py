@@ -170,7 +170,7 @@ def test_every_field_is_read():
     ('data.affinity_unit', 'kcal', 'data.affinity_unit must be one of'),
     ('data.max_pk_difference', 1.0, 'is for pdbbind and pdbbind_ligands, not'),
     ('data.max_pk_difference', -0.1, 'max_pk_difference must be >= 0'),
-    ('data.map_periodic', 'yes', 'is for pdbbind and complexes, not'),
+    ('data.map_periodic', 'yes', 'for molecules and pdbbind and complexes'),
     ('data.map_periodic', 'maybe', 'data.map_periodic must be one of'),
     ('data.max_map_missing', 1.5, 'data.max_map_missing must be >= 0'),
     ('representation.groups', True, 'representation.groups is for complexes'),
@@ -362,6 +362,33 @@ def test_orbitals_of_ligands_beside_or_without_pockets():
   config.representation.density = 'promolecule'
   config.data.hydrogens = True
   assert dataset_variant(configuration.resolve(config)) == 'hydrogens'
+
+
+@pytest.mark.parametrize(
+  ('changes', 'complaint'),
+  [
+    ({'data.delta': 'gfn2_kernel'}, "delta='gfn2_kernel': .* no GFN2-xTB"),
+    ({'data.geometry': 'gfn2'}, "geometry='gfn2': .* geometries in the files"),
+    ({'representation.channels': ('density', 'elf')}, 'no GFN2-xTB, whose orb'),
+    ({'representation.channels': ('homo',)}, 'no GFN2-xTB, whose orbitals'),
+    ({'data.map_columns': ('FWT',)}, 'must name amplitudes and phases'),
+  ],
+)
+def test_impossible_maps_of_molecules_are_named(changes, complaint):
+  config = load(REPOSITORY / 'configs' / 'molecules_density.py')
+  config.representation.density = 'map'
+  configuration.resolve(config)
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ConfigError, match=complaint):
+    configuration.resolve(config)
+
+
+def test_inputs_of_a_study_on_maps_have_the_same_molecules():
+  """Also those that do not read the maps; others need xTB."""
+  config = load(REPOSITORY / 'configs' / 'molecules_atoms.py')
+  assert dataset_variant(configuration.resolve(config)) == ''
+  config.representation.density = 'map'
+  assert dataset_variant(configuration.resolve(config)) == 'maps'
 
 
 @pytest.mark.parametrize(('path', 'variant'), EVERY)

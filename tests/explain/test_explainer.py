@@ -38,6 +38,7 @@ def _numbers(pack, row):
 
 # Voxels that tell atoms apart.
 FINE = {'grid_size': 16, 'spacing': 0.75}
+POINTS_G3 = grids.centres(Grid(24, 0.5))
 
 
 def model_of(pack, channels, representation=FINE):
@@ -60,10 +61,16 @@ def test_contributions_add_up_to_the_difference_of_predictions(
   )
   difference_T = found.output_T - found.reference_T
   assert np.all(np.abs(difference_T) > 1e-3 * np.abs(found.output_T))
-  assert np.all(np.abs(found.gap_T) < 0.01 * np.abs(difference_T))
+  assert np.all(np.abs(found.missed_T) < 0.01 * np.abs(difference_T))
   # What is counted as missing would be seen: without the largest atom's part.
   largest_T = np.abs(found.contribution_AT).max(0)
   assert np.all(largest_T > 0.05 * np.abs(difference_T))
+  # The map has them all, as far as its points resolve it.
+  total_T = found.density(POINTS_G3).sum(0) * 0.5**3
+  parts_T = np.abs(found.contribution_AT).sum(0)
+  np.testing.assert_allclose(
+    total_T / parts_T, difference_T / parts_T, atol=0.1
+  )
   n_atoms = int(molecule.mask_A.sum())
   assert (found.contribution_AT[n_atoms:] == 0).all()
   assert (found.sd_AT[:n_atoms] > 0).all()
@@ -109,19 +116,18 @@ def test_a_planted_signal_is_found_where_it_was_planted(pack, molecule):
     atol=1e-4,
   )
   # In the map, which is in the frame of the molecule.
-  mol = model.in_frame(molecule)
-  centres_A3 = np.asarray(mol.coords_A3)[np.asarray(mol.mask_A)]
+  centres_A3 = np.asarray(molecule.coords_A3)[np.asarray(molecule.mask_A)]
   oxygen = int(np.flatnonzero(is_oxygen_A)[0])
 
-  def nearest(map_XYZ):
-    weight_G = np.abs(map_XYZ).ravel()
-    centre_3 = weight_G @ grids.centres(found.grid) / weight_G.sum()
+  def apart(points_G3):
+    weight_G = np.abs(found.density(POINTS_G3)[:, 0])
+    centre_3 = weight_G @ points_G3 / weight_G.sum()
     return np.linalg.norm(centres_A3 - centre_3, axis=1)
 
-  apart_A = nearest(found.map_TXYZ[0])
+  apart_A = apart(POINTS_G3)
   assert apart_A.argmin() == oxygen
   assert apart_A[oxygen] < 0.4
-  assert nearest(found.map_TXYZ[0].transpose(1, 2, 0))[oxygen] > 0.8
+  assert apart(POINTS_G3[:, [1, 2, 0]])[oxygen] > 0.8
 
 
 def test_a_planted_sum_has_its_closed_form(pack, molecule):
@@ -158,8 +164,8 @@ def test_other_weights_give_another_map(pack, molecule, density):
   )
   other = Model(dataclasses.replace(model.kept, params=shuffled))
   of_other = Explainer(other, FREE_ATOMS)(molecule)
-  maps = found.map_TXYZ[0], of_other.map_TXYZ[0]
-  assert abs(np.corrcoef(*(m.ravel() for m in maps))[0, 1]) < 0.7
+  maps_2G = np.stack([e.density(POINTS_G3)[:, 0] for e in (found, of_other)])
+  assert abs(np.corrcoef(maps_2G)[0, 1]) < 0.7
 
 
 def test_atom_types_are_explained_from_empty_space(pack, molecule):
@@ -167,7 +173,7 @@ def test_atom_types_are_explained_from_empty_space(pack, molecule):
   found = Explainer(model, EMPTY)(molecule)
   difference_T = found.output_T - found.reference_T
   size_T = np.abs(found.contribution_AT).sum(0)
-  assert np.all(np.abs(found.gap_T) < 0.02 * size_T)
+  assert np.all(np.abs(found.missed_T) < 0.02 * size_T)
   # In one target parts cancel; the other tells that there is a difference.
   assert (np.abs(difference_T) / size_T).max() > 0.1
 

@@ -30,6 +30,7 @@ ORDER = [
   {'task'},
   {'evaluate'},
   {'predict'},
+  {'export'},
   {'explain', 'train'},
   {'study'},
   {'commands'},

@@ -32,6 +32,7 @@ def test_wheel_works_outside_the_checkout(tmp_path):
     names = archive.namelist()
     archive.extractall(site)
   assert 'edjax/chem/tables/elements.json' in names
+  assert {'edjax/export/3Dmol-min.js', 'edjax/export/page.html'} <= {*names}
   assert not any(n.startswith('tests/') for n in names)
 
   def run(*arguments):

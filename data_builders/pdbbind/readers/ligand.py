@@ -1,5 +1,6 @@
 """Ligands of PDBbind: atoms, charge, bonds where they can be read."""
 
+import functools
 import pathlib
 import re
 from collections.abc import Iterator
@@ -65,15 +66,17 @@ def read_ligand(files: types.Files) -> types.Ligand:
   for path, kind in paths:
     if path is None:
       continue
+    number = files.record if kind == 'sdf' else 0
+    name = f'{path.name}, record {number}' if number else path.name
     try:
-      record = _single(path, kind)
+      record = _numbered(path, number, name) if number else _single(path, kind)
     except types.ComplexError as error:
       problems.append(str(error))
       continue
     if record.molecule is not None:
-      return _ligand(record, path.name, problems)
-    problems.append(f'{path.name}: {record.refusal}')
-    unbonded = unbonded or (record, path.name)
+      return _ligand(record, name, problems)
+    problems.append(f'{name}: {record.refusal}')
+    unbonded = unbonded or (record, name)
   if unbonded:
     return _ligand(*unbonded, problems)
   if not problems:
@@ -104,12 +107,29 @@ def read_ligand_set(
   for i, (entry, record_text) in enumerate(_set_records(path), 1):
     name = f'{pathlib.Path(path).name}, record {i} ({entry.pdb_id})'
     try:
-      record = _parsed(record_text, 'sdf', name)
+      yield entry, of_text(record_text, 'sdf', name, entry.source)
     except types.ComplexError as error:
       yield entry, error
-      continue
-    problems = [f'{name}: {record.refusal}'] if record.refusal else []
-    yield entry, _ligand(record, entry.source, problems)
+
+
+def of_text(text: str, kind: str, name: str, source: str) -> types.Ligand:
+  """Reads a ligand from the text of its record.
+
+  Without bonds that RDKit accepts it is a ligand with a problem, as in
+  `read_ligand`.
+
+  Args:
+    text: one record.
+    kind: 'sdf' or 'mol2'.
+    name: of the record, for messages.
+    source: see `types.Ligand`.
+
+  Raises:
+    types.ComplexError: the molecule is unusable.
+  """
+  record = _parsed(text, kind, name)
+  problems = [f'{name}: {record.refusal}'] if record.refusal else []
+  return _ligand(record, source, problems)
 
 
 def read_set_entries(path) -> list[types.Entry]:
@@ -257,6 +277,19 @@ def _single(path, kind) -> molfile.Record:
       f'{path.name} holds {len(records)} molecules where one is expected'
     )
   return _parsed(records[0], kind, path.name)
+
+
+def _numbered(path, number: int, name: str) -> molfile.Record:
+  records = _records(path, path.stat().st_mtime_ns)
+  if number > len(records):
+    raise types.ComplexError(f'{path.name} has no record {number}')
+  return _parsed(records[number - 1], 'sdf', name)
+
+
+@functools.lru_cache(maxsize=1)  # a process reads a file record by record
+def _records(path, modified: int) -> list[str]:
+  del modified
+  return molfile.split(layout.read_text(path), 'sdf')
 
 
 def _parsed(text, kind, name) -> molfile.Record:

@@ -111,6 +111,8 @@ class Files(NamedTuple):
     ligand_mol2: <id>_ligand.mol2[.gz].
     structure: a wwPDB file of the whole entry, <id>.{cif,pdb,ent}[.gz].
     density_map: <id>.{ccp4,map,mrc,mtz}[.gz].
+    record: number of the ligand in ligand_sdf, from 1; 0 where the file has
+      one ligand.
   """
 
   pdb_id: str
@@ -120,3 +122,4 @@ class Files(NamedTuple):
   ligand_mol2: pathlib.Path | None = None
   structure: pathlib.Path | None = None
   density_map: pathlib.Path | None = None
+  record: int = 0

@@ -271,6 +271,84 @@ def test_another_source_is_another_dataset(tmp_path):
   assert complexes.find(moved / table.name).inputs.sha256 == digest
 
 
+def with_series(root, titles, row=',', other='b,proteins/p2.pdb,poses/2.sdf,,'):
+  """A table whose first row has an SDF file with ligands of these titles."""
+  text = ''
+  for i, title in enumerate(titles):
+    block = made_up.ligand(ROWS[i][2]).split('\n', 1)[1]
+    stated = f'>  <pKd>\n{5 + i}\n\n>  <kon>\n\n\n'
+    text += f'{title}\n{block}'.replace('$$$$', f'{stated}$$$$')
+  table, _ = write(
+    root, 'id,protein,ligand,pKd,kon', [f'A,proteins/p0.pdb,s.sdf,{row}', other]
+  )
+  (root / 's.sdf').write_text(text)
+  return table
+
+
+def test_each_ligand_of_a_file_is_a_complex(tmp_path, capsys):
+  """With the values of its record, and those that only the row has."""
+  table = with_series(tmp_path / 'own', ['x 1', 'x 2', 'x 3'], row='3,2.5')
+  builder = build(tmp_path / 'data', table)
+  rows = rows_of(builder)
+  assert [*rows] == ['b', 'x 1', 'x 2', 'x 3']
+  assert rows['x 2']['ligand_file'] == 's.sdf, record 2'
+  assert (
+    rows['x 2']['index_line'] == 'affinities.csv, line 2, record 2 of s.sdf'
+  )
+  source = builder.as_data_source(split='molecules')
+  found = {record['example_id'].decode(): record for record in source}
+  assert list(data_builders.report(builder)['columns']) == ['kon', 'pKd']
+  values = np.array([found[f'x {i}']['values'] for i in (1, 2, 3)])
+  np.testing.assert_array_equal(values, [[2.5, 5], [2.5, 6], [2.5, 7]])
+  for i in (1, 2, 3):
+    assert found[f'x {i}']['ligand_heavy_atoms'] == [3, 4, 4][i - 1]
+  clusters = {float(found[f'x {i}']['cluster']) for i in (1, 2, 3)}
+  assert len(clusters) == 1
+  assert float(found['b']['cluster']) not in clusters
+  said = capsys.readouterr().out
+  assert 'affinities.csv, line 2: kon 2.5 counts for 3 ligands of s.sdf' in said
+  assert 'pKd 3 counts' not in said  # each record has its own
+
+
+@pytest.mark.parametrize(
+  ('titles', 'ids'),
+  [
+    (('x', 'y'), ['x', 'y', 'b']),
+    (('pose', 'pose'), ['A_0001', 'A_0002', 'b']),
+    (('x', ''), ['A_0001', 'A_0002', 'b']),
+    (('x', 'B'), ['A_0001', 'A_0002', 'b']),  # another row has this id
+  ],
+)
+def test_ids_of_several_ligands(tmp_path, titles, ids):
+  found = complexes.find(with_series(tmp_path, titles)).inputs
+  assert list(found.files) == ids
+  assert [one.record for one in found.files.values()] == [1, 2, 0]
+  assert not found.notes
+
+
+def test_titles_that_two_files_share_are_no_ids(tmp_path):
+  """And the last record of a file may lack its end."""
+  table = with_series(tmp_path, ['x', 'y'], other='B,proteins/p2.pdb,s.sdf,,')
+  text = (tmp_path / 's.sdf').read_text()
+  (tmp_path / 'z.sdf').write_text(
+    text.replace('x\n', 'z\n', 1).replace('y\n', 'ζ\n', 1)[: -len('$$$$\n')],
+    encoding='utf-8',
+  )
+  with table.open('a') as file:
+    file.write('C,proteins/p1.pdb,z.sdf,,\n')
+  assert list(complexes.find(table).inputs.files) == [
+    'A_0001', 'A_0002', 'B_0001', 'B_0002', 'z', 'ζ',
+  ]  # fmt: skip
+
+
+def test_values_in_a_file_of_ligands_make_the_dataset(tmp_path):
+  table = with_series(tmp_path, ['x', 'y'])
+  before = complexes.find(table).inputs.sha256
+  path = tmp_path / 's.sdf'
+  path.write_text(path.read_text().replace('<pKd>\n6', '<pKd>\n7'))
+  assert complexes.find(table).inputs.sha256 != before
+
+
 def test_configurations_need_a_source(config):
   configuration.resolve(config)
   config.data.download = True

@@ -73,6 +73,44 @@ def test_names_are_ids_where_they_differ(tmp_path):
   assert [raw.example_id for raw in read(path)] == ['a_0001', 'a_0002']
 
 
+@pytest.mark.parametrize('header', [False, True])
+def test_smi_files(tmp_path, header):
+  """With a header or without, as RDKit reads the SMILES and first names."""
+  path = tmp_path / 'a.smi'
+  lines = ['CCO ethyl alcohol', '', '# no molecule', 'C[NH3+]\tamine', 'xyz 3']
+  path.write_text('\n'.join([*(['SMILES Name'] if header else []), *lines]))
+  first, ion, bad = read(path)
+  supplier = Chem.SmilesMolSupplier(str(path), ' \t', titleLine=header)
+  for raw, molecule in zip((first, ion), supplier, strict=False):
+    assert raw.smiles == Chem.MolToSmiles(molecule)
+    assert raw.example_id.split()[0] == molecule.GetProp('_Name')
+  assert first.example_id == 'ethyl alcohol'
+  assert (ion.charge, ion.where) == (1, f'a.smi, line {4 + header}')
+  assert "RDKit cannot read the SMILES 'xyz'" in bad.problem
+
+
+def test_columns_of_a_smi_file(tmp_path):
+  path = tmp_path / 'a.smi.gz'
+  path.write_bytes(gzip.compress(b'smiles\ty\tname\nC\t2\ta b\nCC\t3\n'))
+  one, two = read(path)
+  assert (one.values['y'], two.values['y']) == ('2', '3')
+  assert (one.example_id, two.example_id) == (
+    'a_0001',
+    'a_0002',
+  )  # one lacks it
+  assert one.values['name'] == 'a b'
+
+
+def test_smiles_beside_a_geometry_are_a_text(tmp_path):
+  """The atoms are those of the XYZ file, and bonds are not known."""
+  ase.io.write(tmp_path / 'w.xyz', WATER, plain=True)
+  (tmp_path / 'values.csv').write_text('id,smiles,y\nw,CCO,1\n')
+  (raw,) = read(tmp_path)
+  assert not raw.problem
+  np.testing.assert_array_equal(raw.numbers, [8, 1, 1])
+  assert (raw.smiles, raw.values['smiles']) == ('', 'CCO')
+
+
 def test_parquet_and_tsv_are_as_csv(tmp_path):
   import pyarrow
   import pyarrow.parquet
@@ -258,6 +296,8 @@ def test_the_digest_follows_contents(tmp_path):
     ('a.csv', 'smiles,y,y\nC,1,2\n', "several columns 'y'"),
     ('a.csv', 'smiles,SMILES\nC,C\n', "which column is smiles: 'smiles', 'SMI"),
     ('a.sdf', ' \n', 'is empty'),
+    ('a.smi', '\n# x\n', 'is empty'),
+    ('a.smi', 'smiles name\n', 'no rows'),
     ('a.xyz', '\n', 'is empty'),
     ('a.xyz', 'C 0 0 0\n', "line 1: 'C 0 0 0' is no number of atoms"),
     ('a.xyz', '2\n\nC 0 0 0\n', 'the file ends after 1'),
