@@ -58,6 +58,23 @@ class Padding:
   frontier: int = 0
 
 
+# Padded lengths are multiples of these, so that molecules of other sizes share
+# a compiled program.
+_LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8, 'map_shape': 8}
+
+
+def roomier(tight: Padding, before: Padding = Padding(0, 0, 0, 4)) -> Padding:
+  """Returns a padding that holds both, its lengths rounded up."""
+  lengths = {}
+  for field in dataclasses.fields(Padding):
+    name = field.name
+    most = np.maximum(getattr(before, name), getattr(tight, name))
+    step = _LENGTHS.get(name, 1)
+    length = -(-most // step) * step
+    lengths[name] = tuple(length.tolist()) if length.ndim else int(length)
+  return Padding(**lengths)
+
+
 def padding_of(
   source: packed_dataset.Pack,
   rows: np.ndarray,

@@ -266,10 +266,11 @@ def _summary(
   table: Table, folder: pathlib.Path, model: Model, reference: str, noun: str
 ) -> int:
   """Prints what there is; returns the number of explained molecules."""
-  done = [row for row in table.read() if not row['error']]
-  failed = table.rows - len(done)
+  written = table.read()
+  done = [row for row in written if not row['error']]
+  failed = len(written) - len(done)
   lines = [
-    f'{folder}: {len(done)} of {table.rows} {noun} explained'
+    f'{folder}: {len(done)} of {len(written)} {noun} explained'
     + f', {failed} not (column error of {REPORT})' * bool(failed)
   ]
   if done:

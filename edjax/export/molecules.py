@@ -17,10 +17,6 @@ from edjax.molecule import LIGAND, POCKET, Molecule, frame_origin
 from edjax.predict import inputs
 from edjax.task import data_checks, selection_of
 
-# Padded lengths are multiples of these, so that molecules of other sizes share
-# a compiled program.
-_LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8}
-
 
 def with_needs(config, needs: Collection[str]):
   """Returns a configuration whose molecules have what fields need.
@@ -85,15 +81,9 @@ def molecules(examples, needs: Collection[str], config) -> list[Molecule]:
     directory = pathlib.Path(scratch) / 'pack'
     packed_dataset.write(directory, examples, 'export')
     pack = packed_dataset.open_pack(directory)
-    rows = range(len(pack))
-    tight = padded.padding_of(pack, list(rows), selection)
-    roomy = {
-      name: -(-getattr(tight, name) // step) * step
-      for name, step in _LENGTHS.items()
-    }
-    batch = padded.make_molecules(
-      pack, list(rows), dataclasses.replace(tight, **roomy), selection
-    )
+    rows = list(range(len(pack)))
+    padding = padded.roomier(padded.padding_of(pack, rows, selection))
+    batch = padded.make_molecules(pack, rows, padding, selection)
     return [_placed(batch, pack, row, origin) for row in rows]
 
 

@@ -30,10 +30,6 @@ from edjax.predict import kept as keeping
 from edjax.predict.additive import Additive
 from edjax.runtime import compile_cache
 
-# Padded lengths are multiples of these, so that molecules of other sizes share
-# a compiled program.
-_LENGTHS = {'ligand': 8, 'pocket': 64, 'orbitals': 8, 'map_shape': 8}
-
 
 class Prediction(NamedTuple):
   """Predictions for N molecules.
@@ -133,7 +129,7 @@ class Model:
     """
     rows, selection = np.arange(len(source)), self._selection
     tight = padded.padding_of(source, rows, selection)
-    self._padding = _roomier(self._padding, tight)
+    self._padding = padded.roomier(tight, self._padding)
     memory = self.config.data.memory_gib * 2**30
     molecules = batching.molecules_of(
       source, rows, self._padding, selection, memory
@@ -337,15 +333,3 @@ def _padded_stack(*leaves) -> np.ndarray:
   for i, x in enumerate(leaves):
     stacked[(i, *map(slice, x.shape))] = x
   return stacked
-
-
-def _roomier(before: padded.Padding, tight: padded.Padding) -> padded.Padding:
-  """Returns a padding that holds both, its lengths rounded up."""
-  lengths = {}
-  for field in dataclasses.fields(padded.Padding):
-    name = field.name
-    most = np.maximum(getattr(before, name), getattr(tight, name))
-    step = _LENGTHS.get(name, 1)
-    length = -(-most // step) * step
-    lengths[name] = tuple(length.tolist()) if length.ndim else int(length)
-  return padded.Padding(**lengths)

@@ -1,5 +1,6 @@
 """Batches by index, labels, padding, splits."""
 
+import dataclasses
 import json
 import types
 
@@ -558,3 +559,11 @@ def test_composition_of_complexes_is_that_of_their_ligands(tmp_path):
 def test_a_split_that_cannot_be_made_is_a_configuration_error(small_pack):
   with pytest.raises(config.ConfigError, match=r'data.split: .*test'):
     splitting.make_split(small_pack, data_config(test_fraction=0.0))
+
+
+def test_padding_grows_in_steps():
+  first = padded.roomier(padded.Padding(17, 0, 9, 4, (9, 0, 2)))
+  assert dataclasses.astuple(first) == (24, 0, 16, 4, (16, 0, 8), 0)
+  smaller = padded.Padding(9, 1, 20, 9, (4, 1, 2), 2)
+  grown = padded.roomier(smaller, first)
+  assert dataclasses.astuple(grown) == (24, 64, 24, 9, (16, 8, 8), 2)

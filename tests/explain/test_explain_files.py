@@ -58,7 +58,7 @@ def rows_of(path):
     return list(csv.DictReader(file))
 
 
-def test_a_row_for_each_molecule(explained, capsys):
+def test_a_row_for_each_molecule(explained):
   folder, _, status = explained
   assert status == 0
   first, second, third = rows_of(folder / files.REPORT)
@@ -118,7 +118,9 @@ def test_the_command_goes_on(run, explained, capsys):
   folder, source, _ = explained
   arguments = (source, folder, files.Settings())
   assert commands.run(None, [run], 'explain', files=arguments) == 0
-  assert '3 rows' in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert '3 rows' in said
+  assert '1 of 3 molecules explained, 2 not' in said
   other = files.Settings(reference='empty')
   with pytest.raises(ConfigError, match=r'reference'):
     files.explain_files([run], source, folder, other)

@@ -239,14 +239,3 @@ def test_a_damaged_file_is_no_model(run, tmp_path):
   np.savez(path, **arrays)
   with pytest.raises(configuration.ConfigError, match='not hold what was'):
     edjax.load(path)
-
-
-def test_padding_grows_in_steps():
-  first = model_module._roomier(
-    model_module.padded.Padding(0, 0, 0, 4),
-    model_module.padded.Padding(17, 0, 9, 4, (9, 0, 2)),
-  )
-  assert dataclasses.astuple(first) == (24, 0, 16, 4, (16, 0, 8), 0)
-  smaller = model_module.padded.Padding(9, 1, 20, 9, (4, 1, 2), 2)
-  grown = model_module._roomier(first, smaller)
-  assert dataclasses.astuple(grown) == (24, 64, 24, 9, (16, 8, 8), 2)
