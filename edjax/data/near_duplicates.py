@@ -9,8 +9,6 @@ _ENERGIES = 'xtb_energy'
 # Ha within which GFN2 energies of molecules with the same atoms are taken for
 # those of one geometry: of other isomers they differ by 1e-3 and more.
 _ENERGY = 1e-4
-
-
 # Å within which all distances of atoms, in order, are those of one geometry,
 # where there is no energy.
 _DISTANCE = 0.01

@@ -1,6 +1,7 @@
 """Which file of a folder is taken for what."""
 
 import gzip
+import pathlib
 
 import pytest
 
@@ -19,7 +20,7 @@ def taken(files, top):
   return {
     role: value.relative_to(top).as_posix()
     for role, value in files._asdict().items()
-    if value is not None and role != 'pdb_id'
+    if isinstance(value, pathlib.Path)
   }
 
 
