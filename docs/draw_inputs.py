@@ -35,14 +35,17 @@ FILE = pathlib.Path(__file__).with_name('inputs.png')
 
 
 def molecule() -> Molecule:
-  """Returns the embedded molecule with its orbitals, its plane at z = 0."""
+  """Returns the embedded molecule with orbitals, its plane at z = 0."""
   file = pathlib.Path(qm9_mini.__file__).with_name('molecules.jsonl.gz')
   with gzip.open(file, 'rt', encoding='utf-8') as lines:
     records = map(json.loads, lines)
     record = next(r for r in records if r['smiles'] == SMILES)
   numbers, coords_A3 = np.array(record['numbers']), np.array(record['coords'])
-  orbitals = xtb.run(numbers, coords_A3).orbitals
-  mol = Molecule.from_arrays(numbers, coords_A3, orbitals=orbitals)
+  result = xtb.run(numbers, coords_A3)
+  mol = Molecule.from_arrays(
+    numbers, coords_A3, orbitals=result.orbitals, homo=result.homo,
+    lumo=result.lumo,
+  )  # fmt: skip
   # Rows: the principal axes, longest first.
   axes_33 = np.linalg.svd(coords_A3 - coords_A3.mean(axis=0))[2]
   axes_33[2] *= np.linalg.det(axes_33)  # a rotation, not a reflection

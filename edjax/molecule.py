@@ -1,6 +1,6 @@
 """The padded molecule: the one data type of the physics.
 
-Shape suffixes, everywhere in edjax (a digit is literal: `coords_A3`):
+Shape suffixes, everywhere in edjax (a digit is literal: `coords_A3`)::
 
   B batch            A atoms, padded      L atoms with orbitals
   G points           X Y Z voxel axes     C channels (always last)

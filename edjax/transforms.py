@@ -1,6 +1,6 @@
 """Functions of a field's values, which a voxel holds the mean of.
 
-A transform is written as terms joined by '+', each of which gives channels:
+A transform is written as terms joined by '+', each of which gives channels::
 
   none        the value itself
   log1p       log(1 + x), for values that are never below 0

@@ -5,9 +5,9 @@ reference, and `f_grid(mol, grid, supersample=1)`, evaluated separably. The
 docstring of the first describes both; options, units and errors are the same.
 `potential_grid` alone has no form on points.
 `gradient_magnitude` turns any of them into the length of its gradient.
+Densities are in e/Å^3. All of them take the same arguments.
 
-All of them take
-
+Args:
   mol: one molecule, padded; `vmap` or `numerics.batched` make batches.
   points_G3: Å, an array or a list.
   frame: which points are in: 'molecule' (its own, the default) or 'file', that
@@ -18,8 +18,6 @@ All of them take
     supersample^3 of them.
   groups: True gives ligand and pocket channels of their own, first the
     ligand's, then the pocket's.
-
-Densities are in e/Å^3.
 """
 
 from edjax.fields.all_electrons import (
