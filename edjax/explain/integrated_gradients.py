@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # Where the path is looked at.
-EVEN = np.linspace(0, 1, 9)
+EVEN = np.linspace(0, 1, 17)
 # From empty space a network's output changes as much from t = 0.001 to 0.01 as
 # from 0.1 to 1: transforms such as bins of log x do.
 GEOMETRIC = np.concatenate([[0], np.geomspace(1e-4, 1, 64)])
