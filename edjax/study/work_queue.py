@@ -2,12 +2,11 @@
 
 import collections
 import dataclasses
-import itertools
 import pathlib
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 
 from edjax.runtime import preemption
 from edjax.study import worker
@@ -49,10 +48,6 @@ class Job:
 class Queue:
   """Gives jobs to slots, and returns later to jobs that others have locked.
 
-  A slot prefers jobs of a kind that it has done, whose programs it has
-  compiled, among the next few: two for each slot. None is passed over for one
-  that stands farther behind it, so that the order stays.
-
   Args:
     jobs: in the order in which they are to be done.
     watch: watch(event, job, outcome) is called for 'start' and for the status
@@ -62,16 +57,12 @@ class Queue:
   """
 
   def __init__(self, jobs: Sequence[Job], watch: Callable, look: Callable):
-    self._places = itertools.count()
     # (job, time of its last failure before this command, whether another
-    # process had locked it, place in the order).
+    # process had locked it).
     self._waiting = collections.deque(
-      (job, job.failure(), False, next(self._places))
-      for job in jobs
-      if not job.finished
+      (job, job.failure(), False) for job in jobs if not job.finished
     )
     self._watch, self._look = watch, look
-    self._next_few = 1
     self._mutex = threading.Lock()
     self._stop = threading.Event()
     self._broken: list[BaseException] = []
@@ -85,8 +76,6 @@ class Queue:
     Raises:
       preemption.PreemptedError: SIGTERM or Ctrl-C; running jobs are saved.
     """
-    if len(slots) > 1:
-      self._next_few = 2 * len(slots)
     threads = [
       threading.Thread(target=self._serve, args=(slot,), daemon=True)
       for slot in slots
@@ -115,11 +104,9 @@ class Queue:
 
   def _serve(self, slot) -> None:
     """Gives jobs to one slot, one after another."""
-    done = set()  # the most general kinds
     try:
-      while item := self._next(done):
-        job, failed_before, *_ = item
-        done.update(job.kinds[-1:])
+      while item := self._next():
+        job, failed_before, _ = item
         self._look(job)
         if job.finished:  # by another process
           self._tell(DONE, job)
@@ -134,8 +121,7 @@ class Queue:
           return
         if outcome.status == LOCKED:
           with self._mutex:
-            place = next(self._places)
-            self._waiting.append((job, failed_before, True, place))
+            self._waiting.append((job, failed_before, True))
         self._tell(outcome.status, job, outcome)
     except BaseException as error:  # of the runner itself, not of a run
       self._broken.append(error)
@@ -143,18 +129,10 @@ class Queue:
     finally:
       slot.close()
 
-  def _next(self, done: Set) -> tuple[Job, float, bool, int] | None:
-    """Takes a job, after a pause if it was locked; None at the end.
-
-    Args:
-      done: kinds that the slot has done.
-    """
+  def _next(self) -> tuple[Job, float, bool] | None:
+    """Takes a job, after a pause if it was locked; None at the end."""
     with self._mutex:
-      item = self._waiting[0] if self._waiting else None
-      if item:
-        few = [w for w in self._waiting if w[3] < item[3] + self._next_few]
-        item = next((w for w in few if done & {*w[0].kinds}), item)
-        self._waiting.remove(item)
+      item = self._waiting.popleft() if self._waiting else None
     if item and item[2]:
       self._stop.wait(POLL)
     return None if self._stop.is_set() else item

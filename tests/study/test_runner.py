@@ -398,48 +398,6 @@ def test_subsets_are_nested_and_shared(smoke):
   assert used[60, 0][0] != used[60, 1][0]
 
 
-class Recording:
-  """A slot that remembers its jobs; slots take turns at them."""
-
-  def __init__(self, turn):
-    self.kinds, self.turn = [], turn
-
-  def run(self, config, directory):
-    self.kinds.append(config)
-    self.turn.wait(10)
-    return worker.Outcome(worker.DONE, 0.0)
-
-  def close(self):
-    """Has nothing to close."""
-
-
-def test_slots_keep_to_the_kinds_that_they_have_compiled(tmp_path):
-  """Four kinds, six times each: a slot begins few of them; none waits long."""
-  order = 'abcd' * 6
-  jobs = [
-    work_queue.Job(str(i), tmp_path / str(i), kind, ((kind, i), kind))
-    for i, kind in enumerate(order)
-  ]
-  started = []
-
-  def watch(event, job, outcome):
-    if event == 'start':
-      started.append(int(job.name))
-
-  turn = threading.Barrier(2)
-  slots = [Recording(turn), Recording(turn)]
-  work_queue.Queue(jobs, watch, lambda job: None).run(slots)
-  done = ''.join(''.join(slot.kinds) for slot in slots)
-  assert sorted(done) == sorted(order)
-  assert sum(len(set(slot.kinds)) for slot in slots) == 4  # 8 in order
-  assert max(abs(i - name) for i, name in enumerate(started)) <= 4
-  # A single slot keeps the order.
-  started.clear()
-  alone = Recording(threading.Barrier(1))
-  work_queue.Queue(jobs, watch, lambda job: None).run([alone])
-  assert started == list(range(24))
-
-
 def test_time_left_goes_by_kind():
   jobs = [
     work_queue.Job(str(i), pathlib.Path('nowhere'), None, kinds)
