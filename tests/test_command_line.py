@@ -74,6 +74,17 @@ def test_what_is_right_stays(tmp_path, monkeypatch):
     command_line.checked(['launch.py', '--config=qm9_density.py'])
 
 
+def check_files(arguments, message):
+  """Checks flags, which end with the message ('' for none)."""
+  with flagsaver.flagsaver():
+    flags.FLAGS(['launch.py', *arguments])
+    if not message:
+      command_line._check_files()
+      return
+    with pytest.raises(ConfigError, match=message):
+      command_line._check_files()
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
@@ -87,13 +98,7 @@ def test_what_is_right_stays(tmp_path, monkeypatch):
   ],
 )  # fmt: skip
 def test_flags_of_predictions(arguments, message):
-  with flagsaver.flagsaver():
-    flags.FLAGS(['launch.py', *arguments])
-    if not message:
-      command_line._check_files()
-      return
-    with pytest.raises(ConfigError, match=message):
-      command_line._check_files()
+  check_files(arguments, message)
 
 
 OF_EXPORT = ['--mode=export', '--input=a.sdf', '--output=folder']
@@ -116,13 +121,7 @@ OF_EXPORT = ['--mode=export', '--input=a.sdf', '--output=folder']
   ],
 )  # fmt: skip
 def test_flags_of_exports(arguments, message):
-  with flagsaver.flagsaver():
-    flags.FLAGS(['launch.py', *arguments])
-    if not message:
-      command_line._check_files()
-      return
-    with pytest.raises(ConfigError, match=message):
-      command_line._check_files()
+  check_files(arguments, message)
 
 
 def test_settings_of_exports():

@@ -15,7 +15,7 @@ _KINDS = {
     **dict.fromkeys(('.sdf', '.sd', '.mol'), 'ligand_sdf'),
     '.mol2': 'ligand_mol2',
   },
-  'map': dict.fromkeys(('.ccp4', '.map', '.mrc', '.mtz'), 'density_map'),
+  'map': dict.fromkeys(folders.MAPS, 'density_map'),
 }
 
 
@@ -103,7 +103,7 @@ class InFolder:
     self._folder, self._needed, self._found = folder, needed, {}
     self._stems = {}
     for path in reading.below(folder).files:
-      stem = path.name.removesuffix('.gz').rpartition('.')[0]
+      stem = folders.stem_of(path)
       for role, kinds in _KINDS.items():
         if folders.suffix(path) in kinds:
           fields = self._found.setdefault(pdb_ids.key(stem), {})

@@ -71,7 +71,7 @@ def read(folder, options: Options, densities: bool = False) -> Iterator[Raw]:
 def read_cube(path, options: Options, densities: bool = False) -> list[Raw]:
   """Reads a cube file as a source of one molecule; see `sources.read`."""
   path = pathlib.Path(path)
-  raw = Raw(_stem(path), 1, path.name, density=str(path) if densities else '')
+  raw = Raw(stem_of(path), 1, path.name, density=str(path) if densities else '')
   return [_molecule(raw, path, None, Options(), options)]
 
 
@@ -101,10 +101,10 @@ def contents(folder, densities: bool = False) -> Contents:
       others.append(path)
   for path in others:
     place = cubes if suffix(path) in CUBES else maps
-    if densities or (place is cubes and _stem(path) not in files):
+    if densities or (place is cubes and stem_of(path) not in files):
       _add(place, path, folder)
     else:
-      place.setdefault(_stem(path), path)
+      place.setdefault(stem_of(path), path)
   if len(found) > 1:
     raise ValueError(
       f'{folder} has several tables ({columns.listed(p.name for p in found)}): '
@@ -142,7 +142,7 @@ def without_densities(source) -> str:
 
 
 def _add(files: dict, path: pathlib.Path, folder) -> None:
-  stem = _stem(path)
+  stem = stem_of(path)
   if stem in files:
     raise ValueError(
       f'{folder} has {files[stem].name} and {path.name}, which have one '
@@ -151,7 +151,8 @@ def _add(files: dict, path: pathlib.Path, folder) -> None:
   files[stem] = path
 
 
-def _stem(path: pathlib.Path) -> str:
+def stem_of(path: pathlib.Path) -> str:
+  """Returns the name without suffix, and without that of gzip."""
   return path.name.removesuffix('.gz').rpartition('.')[0]
 
 

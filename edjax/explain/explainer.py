@@ -48,10 +48,14 @@ class Explanation(NamedTuple):
   origin_3: np.ndarray
 
   @property
+  def sum_T(self) -> np.ndarray:
+    """The sum of all contributions."""
+    return self.contribution_AT.sum(0) + self.rest_T
+
+  @property
   def missed_T(self) -> np.ndarray:
     """What the contributions miss of the difference: 0 for exact integrals."""
-    found_T = self.contribution_AT.sum(0) + self.rest_T
-    return self.output_T - self.reference_T - found_T
+    return self.output_T - self.reference_T - self.sum_T
 
   def density(self, points_G3) -> np.ndarray:
     """Returns contributions per Å^3 at points, in the mean over rotations.
@@ -181,8 +185,7 @@ class Explainer:
   def _on_one_grid(self, attributions) -> jax.Array:
     """Adds channels up, those of whole voxels spread over their sub-points."""
     total = 0
-    for attribution in jax.tree.leaves(attributions):
-      values_TXYZ = attribution
+    for values_TXYZ in jax.tree.leaves(attributions):
       times = self.grid.size // values_TXYZ.shape[1]
       for axis in (1, 2, 3):
         values_TXYZ = jnp.repeat(values_TXYZ, times, axis) / times

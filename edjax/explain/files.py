@@ -12,17 +12,11 @@ import numpy as np
 from edjax import export
 from edjax.chem import elements
 from edjax.config import ConfigError
-from edjax.config.representation import (
-  needs_frontier,
-  needs_map,
-  needs_orbitals,
-)
 from edjax.explain import references
 from edjax.explain.explainer import Explainer, Explanation
 from edjax.export import formats, molecules
 from edjax.export.files import CHUNK, open_folder, stems
-from edjax.export.volume import MARGIN, Volume
-from edjax.fields import channels
+from edjax.export.volume import MARGIN, Volume, check_names
 from edjax.molecule import LIGAND, Molecule
 from edjax.predict import Model, inputs, load, rows
 from edjax.predict.table import Table
@@ -119,13 +113,7 @@ class _Writer:
   ):
     self._explainer, self._folder = explainer, folder
     self._settings, self._model = settings, explainer.model
-    representation = self._model.config.representation
-    wanted = {
-      channels.ORBITALS: needs_orbitals(representation),
-      channels.FRONTIER: needs_frontier(representation),
-      channels.MAP: needs_map(representation),
-    }
-    self._needs = {name for name, is_wanted in wanted.items() if is_wanted}
+    self._needs = check_names((), self._model.voxelizer)
     self._names = self._model.kept.names
     self._units = _units(self._model)
 
@@ -160,9 +148,8 @@ class _Writer:
 
   def _numbers(self, found: Explanation) -> list[str]:
     cells = []
-    parts_T = found.contribution_AT.sum(0) + found.rest_T
     for t, unit in enumerate(self._units):
-      numbers = found.reference_T[t], parts_T[t], found.missed_T[t]
+      numbers = found.reference_T[t], found.sum_T[t], found.missed_T[t]
       cells += [f'{found.output_T[t]:.8g}', unit]
       cells += [f'{x:.8g}' for x in numbers]
     return cells
